@@ -8,7 +8,7 @@ profile, which needs no account, no container engine and no network. Nothing els
 from functools import cache
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 HOME = Path(__file__).resolve().parent.parent
@@ -30,8 +30,16 @@ class Settings(BaseSettings):
     spark_remote: str = Field("", description="a Spark Connect endpoint to use instead of the local one")
     spark_memory: str = Field("2g", description="heap of the local Spark server's JVM")
     spark_cores: int = Field(2, description="task threads of the local Spark server")
+    jars: Path = Field(HOME / "var" / "jars", description="Delta's jars; like .venv shared by all installations of a clone")
+    ivy_settings: str = Field("", description="an Ivy settings file, where Maven Central is reached through a mirror")
 
     device: str = Field("auto", description="where XGBoost trains: auto, cpu or cuda")
+
+    @field_validator("home", "var", "jars")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        """A relative path means one from where the command was given."""
+        return path.expanduser().resolve()
 
     @property
     def landing(self) -> Path:
@@ -55,6 +63,19 @@ class Settings(BaseSettings):
     @property
     def log(self) -> Path:
         return self.var / "log"
+
+    @property
+    def run(self) -> Path:
+        """The supervisor's socket, pid and configuration, mode 0700."""
+        return self.var / "run"
+
+    @property
+    def airflow_database(self) -> Path:
+        return self.var / "airflow" / "airflow.db"
+
+    @property
+    def mlflow_database(self) -> Path:
+        return self.var / "mlflow" / "mlflow.db"
 
     @property
     def airflow_url(self) -> str:

@@ -1,0 +1,58 @@
+# Every target first does the whole set-up itself; a second call finds it done.
+.DEFAULT_GOAL := help
+.PHONY: help setup up down status run backfill test check format lock clean
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+
+PYTHON := .venv/bin/python
+SERVICES := $(PYTHON) -m include.services
+export PYTHONPATH := $(CURDIR)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-9s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: venv
+venv:
+	@sh include/services/bootstrap.sh
+
+setup: venv ## everything that must exist before the first start; needs the network once
+	@$(SERVICES) setup
+
+run: venv ## the demonstration: set up, start, load history, run the nights, print a report
+	@$(SERVICES) up
+	@$(SERVICES) exec -- $(PYTHON) -m include.demo
+
+up: venv ## start the services and wait until all are healthy
+	@$(SERVICES) up
+
+down: ## stop the services; no process stays
+	@if [ -x $(PYTHON) ]; then $(SERVICES) down; else echo "nothing is set up"; fi
+
+status: venv ## state, health, memory and address of each service
+	@$(SERVICES) status
+
+backfill: venv ## from=2013-06-01 to=2013-06-07 [source=flights]: run a range of days through to the predictions
+	@if [ -z "$(from)" ] || [ -z "$(to)" ]; then \
+		echo "backfill: say the days, both included: make backfill from=2013-06-01 to=2013-06-07" >&2; exit 2; fi
+	@$(SERVICES) exec -- $(PYTHON) -m include.backfill --from "$(from)" --to "$(to)" --source "$(or $(source),flights)"
+
+test: setup ## the whole suite, the real stack included
+	@$(SERVICES) exec -- $(PYTHON) -m pytest tests $(args)
+
+check: setup ## lint, format, types and DAG import, in under a minute
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@$(SERVICES) exec -- $(PYTHON) -m pytest tests/policy -q
+
+format: venv ## repair what ruff can repair
+	@.venv/bin/ruff check --fix --quiet . || true
+	@.venv/bin/ruff format .
+
+lock: venv ## compile requirements.txt and requirements-setup.txt from their .in files
+	@for name in requirements-setup requirements; do \
+		.venv/bin/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header \
+			--no-emit-index-url --no-emit-find-links $(args) $$name.in -o $$name.txt || exit 1; done
+
+clean: ## remove all state under var (CONFIRM=yes)
+	@if [ -x $(PYTHON) ]; then $(SERVICES) clean $(if $(filter yes,$(CONFIRM)),--yes); else echo "nothing is set up"; fi

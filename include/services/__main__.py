@@ -1,0 +1,111 @@
+"""``python -m include.services setup|up|down|status|clean|exec``: the services from the command line."""
+
+import argparse
+import os
+import sys
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from include.services import control
+from include.services.checks import Problem, full_disk_problem
+from include.services.environment import AIRFLOW_USER, MLFLOW_USER, environment
+from include.services.health import WELL
+from include.services.setup import set_up
+from include.settings import Settings, settings
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def say(line: str) -> None:
+    """One line of progress."""
+    console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {line}")
+
+
+def addresses(settings: Settings) -> None:
+    """Where to look, as whom, and which file has the password. Never the password itself: consoles are logged."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    secret = settings.secrets
+    table.add_row("Airflow", settings.airflow_url, f"user {AIRFLOW_USER}", f"password: cat {secret}/airflow_admin_password")
+    table.add_row("MLflow", settings.mlflow_url, f"user {MLFLOW_USER}", f"password: cat {secret}/mlflow_admin_password")
+    table.add_row("Spark", settings.spark_url, "", "")
+    console.print(table)
+
+
+def show_status(settings: Settings) -> int:
+    """Print one row a service. 0 when all are healthy, 1 when some are not, 3 when nothing runs."""
+    try:
+        rows = control.status(settings)
+    except (ConnectionError, FileNotFoundError):
+        console.print("nothing runs: `make up` starts the services")
+        return 3
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("service", "state", "health", "pid", "up", "memory", "address"):
+        table.add_column(name, justify="right" if name in ("pid", "up", "memory") else "left")
+    for row in rows:
+        health = row.health if row.health == WELL else f"[red]{row.health}[/red]"
+        pid, alive = str(row.pid or ""), f"{row.up:.0f} s" if row.pid else ""
+        table.add_row(row.service, row.state, health, pid, alive, f"{row.memory / 2**20:.0f} MiB", row.url)
+    table.add_row("together", "", "", "", "", f"{sum(row.memory for row in rows) / 2**20:.0f} MiB", "")
+    console.print(table)
+    return 0 if all(row.health == WELL for row in rows) else 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(prog="python -m include.services", description=__doc__)
+    commands = result.add_subparsers(dest="command", required=True)
+    commands.add_parser("setup", help="make everything that must exist before the first start")
+    commands.add_parser("up", help="set up, start, wait for health")
+    commands.add_parser("down", help="stop, leave no process")
+    commands.add_parser("status", help="a row for each service; exit 0 healthy, 1 not, 3 nothing runs")
+    commands.add_parser("clean", help="stop and remove all state").add_argument("--yes", action="store_true")
+    execute = commands.add_parser("exec", help="run a command in the environment that the services have")
+    execute.add_argument("argv", nargs=argparse.REMAINDER)
+    return result
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Do one command; the exit code."""
+    match arguments.command:
+        case "setup":
+            set_up(settings, say)
+        case "up":
+            begun = time.monotonic()
+            control.up(settings, say)
+            say(f"all services are healthy ({time.monotonic() - begun:.0f} s)")
+            addresses(settings)
+        case "down":
+            control.down(settings, say)
+        case "status":
+            return show_status(settings)
+        case "clean" if arguments.yes:
+            control.clean(settings, say)
+        case "clean":
+            raise Problem(f"this would stop the services and remove {settings.var}: `make clean CONFIRM=yes` does it")
+        case "exec":
+            argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
+            if not argv:
+                raise Problem("exec needs a command")
+            sys.stdout.flush()
+            os.execvpe(argv[0], argv, environment(settings))
+    return 0
+
+
+def main() -> int:
+    """Every expected failure is one line on standard error and exit code 1."""
+    try:
+        return run(parser().parse_args(), settings())
+    except (Problem, FileNotFoundError) as problem:
+        print(f"nocturne: {problem}", file=sys.stderr)
+    except OSError as error:
+        line = full_disk_problem(error)
+        if line is None:
+            raise
+        print(f"nocturne: {line}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+"""Start, stop and look at the services of an installation."""
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from include.services import processes
+from include.services.checks import Problem, port_is_free, port_problem
+from include.services.environment import environment
+from include.services.health import WELL, every
+from include.services.programs import programs
+from include.services.setup import exclusive, set_up
+from include.services.supervisor import Supervisor
+from include.settings import Settings
+
+Progress = Callable[[str], None]
+START_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Row:
+    """One service as ``status`` shows it; memory in bytes, up in seconds."""
+
+    service: str
+    state: str
+    health: str
+    pid: int
+    up: float
+    memory: int
+    url: str
+
+
+def check_ports(settings: Settings) -> None:
+    """Raise Problem, one line each, for every port of ours that somebody else holds."""
+    lines = [
+        port_problem(program.name, program.port, program.port_variable, processes.listener(program.port))
+        for program in programs(settings)
+        if program.port and not port_is_free(settings.host, program.port)
+    ]
+    if lines:
+        raise Problem("; ".join(lines))
+
+
+def settings_text(settings: Settings) -> str:
+    """What the running services were started with, for `up` to notice a change."""
+    return settings.model_dump_json()
+
+
+def last_line(path: Path) -> str:
+    """The last line of a log that says something; empty where there is none."""
+    try:
+        lines = [line.strip() for line in path.read_text(errors="replace")[-4000:].splitlines() if line.strip()]
+    except OSError:
+        return ""
+    return lines[-1] if lines else ""
+
+
+def given_up(infos: Mapping[str, Mapping[str, Any]], settings: Settings) -> str | None:
+    """The line for a service that the supervisor has stopped trying to start, else None."""
+    for name, info in infos.items():
+        if info["statename"] == "FATAL":
+            log = settings.log / f"{name}.log"
+            return f"{name} does not start: see {log} ({last_line(log)[:200]})"
+    return None
+
+
+def wait_healthy(settings: Settings, progress: Progress, timeout: float) -> None:
+    """Return when every service is healthy. Raises Problem naming those that are not after ``timeout`` seconds."""
+    supervisor, begun, said = Supervisor(settings), time.monotonic(), set[str]()
+    while True:
+        infos = supervisor.services()
+        health = every(settings, infos)
+        for name in [name for name, word in health.items() if word == WELL and name not in said]:
+            progress(f"{name} is up after {time.monotonic() - begun:.0f} s")
+            said.add(name)
+        missing = {name: word for name, word in health.items() if word != WELL}
+        if not missing:
+            return
+        if line := given_up(infos, settings):
+            raise Problem(line)
+        if time.monotonic() - begun > timeout:
+            words = ", ".join(f"{name} ({word})" for name, word in missing.items())
+            raise Problem(f"not healthy after {timeout:.0f} s: {words}; their logs are in {settings.log}")
+        time.sleep(0.5)
+
+
+def first_query(settings: Settings) -> None:
+    """``SELECT 1`` over Connect: the first query of a server takes seconds, and proves more than an open port does."""
+    code = "from pyspark.sql import SparkSession as S; s = S.builder.getOrCreate(); s.sql('SELECT 1').collect(); s.stop()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=settings.run,
+        timeout=120,
+    )
+    if done.returncode:
+        raise Problem(f"Spark at {settings.spark_url} answers no query: {done.stderr.strip().splitlines()[-1]}")
+
+
+def up(settings: Settings, progress: Progress = print, timeout: float = START_SECONDS) -> None:
+    """Set up, start what does not run, and return when all is healthy. A second call changes nothing.
+
+    Raises Problem, one line that says what to do.
+    """
+    set_up(settings, progress)
+    supervisor = Supervisor(settings)
+    started_with = settings.run / "settings.json"
+    with exclusive(settings):
+        if supervisor.is_up():
+            if started_with.exists() and started_with.read_text() != settings_text(settings):
+                raise Problem("the services run with other settings: `make down` first, then start again")
+            if names := supervisor.start_missing():
+                progress(f"starting {', '.join(names)}")
+        else:
+            if killed := processes.kill_all(settings.var):
+                progress(f"ended {killed} processes of an earlier start")
+            check_ports(settings)
+            progress(f"starting {', '.join(program.name for program in programs(settings))}")
+            supervisor.start()
+            started_with.write_text(settings_text(settings))
+    wait_healthy(settings, progress, timeout)
+    first_query(settings)
+
+
+def down(settings: Settings, progress: Progress = print) -> None:
+    """Stop everything and leave no process of the installation behind. Does nothing where nothing runs."""
+    if not settings.var.exists():
+        return
+    with exclusive(settings):
+        supervisor = Supervisor(settings)
+        if supervisor.is_up():
+            progress("stopping the services")
+            try:
+                supervisor.shut_down()
+            except ConnectionError:
+                pass  # it went while it answered
+            end = time.monotonic() + 10
+            while processes.of_service(settings.var, processes.SUPERVISOR) and time.monotonic() < end:
+                time.sleep(0.1)
+        if killed := processes.kill_all(settings.var):
+            progress(f"ended {killed} processes that were left")
+        for name in ("supervisor.sock", "supervisord.pid"):
+            (settings.run / name).unlink(missing_ok=True)
+
+
+def status(settings: Settings) -> list[Row]:
+    """One row a service; raises ConnectionError where nothing runs."""
+    infos = Supervisor(settings).services()
+    health, memory = every(settings, infos), processes.memory_by_service(settings.var)
+    rows = []
+    for program in programs(settings):
+        info = infos.get(program.name, {})
+        running = bool(info.get("pid"))
+        rows.append(
+            Row(
+                service=program.name,
+                state=str(info.get("statename", "STOPPED")).lower(),
+                health=health[program.name],
+                pid=int(info.get("pid", 0)),
+                up=time.time() - info["start"] if running else 0,
+                memory=memory.get(program.name, 0),
+                url=program.url,
+            )
+        )
+    return rows
+
+
+def clean(settings: Settings, progress: Progress = print) -> None:
+    """Stop everything and remove all state: data, models, databases, secrets, logs."""
+    down(settings, progress)
+    shutil.rmtree(settings.var, ignore_errors=True)
+    progress(f"removed {settings.var}")

@@ -1,0 +1,109 @@
+"""The complete environment of a child process: this is the one place, beside the settings, that reads ``os.environ``.
+
+Secrets reach the services by environment only: never an argument, a file in the repository or a log.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from include.settings import Settings
+
+AIRFLOW_USER = "admin"
+MLFLOW_USER = "admin"
+
+# Of the caller's shell, these would send a child to another Spark or another Python.
+FOREIGN = frozenset({"PYTHONHOME", "PYTHONSTARTUP", "PYSPARK_DRIVER_PYTHON", "SPARK_CONF_DIR", "SPARK_HOME", "SPARK_MASTER"})
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def of_settings(settings: Settings) -> dict[str, str]:
+    """``NOCTURNE_*`` such that a child reads exactly these settings."""
+    return {f"NOCTURNE_{name.upper()}": _text(value) for name, value in settings.model_dump(mode="json").items()}
+
+
+def without_telemetry() -> dict[str, str]:
+    """Nothing in the stack reports home."""
+    return {
+        "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
+        "AIRFLOW__OPENLINEAGE__DISABLED": "True",
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
+        "DO_NOT_TRACK": "1",
+        "GX_ANALYTICS_ENABLED": "False",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "SCARF_ANALYTICS": "false",
+    }
+
+
+def of_airflow(settings: Settings) -> dict[str, str]:
+    """What airflow.cfg cannot say: paths and ports that follow the settings, and the secrets."""
+    log = settings.log / "airflow"
+    return {
+        "AIRFLOW_HOME": str(settings.home),
+        "AIRFLOW__CORE__FERNET_KEY": settings.secret("fernet_key"),
+        "AIRFLOW__API__SECRET_KEY": settings.secret("api_secret_key"),
+        "AIRFLOW__API_AUTH__JWT_SECRET": settings.secret("jwt_secret"),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(settings.secrets / "airflow_passwords.json"),
+        # SQLite lets one writer in at a time: the others wait this long (seconds) before they give up
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{settings.airflow_database}?timeout=60",
+        "AIRFLOW__API__HOST": settings.host,
+        "AIRFLOW__API__PORT": str(settings.airflow_port),
+        "AIRFLOW__API__BASE_URL": settings.airflow_url,
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(log),
+        "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(log / "dag_processor"),
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(settings.var / "airflow" / "bundles"),
+    }
+
+
+def of_mlflow_client(settings: Settings) -> dict[str, str]:
+    """How a child finds the tracking server and logs in."""
+    return {
+        "MLFLOW_TRACKING_URI": settings.mlflow_url,
+        "MLFLOW_TRACKING_USERNAME": MLFLOW_USER,
+        "MLFLOW_TRACKING_PASSWORD": settings.secret("mlflow_admin_password"),
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        # a server that is just coming back after a kill answers within this many doubling waits (about a minute)
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7",
+    }
+
+
+def direct(settings: Settings, inherited: str) -> str:
+    """NO_PROXY such that the services are spoken to directly, whatever proxy leads outside."""
+    hosts = [host for host in inherited.split(",") if host]
+    return ",".join(dict.fromkeys([*hosts, "localhost", "127.0.0.1", "::1", settings.host]))
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The complete environment of a child: the caller's own, minus what would mislead, plus all of the installation.
+
+    Raises FileNotFoundError, saying what to do, where set-up has not made the secrets.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    python = Path(sys.executable)
+    path = inherited.get("PATH", os.defpath)
+    if path.split(os.pathsep)[0] != str(python.parent):
+        path = f"{python.parent}{os.pathsep}{path}"
+    proxy = direct(settings, inherited.get("NO_PROXY") or inherited.get("no_proxy") or "")
+    return {
+        **inherited,
+        **of_settings(settings),
+        **without_telemetry(),
+        **of_airflow(settings),
+        **of_mlflow_client(settings),
+        "SPARK_REMOTE": settings.spark_url,
+        "PYSPARK_PYTHON": sys.executable,
+        "PYTHONPATH": str(settings.home),
+        "PYTHONUNBUFFERED": "1",
+        "PATH": path,
+        "NO_PROXY": proxy,
+        "no_proxy": proxy,
+        "TZ": "UTC",
+        # setproctitle must leave /proc/<pid>/environ alone: the mark by which `down` finds every process is there
+        "SPT_NOENV": "1",
+    }

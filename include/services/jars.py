@@ -1,0 +1,94 @@
+"""Delta's jars: fetched once by Spark's own resolver, then checked against the committed checksums at every start."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from include.services.checks import Problem
+from include.services.environment import FOREIGN
+from include.settings import Settings
+
+PACKAGES = ("io.delta:delta-spark_4.2_2.13:4.4.0", "io.delta:delta-storage:4.4.0")
+# Spark brings the rest of their tree itself; without these it would be 33 jars, among them a second Hadoop.
+EXCLUDES = (
+    "io.delta:delta-kernel*",
+    "io.unitycatalog:*",
+    "org.apache.*:*",
+    "com.*:*",
+    "javax*:*",
+    "org.slf4j:*",
+    "org.antlr:*",
+    "org.scala-lang:*",
+    "org.scala-lang.modules:*",
+)
+
+
+def checksums(text: str) -> dict[str, str]:
+    """File name → SHA-256, out of the format of ``sha256sum``."""
+    pairs = (line.split() for line in text.splitlines() if line.strip() and not line.startswith("#"))
+    return {name: digest for digest, name in pairs}
+
+
+def expected(settings: Settings) -> dict[str, str]:
+    """The jars that Spark gets, with their committed checksums."""
+    return checksums((settings.home / "config" / "jars.sha256").read_text())
+
+
+def wrong(folder: Path, sums: dict[str, str]) -> list[str]:
+    """The names that are missing in ``folder`` or differ from their checksum."""
+
+    def differs(name: str) -> bool:
+        path = folder / name
+        return not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != sums[name]
+
+    return [name for name in sums if differs(name)]
+
+
+def resolve(settings: Settings, cache: Path) -> None:
+    """Let Spark fetch the packages into ``cache``. Raises Problem where it cannot."""
+    cache.mkdir(parents=True, exist_ok=True)
+    program = cache / "nothing.py"  # spark-submit resolves before it runs something: this is the something
+    program.write_text("")
+    command = [str(Path(sys.executable).parent / "spark-submit"), "--master", "local[1]"]
+    command += ["--packages", ",".join(PACKAGES), "--exclude-packages", ",".join(EXCLUDES)]
+    command += ["--conf", f"spark.jars.ivy={cache}"]
+    if settings.ivy_settings:
+        command += ["--conf", f"spark.jars.ivySettings={settings.ivy_settings}"]
+    inherited = {name: value for name, value in os.environ.items() if name not in FOREIGN | {"SPARK_REMOTE"}}
+    environment = {**inherited, "PYSPARK_PYTHON": sys.executable}
+    done = subprocess.run(
+        [*command, str(program)], env=environment, capture_output=True, text=True, check=False, cwd=cache
+    )
+    if done.returncode:
+        log = settings.log / "jars.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(done.stdout + done.stderr)
+        raise Problem(
+            f"Delta's jars could not be fetched (see {log}): check the network, or name a mirror's Ivy settings "
+            "in NOCTURNE_IVY_SETTINGS"
+        )
+
+
+def fetch(settings: Settings) -> bool:
+    """Make the jars be there, each as its checksum says. Returns whether they had to be fetched."""
+    sums = expected(settings)
+    if not wrong(settings.jars, sums):
+        return False
+    cache = settings.jars.parent / "ivy"
+    resolve(settings, cache)
+    settings.jars.mkdir(parents=True, exist_ok=True)
+    for name in wrong(cache / "jars", sums):
+        raise Problem(f"{cache / 'jars' / name} is not the file that config/jars.sha256 names: delete {cache}, try again")
+    for name in sums:
+        partial = settings.jars / f".{name}.{os.getpid()}"
+        shutil.copyfile(cache / "jars" / name, partial)
+        partial.replace(settings.jars / name)
+    return True
+
+
+def paths(settings: Settings) -> list[Path]:
+    """The jars, for ``--jars``."""
+    return [settings.jars / name for name in expected(settings)]

@@ -1,0 +1,152 @@
+"""The services of an installation: what each runs, where it listens, how it says that it is well."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from include.services.jars import paths as jar_paths
+from include.settings import Settings
+
+
+@dataclass(frozen=True)
+class Program:
+    """One supervised process."""
+
+    name: str
+    argv: list[str]
+    folder: Path
+    """Where it runs: what a library drops in its working folder stays under ``var``."""
+    port: int | None = None
+    port_variable: str = ""
+    url: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+    without: frozenset[str] = frozenset()
+    """Names of the installation's environment that would mislead this program."""
+    component: str = ""
+    """Its key in Airflow's health report."""
+
+
+def java_options(settings: Settings) -> str:
+    """Options of the Spark server's JVM."""
+    spark = settings.var / "spark"
+    return " ".join(
+        [
+            f"-Dderby.system.home={spark}",
+            f"-Dderby.stream.error.file={settings.log / 'derby.log'}",
+            f"-Djava.io.tmpdir={spark / 'tmp'}",
+            f"-Dlog4j2.configurationFile={settings.home / 'config' / 'log4j2.properties'}",
+            "-Duser.timezone=UTC",
+            "-Djava.net.preferIPv4Stack=true" if ":" not in settings.host else "-Djava.net.preferIPv6Addresses=true",
+            # out of memory: end, and let the supervisor bring a fresh one, rather than limp on
+            "-XX:+ExitOnOutOfMemoryError",
+            "-XX:MaxMetaspaceSize=512m",
+            "-XX:MaxDirectMemorySize=512m",
+            "-XX:ReservedCodeCacheSize=160m",
+            # an idle server gives heap back to the machine once a minute
+            "-XX:G1PeriodicGCInterval=60000",
+            "-Xms256m",
+        ]
+    )
+
+
+def spark_configuration(settings: Settings) -> dict[str, str]:
+    """The configuration of the local Spark Connect server."""
+    spark = settings.var / "spark"
+    return {
+        "spark.connect.grpc.binding.address": settings.host,
+        "spark.connect.grpc.binding.port": str(settings.spark_port),
+        "spark.driver.bindAddress": settings.host,
+        "spark.driver.host": settings.host,
+        "spark.driver.memory": settings.spark_memory,
+        "spark.driver.extraJavaOptions": java_options(settings),
+        "spark.local.dir": str(spark / "tmp"),
+        "spark.ui.enabled": "false",
+        "spark.hadoop.javax.jdo.option.ConnectionURL": f"jdbc:derby:;databaseName={spark / 'metastore'};create=true",
+        "spark.sql.catalogImplementation": "hive",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.warehouse.dir": str(settings.lake),
+        # two cores and small partitions: more tasks than these only cost (VACUUM takes 54 s with the default 10,000)
+        "spark.sql.shuffle.partitions": "4",
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
+        "spark.databricks.delta.snapshotPartitions": "2",
+    }
+
+
+def spark(settings: Settings) -> Program:
+    """The Spark Connect server with Delta: one JVM, started from files under ``var`` without a network."""
+    argv = [str(Path(sys.executable).parent / "spark-submit")]
+    argv += ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer"]
+    argv += ["--master", f"local[{settings.spark_cores}]", "--name", "nocturne"]
+    argv += ["--jars", ",".join(map(str, jar_paths(settings)))]
+    for name, value in spark_configuration(settings).items():
+        argv += ["--conf", f"{name}={value}"]
+    return Program(
+        name="spark",
+        argv=[*argv, "spark-internal"],
+        folder=settings.var / "spark",
+        port=settings.spark_port,
+        port_variable="NOCTURNE_SPARK_PORT",
+        url=settings.spark_url,
+        without=frozenset({"SPARK_REMOTE"}),
+    )
+
+
+def mlflow(settings: Settings) -> Program:
+    """The MLflow server: runs and models in SQLite, artifacts under ``var``, with a login."""
+    folder = settings.var / "mlflow"
+    argv = [sys.executable, "-m", "mlflow", "server", "--host", settings.host, "--port", str(settings.mlflow_port)]
+    argv += ["--backend-store-uri", f"sqlite:///{settings.mlflow_database}"]
+    argv += ["--serve-artifacts", "--artifacts-destination", str(folder / "artifacts")]
+    argv += ["--app-name", "basic-auth", "--workers", "1"]
+    return Program(
+        name="mlflow",
+        argv=argv,
+        folder=folder,
+        port=settings.mlflow_port,
+        port_variable="NOCTURNE_MLFLOW_PORT",
+        url=settings.mlflow_url,
+        environment={
+            "MLFLOW_AUTH_CONFIG_PATH": str(folder / "basic_auth.ini"),
+            "MLFLOW_AUTH_ADMIN_PASSWORD": settings.secret("mlflow_admin_password"),
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": settings.secret("mlflow_secret_key"),
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # evaluation jobs of language models: not used here
+        },
+        without=frozenset({"MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}),
+    )
+
+
+def airflow(settings: Settings, name: str, component: str, *arguments: str) -> Program:
+    """One of Airflow's components."""
+    argv = [sys.executable, "-m", "airflow", name, *arguments]
+    return Program(name=name, argv=argv, folder=settings.var / "airflow", component=component)
+
+
+def api_server(settings: Settings) -> Program:
+    """Airflow's API and UI."""
+    argv = [sys.executable, "-m", "airflow", "api-server", "--workers", "1"]
+    argv += ["--host", settings.host, "--port", str(settings.airflow_port)]
+    return Program(
+        name="api-server",
+        argv=argv,
+        folder=settings.var / "airflow",
+        port=settings.airflow_port,
+        port_variable="NOCTURNE_AIRFLOW_PORT",
+        url=settings.airflow_url,
+        component="metadatabase",
+    )
+
+
+def programs(settings: Settings) -> list[Program]:
+    """Every service, in the order of starting. Raises FileNotFoundError where set-up has not run."""
+    local_spark = [] if settings.spark_remote else [spark(settings)]
+    return [
+        api_server(settings),
+        # logs are read from the disk they share: no second web server that listens for them
+        airflow(settings, "scheduler", "scheduler", "--skip-serve-logs"),
+        airflow(settings, "dag-processor", "dag_processor"),
+        airflow(settings, "triggerer", "triggerer", "--skip-serve-logs"),
+        mlflow(settings),
+        *local_spark,
+    ]
