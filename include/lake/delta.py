@@ -1,0 +1,151 @@
+"""Delta tables through Polars and delta-rs: read days, replace days, nothing else.
+
+Every table is ``<lake>/<layer>/<name>/`` and is partitioned by a day column. A write replaces a range of days in one
+commit, and makes no commit at all when the content is already there: re-running changes nothing.
+Never ``to_pyarrow_table``: it aborts the process at exit about every second time.
+"""
+
+import hashlib
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from include.settings import settings
+
+ATTEMPTS = 8
+
+
+class TableMissing(FileNotFoundError):
+    """A Delta table that is not there yet."""
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """What a write did: the table's version afterwards, rows in the range, and whether a commit was made."""
+
+    version: int
+    rows: int
+    changed: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def table_path(layer: str, name: str) -> Path:
+    """Where the table ``name`` of ``layer`` is, whether it exists or not."""
+    return settings().lake / layer / name
+
+
+def exists(layer: str, name: str) -> bool:
+    """Whether there is such a table."""
+    return DeltaTable.is_deltatable(str(table_path(layer, name)))
+
+
+def _open(layer: str, name: str, version: int | None = None) -> DeltaTable:
+    path = table_path(layer, name)
+    try:
+        return DeltaTable(str(path), version=version)
+    except TableNotFoundError:
+        raise TableMissing(f"table {layer}.{name} is missing: no Delta table at {path}") from None
+
+
+def version(layer: str, name: str) -> int:
+    """The newest version of a table. Raises TableMissing."""
+    return int(_open(layer, name).version())
+
+
+def read_days(
+    layer: str,
+    name: str,
+    first: date,
+    last: date,
+    *,
+    columns: Sequence[str] | None = None,
+    day: str = "flight_date",
+    version: int | None = None,
+) -> pl.DataFrame:
+    """The rows of the days ``first`` to ``last``, both included, in no particular order.
+
+    Only the partitions of those days are read. ``columns`` limits what comes back, ``version`` reads an older version.
+    Raises TableMissing. Days without rows are simply not there: who needs every day checks.
+    """
+    rows = pl.scan_delta(_open(layer, name, version)).filter(pl.col(day).is_between(first, last))
+    return (rows.select(columns) if columns else rows).collect()
+
+
+def read_all(layer: str, name: str, *, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """A whole table, or some columns of it: for ledgers, which are small. Raises TableMissing."""
+    rows = pl.scan_delta(_open(layer, name))
+    return (rows.select(columns) if columns else rows).collect()
+
+
+def content_hash(frame: pl.DataFrame) -> str:
+    """sha256 over columns, types and rows; neither the order of rows nor that of columns matters, multiplicity does."""
+    columns = sorted(frame.columns)
+    ordered = frame.select(columns).sort(columns, nulls_last=True, maintain_order=True)
+    digest = hashlib.sha256(repr([(name, str(ordered.schema[name])) for name in columns]).encode())
+    # Text, not Arrow bytes: these do not depend on chunks or on the library's version. With every string quoted, an
+    # empty one differs from a null.
+    digest.update(ordered.write_csv(quote_style="non_numeric", null_value="").encode())
+    return digest.hexdigest()
+
+
+def replace_days(
+    layer: str, name: str, frame: pl.DataFrame, first: date, last: date, *, day: str = "flight_date"
+) -> Replaced:
+    """Make ``frame`` the whole content of the days ``first`` to ``last`` of a table, in one commit.
+
+    The table is created, partitioned by ``day``, where it is missing. Writes nothing when the content is the same
+    already. A concurrent commit is retried. Raises ValueError when a row lies outside the range.
+    """
+    outside = frame.filter(~pl.col(day).is_between(first, last) | pl.col(day).is_null())
+    if outside.height:
+        raise ValueError(f"{layer}.{name}: {outside.height} rows lie outside {first} to {last} or have no {day}")
+    path = str(table_path(layer, name))
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(0.05 * 2**attempt * (0.5 + random.random()))
+        try:
+            return _replace_once(layer, name, path, frame, first, last, day)
+        except DeltaError as error:
+            # Somebody else committed, or created the table, in between. It may be this very content: look again.
+            conflict = isinstance(error, CommitFailedError) or "already exists" in str(error)
+            if not conflict or attempt == ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _replace_once(layer: str, name: str, path: str, frame: pl.DataFrame, first: date, last: date, day: str) -> Replaced:
+    table = DeltaTable(path) if exists(layer, name) else None
+    if table is None:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        write_deltalake(path, frame, partition_by=[day], mode="error")
+        return Replaced(version(layer, name), frame.height, True)
+    current = pl.scan_delta(table).filter(pl.col(day).is_between(first, last)).collect()
+    # The table's types win, as they do when delta-rs writes: or an Int64 frame would never equal its Int32 table.
+    if set(frame.columns) == set(current.columns):
+        frame = frame.select(current.columns).cast(current.schema)
+    if current.height == frame.height and content_hash(current) == content_hash(frame):
+        return Replaced(int(table.version()), frame.height, False)
+    predicate = f"{day} >= '{first}' AND {day} <= '{last}'"
+    if frame.height:
+        write_deltalake(table, frame, mode="overwrite", predicate=predicate)
+    else:
+        table.delete(predicate)
+    return Replaced(int(table.version()), frame.height, True)
+
+
+def append(layer: str, name: str, frame: pl.DataFrame) -> int:
+    """Add rows to a ledger, which is created where it is missing. Returns the new version."""
+    path = table_path(layer, name)
+    path.mkdir(parents=True, exist_ok=True)
+    write_deltalake(str(path), frame, mode="append")
+    return version(layer, name)

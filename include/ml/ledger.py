@@ -1,0 +1,142 @@
+"""The deployment ledger: which version was champion for which flight days, who decided and why. Append-only."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+
+from include.lake import delta
+from include.settings import settings
+from include.use_cases.spec import UseCase
+
+SCHEMA: dict[str, pl.DataType] = {
+    "model_version": pl.Int64(),
+    "effective_from": pl.Date(),
+    "decided_at": pl.Datetime("us", "UTC"),
+    "decided_by": pl.String(),
+    "reason": pl.String(),
+    "run_id": pl.String(),
+    "model_sha256": pl.String(),
+    "reference_sha256": pl.String(),
+    "trained_from": pl.Date(),
+    "fitted_through": pl.Date(),
+    "trained_through": pl.Date(),
+}
+
+
+class NoChampion(LookupError):
+    """No version is champion for a day; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Champion:
+    """One row of the ledger.
+
+    Attributes:
+        effective_from: the first day (of flights, not of the night) that this version scores.
+        model_sha256, reference_sha256: of the booster's UBJSON and of ``reference.json``; what is loaded must match.
+        trained_from, trained_through: the days of its training set, holdout included.
+        fitted_through: the last day that its trees were grown on.
+    """
+
+    model_version: int
+    effective_from: date
+    decided_at: datetime
+    decided_by: str
+    reason: str
+    run_id: str
+    model_sha256: str
+    reference_sha256: str
+    trained_from: date
+    fitted_through: date
+    trained_through: date
+
+
+@contextmanager
+def lock(case: UseCase) -> Iterator[None]:
+    """One process at a time trains or promotes a use case on this machine; a crash releases the lock."""
+    folder = settings().var / "lock"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"{case.name}.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def read(case: UseCase) -> list[Champion]:
+    """The whole ledger, in the order of decisions; empty where there is none yet."""
+    if not delta.exists("gold", case.deployments_table):
+        return []
+    rows = delta.read_all("gold", case.deployments_table).sort("decided_at", "model_version")
+    return [Champion(**row) for row in rows.iter_rows(named=True)]
+
+
+def pick(ledger: list[Champion], day: date) -> Champion | None:
+    """The champion of ``day``: of the rows in effect by then the one that took effect (then: was decided) last."""
+    effective = [row for row in ledger if row.effective_from <= day]
+    return max(effective, key=lambda row: (row.effective_from, row.decided_at)) if effective else None
+
+
+def champion_for(case: UseCase, day: date) -> Champion | None:
+    """The champion that scores the flights of ``day``, or None when no version was promoted for it."""
+    return pick(read(case), day)
+
+
+def require_champion(case: UseCase, ledger: list[Champion], day: date) -> Champion:
+    """Like ``pick``, but raises NoChampion saying what to do."""
+    champion = pick(ledger, day)
+    if champion is None:
+        known = f"the first one takes effect on {min(row.effective_from for row in ledger)}" if ledger else "none ever"
+        raise NoChampion(
+            f"{case.name} has no champion for {day}: {known}. Train one on earlier days and promote it first."
+        )
+    return champion
+
+
+def latest_champion(case: UseCase) -> Champion | None:
+    """The champion of the newest days, whatever was decided about earlier ones."""
+    return pick(read(case), date.max)
+
+
+def first_free_day(case: UseCase, trained_through: date) -> date:
+    """The first day after the training data that has not been scored yet: a deployment never rewrites the past."""
+    free = trained_through + timedelta(1)
+    if delta.exists("gold", case.predictions_table):
+        scored = delta.read_all("gold", case.predictions_table, columns=[case.day])[case.day].max()
+        if isinstance(scored, date):
+            free = max(free, scored + timedelta(1))
+    return free
+
+
+def append(
+    case: UseCase,
+    *,
+    model_version: int,
+    effective_from: date,
+    decided_by: str,
+    reason: str,
+    run_id: str,
+    model_sha256: str,
+    reference_sha256: str,
+    trained_from: date,
+    fitted_through: date,
+    trained_through: date,
+) -> Champion:
+    """Write one decision. Hold ``lock`` around reading, deciding and this."""
+    row = Champion(
+        model_version=model_version,
+        effective_from=effective_from,
+        decided_at=datetime.now(UTC),
+        decided_by=decided_by,
+        reason=reason,
+        run_id=run_id,
+        model_sha256=model_sha256,
+        reference_sha256=reference_sha256,
+        trained_from=trained_from,
+        fitted_through=fitted_through,
+        trained_through=trained_through,
+    )
+    delta.append("gold", case.deployments_table, pl.DataFrame([asdict(row)], schema=SCHEMA))
+    return row

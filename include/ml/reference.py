@@ -1,0 +1,107 @@
+"""What a model's world looked like when it was trained: the distributions that drift is measured against.
+
+A reference is a plain dictionary, stored as ``reference.json`` beside the model:
+
+    features: {name: {edges, shares, weight, psi_limit}}   over all days of the training set
+    score:    {edges, shares}                               over the holdout, which the model never saw
+    holdout:  {first, last, quality: {...}, daily: {auc: [...], gap: [...]}}
+    data:     {first, last}
+
+Shares are those of ``metrics.bin_counts``: one more than there are edges, then the missing ones. ``weight`` is the
+feature's share of the model's total gain. ``psi_limit`` is the largest PSI that a window of the training set itself
+shows against all of it: a week is drifted when it differs from those months more than any week of them did.
+"""
+
+from datetime import date
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from include.ml import metrics
+from include.use_cases.spec import Feature, UseCase
+
+type Reference = dict[str, Any]
+
+
+def feature_edges(feature: Feature, values: npt.NDArray[Any]) -> list[float]:
+    """Inner bin edges of one feature column: between the codes of a categorical one, deciles of a numeric one."""
+    if feature.kind == "categorical":
+        return [code + 0.5 for code in range(len(feature.levels) - 1)]
+    return metrics.bin_edges(values)
+
+
+def counts_by_day(
+    values: npt.NDArray[Any], day_index: npt.NDArray[Any], days: int, edges: list[float]
+) -> npt.NDArray[np.int64]:
+    """Bin counts of one column for each of ``days`` days, shape days × (len(edges) + 2).
+
+    ``day_index`` says which day (0 to days − 1) each value belongs to.
+    """
+    width = len(edges) + 2
+    bins = np.searchsorted(np.asarray(edges), values, side="left")
+    bins = np.where(np.isnan(values), width - 1, bins)
+    return np.bincount(day_index * width + bins, minlength=days * width).reshape(days, width).astype(np.int64)
+
+
+def window_sums(per_day: npt.NDArray[np.int64], window: int) -> npt.NDArray[np.int64]:
+    """Sums over each ``window`` consecutive days, shape (days − window + 1) × bins."""
+    total = np.vstack([np.zeros((1, per_day.shape[1]), dtype=np.int64), per_day.cumsum(axis=0)])
+    return np.asarray(total[window:] - total[:-window], dtype=np.int64)
+
+
+def psi_limit(per_day: npt.NDArray[np.int64], window: int) -> float:
+    """The largest PSI of any ``window`` consecutive days against all days; 0 where there are too few days."""
+    if len(per_day) < window:
+        return 0.0
+    whole = metrics.shares(per_day.sum(axis=0))
+    return max(metrics.psi(whole, metrics.shares(counts)) for counts in window_sums(per_day, window) if counts.sum())
+
+
+def daily_quality(labels: npt.NDArray[Any], scores: npt.NDArray[Any], days: npt.NDArray[Any]) -> dict[str, list[float]]:
+    """For each day, in order: ``auc`` (days with one class only left out) and ``gap``, mean score − mean label."""
+    aucs, gaps = [], []
+    for day in np.unique(days):
+        of_day = days == day
+        value = metrics.auc(labels[of_day], scores[of_day])
+        if not np.isnan(value):
+            aucs.append(value)
+        gaps.append(float(scores[of_day].mean() - labels[of_day].mean()))
+    return {"auc": aucs, "gap": gaps}
+
+
+def build(
+    case: UseCase,
+    matrix: npt.NDArray[Any],
+    days: npt.NDArray[Any],
+    weights: dict[str, float],
+    holdout: tuple[date, date],
+    holdout_labels: npt.NDArray[Any],
+    holdout_scores: npt.NDArray[Any],
+) -> Reference:
+    """The reference of a model: ``matrix`` and ``days`` are its whole training set, in the order of the rows."""
+    unique_days, day_index = np.unique(days, return_inverse=True)
+    features = {}
+    for column, feature in enumerate(case.features):
+        values = matrix[:, column]
+        edges = feature_edges(feature, values)
+        per_day = counts_by_day(values, day_index, len(unique_days), edges)
+        features[feature.name] = {
+            "edges": edges,
+            "shares": metrics.shares(per_day.sum(axis=0)).tolist(),
+            "weight": weights.get(feature.name, 0.0),
+            "psi_limit": psi_limit(per_day, case.drift.drift_window_days),
+        }
+    edges = metrics.bin_edges(holdout_scores)
+    first, last = np.datetime64(holdout[0]), np.datetime64(holdout[1])
+    return {
+        "features": features,
+        "score": {"edges": edges, "shares": metrics.shares(metrics.bin_counts(holdout_scores, edges)).tolist()},
+        "holdout": {
+            "first": str(holdout[0]),
+            "last": str(holdout[1]),
+            "quality": metrics.quality(holdout_labels, holdout_scores),
+            "daily": daily_quality(holdout_labels, holdout_scores, days[(days >= first) & (days <= last)]),
+        },
+        "data": {"first": str(unique_days[0]), "last": str(unique_days[-1])},
+    }

@@ -1,0 +1,229 @@
+"""Train a challenger: on the device that was asked for, judged on later days than it was trained on."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import xgboost as xgb
+
+from include.ml import dataset, ledger, metrics, reference, registry
+from include.ml.dataset import Dataset, Split
+from include.settings import settings
+from include.use_cases.spec import UseCase, use_case
+
+type Device = Literal["cpu", "cuda"]
+
+
+class WrongDevice(RuntimeError):
+    """A booster was not trained where it was meant to be."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A fitted booster and what is known of it.
+
+    Attributes:
+        metrics: flat, as MLflow takes them; on the holdout unless named otherwise.
+        reference: see ``include.ml.reference``.
+        champion: the champion it was compared with, its version, or None where there was none.
+    """
+
+    booster: xgb.Booster
+    device: Device
+    gpu: str
+    split: Split
+    metrics: dict[str, float]
+    reference: reference.Reference
+    champion: int | None
+
+
+def gpu_names() -> list[str]:
+    """The NVIDIA GPUs of this machine by name; empty where there is no driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    try:
+        return [
+            str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(index)))
+            for index in range(pynvml.nvmlDeviceGetCount())
+        ]
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def choose_device(requested: str) -> Device:
+    """``auto`` becomes ``cuda`` where there are a GPU and an XGBoost that can use it, else ``cpu``.
+
+    Raises ValueError for another word, and WrongDevice when ``cuda`` is asked for and cannot be had.
+    """
+    if requested not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device is `{requested}`; it must be auto, cpu or cuda (NOCTURNE_DEVICE)")
+    if requested == "cpu":
+        return "cpu"
+    usable = bool(xgb.build_info().get("USE_CUDA")) and bool(gpu_names())
+    if requested == "cuda" and not usable:
+        raise WrongDevice("device cuda was asked for, but no GPU is visible, or this XGBoost is built without CUDA")
+    return "cuda" if usable else "cpu"
+
+
+def assert_device(booster: xgb.Booster, device: Device) -> None:
+    """Raise WrongDevice unless the booster says it trained on ``device``: XGBoost falls back with only a warning."""
+    actual = json.loads(booster.save_config())["learner"]["generic_param"]["device"]
+    if actual.split(":")[0] != device:
+        raise WrongDevice(f"meant to train on {device}, but XGBoost trained on {actual}")
+
+
+def quantile_matrix(case: UseCase, frame: pl.DataFrame, like: xgb.QuantileDMatrix | None = None) -> xgb.QuantileDMatrix:
+    """Rows as XGBoost trains on them; ``like`` gives the bins, for validation data."""
+    return xgb.QuantileDMatrix(
+        dataset.matrix(case, frame),
+        dataset.labels_of(case, frame),
+        feature_names=list(case.feature_names),
+        feature_types=feature_types(case),
+        max_bin=int(case.training.params.get("max_bin", 256)),
+        nthread=case.training.threads,
+        enable_categorical=True,
+        ref=like,
+    )
+
+
+def feature_types(case: UseCase) -> list[str]:
+    """XGBoost's type of each feature: ``c`` for codes of categories, ``q`` for quantities."""
+    return ["c" if feature.kind == "categorical" else "q" for feature in case.features]
+
+
+def score(case: UseCase, booster: xgb.Booster, frame: pl.DataFrame) -> npt.NDArray[np.float64]:
+    """A probability for each row of ``frame``, in its order. Raises on features the booster does not know."""
+    rows = xgb.DMatrix(
+        dataset.matrix(case, frame),
+        feature_names=list(case.feature_names),
+        feature_types=feature_types(case),
+        nthread=case.training.threads,
+        enable_categorical=True,
+    )
+    return booster.predict(rows).astype(np.float64)
+
+
+def fit(case: UseCase, frame: pl.DataFrame, split: Split, device: Device) -> xgb.Booster:
+    """Train on ``split.train``, stopping by ``split.valid`` where there is one. Raises WrongDevice after a fallback."""
+    training = case.training
+    params = {**training.params, "seed": training.seed, "nthread": training.threads, "device": device}
+    rows = quantile_matrix(case, dataset.between(case, frame, split.train))
+    if split.valid is None:
+        booster = xgb.train(params, rows, training.rounds)
+    else:
+        booster = xgb.train(
+            {**params, "eval_metric": "logloss"},
+            rows,
+            training.rounds,
+            evals=[(quantile_matrix(case, dataset.between(case, frame, split.valid), like=rows), "valid")],
+            early_stopping_rounds=training.early_stopping_rounds,
+            verbose_eval=False,
+        )
+        # Keep the trees that early stopping chose and no others: what is stored is what predicts.
+        booster = booster[: booster.best_iteration + 1]
+    assert_device(booster, device)
+    # Judge and score on the CPU always, so that one version gives one set of scores.
+    booster.set_param({"device": "cpu"})
+    return booster
+
+
+def gain_shares(booster: xgb.Booster) -> dict[str, float]:
+    """Each used feature's share of the total gain; they add up to 1."""
+    gains = {name: float(np.sum(gain)) for name, gain in booster.get_score(importance_type="total_gain").items()}
+    total = sum(gains.values())
+    return {name: gain / total for name, gain in gains.items()} if total else {}
+
+
+def baseline_auc(case: UseCase, frame: pl.DataFrame) -> float:
+    """The AUC of ranking by the baseline feature alone; missing values rank in the middle."""
+    values = frame[case.gates.baseline].cast(pl.Float64)
+    return metrics.auc(dataset.labels_of(case, frame), values.fill_null(values.median()).to_numpy())
+
+
+def compare_with_champion(
+    case: UseCase, booster: xgb.Booster, holdout: pl.DataFrame, champion: ledger.Champion
+) -> dict[str, float]:
+    """Challenger and champion on the holdout days that the champion was not fitted on either.
+
+    ``compared_days`` is how many these are; without any it is the only entry.
+    """
+    fair = holdout.filter(pl.col(case.day) > champion.fitted_through)
+    found = {"champion_version": float(champion.model_version), "compared_days": float(fair[case.day].n_unique())}
+    if not fair.height:
+        return found
+    labels = dataset.labels_of(case, fair)
+    for who, model in (("challenger", booster), ("champion", registry.load_booster(case, champion))):
+        scores = score(case, model, fair)
+        found |= {
+            f"compared_{who}_auc": metrics.auc(labels, scores),
+            f"compared_{who}_log_loss": metrics.log_loss(labels, scores),
+        }
+    return found
+
+
+def fit_and_judge(case: UseCase, data: Dataset, device: Device, champion: ledger.Champion | None) -> Trained:
+    """Fit on a training set and judge on its holdout; compare with ``champion`` where there is one."""
+    first, last = data.frame[case.day].min(), data.frame[case.day].max()
+    assert isinstance(first, date)
+    assert isinstance(last, date)
+    split = dataset.split_days(case.training, first, last)
+    booster = fit(case, data.frame, split, device)
+    holdout = dataset.between(case, data.frame, split.holdout)
+    labels, scores = dataset.labels_of(case, holdout), score(case, booster, holdout)
+    found = metrics.quality(labels, scores) | {"baseline_auc": baseline_auc(case, holdout)}
+    found |= {"trees": float(booster.num_boosted_rounds()), "rows": float(data.frame.height)}
+    if champion is not None:
+        found |= compare_with_champion(case, booster, holdout, champion)
+    seen = reference.build(
+        case,
+        dataset.matrix(case, data.frame),
+        data.frame[case.day].to_numpy(),
+        gain_shares(booster),
+        split.holdout,
+        labels,
+        scores,
+    )
+    gpu = gpu_names()[0] if device == "cuda" else ""
+    version = champion.model_version if champion else None
+    return Trained(booster, device, gpu, split, found, seen, version)
+
+
+def request_key(case: UseCase, night: date, content_hash: str) -> str:
+    """What makes two requests the same: use case, night, training rows, and how to train on them."""
+    recipe = json.dumps(
+        [case.name, str(night), content_hash, asdict(case.training), [asdict(feature) for feature in case.features]],
+        sort_keys=True,
+        default=str,
+    )
+    return hashlib.sha256(recipe.encode()).hexdigest()
+
+
+def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
+    """Task: train a challenger of use case ``name`` on the labels known in ``night``, and register it.
+
+    Reads features and labels, writes to MLflow only. The same request again returns the version that is there.
+    ``device`` is auto, cpu or cuda; None takes the setting. Raises DataMissing, TableMissing, WrongDevice.
+
+    Returns ``version``, ``run_id``, ``created``, ``device``, ``trained_from``, ``fitted_through``,
+    ``trained_through``, ``metrics``.
+    """
+    case = use_case(name)
+    with ledger.lock(case):
+        first, last = dataset.training_range(case.training, night)
+        data = dataset.load(case, first, last)
+        key = request_key(case, night, data.content_hash)
+        existing = registry.find(case, key)
+        if existing is not None:
+            return existing.to_dict() | {"created": False}
+        where = choose_device(device or settings().device)
+        trained = fit_and_judge(case, data, where, ledger.latest_champion(case))
+        return registry.register(case, night, key, data, trained).to_dict() | {"created": True}

@@ -1,0 +1,126 @@
+"""A tiny use case with a real lake, a real XGBoost and a real MLflow (on SQLite) under a temporary folder."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from include.lake import delta
+from include.settings import settings
+from include.use_cases.spec import DriftPolicy, Feature, Gates, Training, UseCase
+
+FIRST = date(2020, 1, 1)
+ROWS = 60
+
+
+def toy_case(**changes: object) -> UseCase:
+    """30 days train a model, the last 7 of them judge it."""
+    values: dict[str, object] = {
+        "name": "toy",
+        "description": "whether a coin falls on its head",
+        "owner": "tests",
+        "source": "coins",
+        "entity": "coin_id",
+        "label": "is_head",
+        "context": ("history_through",),
+        "features": (
+            Feature("weight", unit="grams"),
+            Feature("metal", "categorical", vocabulary=("gold", "iron")),
+            Feature("noise"),
+        ),
+        "training": Training(
+            params={"objective": "binary:logistic", "max_depth": 2, "learning_rate": 0.3},
+            rounds=8,
+            first_day=FIRST,
+            holdout_days=7,
+            min_train_days=10,
+            threads=1,
+        ),
+        "gates": Gates(min_auc=0.6, max_auc=0.95, baseline="noise", max_calibration_error=0.2),
+        "drift": DriftPolicy(
+            drift_window_days=3, drift_min_days=2, drift_min_rows=100, quality_min_days=3, cool_down_days=5
+        ),
+    }
+    return UseCase(**(values | changes))  # type: ignore[arg-type]
+
+
+def toy_rows(first: date, days: int, shift: float = 0.0) -> pl.DataFrame:
+    """Coins of some days, features and label together; a day has the same rows whichever range it is asked with.
+
+    ``shift`` moves the weights: the inputs drift, and with them the scores.
+    """
+    frames = []
+    for n in range(days):
+        day = first + timedelta(n)
+        random = np.random.default_rng(day.toordinal())
+        weight = random.normal(size=ROWS)
+        metal = random.choice(["gold", "iron", "tin"], ROWS)
+        likely = 1 / (1 + np.exp(-1.5 * weight - (metal == "gold")))
+        frames.append(
+            pl.DataFrame(
+                {
+                    "coin_id": [f"{day}-{i}" for i in range(ROWS)],
+                    "flight_date": [day] * ROWS,
+                    "history_through": [day - timedelta(1)] * ROWS,
+                    "weight": weight + shift,
+                    "metal": metal,
+                    "noise": random.normal(size=ROWS),
+                    "is_head": (random.random(ROWS) < likely).astype(np.int32),
+                }
+            )
+        )
+    return pl.concat(frames)
+
+
+def write_days(case: UseCase, first: date, days: int, *, shift: float = 0.0, labels: bool = True) -> None:
+    """Put toy days into the lake, as dbt would."""
+    rows, last = toy_rows(first, days, shift), first + timedelta(days - 1)
+    delta.replace_days("gold", case.features_table, rows.drop("is_head"), first, last)
+    if labels:
+        kept = rows.select("coin_id", "flight_date", "is_head")
+        delta.replace_days("gold", case.labels_table, kept, first, last)
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty lake."""
+    monkeypatch.setenv("NOCTURNE_VAR", str(tmp_path / "var"))
+    settings.cache_clear()
+    yield tmp_path / "var" / "lake"
+    settings.cache_clear()
+
+
+@pytest.fixture
+def toy(lake: Path, monkeypatch: pytest.MonkeyPatch) -> UseCase:
+    """The toy use case, found by its name, with 30 days of features and labels."""
+    case = toy_case()
+    monkeypatch.setattr("include.use_cases.spec.use_cases", lambda: {case.name: case})
+    write_days(case, FIRST, 30)
+    return case
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty MLflow database. Migrating takes seconds, copying it none."""
+    import mlflow
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def mlflow_store(empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A fresh MLflow of this test's own."""
+    import mlflow
+
+    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
+    monkeypatch.chdir(tmp_path)  # artifacts go to ./mlruns
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    yield
+    mlflow.set_tracking_uri(before)
