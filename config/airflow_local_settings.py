@@ -15,7 +15,8 @@ import time
 
 __all__: list[str] = []  # Airflow takes every other public name here for a setting
 
-_PARSING = ("airflow.sdk", "cosmos")
+# `cosmos` itself imports nothing until a name is used: these are what a DAG file with a DbtTaskGroup uses
+_PARSING = ("airflow.sdk", "cosmos.airflow.task_group", "cosmos.operators.local", "cosmos.operators.watcher")
 _TASKS = (
     *_PARSING,
     "great_expectations",
@@ -33,6 +34,8 @@ _OF_COMPONENT = {"scheduler": _TASKS, "dag-processor": _PARSING}
 
 def _preload(modules: tuple[str, ...]) -> None:
     """Import each module; one that fails is said and left to the task that needs it."""
+    if not modules:
+        return
     begun = time.monotonic()
     gc.disable()  # a collection among millions of fresh objects that all stay only costs
     try:
@@ -47,5 +50,11 @@ def _preload(modules: tuple[str, ...]) -> None:
     print(f"nocturne: {len(modules)} libraries imported ahead of the forks in {time.monotonic() - begun:.1f} s", flush=True)
 
 
-if len(sys.argv) > 1 and sys.argv[0].endswith(("airflow", "airflow/__main__.py")):
-    _preload(_OF_COMPONENT.get(sys.argv[1], ()))
+
+def _component() -> str:
+    """The Airflow command of this process; empty elsewhere. While ``-m airflow`` is being imported, argv[0] is ``-m``."""
+    is_airflow = any(argument.endswith("airflow") for argument in sys.orig_argv[1:3])
+    return sys.argv[1] if is_airflow and len(sys.argv) > 1 else ""
+
+
+_preload(_OF_COMPONENT.get(_component(), ()))

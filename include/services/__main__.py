@@ -25,12 +25,10 @@ def say(line: str) -> None:
 
 def addresses(settings: Settings) -> None:
     """Where to look, as whom, and which file has the password. Never the password itself: consoles are logged."""
-    table = Table(box=None, pad_edge=False, show_header=False)
     secret = settings.secrets
-    table.add_row("Airflow", settings.airflow_url, f"user {AIRFLOW_USER}", f"password: cat {secret}/airflow_admin_password")
-    table.add_row("MLflow", settings.mlflow_url, f"user {MLFLOW_USER}", f"password: cat {secret}/mlflow_admin_password")
-    table.add_row("Spark", settings.spark_url, "", "")
-    console.print(table)
+    console.print(f"  Airflow  {settings.airflow_url}  user {AIRFLOW_USER}, password: cat {secret}/airflow_admin_password")
+    console.print(f"  MLflow   {settings.mlflow_url}  user {MLFLOW_USER}, password: cat {secret}/mlflow_admin_password")
+    console.print(f"  Spark    {settings.spark_url}")
 
 
 def show_status(settings: Settings) -> int:

@@ -89,6 +89,7 @@ def spark(settings: Settings) -> Program:
         port=settings.spark_port,
         port_variable="NOCTURNE_SPARK_PORT",
         url=settings.spark_url,
+        environment={"SPARK_LOCAL_IP": settings.host},
         without=frozenset({"SPARK_REMOTE"}),
     )
 
