@@ -1,0 +1,52 @@
+"""Silver to gold: what is known of tomorrow's flights, and how today's went.
+
+**Reads** `silver.*`. **Writes** `gold.flight_delays__features` of the day after the night, whose schedule is known, and
+`gold.flight_delays__labels` of the night's own day, which has just ended. **Parameters**: `from` and `to` for a range.
+
+**Fails** where a model, a test or an expectation of the feature gate does; nothing is published then.
+"""
+
+from airflow.sdk import PartitionedAssetTimetable, dag, task
+
+from include import assets, recipes
+from include.partitions import of_run
+from include.task_groups.dbt import DbtBuild
+
+USE_CASE = "flight_delays"
+STAGE = f"{USE_CASE}_features"
+
+
+@dag(
+    dag_id=STAGE,
+    schedule=PartitionedAssetTimetable(assets=assets.silver("flights")),
+    catchup=False,
+    max_active_runs=1,
+    params=recipes.PARAMS,
+    default_args=recipes.DEFAULTS | {"owner": "data-science"},
+    doc_md=__doc__,
+    tags=[USE_CASE],
+)
+def features() -> None:
+    build = DbtBuild(task_id="build", stage=STAGE, select=f"marts.{USE_CASE}")
+
+    @task
+    def audit(**context):
+        """The feature gate: nothing is scored or trained on that has not passed it."""
+        from include.quality import features
+
+        features.audit(USE_CASE, of_run(context))
+
+    @task(outlets=[assets.features(USE_CASE)])
+    def publish(**context):
+        """Replace exactly these days, and announce them."""
+        from include.lake import dbt
+
+        nights = of_run(context)
+        for publication in dbt.publish_built(STAGE, nights):
+            print(publication)
+        assets.announce(context, assets.features(USE_CASE), nights)
+
+    build >> audit() >> publish()
+
+
+features()

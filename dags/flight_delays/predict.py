@@ -1,0 +1,47 @@
+"""Score the flights of the day after the night with the champion of that day.
+
+**Reads** `gold.flight_delays__features` and the deployment ledger. **Writes** `gold.flight_delays__predictions`, each
+flight once, stamped with the model's version; a rerun replaces. **Parameters**: `from` and `to` for a range.
+
+**Skips** where the ledger names no champion for the day: train one first.
+"""
+
+from airflow.exceptions import AirflowSkipException
+from airflow.sdk import PartitionedAssetTimetable, dag, task
+
+from include import assets, recipes
+from include.partitions import of_run
+
+USE_CASE = "flight_delays"
+
+
+@dag(
+    dag_id=f"{USE_CASE}_predict",
+    schedule=PartitionedAssetTimetable(assets=assets.features(USE_CASE)),
+    catchup=False,
+    max_active_runs=1,
+    params=recipes.PARAMS,
+    default_args=recipes.DEFAULTS | {"owner": "data-science"},
+    doc_md=__doc__,
+    tags=[USE_CASE],
+)
+def predict() -> None:
+    @task(outlets=[assets.predictions(USE_CASE)])
+    def score(**context):
+        """Every flight of the day, once."""
+        from include.ml import ledger, predict
+        from include.use_cases import use_case
+
+        nights = of_run(context)
+        days = nights.shift(use_case(USE_CASE).horizon_days)
+        try:
+            result = predict.predict(USE_CASE, days.first, days.last)
+        except ledger.NoChampion as nobody:
+            raise AirflowSkipException(f"{nobody} Nothing was scored.") from None
+        assets.announce(context, assets.predictions(USE_CASE), nights, **result)
+        return result
+
+    score()
+
+
+predict()

@@ -1,0 +1,74 @@
+"""Landing files to bronze, one DAG a source.
+
+**Reads** `landing/<source>/<feed>/<day>`. **Writes** `bronze.<source>__<feed>`, its `__quarantine`, and
+`bronze.<source>__completeness`. **Announces** the night to everything that follows.
+
+**Parameters**: none for a single night, which is the run's partition; `from` and `to` for a range, as history is
+loaded. *Backfill* in the Trigger dialog re-runs nights one by one, through to predictions.
+
+**Skips** a night with nothing in landing. **Fails** where some of a night's files are missing, a file is damaged,
+rows are unaccounted for or too many break their contract; the message names which, and the earlier state stands.
+"""
+
+from airflow.exceptions import AirflowSkipException
+from airflow.sdk import DAG, CronPartitionTimetable, dag, task
+
+from include import assets, recipes
+from include.partitions import of_run
+from include.sources import sources
+from include.sources.spec import Source
+
+
+def ingest(source: Source) -> DAG:
+    @dag(
+        dag_id=f"lakehouse_ingest_{source.name}",
+        schedule=CronPartitionTimetable(source.schedule, timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"),
+        catchup=False,
+        max_active_runs=1,
+        params=recipes.PARAMS,
+        default_args=recipes.DEFAULTS | {"owner": source.owner},
+        doc_md=__doc__,
+        tags=["lakehouse", source.name],
+    )
+    def recipe() -> None:
+        @task
+        def plan(**context):
+            """Find the night's files and look each through."""
+            from include.sources import landing
+
+            nights = of_run(context)
+            if not (found := landing.plan(source, nights)):
+                raise AirflowSkipException(f"nothing in landing for {source.name} {nights}: no data, no event")
+            return found
+
+        @task
+        def load(found):
+            """Read them with Spark; every row gets its verdict."""
+            from include.sources import ingest
+
+            ingest.load(source, found)
+
+        @task
+        def audit(found):
+            """The contract gate and the completeness equation."""
+            from include.sources import ingest
+
+            return ingest.audit(source, found)
+
+        @task(outlets=[assets.bronze(source.name)])
+        def publish(found, counts, **context):
+            """Replace exactly these days, and announce them."""
+            from include.sources import ingest
+
+            ingest.publish_all(source, found, counts)
+            assets.announce(context, assets.bronze(source.name), of_run(context))
+
+        found = plan()
+        counts = audit(found)
+        load(found) >> counts >> publish(found, counts)
+
+    return recipe()
+
+
+for one in sources().values():
+    ingest(one)

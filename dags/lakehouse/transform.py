@@ -1,0 +1,49 @@
+"""Bronze to silver, one DAG a source: facts and dimensions, by dbt on Spark.
+
+**Reads** `bronze.<source>__*`. **Writes** the models of `dbt_project/models/marts/core` that draw on the source, for the
+night of the run. **Parameters**: `from` and `to` for a range. **Fails** where a model or one of its tests does;
+nothing of the build is published then.
+"""
+
+from airflow.sdk import DAG, PartitionedAssetTimetable, dag, task
+
+from include import assets, recipes
+from include.partitions import of_run
+from include.sources import sources
+from include.sources.spec import Source
+from include.task_groups.dbt import DbtBuild
+
+
+def transform(source: Source) -> DAG:
+    stage = f"lakehouse_transform_{source.name}"
+
+    @dag(
+        dag_id=stage,
+        schedule=PartitionedAssetTimetable(assets=assets.bronze(source.name)),
+        catchup=False,
+        max_active_runs=1,
+        params=recipes.PARAMS,
+        default_args=recipes.DEFAULTS | {"owner": source.owner},
+        doc_md=__doc__,
+        tags=["lakehouse", source.name],
+    )
+    def recipe() -> None:
+        build = DbtBuild(task_id="build", stage=stage, select=f"source:{source.name}+,marts.core")
+
+        @task(outlets=[assets.silver(source.name)])
+        def publish(**context):
+            """Replace exactly these days, and announce them."""
+            from include.lake import dbt
+
+            nights = of_run(context)
+            for publication in dbt.publish_built(stage, nights):
+                print(publication)
+            assets.announce(context, assets.silver(source.name), nights)
+
+        build >> publish()
+
+    return recipe()
+
+
+for one in sources().values():
+    transform(one)

@@ -1,0 +1,38 @@
+{#
+  Write, audit, publish.
+
+  A model with the materialization `candidate` writes the days it was asked for, and only those, to a table of its own
+  in the schema `candidate`. Its tests look at that table. `ref()` in a model means the published table: what passed
+  its tests, in an earlier stage. Publishing is the last task of the DAG that ran dbt.
+#}
+
+{% macro candidate(relation) -%}
+  {{ return(api.Relation.create(schema='candidate', identifier=relation.schema ~ '__' ~ relation.identifier, type='table')) }}
+{%- endmacro %}
+
+{% materialization candidate, adapter='spark', supported_languages=['sql'] %}
+  {{ run_hooks(pre_hooks) }}
+  {% call statement('main') -%}
+    {{ create_table_as(False, candidate(this), compiled_code) }}
+  {%- endcall %}
+  {{ run_hooks(post_hooks) }}
+  {{ return({'relations': [candidate(this)]}) }}
+{% endmaterialization %}
+
+{# dbt asks here what a generic test of a model is to read. #}
+{% macro get_where_subquery(relation) -%}
+  {%- set tested = graph.nodes.get(model.attached_node) if execute else none -%}
+  {%- if tested and tested.config.materialized == 'candidate' and relation.identifier == tested.alias -%}
+    {%- set relation = candidate(relation) -%}
+  {%- endif -%}
+  {%- set where = config.get('where') -%}
+  {%- if where -%}
+    {{ return('(select * from ' ~ relation ~ ' where ' ~ where ~ ') dbt_subquery') }}
+  {%- endif -%}
+  {{ return(relation) }}
+{%- endmacro %}
+
+{# A model's schema is its layer, as written. #}
+{% macro generate_schema_name(custom_schema_name, node) -%}
+  {{ return(custom_schema_name or target.schema) }}
+{%- endmacro %}

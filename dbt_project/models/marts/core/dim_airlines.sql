@@ -1,0 +1,8 @@
+{{ config(partition_by='snapshot_date') }}
+
+select
+    snapshot_date,
+    carrier,
+    airline_name
+from {{ ref('stg_flights__airlines') }}
+where {{ in_nights('snapshot_date') }}

@@ -1,0 +1,14 @@
+{{ config(partition_by='weather_date') }}
+
+select
+    weather_date,
+    origin,
+    observed_at,
+    temp_f,
+    humid_pct,
+    wind_mph,
+    precip_in,
+    pressure_mb,
+    visib_mi
+from {{ ref('stg_flights__weather') }}
+where {{ in_nights('weather_date') }}

@@ -1,0 +1,8 @@
+{{ config(partition_by='flight_date') }}
+
+select
+    flight_id,
+    flight_date,
+    cast(is_disrupted as int) as is_disrupted
+from {{ ref('fct_flights') }}
+where {{ in_nights('flight_date') }}

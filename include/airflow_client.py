@@ -1,0 +1,201 @@
+"""What the command line needs of Airflow's REST API: start runs, and follow them through everything they set off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import httpx
+
+from include.partitions import Partitions
+from include.settings import Settings
+
+FINISHED = ("success", "failed")
+
+# Airflow starts a run within a second or two of the event that it waits for; a busy machine takes longer.
+PATIENCE = 120.0
+
+
+class RunFailedError(RuntimeError):
+    """A run failed. The message names it, its failed tasks, and where their log is."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A DAG run. ``seconds`` it took, None while it is under way."""
+
+    dag_id: str
+    run_id: str
+    partition_key: str | None
+    state: str
+    queued_at: str
+    seconds: float | None
+    run_type: str
+
+    @classmethod
+    def of(cls, body: dict[str, Any]) -> Run:
+        start, end = body["start_date"], body["end_date"]
+        return cls(
+            dag_id=body["dag_id"],
+            run_id=body["dag_run_id"],
+            partition_key=body["partition_key"],
+            state=body["state"],
+            queued_at=body["queued_at"] or body["run_after"],
+            seconds=_seconds(start, end) if start and end else None,
+            run_type=body["run_type"],
+        )
+
+
+def _seconds(start: str, end: str) -> float:
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+
+
+class Airflow:
+    """A logged-in client of the installation of ``settings``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = settings.airflow_url
+        self._password = settings.secret("airflow_admin_password")
+        self._http = httpx.Client(base_url=f"{self.url}/api/v2", timeout=60)
+
+    def _login(self) -> None:
+        body = {"username": "admin", "password": self._password}
+        answer = self._http.post(f"{self.url}/auth/token", json=body)
+        answer.raise_for_status()
+        self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def call(self, method: str, path: str, **kwargs: Any) -> Any:
+        """The JSON answer of ``path``. Waits out a server on its way back; raises RuntimeError with what it refused."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                if "Authorization" not in self._http.headers:
+                    self._login()
+                answer = self._http.request(method, path, **kwargs)
+            except httpx.TransportError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+                continue
+            if answer.status_code == 401 and time.monotonic() < deadline:
+                del self._http.headers["Authorization"]
+                continue
+            if answer.status_code >= 500 and method == "GET" and time.monotonic() < deadline:
+                time.sleep(1)
+                continue
+            if answer.is_error:
+                raise RuntimeError(f"Airflow refused {method} {path}: {answer.status_code} {answer.text}")
+            return answer.json() if answer.content else None
+
+    def dag_ids(self) -> list[str]:
+        return [one["dag_id"] for one in self.call("GET", "/dags", params={"limit": 1000})["dags"]]
+
+    def wait_for_dags(self, wanted: set[str], patience: float = PATIENCE) -> None:
+        """Return when Airflow knows the DAGs ``wanted``. Raises RuntimeError with the import errors where it does not."""
+        deadline = time.monotonic() + patience
+        while missing := wanted - set(self.dag_ids()):
+            if time.monotonic() > deadline:
+                errors = self.call("GET", "/importErrors")["import_errors"]
+                raise RuntimeError(f"Airflow does not know {sorted(missing)}: {errors}")
+            time.sleep(1)
+
+    def trigger(self, dag_id: str, nights: Partitions) -> Run:
+        """Start one run of ``dag_id`` for ``nights``."""
+        body: dict[str, Any] = {"logical_date": None}
+        if nights.first == nights.last:
+            body["partition_key"] = nights.key
+        else:
+            body["conf"] = {"from": str(nights.first), "to": str(nights.last)}
+        return Run.of(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body))
+
+    def backfill(self, dag_id: str, nights: Partitions, max_active_runs: int = 4) -> int:
+        """Start a backfill of ``dag_id``, one run a night, run again where there was one. Returns its id."""
+        body = {
+            "dag_id": dag_id,
+            "from_date": f"{nights.first}T00:00:00Z",
+            "to_date": f"{nights.last}T00:00:00Z",
+            "reprocess_behavior": "completed",
+            "max_active_runs": max_active_runs,
+        }
+        return int(self.call("POST", "/backfills", json=body)["id"])
+
+    def run(self, dag_id: str, run_id: str) -> Run:
+        return Run.of(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}"))
+
+    def runs(self, dag_id: str = "~", **filters: Any) -> list[Run]:
+        """The runs of a DAG, or of all, newest first."""
+        params = {"limit": 500, "order_by": "-run_after"} | filters
+        return [Run.of(one) for one in self.call("GET", f"/dags/{dag_id}/dagRuns", params=params)["dag_runs"]]
+
+    def tasks(self, run: Run) -> list[dict[str, Any]]:
+        return list(self.call("GET", f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances")["task_instances"])
+
+    def events(self, run: Run) -> list[dict[str, Any]]:
+        """The asset events that a run made."""
+        params = {"source_dag_id": run.dag_id, "source_run_id": run.run_id}
+        return list(self.call("GET", "/assets/events", params=params)["asset_events"])
+
+    def consumers(self) -> dict[str, list[str]]:
+        """The DAGs that follow each asset."""
+        assets = self.call("GET", "/assets", params={"limit": 1000})["assets"]
+        return {asset["name"]: [dag["dag_id"] for dag in asset["scheduled_dags"]] for asset in assets}
+
+    def follow(self, heads: list[Run], say: Callable[[str], None] = print) -> list[Run]:
+        """Wait for ``heads`` and all that follows from them by asset events. Returns every run, in order of finish.
+
+        Raises RunFailedError as soon as one has failed.
+        """
+        consumers = self.consumers()
+        waiting, done, seen = list(heads), [], {(run.dag_id, run.run_id) for run in heads}
+        due: list[tuple[str, str, str, float]] = []  # DAG, key, not before, give up at
+        while waiting or due:
+            time.sleep(0.5)
+            for old in list(waiting):
+                run = self.run(old.dag_id, old.run_id)
+                if run.state not in FINISHED:
+                    continue
+                waiting.remove(old)
+                done.append(run)
+                if run.state == "failed":
+                    raise RunFailedError(self.explain(run))
+                say(self.tell(run))
+                for event in self.events(run):
+                    key = event["partition_key"]
+                    for dag_id in consumers.get(event["name"], []):
+                        due.append((dag_id, key, event["timestamp"], time.monotonic() + PATIENCE))
+            for item in list(due):
+                dag_id, key, since, deadline = item
+                started = [run for run in self.runs(dag_id, partition_key_pattern=key) if run.queued_at >= since]
+                if started:
+                    due.remove(item)
+                    run = started[-1]
+                    if (run.dag_id, run.run_id) not in seen:
+                        seen.add((run.dag_id, run.run_id))
+                        waiting.append(run)
+                elif time.monotonic() > deadline:
+                    raise RunFailedError(f"{dag_id} {key} was announced and never started: is the scheduler up?")
+        return done
+
+    def tell(self, run: Run) -> str:
+        """A finished run in a line, with the reason where its last task had nothing to do."""
+        skipped = [task["task_id"] for task in self.tasks(run) if task["state"] == "skipped"]
+        note = f"  ({', '.join(skipped)} skipped)" if skipped else ""
+        return f"{run.partition_key or run.run_id:<24} {run.dag_id:<28} {run.seconds:6.1f} s{note}"
+
+    def explain(self, run: Run) -> str:
+        """Which tasks of a failed run failed, and where to read why."""
+        failed = [task["task_id"] for task in self.tasks(run) if task["state"] == "failed"]
+        return (
+            f"{run.dag_id} {run.partition_key or run.run_id} failed in {', '.join(failed) or 'no task'}; "
+            f"its log: {self.url}/dags/{run.dag_id}/runs/{run.run_id}/tasks/{failed[0] if failed else ''}"
+        )
+
+    def backfill_runs(self, dag_id: str, nights: Partitions, since: str) -> Iterator[Run]:
+        """The runs of ``dag_id`` that a backfill of ``nights`` started or started again at ``since`` or later."""
+        wanted = {str(day) for day in nights.days}
+        for run in self.runs(dag_id):
+            if run.partition_key in wanted and run.run_type == "backfill" and run.queued_at >= since:
+                yield run

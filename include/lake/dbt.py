@@ -1,0 +1,104 @@
+"""dbt's part of write, audit, publish: reading back what a build did, and publishing its candidates."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from include.errors import NeedsAttentionError
+from include.lake import spark as lake
+from include.lake.publish import Publication, publish
+from include.partitions import Partitions, of_run
+from include.settings import settings
+
+PROJECT = "dbt_project"
+
+# What a build leaves behind that somebody may want to read: the lineage, and how each model and test went.
+ARTIFACTS = ("manifest.json", "run_results.json")
+NIGHTS = "nights.txt"
+
+
+class BuildFailedError(NeedsAttentionError):
+    """A model or a test of the build did not pass, or the build on record is another one. Nothing was published."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model's candidate: the published ``table`` it is for, its partition column, and how far ahead its days are."""
+
+    table: str
+    day: str
+    lead_days: int
+
+    @property
+    def name(self) -> str:
+        return f"candidate.{self.table.replace('.', '__')}"
+
+
+def artifacts(stage: str) -> Path:
+    """Where the last build of ``stage`` left its artifacts."""
+    return settings().var / "dbt" / stage
+
+
+def keep_artifacts(project: str, *, stage: str, context: Any) -> None:
+    """Keep what the build of ``stage`` in the folder ``project`` left, and which nights it was for.
+
+    Called by Cosmos after dbt, however it went; a build that broke early leaves fewer files.
+    """
+    folder = artifacts(stage)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in ARTIFACTS:
+        if (file := Path(project) / "target" / name).exists():
+            shutil.copyfile(file, folder / name)
+    (folder / NIGHTS).write_text(of_run(context).key)
+
+
+def candidates(manifest: dict[str, Any], results: dict[str, Any]) -> list[Candidate]:
+    """The candidates a build made, from dbt's artifacts. Raises BuildFailedError naming what did not pass."""
+    failed = [
+        f"{one['unique_id']}: {one['status']} {one['message'] or ''}".rstrip()
+        for one in results["results"]
+        if one["status"] not in ("success", "pass", "warn", "no-op")
+    ]
+    if failed:
+        raise BuildFailedError("these did not pass, nothing was published:\n" + "\n".join(f"- {one}" for one in failed))
+    built = [manifest["nodes"][one["unique_id"]] for one in results["results"]]
+    return [
+        Candidate(
+            table=f"{node['schema']}.{node['alias']}",
+            day=node["config"]["partition_by"],
+            lead_days=node["config"]["meta"].get("lead_days", 0),
+        )
+        for node in built
+        if node["resource_type"] == "model" and node["config"]["materialized"] == "candidate"
+    ]
+
+
+def built(stage: str, nights: Partitions) -> list[Candidate]:
+    """The candidates of the last build of ``stage``. Raises BuildFailedError where that was for other nights."""
+    folder = artifacts(stage)
+    there = (folder / NIGHTS).read_text()
+    if there != nights.key:
+        raise BuildFailedError(
+            f"the candidates of {stage} are those of {there}: a later run has written over those of {nights}. "
+            "Clear the run from its first task, not from this one."
+        )
+    manifest, results = (json.loads((folder / name).read_text()) for name in ARTIFACTS)
+    return candidates(manifest, results)
+
+
+def publish_built(stage: str, nights: Partitions) -> list[Publication]:
+    """Publish every candidate of the last build of ``stage``, which must have been for ``nights``."""
+    spark = lake.session()
+
+    def publish_one(one: Candidate) -> Publication:
+        days = nights.shift(one.lead_days).days
+        return publish(spark, one.table, spark.table(one.name), one.day, days)
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return list(pool.map(publish_one, built(stage, nights)))

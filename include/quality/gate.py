@@ -1,0 +1,78 @@
+"""A gate: a Great Expectations suite that a candidate must pass before it is published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from include.errors import NeedsAttentionError
+from include.settings import settings
+
+if TYPE_CHECKING:
+    from great_expectations.expectations import Expectation
+    from pyspark.sql import DataFrame
+
+
+class GateFailedError(NeedsAttentionError):
+    """A candidate did not pass; the message lists each expectation with what was found. Nothing was published."""
+
+
+def describe(result: Any) -> str:
+    """One failed expectation in a line: which column, what was expected, what was found."""
+    config = result.expectation_config
+    kwargs = {k: v for k, v in config.kwargs.items() if k not in ("batch_id", "column") and v not in (None, [])}
+    expected = ", ".join(f"{key} {value}" for key, value in kwargs.items())
+    if error := next((e["exception_message"] for e in _exceptions(result) if e.get("raised_exception")), None):
+        found = f"could not be checked: {error.splitlines()[0]}"
+    else:
+        found = json.dumps(
+            {
+                key: result.result[key]
+                for key in ("observed_value", "unexpected_count", "unexpected_percent", "partial_unexpected_list")
+                if result.result.get(key) not in (None, [])
+            },
+            default=str,
+        )
+    column = config.kwargs.get("column")
+    return f"{column + ': ' if column else ''}{config.type} ({expected}) found {found}"
+
+
+def _exceptions(result: Any) -> list[dict[str, Any]]:
+    info = result.exception_info or {}
+    return [info] if "raised_exception" in info else list(info.values())
+
+
+def check(name: str, key: str, rows: DataFrame, expectations: Sequence[Expectation]) -> None:
+    """Validate ``rows`` and keep the result as ``var/report/gates/<name>/<key>.json``.
+
+    Raises GateFailedError naming everything that failed.
+    """
+    import great_expectations as gx
+
+    # An ephemeral context for each check: two tasks that write one file context at once race.
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    # The candidate is read a few times and gone; caching it would only fill the shared server's memory.
+    source = context.data_sources.add_spark("lake", persist=False)
+    batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("candidate")
+    suite = gx.ExpectationSuite(name=name, expectations=list(expectations))
+    # Whether all is well takes a fifth of the queries that the details of what is not take.
+    candidate = batch.get_batch({"dataframe": rows})
+    result = candidate.validate(suite, result_format="BOOLEAN_ONLY")
+    if not result.success:
+        result = candidate.validate(suite, result_format="BASIC")
+    keep(settings().report / "gates" / name / f"{key}.json", result.to_json_dict())
+    failed = [describe(one) for one in result.results if not one.success]
+    if failed:
+        raise GateFailedError(
+            f"{name} {key}: {len(failed)} of {len(result.results)} expectations failed; nothing was published.\n"
+            + "\n".join(f"- {line}" for line in failed)
+        )
+
+
+def keep(path: Path, content: dict[str, Any]) -> None:
+    """Write ``content`` as JSON, replacing what an earlier run of the same key left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1, default=str))

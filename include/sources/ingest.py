@@ -1,0 +1,157 @@
+"""Landing to bronze, in four steps: plan, load, audit, publish. Each is one Airflow task, and safe to repeat."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from typing import TYPE_CHECKING, TypeVar
+
+from include.errors import NeedsAttentionError
+from include.lake import spark as lake
+from include.lake.publish import Publication, publish
+from include.quality import contract, gate
+from include.settings import settings
+from include.sources.landing import Plan, path_of
+from include.sources.spec import Feed, Source, as_json, table
+from spark_jobs import ingest as job
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+COMPLETENESS = (
+    "feed string, partition_day date, rows_in bigint, published bigint, quarantined bigint, deduplicated bigint"
+)
+
+
+class IncompleteError(NeedsAttentionError):
+    """Rows of a file are unaccounted for, or too many broke the contract. Nothing was published."""
+
+
+def load(source: Source, plan: Plan) -> None:
+    """Read the files of ``plan`` with Spark into one candidate table a feed, every row with its verdict."""
+    spark = lake.session()
+    lake.create_layers(spark)
+
+    def load_feed(feed: Feed) -> None:
+        files = [str(path_of(source, feed, day)) for day in _days(plan, feed)]
+        landing = str(settings().landing)
+        job.run(spark, {"landing": landing, "files": files, "feed": as_json(feed), "candidate": _candidate(source, feed)})
+        log.info("%s: %d files with %d rows loaded", feed.name, len(files), sum(plan[feed.name].values()))
+
+    _for_each_feed(source, plan, load_feed)
+
+
+def audit(source: Source, plan: Plan) -> list[dict[str, str | int]]:
+    """Check every candidate against its contract and the completeness equation, and return the equation's terms.
+
+    ``rows in = published + quarantined + deduplicated`` must hold exactly for each feed and day, where *rows in* was
+    counted in the file by other code than read it. Raises IncompleteError or GateFailedError, naming feed and day.
+    """
+    spark = lake.session()
+
+    def audit_feed(feed: Feed) -> list[dict[str, str | int]]:
+        counts = _count(spark, source, feed, plan)
+        problems = [line for row in counts for line in complete(feed, row)]
+        if problems:
+            raise IncompleteError("\n".join(problems))
+        days = sorted(plan[feed.name])
+        key = days[0] if len(days) == 1 else f"{days[0]}..{days[-1]}"
+        gate.check(f"bronze.{table(source, feed)}", key, _good(spark, source, feed), contract.suite(feed))
+        return counts
+
+    return [row for rows in _for_each_feed(source, plan, audit_feed) for row in rows]
+
+
+def publish_all(source: Source, plan: Plan, counts: list[dict[str, str | int]]) -> list[Publication]:
+    """Publish the audited candidates: good rows to bronze, the others to quarantine, the counts to completeness."""
+    spark = lake.session()
+
+    def publish_feed(feed: Feed) -> Publication:
+        name, days = f"bronze.{table(source, feed)}", _days(plan, feed)
+        broken = spark.table(_candidate(source, feed)).where("_reason IS NOT NULL AND NOT _copy")
+        rows = broken.selectExpr("partition_day", "source_file", "arrived_at", "_reason AS reason", "_raw AS raw")
+        # The quarantine first: a kill in between must not leave rows that are in neither.
+        publish(spark, f"{name}__quarantine", rows, "partition_day", days, ignore=["arrived_at"])
+        done = publish(spark, name, _good(spark, source, feed), "partition_day", days, ignore=["arrived_at"])
+        log.info("%s", done)
+        return done
+
+    published = _for_each_feed(source, plan, publish_feed)
+    _record(spark, source, counts)
+    return published
+
+
+def complete(feed: Feed, row: dict[str, str | int]) -> list[str]:
+    """What is wrong with the completeness equation of one feed and day; empty where it holds."""
+    rows, quarantined = int(row["rows_in"]), int(row["quarantined"])
+    accounted = int(row["published"]) + quarantined + int(row["deduplicated"])
+    problems = []
+    if rows != accounted:
+        problems.append(
+            f"{feed.name} {row['partition_day']}: the file has {rows} rows and {accounted} are accounted for ({row})"
+        )
+    if quarantined > feed.max_quarantined_share * rows:
+        problems.append(
+            f"{feed.name} {row['partition_day']}: {quarantined} of {rows} rows break the contract, more than the "
+            f"{feed.max_quarantined_share:.0%} allowed; see _reason in candidate.bronze__*__{feed.name}"
+        )
+    return problems
+
+
+def _candidate(source: Source, feed: Feed) -> str:
+    return f"candidate.bronze__{table(source, feed)}"
+
+
+def _days(plan: Plan, feed: Feed) -> list[date]:
+    return [date.fromisoformat(day) for day in plan[feed.name]]
+
+
+def _good(spark: SparkSession, source: Source, feed: Feed) -> DataFrame:
+    rows = spark.table(_candidate(source, feed)).where("_reason IS NULL AND NOT _copy")
+    return rows.drop(*job.BOOKKEEPING)
+
+
+def _for_each_feed(source: Source, plan: Plan, step: Callable[[Feed], T]) -> list[T]:
+    # Spark Connect serves calls side by side; for the small tables of a night most of a call is waiting.
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return list(pool.map(step, (feed for feed in source.feeds if feed.name in plan)))
+
+
+def _count(spark: SparkSession, source: Source, feed: Feed, plan: Plan) -> list[dict[str, str | int]]:
+    found = spark.sql(
+        f"""SELECT partition_day,
+                   count_if(_reason IS NULL AND NOT _copy) AS published,
+                   count_if(_reason IS NOT NULL AND NOT _copy) AS quarantined,
+                   count_if(_copy) AS deduplicated
+            FROM {_candidate(source, feed)} GROUP BY partition_day"""
+    ).collect()
+    by_day = {str(row["partition_day"]): row for row in found}
+    return [
+        {"feed": feed.name, "partition_day": day, "rows_in": rows}
+        | {
+            term: by_day[day][term] if day in by_day else 0
+            for term in ("published", "quarantined", "deduplicated")
+        }
+        for day, rows in plan[feed.name].items()
+    ]
+
+
+def _record(spark: SparkSession, source: Source, counts: Iterable[dict[str, str | int]]) -> None:
+    name = f"bronze.{source.name}__completeness"
+    spark.sql(f"CREATE TABLE IF NOT EXISTS {name} ({COMPLETENESS}) USING delta")
+    rows = [(row | {"partition_day": date.fromisoformat(str(row["partition_day"]))}) for row in counts]
+    spark.createDataFrame(rows, COMPLETENESS).createOrReplaceTempView("counts")  # type: ignore[arg-type]
+    terms = ("rows_in", "published", "quarantined", "deduplicated")
+    differs = " OR ".join(f"kept.{term} <> counts.{term}" for term in terms)
+    spark.sql(
+        f"""MERGE INTO {name} AS kept USING counts
+            ON kept.feed = counts.feed AND kept.partition_day = counts.partition_day
+            WHEN MATCHED AND ({differs}) THEN UPDATE SET *
+            WHEN NOT MATCHED THEN INSERT *"""
+    )

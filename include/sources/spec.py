@@ -1,0 +1,82 @@
+"""What a source is: its feeds, their columns and the promises its upstream makes about them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+from typing import Any
+
+
+class Mode(StrEnum):
+    """How the files of a feed add up to its table."""
+
+    PARTITION = "partition"  # each file is one business day; every night brings one
+    SNAPSHOT = "snapshot"  # each file is the whole table as of its day; most nights bring none
+
+
+class Pii(StrEnum):
+    """How personal a column is."""
+
+    NONE = "none"
+    PERSONAL = "personal"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as the upstream promises it. ``type`` is a Spark SQL type; ``unit`` is empty for what has none."""
+
+    name: str
+    type: str
+    description: str
+    unit: str = ""
+    required: bool = False
+    values: tuple[str, ...] = ()  # a closed set; empty: any value
+    minimum: float | None = None  # inclusive, in ``unit``
+    maximum: float | None = None  # inclusive, in ``unit``
+    pii: Pii = Pii.NONE
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One kind of file. A file is ``<landing>/<source>/<feed>/<YYYY-MM-DD>.<extension>``."""
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]  # unique within a day
+    day_column: str = ""  # the column that must equal the file's day; empty: rows carry no day
+    mode: Mode = Mode.PARTITION
+    lead_days: int = 0  # the file of day D arrives in the night of D - lead_days
+    extension: str = "csv"
+    max_quarantined_share: float = 0.05  # more than this share of a day's rows in quarantine fails the day
+
+    def due(self, night: date) -> date:
+        """The day whose file arrives in ``night``."""
+        return night + timedelta(self.lead_days)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An upstream system. ``first_day`` is the first day it has data for."""
+
+    name: str
+    description: str
+    owner: str
+    schedule: str  # cron, UTC; the tick must be midnight, where a business day ends
+    freshness_hours: int  # how long after midnight the night's files may take
+    first_day: date
+    feeds: tuple[Feed, ...]
+
+    def feed(self, name: str) -> Feed:
+        return next(feed for feed in self.feeds if feed.name == name)
+
+
+def table(source: Source, feed: Feed) -> str:
+    """The name of the feed's bronze table, without the layer."""
+    return f"{source.name}__{feed.name}"
+
+
+def as_json(feed: Feed) -> dict[str, Any]:
+    """The feed as plain data, for a Spark job that imports nothing of this package."""
+    return asdict(feed)

@@ -1,0 +1,45 @@
+"""dbt as an Airflow task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import Context
+from cosmos import ProfileConfig
+from cosmos.operators.local import DbtBuildLocalOperator
+
+from include.lake import dbt
+from include.partitions import of_run
+from include.settings import settings
+
+PROJECT = settings().home / "dbt_project"
+
+
+class DbtBuild(DbtBuildLocalOperator):
+    """``dbt build`` of the models that ``select`` names, for the nights of the run.
+
+    One task, not one a model: a model that failed its tests is named in the log, nothing of the build is published
+    either way, and a night has fewer processes to wait for (docs/decisions/dbt-as-one-task.md).
+    """
+
+    def __init__(self, *, stage: str, select: str, **kwargs: Any) -> None:
+        super().__init__(
+            project_dir=str(PROJECT),
+            profile_config=ProfileConfig(
+                profile_name="nocturne", target_name="spark", profiles_yml_filepath=PROJECT / "profiles.yml"
+            ),
+            select=select,
+            # Tests of later stages that also look at these models have to wait for theirs.
+            indirect_selection="buildable",
+            install_deps=False,
+            emit_datasets=False,
+            append_env=True,
+            callback=dbt.keep_artifacts,
+            callback_args={"stage": stage},
+            **kwargs,
+        )
+
+    def execute(self, context: Context, **kwargs: Any) -> Any:
+        nights = of_run(context)
+        self.env = {"NOCTURNE_FROM": str(nights.first), "NOCTURNE_TO": str(nights.last)}
+        return super().execute(context, **kwargs)

@@ -1,0 +1,134 @@
+"""Landing files to a candidate bronze table: every row typed, and each given its verdict.
+
+extract → transform → load, for one feed and any number of its files. Imports PySpark alone, so that it also runs on a
+cluster without the rest of the repository: ``spark-submit ingest.py '<job as JSON>'``.
+
+The candidate holds **every** row of the files, so that nothing can go missing between two writes:
+
+- the feed's columns, cast to their types;
+- ``partition_day`` (date, from the file's name), ``source_file`` (relative to landing), ``arrived_at`` (the file's
+  modification time, UTC);
+- ``_reason``: why the row breaks its contract, null where it does not; ``_raw``: its text;
+- ``_copy``: true for the second and further copies of a row.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, TypedDict
+
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+BOOKKEEPING = ("_reason", "_raw", "_copy")
+
+
+class Job(TypedDict):
+    """What to load: ``files`` are URIs of CSV files named ``<YYYY-MM-DD>.csv``; ``feed`` is a feed's spec as JSON."""
+
+    landing: str
+    files: list[str]
+    feed: dict[str, Any]
+    candidate: str
+
+
+def extract(spark: SparkSession, job: Job) -> DataFrame:
+    """The rows of the files, every column as text, with the text of malformed rows in ``_malformed``."""
+    names = [column["name"] for column in job["feed"]["columns"]]
+    schema = ", ".join(f"`{name}` string" for name in names) + ", _malformed string"
+    rows = (
+        spark.read.schema(schema)
+        .option("header", True)
+        .option("mode", "PERMISSIVE")
+        .option("columnNameOfCorruptRecord", "_malformed")
+        .csv(job["files"])
+    )
+    prefix = job["landing"].rstrip("/") + "/"
+    path = F.regexp_replace("_metadata.file_path", "^file:/+", "/")
+    return rows.select(
+        *names,
+        "_malformed",
+        F.regexp_replace(path, f"^{prefix}", "").alias("source_file"),
+        F.col("_metadata.file_modification_time").alias("arrived_at"),
+        F.regexp_extract("_metadata.file_name", r"(\d{4}-\d{2}-\d{2})", 1).cast("date").alias("partition_day"),
+    )
+
+
+def broken_promise(column: dict[str, Any]) -> Column:
+    """What is wrong with the text of ``column`` in a row, as text; null where nothing is."""
+    name, text = column["name"], F.col(column["name"])
+    value = typed(column)
+    shown = F.concat(F.lit(f"{name}: "), F.format_string("'%s'", text))
+    checks = [F.when(text.isNotNull() & value.isNull(), F.concat(shown, F.lit(f" is no {column['type']}")))]
+    if column["required"]:
+        checks.append(F.when(text.isNull(), F.lit(f"{name}: missing")))
+    if column["values"]:
+        checks.append(F.when(~value.isin(*column["values"]), F.concat(shown, F.lit(" is not one of the known values"))))
+    if column["minimum"] is not None:
+        checks.append(F.when(value < column["minimum"], F.concat(shown, F.lit(f" is below {column['minimum']:g}"))))
+    if column["maximum"] is not None:
+        checks.append(F.when(value > column["maximum"], F.concat(shown, F.lit(f" is above {column['maximum']:g}"))))
+    return F.coalesce(*checks)
+
+
+def typed(column: dict[str, Any]) -> Column:
+    """The text of ``column`` as its type; null where it cannot be read as one."""
+    return F.expr(f"try_cast(`{column['name']}` AS {column['type']})")
+
+
+def judge(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
+    """``rows`` of text, typed, with ``_reason``, ``_raw`` and ``_copy``. See the module's docstring.
+
+    Rows of one day that have the same key and the same content are copies. Where the content differs nobody can say
+    which one is right, so all of them break the contract.
+    """
+    columns = feed["columns"]
+    names = [column["name"] for column in columns]
+    # A null byte cannot stand in a CSV column, so it separates what a comma in a text would blur.
+    content = F.sha2(F.concat_ws("\0", *(F.coalesce(F.col(name), F.lit("\1")) for name in names)), 256)
+    reasons = [
+        F.when(F.col("_malformed").isNotNull(), F.lit(f"not {len(names)} columns")),
+        *(broken_promise(column) for column in columns),
+    ]
+    if feed["day_column"]:
+        day = F.col(feed["day_column"])
+        strange = F.expr(f"try_cast(`{feed['day_column']}` AS date)") != F.col("partition_day")
+        reasons.append(F.when(strange, F.concat(F.lit(f"{feed['day_column']}: "), day, F.lit(" is another day"))))
+    judged = rows.withColumns(
+        {
+            "_content": content,
+            "_broken": F.nullif(F.concat_ws("; ", *reasons), F.lit("")),
+            "_raw": F.coalesce("_malformed", F.concat_ws(",", *(F.coalesce(F.col(n), F.lit("")) for n in names))),
+        }
+    )
+    same_row = Window.partitionBy("partition_day", "_content", "_raw").orderBy("source_file")
+    same_key = Window.partitionBy("partition_day", *feed["key"])
+    sound = F.when(F.col("_broken").isNull(), F.col("_content"))
+    conflict = F.col("_broken").isNull() & (F.min(sound).over(same_key) != F.max(sound).over(same_key))
+    return judged.select(
+        *(typed(column).alias(column["name"]) for column in columns),
+        "partition_day",
+        "source_file",
+        "arrived_at",
+        F.when(conflict, F.lit(f"another row has the same {', '.join(feed['key'])} and differs"))
+        .otherwise(F.col("_broken"))
+        .alias("_reason"),
+        "_raw",
+        (F.row_number().over(same_row) > 1).alias("_copy"),
+    )
+
+
+def run(spark: SparkSession, job: Job) -> None:
+    """Load ``job``'s files into its candidate table, replacing what an earlier try left there."""
+    rows = judge(extract(spark, job), job["feed"])
+    rows.writeTo(job["candidate"]).using("delta").createOrReplace()
+
+
+def main() -> None:
+    job: Job = json.loads(sys.argv[1])
+    run(SparkSession.builder.appName("ingest").getOrCreate(), job)
+
+
+if __name__ == "__main__":
+    main()
