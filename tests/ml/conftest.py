@@ -104,6 +104,42 @@ def toy(lake: Path, monkeypatch: pytest.MonkeyPatch) -> UseCase:
 
 
 @pytest.fixture(scope="session")
+def world(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state after the first night: 30 days in the lake, a champion trained on them, its files in the cache."""
+    import mlflow
+
+    from include.ml import ledger, registry, train
+
+    case, home = toy_case(), tmp_path_factory.mktemp("world")
+    shutil.copy(empty_mlflow, home / "mlflow.db")
+    before = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        patch.setenv("NOCTURNE_VAR", str(home / "var"))
+        patch.setattr("include.use_cases.spec.use_cases", lambda: {case.name: case})
+        settings.cache_clear()
+        mlflow.set_tracking_uri(f"sqlite:///{home / 'mlflow.db'}")
+        write_days(case, FIRST, 30)
+        registry.promote("toy", train.train("toy", FIRST + timedelta(29), "cpu")["version"])
+        champion = ledger.latest_champion(case)
+        assert champion is not None
+        registry.load_booster(case, champion)
+        registry.load_reference(case, champion)
+    mlflow.set_tracking_uri(before)
+    settings.cache_clear()
+    return home
+
+
+@pytest.fixture
+def deployed(world: Path, lake: Path, monkeypatch: pytest.MonkeyPatch) -> UseCase:
+    """The toy use case with its champion, in this test's own copy of the lake; no MLflow is there."""
+    case = toy_case()
+    monkeypatch.setattr("include.use_cases.spec.use_cases", lambda: {case.name: case})
+    shutil.copytree(world / "var", lake.parent)
+    return case
+
+
+@pytest.fixture(scope="session")
 def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated, empty MLflow database. Migrating takes seconds, copying it none."""
     import mlflow

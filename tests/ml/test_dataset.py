@@ -1,0 +1,94 @@
+from dataclasses import replace
+from datetime import date, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.lake import delta
+from include.ml import dataset
+from include.use_cases.spec import Training, UseCase
+from tests.ml.conftest import FIRST, ROWS, toy_case, toy_rows, write_days
+
+LAST = FIRST + timedelta(29)
+
+
+def test_load_joins_sorts_and_names_versions(toy: UseCase) -> None:
+    data = dataset.load(toy, FIRST, LAST)
+    assert data.frame.columns == ["coin_id", "flight_date", "weight", "metal", "noise", "is_head"]
+    assert data.frame.height == 30 * ROWS
+    assert data.frame.equals(data.frame.sort("flight_date", "coin_id"))
+    assert data.versions == {"toy__features": 0, "toy__labels": 0}
+    again = dataset.load(toy, FIRST, LAST)
+    assert again.content_hash == data.content_hash
+    assert again.frame.equals(data.frame)
+
+
+def test_other_content_has_another_hash(toy: UseCase) -> None:
+    before = dataset.load(toy, FIRST, LAST)
+    write_days(toy, LAST, 1, shift=0.001)
+    after = dataset.load(toy, FIRST, LAST)
+    assert after.content_hash != before.content_hash
+    assert after.versions["toy__features"] == 1
+
+
+def test_missing_days_are_listed(toy: UseCase) -> None:
+    with pytest.raises(
+        dataset.DataMissing, match=r"toy__features has no rows for 2 of the days .*: 2020-01-31, 2020-02-01"
+    ):
+        dataset.load(toy, FIRST, date(2020, 2, 1))
+    write_days(toy, date(2020, 1, 31), 1, labels=False)
+    with pytest.raises(dataset.DataMissing, match=r"toy__labels has no rows for 1 .*: 2020-01-31"):
+        dataset.load(toy, FIRST, date(2020, 1, 31))
+
+
+def test_rows_without_a_partner_are_an_error(toy: UseCase) -> None:
+    labels = toy_rows(LAST, 1).select("coin_id", "flight_date", "is_head").head(ROWS - 1)
+    delta.replace_days("gold", toy.labels_table, labels, LAST, LAST)
+    with pytest.raises(dataset.DataMissing, match=r"has 1800 rows and toy__labels 1799 .* only 1799 have both"):
+        dataset.load(toy, FIRST, LAST)
+
+
+def test_columns_must_match_the_spec(toy: UseCase) -> None:
+    expected = ["coin_id", "flight_date", "history_through", "weight", "metal", "noise"]
+    dataset.check_columns(toy, expected)
+    with pytest.raises(dataset.DataMissing, match="missing noise; not in the spec dep_delay"):
+        dataset.check_columns(toy, [*expected[:-1], "dep_delay"])
+
+
+TRAINING = Training(
+    params={}, rounds=5, early_stopping_rounds=2, first_day=FIRST, valid_days=3, holdout_days=7, min_train_days=5
+)
+
+
+@given(days=st.integers(11, 400), valid=st.integers(0, 3))
+def test_split_is_ordered_by_time_and_loses_no_day(days: int, valid: int) -> None:
+    training = replace(TRAINING, valid_days=valid, early_stopping_rounds=2 if valid else None)
+    last = FIRST + timedelta(days - 1)
+    split = dataset.split_days(training, FIRST, last)
+    parts = [part for part in (split.train, split.valid, split.holdout) if part]
+    assert [day for part in parts for day in dataset.days_between(*part)] == dataset.days_between(FIRST, last)
+    assert len(dataset.days_between(*split.holdout)) == 7
+    assert (split.valid is None) == (valid == 0)
+
+
+def test_training_range() -> None:
+    assert dataset.training_range(TRAINING, date(2020, 1, 15)) == (FIRST, date(2020, 1, 15))
+    assert dataset.training_range(TRAINING, date(2022, 1, 15)) == (date(2021, 1, 16), date(2022, 1, 15))
+    with pytest.raises(dataset.DataMissing, match=r"15 days .* through 2020-01-14 there are 14"):
+        dataset.training_range(TRAINING, date(2020, 1, 14))
+
+
+def test_categories_have_fixed_codes() -> None:
+    case = toy_case()
+    frame = pl.DataFrame({"weight": [1.5, None, 0.0], "metal": ["iron", "tin", None], "noise": [1, 2, 3]})
+    expected = [[1.5, 1, 1], [np.nan, 2, 2], [0, 2, 3]]
+    np.testing.assert_array_equal(dataset.matrix(case, frame), np.array(expected, dtype=np.float32))
+
+
+@pytest.mark.parametrize("bad", [2, None])
+def test_labels_are_zero_or_one(bad: int | None) -> None:
+    with pytest.raises(dataset.DataMissing, match="neither 0 nor 1"):
+        dataset.labels_of(toy_case(), pl.DataFrame({"is_head": [0, 1, bad]}))

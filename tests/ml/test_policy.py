@@ -1,0 +1,141 @@
+import json
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.lake import delta
+from include.ml import monitor, policy, predict, registry, train
+from include.ml.monitor import SensorReading
+from include.use_cases.spec import DriftPolicy, UseCase
+from tests.ml.conftest import FIRST, write_days
+from tests.ml.test_ledger import row
+
+POLICY = DriftPolicy(cool_down_days=31, max_age_days=120)
+CHAMPION = replace(row(1, date(2020, 6, 1)), trained_through=date(2020, 5, 31))
+SENSORS = ("input_drift", "prediction_drift", "quality")
+LATE = date(2020, 7, 1)
+
+
+def readings(*fired: str) -> list[SensorReading]:
+    return [SensorReading(sensor, sensor in fired, "because", {"value": 1}) for sensor in SENSORS]
+
+
+@pytest.mark.parametrize(
+    ("fired", "decision", "reason"),
+    [
+        ((), "no", "nothing calls for it; no sensor fired"),
+        (("input_drift",), "no", "not enough to retrain; fired: input_drift"),
+        (("prediction_drift",), "no", "not enough to retrain; fired: prediction_drift"),
+        (("quality",), "yes", "quality has become worse; fired: quality"),
+        (("input_drift", "prediction_drift"), "yes", "inputs and scores have drifted together; fired: input_drift"),
+        (SENSORS, "yes", "quality has become worse; fired: input_drift, prediction_drift, quality"),
+    ],
+)
+def test_what_is_reason_enough(fired: tuple[str, ...], decision: str, reason: str) -> None:
+    made = policy.decide(POLICY, LATE, CHAMPION, readings(*fired), None)
+    assert made.decision == decision
+    assert made.reason.startswith(reason)
+
+
+def test_cool_down_counts_new_labels() -> None:
+    early = policy.decide(POLICY, date(2020, 6, 30), CHAMPION, readings(*SENSORS), None)
+    assert (early.decision, early.reason) == (
+        "no",
+        "cool-down: 30 days of new labels, 31 are needed; fired: input_drift, prediction_drift, quality",
+    )
+    assert policy.decide(POLICY, date(2020, 7, 1), CHAMPION, readings(*SENSORS), None).decision == "yes"
+
+
+@pytest.mark.parametrize(("requested", "decision"), [(-1, "no"), (-30, "no"), (-31, "yes"), (1, "no")])
+def test_nothing_is_asked_for_twice(requested: int, decision: str) -> None:
+    made = policy.decide(POLICY, LATE, CHAMPION, readings("quality"), LATE + timedelta(requested))
+    assert made.decision == decision
+
+
+def test_age_alone_is_a_reason() -> None:
+    assert policy.decide(POLICY, date(2020, 9, 27), CHAMPION, readings(), None).decision == "no"
+    old = policy.decide(POLICY, date(2020, 9, 28), CHAMPION, readings(), None)
+    assert (old.decision, old.reason) == ("yes", "the champion's data ended 120 days ago; no sensor fired")
+
+
+def test_without_a_champion_there_is_nothing_to_retrain() -> None:
+    made = policy.decide(POLICY, LATE, None, readings(*SENSORS), None)
+    assert (made.decision, made.model_version) == ("no", None)
+
+
+@given(
+    fired=st.sets(st.sampled_from(SENSORS)),
+    night=st.dates(date(2020, 6, 1), date(2021, 6, 1)),
+    request=st.none() | st.dates(date(2020, 6, 1), date(2021, 6, 1)),
+)
+def test_policy_is_a_function_and_respects_its_cool_down(fired: set[str], night: date, request: date | None) -> None:
+    made = policy.decide(POLICY, night, CHAMPION, readings(*fired), request)
+    assert made == policy.decide(POLICY, night, CHAMPION, readings(*fired)[::-1], request)
+    json.dumps(made.to_dict())
+    assert made.evidence["fired"] == sorted(fired)
+    if made.decision == "yes":
+        assert (night - CHAMPION.trained_through).days >= 31
+        assert request is None or abs((night - request).days) >= 31
+        assert fired or (night - CHAMPION.trained_through).days >= 120
+
+
+# --- in the lake ---
+
+NIGHT = FIRST + timedelta(29)
+
+
+@pytest.fixture
+def drifted(deployed: UseCase) -> UseCase:
+    """A champion, and eight nights of inputs far from what it was trained on; the cool-down is five days."""
+    write_days(deployed, NIGHT + timedelta(1), 9, shift=3.0)
+    predict.predict("toy", NIGHT + timedelta(1), NIGHT + timedelta(9))
+    monitor.measure("toy", NIGHT + timedelta(1), NIGHT + timedelta(8))
+    return deployed
+
+
+def test_every_decision_is_stored_and_stands(drifted: UseCase) -> None:
+    made = {n: policy.decide_night("toy", NIGHT + timedelta(n)) for n in range(3, 8)}
+    assert {n: decision["decision"] for n, decision in made.items()} == {3: "no", 4: "no", 5: "yes", 6: "no", 7: "no"}
+    assert made[4]["reason"].startswith("cool-down: 4 days of new labels")
+    assert made[6]["reason"].startswith(f"cool-down: a retraining was asked for on {NIGHT + timedelta(5)}")
+    version = delta.version("gold", drifted.decisions_table)
+    again = policy.decide_night("toy", NIGHT + timedelta(5))
+    assert again == made[5] | {"created": False}
+    assert delta.version("gold", drifted.decisions_table) == version
+    table = policy.stored(drifted)
+    assert table["night"].to_list() == [NIGHT + timedelta(n) for n in range(3, 8)]
+    assert json.loads(table["evidence"][2])["fired"] == made[5]["evidence"]["fired"]
+
+
+def test_a_retraining_does_not_change_the_decision_that_asked_for_it(drifted: UseCase, mlflow_store: None) -> None:
+    night = NIGHT + timedelta(5)
+    asked = policy.decide_night("toy", night)
+    assert asked["decision"] == "yes"
+    trained = train.train("toy", night, "cpu")
+    registry.promote("toy", trained["version"])
+    assert not monitor.measure("toy", night, night)["changed"]
+    again = policy.decide_night("toy", night)
+    assert (again["decision"], again["created"], again["differs"]) == ("yes", False, False)
+    assert train.train("toy", night, "cpu")["version"] == trained["version"]
+
+
+def test_different_data_is_said_and_the_decision_kept(drifted: UseCase) -> None:
+    night = NIGHT + timedelta(5)
+    policy.decide_night("toy", night)
+    write_days(drifted, NIGHT + timedelta(1), 9)
+    predict.predict("toy", NIGHT + timedelta(1), NIGHT + timedelta(9))
+    monitor.measure("toy", night, night)
+    again = policy.decide_night("toy", night)
+    assert (again["decision"], again["differs"]) == ("yes", True)
+
+
+def test_a_night_that_was_not_measured_cannot_be_decided(drifted: UseCase) -> None:
+    with pytest.raises(policy.NotMeasured, match=f"nothing for the night {NIGHT + timedelta(9)}: run `measure`"):
+        policy.decide_night("toy", NIGHT + timedelta(9))
+
+
+def test_before_the_first_champion_the_answer_is_no(toy: UseCase) -> None:
+    assert policy.decide_night("toy", FIRST)["reason"].startswith("there is no champion yet")

@@ -1,0 +1,60 @@
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from include.lake import delta
+from include.ml import dataset, ledger, predict
+from include.use_cases.spec import UseCase
+from tests.ml.conftest import FIRST, ROWS, toy_rows, write_days
+
+NIGHT = FIRST + timedelta(29)
+TOMORROW = NIGHT + timedelta(1)
+
+
+@pytest.fixture
+def champion(deployed: UseCase) -> UseCase:
+    """The toy use case with a champion from ``TOMORROW`` on, and features of that day and the next."""
+    write_days(deployed, TOMORROW, 2, labels=False)
+    return deployed
+
+
+def test_each_row_is_scored_once_and_stamped(champion: UseCase) -> None:
+    done = predict.predict("toy", TOMORROW, TOMORROW)
+    assert done == {"rows": ROWS, "days": 1, "by_version": {"1": ROWS}, "changed": True, "table_version": 0}
+    rows = delta.read_all("gold", champion.predictions_table)
+    assert sorted(rows["coin_id"]) == sorted(toy_rows(TOMORROW, 1)["coin_id"])
+    assert rows.schema == {"coin_id": pl.String, "flight_date": pl.Date, "score": pl.Float64, "model_version": pl.Int64}
+    assert rows["score"].is_between(0, 1).all()
+
+
+def test_scoring_again_changes_nothing_and_days_may_come_in_any_order(champion: UseCase) -> None:
+    predict.predict("toy", TOMORROW + timedelta(1), TOMORROW + timedelta(1))
+    predict.predict("toy", TOMORROW, TOMORROW)
+    whole = delta.content_hash(delta.read_all("gold", champion.predictions_table))
+    again = predict.predict("toy", TOMORROW, TOMORROW + timedelta(1))
+    assert (again["changed"], again["table_version"], again["rows"]) == (False, 1, 2 * ROWS)
+    assert delta.content_hash(delta.read_all("gold", champion.predictions_table)) == whole
+
+
+def test_days_without_a_champion_are_refused(champion: UseCase) -> None:
+    with pytest.raises(ledger.NoChampion, match=f"no champion for {NIGHT}"):
+        predict.predict("toy", NIGHT, TOMORROW)
+
+
+def test_missing_days_and_columns_are_refused(champion: UseCase) -> None:
+    with pytest.raises(dataset.DataMissing, match="no rows for 1 of the days"):
+        predict.predict("toy", TOMORROW, TOMORROW + timedelta(2))
+    path = str(delta.table_path("gold", champion.features_table))
+    leaking = toy_rows(TOMORROW, 1).drop("is_head").with_columns(dep_delay=pl.lit(1.0))
+    leaking.write_delta(path, mode="overwrite", delta_write_options={"schema_mode": "overwrite"})
+    with pytest.raises(dataset.DataMissing, match="not in the spec dep_delay"):
+        predict.predict("toy", TOMORROW, TOMORROW)
+    assert not delta.exists("gold", champion.predictions_table)
+
+
+def test_an_entity_twice_is_refused(champion: UseCase) -> None:
+    rows = toy_rows(TOMORROW, 1).drop("is_head")
+    delta.replace_days("gold", champion.features_table, pl.concat([rows, rows.head(1)]), TOMORROW, TOMORROW)
+    with pytest.raises(ValueError, match="has an coin_id twice in 61 rows"):
+        predict.predict("toy", TOMORROW, TOMORROW)

@@ -1,0 +1,166 @@
+import json
+import subprocess
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from include.lake import delta
+from include.ml import ledger, predict, registry, train
+from include.settings import settings
+from include.use_cases.spec import Gates, UseCase
+from tests.ml.conftest import FIRST, write_days
+
+NIGHT = FIRST + timedelta(29)
+GATES = Gates(min_auc=0.65, max_auc=0.85, baseline="noise")
+GOOD = {"auc": 0.74, "baseline_auc": 0.68, "calibration_error": 0.03}
+COMPARED = {
+    "champion_version": 1.0,
+    "compared_days": 14.0,
+    "compared_challenger_auc": 0.740,
+    "compared_champion_auc": 0.744,
+    "compared_challenger_log_loss": 0.515,
+    "compared_champion_log_loss": 0.510,
+}
+
+
+def test_a_good_challenger_passes() -> None:
+    assert registry.gate_reasons(GATES, GOOD, None) == []
+    assert registry.gate_reasons(GATES, GOOD | COMPARED, 1) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"auc": 0.649, "baseline_auc": 0.5}, "something is missing"),
+        ({"auc": 0.851}, "something leaks"),
+        ({"baseline_auc": 0.721}, "adds less than 0.02 to 0.7210 of noise alone"),
+        ({"calibration_error": 0.101}, "calibration error 0.1010 is above 0.1"),
+        ({"calibration_error": float("nan")}, "calibration error"),
+        ({"champion_version": 2.0}, "not compared with the champion, version 1"),
+        ({"compared_days": 0.0}, "nothing fair can be compared"),
+        ({"compared_challenger_auc": 0.738}, "loses 0.0060 of AUC to version 1"),
+        ({"compared_challenger_log_loss": 0.521}, "log loss is 0.0110 above version 1"),
+    ],
+)
+def test_each_gate_can_refuse(change: dict[str, float], reason: str) -> None:
+    (found,) = registry.gate_reasons(GATES, GOOD | COMPARED | change, 1)
+    assert reason in found
+
+
+def test_missing_metrics_pass_no_gate() -> None:
+    assert len(registry.gate_reasons(GATES, {}, None)) == 4
+
+
+@pytest.fixture
+def first(toy: UseCase, mlflow_store: None) -> dict[str, Any]:
+    """Version 1, trained and champion."""
+    trained = train.train("toy", NIGHT, "cpu")
+    registry.promote("toy", trained["version"])
+    return trained
+
+
+def test_a_version_says_how_to_cook_it_again(toy: UseCase, first: dict[str, Any]) -> None:
+    client = mlflow.MlflowClient()
+    assert client.get_model_version_by_alias("toy", "challenger").version == 1
+    assert client.get_model_version_by_alias("toy", "champion").version == 1
+    run = client.get_run(first["run_id"])
+    assert run.data.params["max_depth"] == "2"
+    assert run.data.params["seed"] == "7"
+    assert run.data.metrics["auc"] == pytest.approx(first["metrics"]["auc"])
+    tags = run.data.tags
+    assert tags["delta_version.toy__features"] == "0"
+    assert tags["night"] == str(NIGHT)
+    assert tags["device"] == "cpu"
+    assert tags["git_commit"] == registry.code_state(settings().home).commit
+    assert len(tags["content_hash"]) == 64
+    files = {file.path for file in client.list_artifacts(first["run_id"])}
+    assert {"reference.json", "use_case.json"} <= files
+    assert ("diff.patch" in files) == (tags["git_dirty"] == "true")
+
+
+def test_the_same_request_makes_no_second_version(toy: UseCase, first: dict[str, Any]) -> None:
+    again = train.train("toy", NIGHT, "cpu")
+    assert (again["created"], again["version"], again["run_id"]) == (False, 1, first["run_id"])
+    assert again["metrics"]["auc"] == pytest.approx(first["metrics"]["auc"])
+    assert len(mlflow.MlflowClient().search_model_versions("name = 'toy'")) == 1
+
+
+def test_promotion_starts_with_the_first_free_day_and_happens_once(toy: UseCase, first: dict[str, Any]) -> None:
+    answer = registry.promote("toy", 1)
+    assert answer["promoted"]
+    assert answer["effective_from"] == str(NIGHT + timedelta(1))
+    (row,) = ledger.read(toy)
+    assert (row.model_version, row.effective_from, row.trained_through) == (1, NIGHT + timedelta(1), NIGHT)
+    assert row.decided_by == "gates"
+
+
+def test_a_better_challenger_takes_over_later_days_only(toy: UseCase, first: dict[str, Any]) -> None:
+    write_days(toy, NIGHT + timedelta(1), 11)
+    predict.predict("toy", NIGHT + timedelta(1), NIGHT + timedelta(11))
+    trained = train.train("toy", NIGHT + timedelta(10), "cpu")
+    assert trained["metrics"]["champion_version"] == 1
+    assert trained["metrics"]["compared_days"] == 7
+    answer = registry.promote("toy", trained["version"])
+    assert answer == registry.promote("toy", trained["version"])
+    assert (answer["promoted"], answer["replaces"]) == (True, 1)
+    assert answer["effective_from"] == str(NIGHT + timedelta(12))
+    assert [row.model_version for row in ledger.read(toy)] == [1, 2]
+    assert mlflow.MlflowClient().get_model_version_by_alias("toy", "champion").version == 2
+    # The days before keep their champion, and asking for version 1 again does not bring it back.
+    assert not predict.predict("toy", NIGHT + timedelta(1), NIGHT + timedelta(11))["changed"]
+    registry.promote("toy", 1)
+    assert mlflow.MlflowClient().get_model_version_by_alias("toy", "champion").version == 2
+
+
+def test_a_refused_version_is_tagged_and_the_ledger_untouched(
+    toy: UseCase, mlflow_store: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = replace(toy, gates=replace(toy.gates, min_auc=0.99, max_auc=1.0))
+    monkeypatch.setattr("include.use_cases.spec.use_cases", lambda: {"toy": strict})
+    version = train.train("toy", NIGHT, "cpu")["version"]
+    answer = registry.promote("toy", version)
+    assert not answer["promoted"]
+    assert "is below 0.99" in answer["reasons"][0]
+    assert registry.promote("toy", version) == answer
+    assert ledger.read(toy) == []
+    found = mlflow.MlflowClient().get_model_version("toy", str(version))
+    assert json.loads(found.tags["refused"]) == answer["reasons"]
+    assert found.aliases == ["challenger"]
+
+
+def test_a_damaged_cache_is_fetched_again_and_a_damaged_model_refused(toy: UseCase, first: dict[str, Any]) -> None:
+    champion = ledger.latest_champion(toy)
+    assert champion is not None
+    path = registry.cached(toy, champion, registry.MODEL_FILE)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert registry.cached(toy, champion, registry.MODEL_FILE).read_bytes() == whole
+    with pytest.raises(
+        registry.DamagedModel, match=r"model\.ubj of toy version 1 in MLflow does not have the checksum"
+    ):
+        registry.cached(toy, replace(champion, model_sha256="0" * 64), registry.MODEL_FILE)
+
+
+def test_code_state(tmp_path: Path) -> None:
+    assert registry.code_state(tmp_path).commit == "unknown"
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    (tmp_path / "a").write_text("one\n")
+    subprocess.run([*git, "add", "a"], check=True)
+    subprocess.run([*git, "commit", "-qm", "a"], check=True)
+    clean = registry.code_state(tmp_path)
+    assert (len(clean.commit), clean.dirty, clean.diff) == (40, False, "")
+    (tmp_path / "a").write_text("two\n")
+    dirty = registry.code_state(tmp_path)
+    assert dirty.dirty
+    assert "+two" in dirty.diff
+
+
+def test_unknown_days_cannot_train(toy: UseCase, mlflow_store: None) -> None:
+    with pytest.raises(ValueError, match="2020-01-31"):
+        train.train("toy", date(2020, 1, 31), "cpu")
+    assert not delta.exists("gold", toy.deployments_table)

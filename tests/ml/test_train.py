@@ -1,0 +1,109 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+import xgboost as xgb
+
+from include.ml import dataset, train
+from include.use_cases.spec import UseCase
+from tests.ml.conftest import FIRST, ROWS
+
+LAST = FIRST + timedelta(29)
+
+
+@pytest.fixture
+def data(toy: UseCase) -> dataset.Dataset:
+    return dataset.load(toy, FIRST, LAST)
+
+
+def test_training_twice_gives_the_same_bytes(toy: UseCase, data: dataset.Dataset) -> None:
+    one, two = (train.fit_and_judge(toy, data, "cpu", None) for _ in range(2))
+    assert one.booster.save_raw("ubj") == two.booster.save_raw("ubj")
+    assert one.metrics == two.metrics
+    assert one.reference == two.reference
+
+
+def test_holdout_is_later_than_what_was_trained_on(toy: UseCase, data: dataset.Dataset) -> None:
+    trained = train.fit_and_judge(toy, data, "cpu", None)
+    assert trained.split.train == (FIRST, LAST - timedelta(7))
+    assert trained.split.holdout == (LAST - timedelta(6), LAST)
+    assert trained.metrics["n"] == 7 * ROWS
+    assert 0.7 < trained.metrics["auc"] < 0.95
+    assert trained.metrics["baseline_auc"] == pytest.approx(0.5, abs=0.1)
+    # What the holdout's labels say must not reach the trees.
+    flipped = data.frame.with_columns(
+        is_head=pl.when(pl.col("flight_date") >= trained.split.holdout[0])
+        .then(1 - pl.col("is_head"))
+        .otherwise("is_head")
+    )
+    other = train.fit(toy, flipped, trained.split, "cpu")
+    assert other.save_raw("ubj") == trained.booster.save_raw("ubj")
+
+
+def test_early_stopping_keeps_the_best_trees_only(toy: UseCase, data: dataset.Dataset) -> None:
+    training = replace(toy.training, rounds=200, early_stopping_rounds=3, valid_days=4)
+    trained = train.fit_and_judge(replace(toy, training=training), data, "cpu", None)
+    assert trained.split.valid == (LAST - timedelta(10), LAST - timedelta(7))
+    assert 1 <= trained.booster.num_boosted_rounds() < 100
+
+
+def test_reference_describes_the_training_set(toy: UseCase, data: dataset.Dataset) -> None:
+    reference = train.fit_and_judge(toy, data, "cpu", None).reference
+    assert list(reference["features"]) == ["weight", "metal", "noise"]
+    for of_feature in reference["features"].values():
+        assert len(of_feature["shares"]) == len(of_feature["edges"]) + 2
+        assert sum(of_feature["shares"]) == pytest.approx(1)
+        assert 0 < of_feature["psi_limit"] < 0.5
+    assert sum(each["weight"] for each in reference["features"].values()) == pytest.approx(1)
+    assert reference["features"]["metal"]["edges"] == [0.5, 1.5]
+    # A third each of gold, iron and tin; tin is outside the vocabulary.
+    assert reference["features"]["metal"]["shares"] == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0], abs=0.05)
+    assert len(reference["holdout"]["daily"]["auc"]) == 7
+    assert reference["data"] == {"first": str(FIRST), "last": str(LAST)}
+
+
+def test_a_silent_fallback_to_the_cpu_is_an_error(
+    toy: UseCase, data: dataset.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = dataset.split_days(toy.training, FIRST, LAST)
+    on_cpu = xgb.train
+    # What XGBoost does when no GPU is visible: it warns, and trains on the CPU.
+    monkeypatch.setattr(xgb, "train", lambda params, *rest, **more: on_cpu(params | {"device": "cpu"}, *rest, **more))
+    with pytest.raises(train.WrongDevice, match="meant to train on cuda, but XGBoost trained on cpu"):
+        train.fit(toy, data.frame, split, "cuda")
+
+
+def test_choosing_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xgb, "build_info", lambda: {"USE_CUDA": True})
+    monkeypatch.setattr(train, "gpu_names", lambda: ["NVIDIA H100"])
+    assert [train.choose_device(word) for word in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
+    monkeypatch.setattr(train, "gpu_names", list)
+    assert train.choose_device("auto") == "cpu"
+    with pytest.raises(train.WrongDevice, match="no GPU is visible"):
+        train.choose_device("cuda")
+    with pytest.raises(ValueError, match="must be auto, cpu or cuda"):
+        train.choose_device("gpu")
+
+
+@pytest.mark.skipif(not train.gpu_names(), reason="no GPU")
+def test_training_on_a_gpu(toy: UseCase, data: dataset.Dataset) -> None:
+    trained = train.fit_and_judge(toy, data, "cuda", None)
+    assert trained.gpu
+    assert trained.metrics["auc"] == pytest.approx(train.fit_and_judge(toy, data, "cpu", None).metrics["auc"], abs=0.01)
+
+
+def test_request_key_knows_what_matters(toy: UseCase) -> None:
+    key = train.request_key(toy, LAST, "abc")
+    assert key == train.request_key(toy, LAST, "abc")
+    more_trees = replace(toy, training=replace(toy.training, rounds=9))
+    others = [(toy, LAST, "abd"), (toy, FIRST, "abc"), (more_trees, LAST, "abc")]
+    assert key not in {train.request_key(*other) for other in others}
+
+
+def test_scores_are_of_the_rows_in_their_order(toy: UseCase, data: dataset.Dataset) -> None:
+    booster = train.fit_and_judge(toy, data, "cpu", None).booster
+    scores = train.score(toy, booster, data.frame)
+    assert scores.shape == (30 * ROWS,)
+    np.testing.assert_array_equal(train.score(toy, booster, data.frame.reverse()), scores[::-1])

@@ -1,0 +1,64 @@
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import include.use_cases
+from include.use_cases import spec
+from include.use_cases.spec import Feature, Training
+
+
+def test_flight_delays_is_found_and_complete() -> None:
+    case = spec.use_case("flight_delays")
+    assert case.features_table == "flight_delays__features"
+    assert len(case.feature_names) == 43
+    forbidden = {"dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "tailnum", case.label}
+    assert not forbidden & set(case.feature_names)
+
+
+def test_unknown_name_says_what_there_is() -> None:
+    with pytest.raises(KeyError, match=r"no use case `nope`; there are: .*flight_delays"):
+        spec.use_case("nope")
+
+
+def test_a_new_package_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "coins").mkdir()
+    (tmp_path / "coins" / "__init__.py").touch()
+    (tmp_path / "coins" / "spec.py").write_text(
+        "from dataclasses import replace\n"
+        "from include.use_cases.flight_delays.spec import SPEC as other\n"
+        "SPEC = replace(other, name='coins')\n"
+    )
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "__init__.py").touch()
+    monkeypatch.setattr(include.use_cases, "__path__", [*include.use_cases.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "include.use_cases.coins", raising=False)
+    spec.use_cases.cache_clear()
+    try:
+        found = spec.use_cases()
+        assert {"coins", "flight_delays"} <= set(found)
+        assert "empty" not in found
+    finally:
+        spec.use_cases.cache_clear()
+
+
+def test_specs_that_contradict_themselves_are_refused() -> None:
+    case = spec.use_case("flight_delays")
+    with pytest.raises(ValueError, match="vocabulary"):
+        Feature("carrier", "categorical")
+    with pytest.raises(ValueError, match="vocabulary"):
+        Feature("distance", vocabulary=("far",))
+    with pytest.raises(ValueError, match="leave it out"):
+        Feature("carrier", "categorical", vocabulary=("AA", "unknown"))
+    with pytest.raises(ValueError, match="go together"):
+        Training(params={}, rounds=1, first_day=case.training.first_day, early_stopping_rounds=5)
+    with pytest.raises(ValueError, match="listed twice"):
+        replace(case, features=(*case.features, case.features[0]))
+    with pytest.raises(ValueError, match="baseline"):
+        replace(case, features=case.features[:2])
+
+
+def test_unknown_is_the_last_level() -> None:
+    assert Feature("metal", "categorical", vocabulary=("gold", "iron")).levels == ("gold", "iron", "unknown")
+    assert Feature("weight").levels == ()
