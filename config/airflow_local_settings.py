@@ -1,10 +1,10 @@
 """Imports the heavy libraries once, in the process whose forks need them.
 
-The executor forks its workers from the scheduler and each task from a worker; the DAG processor forks a process for each
-file. What is imported here is there in every fork at once, and its memory is shared.
+The executor forks its workers from the scheduler and each task from a worker; the DAG processor forks a process for
+each file. What is imported here is there in every fork at once, and its memory is shared.
 
-Nothing here may start a thread that a fork would need: importing is all it does. No Spark session, no gRPC channel, no Polars
-query before the fork.
+Nothing here may start a thread that a fork would need: importing is all it does. No Spark session, no gRPC channel,
+no Polars query before the fork.
 """
 
 import gc
@@ -19,6 +19,9 @@ __all__: list[str] = []  # Airflow takes every other public name here for a sett
 _PARSING = ("airflow.sdk", "cosmos.airflow.task_group", "cosmos.operators.local", "cosmos.operators.watcher")
 _TASKS = (
     *_PARSING,
+    "airflow.providers.standard.operators.python",
+    "airflow.sdk.execution_time.supervisor",
+    "airflow.sdk.execution_time.task_runner",
     "great_expectations",
     "pyspark.sql.connect.session",
     "pyspark.sql.connect.functions",
@@ -47,12 +50,14 @@ def _preload(modules: tuple[str, ...]) -> None:
     finally:
         gc.enable()
     gc.freeze()  # what is there now stays in shared pages: collections in forks do not touch it
-    print(f"nocturne: {len(modules)} libraries imported ahead of the forks in {time.monotonic() - begun:.1f} s", flush=True)
-
+    print(
+        f"nocturne: {len(modules)} libraries imported ahead of the forks in {time.monotonic() - begun:.1f} s",
+        flush=True,
+    )
 
 
 def _component() -> str:
-    """The Airflow command of this process; empty elsewhere. While ``-m airflow`` is being imported, argv[0] is ``-m``."""
+    """The Airflow command of this process; empty elsewhere. While Airflow is being imported, argv[0] is ``-m``."""
     is_airflow = any(argument.endswith("airflow") for argument in sys.orig_argv[1:3])
     return sys.argv[1] if is_airflow and len(sys.argv) > 1 else ""
 

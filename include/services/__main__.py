@@ -26,7 +26,9 @@ def say(line: str) -> None:
 def addresses(settings: Settings) -> None:
     """Where to look, as whom, and which file has the password. Never the password itself: consoles are logged."""
     secret = settings.secrets
-    console.print(f"  Airflow  {settings.airflow_url}  user {AIRFLOW_USER}, password: cat {secret}/airflow_admin_password")
+    console.print(
+        f"  Airflow  {settings.airflow_url}  user {AIRFLOW_USER}, password: cat {secret}/airflow_admin_password"
+    )
     console.print(f"  MLflow   {settings.mlflow_url}  user {MLFLOW_USER}, password: cat {secret}/mlflow_admin_password")
     console.print(f"  Spark    {settings.spark_url}")
 
@@ -86,6 +88,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
             argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
             if not argv:
                 raise Problem("exec needs a command")
+            control.check_settings(settings)
             sys.stdout.flush()
             os.execvpe(argv[0], argv, environment(settings))
     return 0

@@ -39,7 +39,7 @@ def run(command: list[str], failed: str) -> None:
 
 
 def interpreter_works(python: Path) -> bool:
-    """Whether ``python`` starts and is a 3.12: an environment breaks where its base interpreter is removed or upgraded."""
+    """Whether ``python`` starts and is a 3.12 with pip: an environment breaks where its base interpreter goes."""
     probe = "import sys, pip; sys.exit(sys.version_info[:2] != (3, 12))"
     try:
         return subprocess.run([str(python), "-c", probe], capture_output=True, check=False).returncode == 0

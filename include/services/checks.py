@@ -1,4 +1,7 @@
-"""What the machine must bring: Java, disk, free ports. Standard library only, each problem is one line that says what to do."""
+"""What the machine must bring: Java, disk, free ports. Standard library only.
+
+Each problem is one line that says what to do.
+"""
 
 import errno
 import os

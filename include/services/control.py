@@ -1,10 +1,12 @@
 """Start, stop and look at the services of an installation."""
 
+import json
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,9 +48,21 @@ def check_ports(settings: Settings) -> None:
         raise Problem("; ".join(lines))
 
 
-def settings_text(settings: Settings) -> str:
-    """What the running services were started with, for `up` to notice a change."""
-    return settings.model_dump_json()
+def other_settings(settings: Settings, started_with: str) -> str | None:
+    """The line that names what differs from the settings the services were started with (JSON), else None."""
+    then, now = json.loads(started_with), settings.model_dump(mode="json")
+    differing = [name for name in now if name in then and then[name] != now[name]]
+    if not differing:
+        return None
+    words = ", ".join(f"NOCTURNE_{name.upper()}={then[name]} (not {now[name]})" for name in differing)
+    return f"the services were started with {words}: give the same, or `make down` and start them again"
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise Problem where the services run with other settings: commands would speak to the wrong ports."""
+    path = settings.run / "settings.json"
+    if path.exists() and Supervisor(settings).is_up() and (line := other_settings(settings, path.read_text())):
+        raise Problem(line)
 
 
 def last_line(path: Path) -> str:
@@ -91,7 +105,9 @@ def wait_healthy(settings: Settings, progress: Progress, timeout: float) -> None
 
 def first_query(settings: Settings) -> None:
     """``SELECT 1`` over Connect: the first query of a server takes seconds, and proves more than an open port does."""
-    code = "from pyspark.sql import SparkSession as S; s = S.builder.getOrCreate(); s.sql('SELECT 1').collect(); s.stop()"
+    code = (
+        "from pyspark.sql import SparkSession as S; s = S.builder.getOrCreate(); s.sql('SELECT 1').collect(); s.stop()"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=environment(settings),
@@ -115,19 +131,21 @@ def up(settings: Settings, progress: Progress = print, timeout: float = START_SE
     started_with = settings.run / "settings.json"
     with exclusive(settings):
         if supervisor.is_up():
-            if started_with.exists() and started_with.read_text() != settings_text(settings):
-                raise Problem("the services run with other settings: `make down` first, then start again")
+            check_settings(settings)
             if names := supervisor.start_missing():
                 progress(f"starting {', '.join(names)}")
+            fresh = bool(names)
         else:
             if killed := processes.kill_all(settings.var):
                 progress(f"ended {killed} processes of an earlier start")
             check_ports(settings)
             progress(f"starting {', '.join(program.name for program in programs(settings))}")
             supervisor.start()
-            started_with.write_text(settings_text(settings))
+            started_with.write_text(settings.model_dump_json())
+            fresh = True
     wait_healthy(settings, progress, timeout)
-    first_query(settings)
+    if fresh:
+        first_query(settings)
 
 
 def down(settings: Settings, progress: Progress = print) -> None:
@@ -138,10 +156,8 @@ def down(settings: Settings, progress: Progress = print) -> None:
         supervisor = Supervisor(settings)
         if supervisor.is_up():
             progress("stopping the services")
-            try:
+            with suppress(ConnectionError):  # it may go while it answers
                 supervisor.shut_down()
-            except ConnectionError:
-                pass  # it went while it answered
             end = time.monotonic() + 10
             while processes.of_service(settings.var, processes.SUPERVISOR) and time.monotonic() < end:
                 time.sleep(0.1)
@@ -152,8 +168,9 @@ def down(settings: Settings, progress: Progress = print) -> None:
 
 
 def status(settings: Settings) -> list[Row]:
-    """One row a service; raises ConnectionError where nothing runs."""
+    """One row a service. Raises ConnectionError where nothing runs, Problem where it runs with other settings."""
     infos = Supervisor(settings).services()
+    check_settings(settings)
     health, memory = every(settings, infos), processes.memory_by_service(settings.var)
     rows = []
     for program in programs(settings):

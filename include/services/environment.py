@@ -15,7 +15,9 @@ AIRFLOW_USER = "admin"
 MLFLOW_USER = "admin"
 
 # Of the caller's shell, these would send a child to another Spark or another Python.
-FOREIGN = frozenset({"PYTHONHOME", "PYTHONSTARTUP", "PYSPARK_DRIVER_PYTHON", "SPARK_CONF_DIR", "SPARK_HOME", "SPARK_MASTER"})
+FOREIGN = frozenset(
+    {"PYTHONHOME", "PYTHONSTARTUP", "PYSPARK_DRIVER_PYTHON", "SPARK_CONF_DIR", "SPARK_HOME", "SPARK_MASTER"}
+)
 
 
 def _text(value: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from include.services.processes import started_before
 from include.services.programs import Program, programs
 from include.settings import Settings
 
@@ -78,4 +79,9 @@ def one(program: Program, settings: Settings, info: Mapping[str, Any], report: M
 def every(settings: Settings, infos: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Service → ``healthy`` or why not."""
     report = airflow_report(settings)
-    return {program.name: one(program, settings, infos.get(program.name, {}), report) for program in programs(settings)}
+    health = {
+        program.name: one(program, settings, infos.get(program.name, {}), report) for program in programs(settings)
+    }
+    # the server that a killed parent leaves behind goes on answering until the next incarnation ends it
+    starts = {name: float(info.get("start", 0)) for name, info in infos.items()}
+    return {**health, **dict.fromkeys(started_before(settings.var, starts) & health.keys(), "starting")}

@@ -81,7 +81,9 @@ def fetch(settings: Settings) -> bool:
     resolve(settings, cache)
     settings.jars.mkdir(parents=True, exist_ok=True)
     for name in wrong(cache / "jars", sums):
-        raise Problem(f"{cache / 'jars' / name} is not the file that config/jars.sha256 names: delete {cache}, try again")
+        raise Problem(
+            f"{cache / 'jars' / name} is not the file that config/jars.sha256 names: delete {cache}, try again"
+        )
     for name in sums:
         partial = settings.jars / f".{name}.{os.getpid()}"
         shutil.copyfile(cache / "jars" / name, partial)

@@ -1,7 +1,7 @@
 """``python -m include.services.launch NAME``: what the supervisor runs for each service.
 
-Ends whatever an earlier incarnation of the service left, then becomes the service. A scheduler that was killed leaves its
-workers and their tasks behind: they would run on beside the ones that the next scheduler starts in their place.
+Ends whatever an earlier incarnation of the service left, then becomes the service. A scheduler that was killed leaves
+its workers and their tasks behind: they would run on beside the ones that the next scheduler starts in their place.
 """
 
 import os

@@ -1,12 +1,13 @@
 """Finds, measures and ends the processes of an installation.
 
-Every service is started with ``NOCTURNE_SERVICE`` and ``NOCTURNE_VAR`` in its environment, and whatever it starts inherits
-them: the two name each process of one installation, whoever its parent is by now.
+Every service is started with ``NOCTURNE_SERVICE`` and ``NOCTURNE_VAR`` in its environment, and whatever it starts
+inherits them: the two name each process of one installation, whoever its parent is by now.
 """
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -35,13 +36,23 @@ def of_service(var: Path, service: str) -> list[psutil.Process]:
     return [process for name, process in marked(var) if name == service]
 
 
+def started_before(var: Path, starts: Mapping[str, float]) -> set[str]:
+    """The services of which a process is older than the service's present start (Unix seconds): leftovers of a kill."""
+    old = set[str]()
+    for service, process in marked(var):
+        with suppress(psutil.Error):
+            if process.create_time() < starts.get(service, 0) - 1:
+                old.add(service)
+    return old
+
+
 def kill_all(var: Path, services: Iterable[str] | None = None, timeout: float = 10) -> int:
     """Kill every marked process (of ``services``, or of all), again until none is left. Returns how many were killed.
 
     Raises TimeoutError where one survives ``timeout`` seconds.
     """
     wanted = None if services is None else set(services)
-    end, killed = time.monotonic() + timeout, set()
+    end, killed = time.monotonic() + timeout, set[int]()
     while True:
         alive = [process for name, process in marked(var) if wanted is None or name in wanted]
         if not alive:
@@ -59,12 +70,10 @@ def kill_all(var: Path, services: Iterable[str] | None = None, timeout: float = 
 
 def memory_bytes(process: psutil.Process) -> int:
     """Proportional set size, so that pages shared by forks count once; resident size where the system has no PSS."""
-    try:
+    with suppress(OSError, ValueError):
         for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
     try:
         return int(process.memory_info().rss)
     except psutil.Error:
@@ -86,7 +95,8 @@ def listener(port: int) -> str | None:
     except (psutil.Error, OSError):
         return None
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+        address = connection.laddr
+        if connection.status == psutil.CONN_LISTEN and address and address.port == port and connection.pid:
             try:
                 return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
             except psutil.Error:

@@ -83,7 +83,12 @@ def migrate(settings: Settings, progress: Progress) -> None:
         log = settings.log / f"{package}-migrate.log"
         with log.open("w") as output:
             child = subprocess.Popen(
-                command, env=environment(settings), stdout=output, stderr=output, cwd=database.parent, stdin=subprocess.DEVNULL
+                command,
+                env=environment(settings),
+                stdout=output,
+                stderr=output,
+                cwd=database.parent,
+                stdin=subprocess.DEVNULL,
             )
         running.append((package, child, database, stamp, key, log))
     for package, child, database, stamp, key, log in running:

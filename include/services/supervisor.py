@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 from xmlrpc.client import Fault, ServerProxy
@@ -121,10 +122,8 @@ class Supervisor:
 
     def restart(self, name: str) -> None:
         """Stop one service and start it again, without waiting for its health."""
-        try:
+        with suppress(Fault):  # it may not be running
             self._call("stopProcess", name, True)
-        except Fault:
-            pass  # it was not running
         self._call("startProcess", name, False)
 
     def shut_down(self) -> None:
@@ -139,7 +138,13 @@ class Supervisor:
         command = [str(Path(sys.executable).parent / "supervisord"), "--configuration", str(path)]
         marked = {**environment(self._settings), SERVICE: SUPERVISOR}
         done = subprocess.run(
-            command, env=marked, capture_output=True, text=True, check=False, cwd=self._settings.home, stdin=subprocess.DEVNULL
+            command,
+            env=marked,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self._settings.home,
+            stdin=subprocess.DEVNULL,
         )
         if done.returncode:
             raise Problem(f"supervisord did not start: {(done.stdout + done.stderr).strip().splitlines()[-1]}")

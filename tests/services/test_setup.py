@@ -1,0 +1,138 @@
+"""Secrets are private, made once, and reach children by environment only; jars are what the checksums say."""
+
+import hashlib
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from include.services import bootstrap, credentials, jars, setup
+from include.services.checks import Problem
+from include.services.environment import environment
+from include.settings import Settings
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Settings:
+    return Settings(var=tmp_path / "var", airflow_port=18081, mlflow_port=15001, spark_port=25003)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_secrets_are_private_and_stay(installation: Settings) -> None:
+    assert set(credentials.generate(installation)) == set(credentials.SECRETS)
+    assert mode(installation.secrets) == 0o700
+    files = sorted(installation.secrets.iterdir())
+    assert {mode(path) for path in files} == {0o600}
+    before = {path.name: path.read_text() for path in files}
+    assert len(set(before.values())) == len(before)
+    (installation.secrets / "jwt_secret").chmod(0o644)
+    assert credentials.generate(installation) == []
+    assert {path.name: path.read_text() for path in sorted(installation.secrets.iterdir())} == before
+    assert mode(installation.secrets / "jwt_secret") == 0o600
+
+
+def test_a_secret_that_was_cut_off_is_made_again(installation: Settings) -> None:
+    credentials.generate(installation)
+    (installation.secrets / "fernet_key").write_text("")
+    assert credentials.generate(installation) == ["fernet_key"]
+
+
+def test_the_password_file_of_airflow_follows_the_secret(installation: Settings) -> None:
+    credentials.generate(installation)
+    (installation.secrets / "airflow_admin_password").write_text("changed\n")
+    credentials.generate(installation)
+    assert json.loads((installation.secrets / "airflow_passwords.json").read_text()) == {"admin": "changed"}
+
+
+def test_a_child_gets_exactly_these_settings(installation: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials.generate(installation)
+    child = environment(installation)
+    for name in [name for name in child if name.startswith("NOCTURNE_")]:
+        monkeypatch.setenv(name, child[name])
+    assert Settings() == installation
+
+
+def test_everything_a_child_writes_follows_var(installation: Settings) -> None:
+    credentials.generate(installation)
+    child = environment(installation)
+    assert str(installation.var) in child["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    assert child["AIRFLOW__LOGGING__BASE_LOG_FOLDER"].startswith(str(installation.var))
+    assert child["SPARK_REMOTE"] == "sc://127.0.0.1:25003"
+    assert child["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:15001"
+    assert child["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:18081/execution/"
+
+
+def test_a_strange_spark_or_python_of_the_caller_does_not_reach_a_child(
+    installation: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials.generate(installation)
+    monkeypatch.setenv("SPARK_HOME", "/opt/other")
+    monkeypatch.setenv("PYTHONPATH", "/opt/other")
+    monkeypatch.setenv("NO_PROXY", "internal.example")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    child = environment(installation)
+    assert "SPARK_HOME" not in child
+    assert child["PYTHONPATH"] == str(installation.home)
+    assert child["NO_PROXY"].split(",") == ["internal.example", "localhost", "127.0.0.1", "::1"]
+    assert child["HTTPS_PROXY"] == "http://proxy.example:3128"
+
+
+def test_without_secrets_the_environment_says_what_to_do(installation: Settings) -> None:
+    with pytest.raises(FileNotFoundError, match="make setup"):
+        environment(installation)
+
+
+def test_jars_are_checked_by_content(tmp_path: Path) -> None:
+    (tmp_path / "good.jar").write_bytes(b"good")
+    (tmp_path / "bad.jar").write_bytes(b"bad")
+    digest = hashlib.sha256(b"good").hexdigest()
+    text = "".join(f"{digest}  {name}\n" for name in ("good.jar", "bad.jar", "missing.jar"))
+    assert jars.wrong(tmp_path, jars.checksums(text)) == ["bad.jar", "missing.jar"]
+
+
+def test_a_fetched_jar_that_differs_is_refused(installation: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = installation.model_copy(update={"jars": installation.var / "jars"})
+
+    def fetches_something_else(_: Settings, cache: Path) -> None:
+        (cache / "jars").mkdir(parents=True)
+        for name in jars.expected(there):
+            (cache / "jars" / name).write_bytes(b"something else")
+
+    monkeypatch.setattr(jars, "resolve", fetches_something_else)
+    with pytest.raises(Problem, match=r"config/jars\.sha256"):
+        jars.fetch(there)
+    assert not any(there.jars.glob("*.jar"))
+
+
+def test_the_committed_checksums_are_of_the_pinned_versions(installation: Settings) -> None:
+    names = {package.split(":")[1] + "-" + package.split(":")[2] for package in jars.PACKAGES}
+    assert {name.removeprefix("io.delta_").removesuffix(".jar") for name in jars.expected(installation)} == names
+
+
+def test_a_migration_is_done_again_for_another_version_or_a_lost_database(tmp_path: Path) -> None:
+    stamp, database = tmp_path / "stamp", tmp_path / "x.db"
+    stamp.write_text("key")
+    assert not setup.migrated(stamp, "key", database)
+    database.write_text("")
+    assert setup.migrated(stamp, "key", database)
+    assert not setup.migrated(stamp, "other key", database)
+
+
+def test_the_environment_is_built_again_when_a_lock_changes(tmp_path: Path) -> None:
+    for name in bootstrap.LOCKS:
+        (tmp_path / name).write_text("a==1")
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("")
+    python.chmod(0o755)
+    wanted = bootstrap.key(tmp_path, "3.12.1")
+    assert not bootstrap.is_current(tmp_path, wanted)
+    (tmp_path / ".venv" / ".nocturne").write_text(wanted)
+    assert bootstrap.is_current(tmp_path, wanted)
+    (tmp_path / "requirements.txt").write_text("a==2")
+    assert not bootstrap.is_current(tmp_path, bootstrap.key(tmp_path, "3.12.1"))
+    assert not bootstrap.is_current(tmp_path, bootstrap.key(tmp_path, "3.12.2"))
