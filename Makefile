@@ -9,7 +9,7 @@ SERVICES := $(PYTHON) -m include.services
 export PYTHONPATH := $(CURDIR)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-9s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: venv
 venv:
@@ -34,6 +34,7 @@ status: venv ## state, health, memory and address of each service
 backfill: venv ## from=2013-06-01 to=2013-06-07 [source=flights]: run a range of days through to the predictions
 	@if [ -z "$(from)" ] || [ -z "$(to)" ]; then \
 		echo "backfill: say the days, both included: make backfill from=2013-06-01 to=2013-06-07" >&2; exit 2; fi
+	@$(SERVICES) up --quiet
 	@$(SERVICES) exec -- $(PYTHON) -m include.backfill --from "$(from)" --to "$(to)" --source "$(or $(source),flights)"
 
 test: setup ## the whole suite, the real stack included

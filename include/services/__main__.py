@@ -57,7 +57,8 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="python -m include.services", description=__doc__)
     commands = result.add_subparsers(dest="command", required=True)
     commands.add_parser("setup", help="make everything that must exist before the first start")
-    commands.add_parser("up", help="set up, start, wait for health")
+    start = commands.add_parser("up", help="set up, start, wait for health")
+    start.add_argument("--quiet", action="store_true", help="no addresses at the end")
     commands.add_parser("down", help="stop, leave no process")
     commands.add_parser("status", help="a row for each service; exit 0 healthy, 1 not, 3 nothing runs")
     commands.add_parser("clean", help="stop and remove all state").add_argument("--yes", action="store_true")
@@ -74,8 +75,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         case "up":
             begun = time.monotonic()
             control.up(settings, say)
-            say(f"all services are healthy ({time.monotonic() - begun:.0f} s)")
-            addresses(settings)
+            if not arguments.quiet:
+                say(f"all services are healthy ({time.monotonic() - begun:.0f} s)")
+                addresses(settings)
         case "down":
             control.down(settings, say)
         case "status":
@@ -88,7 +90,6 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
             argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
             if not argv:
                 raise Problem("exec needs a command")
-            control.check_settings(settings)
             sys.stdout.flush()
             os.execvpe(argv[0], argv, environment(settings))
     return 0

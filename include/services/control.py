@@ -15,7 +15,7 @@ from include.services import processes
 from include.services.checks import Problem, port_is_free, port_problem
 from include.services.environment import environment
 from include.services.health import WELL, every
-from include.services.programs import programs
+from include.services.programs import ports, programs
 from include.services.setup import exclusive, set_up
 from include.services.supervisor import Supervisor
 from include.settings import Settings
@@ -40,9 +40,9 @@ class Row:
 def check_ports(settings: Settings) -> None:
     """Raise Problem, one line each, for every port of ours that somebody else holds."""
     lines = [
-        port_problem(program.name, program.port, program.port_variable, processes.listener(program.port))
-        for program in programs(settings)
-        if program.port and not port_is_free(settings.host, program.port)
+        port_problem(port.service, port.number, port.variable, processes.listener(port.number))
+        for port in ports(settings)
+        if not port_is_free(settings.host, port.number)
     ]
     if lines:
         raise Problem("; ".join(lines))
@@ -89,10 +89,12 @@ def wait_healthy(settings: Settings, progress: Progress, timeout: float) -> None
     while True:
         infos = supervisor.services()
         health = every(settings, infos)
+        missing = {name: word for name, word in health.items() if word != WELL}
+        if not missing and not said:
+            return  # all were well at the first look: nothing to tell
         for name in [name for name, word in health.items() if word == WELL and name not in said]:
             progress(f"{name} is up after {time.monotonic() - begun:.0f} s")
             said.add(name)
-        missing = {name: word for name, word in health.items() if word != WELL}
         if not missing:
             return
         if line := given_up(infos, settings):
@@ -126,8 +128,13 @@ def up(settings: Settings, progress: Progress = print, timeout: float = START_SE
 
     Raises Problem, one line that says what to do.
     """
-    set_up(settings, progress)
     supervisor = Supervisor(settings)
+    with exclusive(settings):  # what is wrong with the ports is said before the minutes of a first set-up
+        if not supervisor.is_up():
+            if killed := processes.kill_all(settings.var):
+                progress(f"ended {killed} processes of an earlier start")
+            check_ports(settings)
+    set_up(settings, progress)
     started_with = settings.run / "settings.json"
     with exclusive(settings):
         if supervisor.is_up():
@@ -136,9 +143,6 @@ def up(settings: Settings, progress: Progress = print, timeout: float = START_SE
                 progress(f"starting {', '.join(names)}")
             fresh = bool(names)
         else:
-            if killed := processes.kill_all(settings.var):
-                progress(f"ended {killed} processes of an earlier start")
-            check_ports(settings)
             progress(f"starting {', '.join(program.name for program in programs(settings))}")
             supervisor.start()
             started_with.write_text(settings.model_dump_json())

@@ -65,7 +65,7 @@ def one(program: Program, settings: Settings, info: Mapping[str, Any], report: M
         return state.lower()
     if program.component:
         if not report:
-            return "starting" if program.port else "unknown: the api-server does not answer"
+            return "starting" if program.url else "unknown: the api-server does not answer"
         return component_health(report, program.component, float(info.get("start", 0)))
     if program.name == "spark":
         return WELL if grpc_answers(settings.host, settings.spark_port, 2) else "starting"

@@ -16,14 +16,31 @@ class Program:
     argv: list[str]
     folder: Path
     """Where it runs: what a library drops in its working folder stays under ``var``."""
-    port: int | None = None
-    port_variable: str = ""
     url: str = ""
+    """Where people and programs reach it; empty for one that does not listen."""
     environment: dict[str, str] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
     """Names of the installation's environment that would mislead this program."""
     component: str = ""
     """Its key in Airflow's health report."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port that an installation listens on, and the variable that chooses another one."""
+
+    service: str
+    number: int
+    variable: str
+
+
+def ports(settings: Settings) -> list[Port]:
+    """Every port of an installation; needs no set-up."""
+    return [
+        Port("airflow", settings.airflow_port, "NOCTURNE_AIRFLOW_PORT"),
+        Port("mlflow", settings.mlflow_port, "NOCTURNE_MLFLOW_PORT"),
+        *([] if settings.spark_remote else [Port("spark", settings.spark_port, "NOCTURNE_SPARK_PORT")]),
+    ]
 
 
 def java_options(settings: Settings) -> str:
@@ -41,9 +58,8 @@ def java_options(settings: Settings) -> str:
             "-XX:+ExitOnOutOfMemoryError",
             "-XX:MaxMetaspaceSize=512m",
             "-XX:MaxDirectMemorySize=512m",
-            "-XX:ReservedCodeCacheSize=160m",
-            # an idle server gives heap back to the machine once a minute
-            "-XX:G1PeriodicGCInterval=60000",
+            # two cores: what a concurrent collector takes from the work is more than its shorter pauses give back
+            "-XX:+UseParallelGC",
             "-Xms256m",
         ]
     )
@@ -90,8 +106,6 @@ def spark(settings: Settings) -> Program:
         name="spark",
         argv=[*argv, "spark-internal"],
         folder=settings.var / "spark",
-        port=settings.spark_port,
-        port_variable="NOCTURNE_SPARK_PORT",
         url=settings.spark_url,
         environment={"SPARK_LOCAL_IP": settings.host},
         without=frozenset({"SPARK_REMOTE"}),
@@ -110,8 +124,6 @@ def mlflow(settings: Settings) -> Program:
         name="mlflow",
         argv=argv,
         folder=folder,
-        port=settings.mlflow_port,
-        port_variable="NOCTURNE_MLFLOW_PORT",
         url=settings.mlflow_url,
         environment={
             "MLFLOW_AUTH_CONFIG_PATH": str(folder / "basic_auth.ini"),
@@ -145,8 +157,6 @@ def api_server(settings: Settings) -> Program:
         name="api-server",
         argv=argv,
         folder=settings.var / "airflow",
-        port=settings.airflow_port,
-        port_variable="NOCTURNE_AIRFLOW_PORT",
         url=settings.airflow_url,
         component="metadatabase",
     )
