@@ -12,7 +12,7 @@ import sys
 import venv
 from pathlib import Path
 
-from include.services.checks import FIRST_SETUP_BYTES, Problem, check_disk, check_java, full_disk_problem
+from include.services.checks import FIRST_SETUP_BYTES, Problem, check_disk, check_java, check_path, full_disk_problem
 
 HOME = Path(__file__).resolve().parent.parent.parent
 LOCKS = ("requirements.txt", "requirements-setup.txt")
@@ -83,6 +83,7 @@ def main() -> int:
         wanted = key(HOME, ".".join(map(str, sys.version_info[:3])))
         if is_current(HOME, wanted):
             return 0
+        check_path(HOME, "this clone")
         check_java()
         with (HOME / LOCKS[0]).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # `make` in two terminals: the second waits and finds it done

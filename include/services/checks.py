@@ -69,6 +69,12 @@ def check_java(environment: Mapping[str, str] | None = None) -> None:
         raise Problem(problem)
 
 
+def check_path(path: Path, what: str) -> None:
+    """Raise Problem where the path has white space: Spark's scripts and Java options do not survive it."""
+    if any(character.isspace() for character in str(path)):
+        raise Problem(f"Spark does not start from a path with a space, and {what} is {path}: put it elsewhere")
+
+
 def existing(path: Path) -> Path:
     """The nearest folder at or above ``path`` that exists."""
     while not path.exists():

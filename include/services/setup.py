@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from include.services.checks import RUNNING_BYTES, Problem, check_disk, check_java
+from include.services.checks import RUNNING_BYTES, Problem, check_disk, check_java, check_path
 from include.services.credentials import generate, private_folder, write_private
 from include.services.environment import MLFLOW_USER, environment
 from include.services.jars import fetch
@@ -100,6 +100,7 @@ def migrate(settings: Settings, progress: Progress) -> None:
 
 def set_up(settings: Settings, progress: Progress = print) -> None:
     """Everything before the first start; a second call finds it done. Raises Problem, one line that says what to do."""
+    check_path(settings.var, "NOCTURNE_VAR")
     check_disk(settings.var, RUNNING_BYTES, "Nocturne")
     if not settings.spark_remote:
         check_java()

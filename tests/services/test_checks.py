@@ -106,6 +106,12 @@ def test_too_little_disk_says_how_much_is_needed(tmp_path: Path) -> None:
         checks.check_disk(tmp_path, 10**18, "set-up")
 
 
+def test_a_path_with_a_space_is_refused(tmp_path: Path) -> None:
+    checks.check_path(tmp_path, "this clone")
+    with pytest.raises(Problem, match=r"this clone is .*my data"):
+        checks.check_path(tmp_path / "my data", "this clone")
+
+
 def test_only_a_full_disk_is_called_one() -> None:
     line = checks.full_disk_problem(OSError(errno.ENOSPC, "No space left on device", "/x/y"))
     assert line is not None
