@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     spark_port: int = Field(15002, description="Spark Connect")
 
     spark_remote: str = Field("", description="a Spark Connect endpoint to use instead of the local one")
-    spark_memory: str = Field("2g", description="heap of the local Spark server's JVM")
+    spark_memory: str = Field("3g", description="heap of the local Spark server's JVM")
     spark_cores: int = Field(2, description="task threads of the local Spark server")
     jars: Path = Field(HOME / "var" / "jars", description="Delta's jars; as .venv, for all installations of a clone")
     ivy_settings: str = Field("", description="an Ivy settings file, where Maven Central is reached through a mirror")

@@ -4,6 +4,9 @@
   A model with the materialization `candidate` writes the days it was asked for, and only those, to a table of its own
   in the schema `candidate`. Its tests look at that table. `ref()` in a model means the published table: what passed
   its tests, in an earlier stage. Publishing is the last task of the DAG that ran dbt.
+
+  A model's `meta` says which column is the `day` its published table is partitioned by, and by how many `lead_days`
+  the days it builds come after the nights of the run.
 #}
 
 {% macro candidate(relation) -%}

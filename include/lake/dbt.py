@@ -71,7 +71,7 @@ def candidates(manifest: dict[str, Any], results: dict[str, Any]) -> list[Candid
     return [
         Candidate(
             table=f"{node['schema']}.{node['alias']}",
-            day=node["config"]["partition_by"],
+            day=node["config"]["meta"]["day"],
             lead_days=node["config"]["meta"].get("lead_days", 0),
         )
         for node in built

@@ -1,4 +1,4 @@
-"""Delta's jars: fetched once by Spark's own resolver, then checked against the committed checksums at every start."""
+"""Spark's additional jars: fetched once by Spark's own resolver, then checked against the committed checksums at every start."""
 
 import hashlib
 import os
@@ -11,13 +11,23 @@ from include.services.checks import Problem
 from include.services.environment import FOREIGN
 from include.settings import Settings
 
-PACKAGES = ("io.delta:delta-spark_4.2_2.13:4.4.0", "io.delta:delta-storage:4.4.0")
+PACKAGES = (
+    "io.delta:delta-spark_4.2_2.13:4.4.0",
+    "io.delta:delta-storage:4.4.0",
+    # A local file system in plain Java. Hadoop's own starts a `chmod` process for every file it writes where its native
+    # library is missing, as it is in PySpark's wheel: 6,000 processes for five months of flights.
+    "com.globalmentor:hadoop-bare-naked-local-fs:0.1.0",
+)
+LOCAL_FILE_SYSTEM = "com.globalmentor.apache.hadoop.fs.BareLocalFileSystem"
 # Spark brings the rest of their tree itself; without these it would be 33 jars, among them a second Hadoop.
 EXCLUDES = (
     "io.delta:delta-kernel*",
     "io.unitycatalog:*",
     "org.apache.*:*",
-    "com.*:*",
+    "com.google*:*",
+    "com.fasterxml*:*",
+    "com.github*:*",
+    "com.thoughtworks*:*",
     "javax*:*",
     "org.slf4j:*",
     "org.antlr:*",
@@ -67,7 +77,7 @@ def resolve(settings: Settings, cache: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(done.stdout + done.stderr)
         raise Problem(
-            f"Delta's jars could not be fetched (see {log}): check the network, or name a mirror's Ivy settings "
+            f"Spark's jars could not be fetched (see {log}): check the network, or name a mirror's Ivy settings "
             "in NOCTURNE_IVY_SETTINGS"
         )
 

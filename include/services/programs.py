@@ -1,9 +1,11 @@
 """The services of an installation: what each runs, where it listens, how it says that it is well."""
 
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from include.services.jars import LOCAL_FILE_SYSTEM
 from include.services.jars import paths as jar_paths
 from include.settings import Settings
 
@@ -58,8 +60,11 @@ def java_options(settings: Settings) -> str:
             "-XX:+ExitOnOutOfMemoryError",
             "-XX:MaxMetaspaceSize=512m",
             "-XX:MaxDirectMemorySize=512m",
+            "-XX:ReservedCodeCacheSize=256m",
             # two cores: what a concurrent collector takes from the work is more than its shorter pauses give back
             "-XX:+UseParallelGC",
+            # two cores and small data: the optimizing compiler takes more from the work than its code gives back
+            "-XX:TieredStopAtLevel=1",
             "-Xms256m",
         ]
     )
@@ -87,6 +92,10 @@ def spark_configuration(settings: Settings) -> dict[str, str]:
         "spark.sql.shuffle.partitions": "4",
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
         "spark.databricks.delta.snapshotPartitions": "2",
+        "spark.driver.extraClassPath": os.pathsep.join(map(str, jar_paths(settings))),
+        "spark.hadoop.fs.file.impl": LOCAL_FILE_SYSTEM,
+        # one JVM writes the local lake, which is what this log store asks for; the default starts processes instead
+        "spark.delta.logStore.file.impl": "io.delta.storage.LocalLogStore",
         # one file a day where each task would write one
         "spark.databricks.delta.optimizeWrite.enabled": "true",
         # an error reaches people as its message; the server's own log keeps the Java stack
@@ -99,7 +108,6 @@ def spark(settings: Settings) -> Program:
     argv = [str(Path(sys.executable).parent / "spark-submit")]
     argv += ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer"]
     argv += ["--master", f"local[{settings.spark_cores}]", "--name", "nocturne"]
-    argv += ["--jars", ",".join(map(str, jar_paths(settings)))]
     for name, value in spark_configuration(settings).items():
         argv += ["--conf", f"{name}={value}"]
     return Program(

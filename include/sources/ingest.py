@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import TYPE_CHECKING, TypeVar
 
+import polars as pl
+
 from include.errors import NeedsAttentionError
+from include.lake import delta
 from include.lake import spark as lake
 from include.lake.publish import Publication, publish
 from include.quality import contract, gate
@@ -24,10 +27,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-COMPLETENESS = (
-    "feed string, partition_day date, rows_in bigint, published bigint, quarantined bigint, deduplicated bigint"
-)
-
 
 class IncompleteError(NeedsAttentionError):
     """Rows of a file are unaccounted for, or too many broke the contract. Nothing was published."""
@@ -41,7 +40,9 @@ def load(source: Source, plan: Plan) -> None:
     def load_feed(feed: Feed) -> None:
         files = [str(path_of(source, feed, day)) for day in _days(plan, feed)]
         landing = str(settings().landing)
-        job.run(spark, {"landing": landing, "files": files, "feed": as_json(feed), "candidate": _candidate(source, feed)})
+        job.run(
+            spark, {"landing": landing, "files": files, "feed": as_json(feed), "candidate": _candidate(source, feed)}
+        )
         log.info("%s: %d files with %d rows loaded", feed.name, len(files), sum(plan[feed.name].values()))
 
     _for_each_feed(source, plan, load_feed)
@@ -71,19 +72,22 @@ def audit(source: Source, plan: Plan) -> list[dict[str, str | int]]:
 def publish_all(source: Source, plan: Plan, counts: list[dict[str, str | int]]) -> list[Publication]:
     """Publish the audited candidates: good rows to bronze, the others to quarantine, the counts to completeness."""
     spark = lake.session()
+    quarantined = {feed: sum(int(row["quarantined"]) for row in counts if row["feed"] == feed) for feed in plan}
 
     def publish_feed(feed: Feed) -> Publication:
         name, days = f"bronze.{table(source, feed)}", _days(plan, feed)
         broken = spark.table(_candidate(source, feed)).where("_reason IS NOT NULL AND NOT _copy")
         rows = broken.selectExpr("partition_day", "source_file", "arrived_at", "_reason AS reason", "_raw AS raw")
-        # The quarantine first: a kill in between must not leave rows that are in neither.
-        publish(spark, f"{name}__quarantine", rows, "partition_day", days, ignore=["arrived_at"])
+        # The quarantine first: a kill in between must not leave rows that are in neither. A feed whose rows never
+        # broke their contract has none.
+        if quarantined[feed.name] or spark.catalog.tableExists(f"{name}__quarantine"):
+            publish(spark, f"{name}__quarantine", rows, "partition_day", days, ignore=["arrived_at"])
         done = publish(spark, name, _good(spark, source, feed), "partition_day", days, ignore=["arrived_at"])
         log.info("%s", done)
         return done
 
     published = _for_each_feed(source, plan, publish_feed)
-    _record(spark, source, counts)
+    _record(source, counts)
     return published
 
 
@@ -133,25 +137,17 @@ def _count(spark: SparkSession, source: Source, feed: Feed, plan: Plan) -> list[
     ).collect()
     by_day = {str(row["partition_day"]): row for row in found}
     return [
-        {"feed": feed.name, "partition_day": day, "rows_in": rows}
-        | {
-            term: by_day[day][term] if day in by_day else 0
-            for term in ("published", "quarantined", "deduplicated")
-        }
+        {"night": str(feed.night(date.fromisoformat(day))), "feed": feed.name, "partition_day": day, "rows_in": rows}
+        | {term: by_day[day][term] if day in by_day else 0 for term in ("published", "quarantined", "deduplicated")}
         for day, rows in plan[feed.name].items()
     ]
 
 
-def _record(spark: SparkSession, source: Source, counts: Iterable[dict[str, str | int]]) -> None:
-    name = f"bronze.{source.name}__completeness"
-    spark.sql(f"CREATE TABLE IF NOT EXISTS {name} ({COMPLETENESS}) USING delta")
-    rows = [(row | {"partition_day": date.fromisoformat(str(row["partition_day"]))}) for row in counts]
-    spark.createDataFrame(rows, COMPLETENESS).createOrReplaceTempView("counts")  # type: ignore[arg-type]
-    terms = ("rows_in", "published", "quarantined", "deduplicated")
-    differs = " OR ".join(f"kept.{term} <> counts.{term}" for term in terms)
-    spark.sql(
-        f"""MERGE INTO {name} AS kept USING counts
-            ON kept.feed = counts.feed AND kept.partition_day = counts.partition_day
-            WHEN MATCHED AND ({differs}) THEN UPDATE SET *
-            WHEN NOT MATCHED THEN INSERT *"""
-    )
+def _record(source: Source, counts: list[dict[str, str | int]]) -> None:
+    rows = pl.DataFrame(counts).with_columns(pl.col("night", "partition_day").str.to_date())
+    name, first, last = f"{source.name}__completeness", rows["night"].min(), rows["night"].max()
+    if delta.exists("bronze", name):
+        # A range may have nights without files, whose earlier counts stay.
+        there = delta.read_days("bronze", name, first, last, day="night")
+        rows = pl.concat([rows, there.join(rows, on="night", how="anti").select(rows.columns)])
+    delta.replace_days("bronze", name, rows, first, last, day="night")

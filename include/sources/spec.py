@@ -55,6 +55,10 @@ class Feed:
         """The day whose file arrives in ``night``."""
         return night + timedelta(self.lead_days)
 
+    def night(self, day: date) -> date:
+        """The night in which the file of ``day`` arrives."""
+        return day - timedelta(self.lead_days)
+
 
 @dataclass(frozen=True)
 class Source:

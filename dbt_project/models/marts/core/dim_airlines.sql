@@ -1,4 +1,4 @@
-{{ config(partition_by='snapshot_date') }}
+{{ config(meta={'day': 'snapshot_date'}) }}
 
 select
     snapshot_date,

@@ -1,4 +1,4 @@
-{{ config(partition_by='flight_date') }}
+{{ config(meta={'day': 'flight_date'}) }}
 
 select
     flight_id,

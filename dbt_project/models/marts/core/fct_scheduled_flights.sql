@@ -1,4 +1,4 @@
-{{ config(partition_by='flight_date', meta={'lead_days': 1}) }}
+{{ config(meta={'day': 'flight_date', 'lead_days': 1}) }}
 
 select
     flight_id,

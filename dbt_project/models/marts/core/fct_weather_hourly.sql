@@ -1,4 +1,4 @@
-{{ config(partition_by='weather_date') }}
+{{ config(meta={'day': 'weather_date'}) }}
 
 select
     weather_date,

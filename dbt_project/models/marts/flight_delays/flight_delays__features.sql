@@ -1,4 +1,4 @@
-{{ config(partition_by='flight_date', meta={'lead_days': 1}) }}
+{{ config(meta={'day': 'flight_date', 'lead_days': 1}) }}
 
 with flights as (
     select * from {{ ref('fct_scheduled_flights') }} where {{ in_nights('flight_date') }}
