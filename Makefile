@@ -20,7 +20,7 @@ setup: venv ## everything that must exist before the first start; needs the netw
 
 run: venv ## the demonstration: set up, start, load history, run the nights, print a report
 	@$(SERVICES) up
-	@$(SERVICES) exec -- $(PYTHON) -m include.demo
+	@$(SERVICES) exec -- $(PYTHON) -m demo
 
 up: venv ## start the services and wait until all are healthy
 	@$(SERVICES) up

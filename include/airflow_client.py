@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,32 +25,38 @@ class RunFailedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Run:
-    """A DAG run. ``seconds`` it took, None while it is under way."""
+    """A DAG run."""
 
     dag_id: str
     run_id: str
     partition_key: str | None
     state: str
     queued_at: str
-    seconds: float | None
+    start: float | None  # seconds since the epoch, as is ``end``
+    end: float | None
     run_type: str
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, None while it is under way."""
+        return None if self.start is None or self.end is None else round(self.end - self.start, 1)
 
     @classmethod
     def of(cls, body: dict[str, Any]) -> Run:
-        start, end = body["start_date"], body["end_date"]
         return cls(
             dag_id=body["dag_id"],
             run_id=body["dag_run_id"],
             partition_key=body["partition_key"],
             state=body["state"],
             queued_at=body["queued_at"] or body["run_after"],
-            seconds=_seconds(start, end) if start and end else None,
+            start=_epoch(body["start_date"]),
+            end=_epoch(body["end_date"]),
             run_type=body["run_type"],
         )
 
 
-def _seconds(start: str, end: str) -> float:
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+def _epoch(moment: str | None) -> float | None:
+    return datetime.fromisoformat(moment).timestamp() if moment else None
 
 
 class Airflow:
@@ -94,7 +100,7 @@ class Airflow:
         return [one["dag_id"] for one in self.call("GET", "/dags", params={"limit": 1000})["dags"]]
 
     def wait_for_dags(self, wanted: set[str], patience: float = PATIENCE) -> None:
-        """Return when Airflow knows the DAGs ``wanted``. Raises RuntimeError with the import errors where it does not."""
+        """Return when Airflow knows the DAGs ``wanted``. Raises RuntimeError with its import errors if it does not."""
         deadline = time.monotonic() + patience
         while missing := wanted - set(self.dag_ids()):
             if time.monotonic() > deadline:
@@ -111,8 +117,11 @@ class Airflow:
             body["conf"] = {"from": str(nights.first), "to": str(nights.last)}
         return Run.of(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body))
 
-    def backfill(self, dag_id: str, nights: Partitions, max_active_runs: int = 4) -> int:
-        """Start a backfill of ``dag_id``, one run a night, run again where there was one. Returns its id."""
+    def backfill(self, dag_id: str, nights: Partitions, max_active_runs: int = 4) -> list[Run]:
+        """Start a backfill of ``dag_id``, one run a night, run again where there was one. Returns its runs.
+
+        Raises RuntimeError where Airflow refuses it, as while another backfill of the DAG is under way.
+        """
         body = {
             "dag_id": dag_id,
             "from_date": f"{nights.first}T00:00:00Z",
@@ -120,7 +129,21 @@ class Airflow:
             "reprocess_behavior": "completed",
             "max_active_runs": max_active_runs,
         }
-        return int(self.call("POST", "/backfills", json=body)["id"])
+        wanted = {str(day) for day in nights.days}
+        before = {(run.run_id, run.queued_at) for run in self.runs(dag_id)}
+        self.call("POST", "/backfills", json=body)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            runs = {
+                run.partition_key: run
+                for run in self.runs(dag_id)
+                if run.partition_key in wanted and (run.run_id, run.queued_at) not in before
+            }
+            if len(runs) == len(wanted):
+                return list(runs.values())
+            if time.monotonic() > deadline:
+                raise RunFailedError(f"the backfill of {dag_id} made no run for {sorted(wanted - set(runs))}")
+            time.sleep(0.5)
 
     def run(self, dag_id: str, run_id: str) -> Run:
         return Run.of(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}"))
@@ -183,7 +206,7 @@ class Airflow:
         """A finished run in a line, with the reason where its last task had nothing to do."""
         skipped = [task["task_id"] for task in self.tasks(run) if task["state"] == "skipped"]
         note = f"  ({', '.join(skipped)} skipped)" if skipped else ""
-        return f"{run.partition_key or run.run_id:<24} {run.dag_id:<28} {run.seconds:6.1f} s{note}"
+        return f"{run.partition_key or run.run_id:<24} {run.dag_id:<28} {run.seconds or 0:6.1f} s{note}"
 
     def explain(self, run: Run) -> str:
         """Which tasks of a failed run failed, and where to read why."""
@@ -192,10 +215,3 @@ class Airflow:
             f"{run.dag_id} {run.partition_key or run.run_id} failed in {', '.join(failed) or 'no task'}; "
             f"its log: {self.url}/dags/{run.dag_id}/runs/{run.run_id}/tasks/{failed[0] if failed else ''}"
         )
-
-    def backfill_runs(self, dag_id: str, nights: Partitions, since: str) -> Iterator[Run]:
-        """The runs of ``dag_id`` that a backfill of ``nights`` started or started again at ``since`` or later."""
-        wanted = {str(day) for day in nights.days}
-        for run in self.runs(dag_id):
-            if run.partition_key in wanted and run.run_type == "backfill" and run.queued_at >= since:
-                yield run

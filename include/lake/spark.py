@@ -16,7 +16,7 @@ def session() -> SparkSession:
     """A session on the Spark Connect endpoint of the settings."""
     from pyspark.sql import SparkSession
 
-    return SparkSession.builder.remote(settings().spark_url).getOrCreate()  # type: ignore[no-any-return]
+    return SparkSession.builder.remote(settings().spark_url).getOrCreate()
 
 
 def create_layers(spark: SparkSession) -> None:

@@ -36,7 +36,7 @@ def suite(features: tuple[Feature, ...], rows: int) -> list[Expectation]:
 
 
 def audit(name: str, nights: Partitions) -> None:
-    """Check the feature candidate of the use case ``name`` for ``nights``. Raises GateFailedError naming the features."""
+    """Check the feature candidate of the use case ``name`` for ``nights``. Raises GateFailedError naming columns."""
     spark = lake.session()
     case = use_case(name)
     days = nights.shift(case.horizon_days)

@@ -53,7 +53,7 @@ def check(name: str, key: str, rows: DataFrame, expectations: Sequence[Expectati
 
     # An ephemeral context for each check: two tasks that write one file context at once race.
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]  # what GX reads back is a mapping
     # The candidate is read a few times and gone; caching it would only fill the shared server's memory.
     source = context.data_sources.add_spark("lake", persist=False)
     batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("candidate")

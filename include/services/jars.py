@@ -1,4 +1,4 @@
-"""Spark's additional jars: fetched once by Spark's own resolver, then checked against the committed checksums at every start."""
+"""Spark's additional jars: fetched once by Spark's resolver, checked against committed checksums at every start."""
 
 import hashlib
 import os

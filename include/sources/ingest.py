@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
+# The right side of the completeness equation.
+TERMS = ("published", "quarantined", "deduplicated")
 
 
 class IncompleteError(NeedsAttentionError):
@@ -121,7 +122,7 @@ def _good(spark: SparkSession, source: Source, feed: Feed) -> DataFrame:
     return rows.drop(*job.BOOKKEEPING)
 
 
-def _for_each_feed(source: Source, plan: Plan, step: Callable[[Feed], T]) -> list[T]:
+def _for_each_feed[T](source: Source, plan: Plan, step: Callable[[Feed], T]) -> list[T]:
     # Spark Connect serves calls side by side; for the small tables of a night most of a call is waiting.
     with ThreadPoolExecutor(max_workers=4) as pool:
         return list(pool.map(step, (feed for feed in source.feeds if feed.name in plan)))
@@ -136,16 +137,18 @@ def _count(spark: SparkSession, source: Source, feed: Feed, plan: Plan) -> list[
             FROM {_candidate(source, feed)} GROUP BY partition_day"""
     ).collect()
     by_day = {str(row["partition_day"]): row for row in found}
-    return [
-        {"night": str(feed.night(date.fromisoformat(day))), "feed": feed.name, "partition_day": day, "rows_in": rows}
-        | {term: by_day[day][term] if day in by_day else 0 for term in ("published", "quarantined", "deduplicated")}
-        for day, rows in plan[feed.name].items()
-    ]
+    counts: list[dict[str, str | int]] = []
+    for day, rows in plan[feed.name].items():
+        night = str(feed.night(date.fromisoformat(day)))
+        terms = {term: by_day[day][term] if day in by_day else 0 for term in TERMS}
+        counts.append({"night": night, "feed": feed.name, "partition_day": day, "rows_in": rows, **terms})
+    return counts
 
 
 def _record(source: Source, counts: list[dict[str, str | int]]) -> None:
     rows = pl.DataFrame(counts).with_columns(pl.col("night", "partition_day").str.to_date())
-    name, first, last = f"{source.name}__completeness", rows["night"].min(), rows["night"].max()
+    name, nights = f"{source.name}__completeness", [date.fromisoformat(str(row["night"])) for row in counts]
+    first, last = min(nights), max(nights)
     if delta.exists("bronze", name):
         # A range may have nights without files, whose earlier counts stay.
         there = delta.read_days("bronze", name, first, last, day="night")

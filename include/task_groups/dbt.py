@@ -34,6 +34,8 @@ class DbtBuild(DbtBuildLocalOperator):
             install_deps=False,
             emit_datasets=False,
             append_env=True,
+            # Reading the project again each night would take longer than building a day.
+            cache_dir=settings().var / "dbt" / "parsed",
             callback=dbt.keep_artifacts,
             callback_args={"stage": stage},
             **kwargs,

@@ -1,7 +1,12 @@
-{# A row lost or made up: the days here must have as many rows as the same days have there. #}
-{% test same_rows(model, to, day) %}
-with
-here as (select {{ day }} as day, count(*) as n from {{ model }} group by {{ day }}),
-there as (select {{ day }} as day, count(*) as n from {{ to }} where {{ day }} in (select day from here) group by {{ day }})
-select * from here full outer join there on here.day = there.day where not (here.n <=> there.n)
+{# A row lost or made up: each of the nights' days must have as many rows here as there. #}
+{% test same_rows(model, to, day, lead_days=0) %}
+{%- set nights = day ~ ' between ' ~ night('from', lead_days) ~ ' and ' ~ night('to', lead_days) %}
+select {{ day }}, sum(n) as difference
+from (
+    select {{ day }}, 1 as n from {{ model }} where {{ nights }}
+    union all
+    select {{ day }}, -1 as n from {{ to }} where {{ nights }}
+)
+group by {{ day }}
+having sum(n) <> 0
 {% endtest %}

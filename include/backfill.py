@@ -1,0 +1,39 @@
+"""``make backfill``: an Airflow backfill of a source's head DAG, followed through to all that depends on it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from include.airflow_client import Airflow, RunFailedError
+from include.partitions import Partitions
+from include.settings import settings
+from include.sources import sources
+
+
+def main() -> int:
+    """Exit code 0 where every run succeeded, 1 where one failed, 2 where the request makes no sense."""
+    parser = argparse.ArgumentParser(prog="make backfill", description=__doc__)
+    parser.add_argument("--from", dest="first", required=True, help="first night, YYYY-MM-DD")
+    parser.add_argument("--to", dest="last", required=True, help="last night, included")
+    parser.add_argument("--source", default="flights", choices=list(sources()))
+    arguments = parser.parse_args()
+    try:
+        nights = Partitions.parse(f"{arguments.first}..{arguments.last}")
+    except ValueError as error:
+        parser.error(str(error))
+    airflow = Airflow(settings())
+    head = f"lakehouse_ingest_{arguments.source}"
+    try:
+        airflow.wait_for_dags({head})
+        print(f"{head}: {len(nights.days)} nights, {nights}; watch it at {airflow.url}/dags/{head}")
+        runs = airflow.follow(airflow.backfill(head, nights))
+    except RunFailedError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{len(runs)} runs, all well")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
