@@ -1,0 +1,128 @@
+"""The DAGs: they import, they are named by the grammar, each keeps the rules, and parsing them stays light."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.sources import sources
+from include.use_cases.spec import use_cases
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# DAG → its tasks, in order. What other people's runbooks, links and alerts name: change it on purpose only.
+CONTRACT = {
+    "lakehouse_ingest_flights": ["plan", "load", "audit", "publish"],
+    "lakehouse_transform_flights": ["build", "publish"],
+    "flight_delays_features": ["build", "audit", "publish"],
+    "flight_delays_predict": ["score"],
+    "flight_delays_monitor": ["measure", "input_drift", "prediction_drift", "quality", "request_retraining"],
+    "flight_delays_train": ["train", "promote"],
+}
+# The asset that the last task of each announces, and which no other task does.
+ANNOUNCES = {
+    "lakehouse_ingest_flights": "bronze.flights",
+    "lakehouse_transform_flights": "silver.flights",
+    "flight_delays_features": "gold.flight_delays.features",
+    "flight_delays_predict": "gold.flight_delays.predictions",
+    "flight_delays_monitor": "flight_delays.retrain_request",
+    "flight_delays_train": "flight_delays.champion",
+}
+STAGES = ("ingest", "transform", "features", "train", "predict", "monitor", "maintain")
+DAG_FILES = sorted((ROOT / "dags").rglob("*.py"))
+MOST_LINES = 120
+
+
+def id_problem(dag_id: str) -> str | None:
+    """What is wrong with ``dag_id`` by the grammar ``<domain>_<stage>[_<source>]``."""
+    domain = next((name for name in ("lakehouse", *use_cases()) if dag_id.startswith(f"{name}_")), None)
+    if domain is None:
+        return "its domain is neither lakehouse nor a use case"
+    stage, _, source = dag_id.removeprefix(f"{domain}_").partition("_")
+    if stage not in STAGES:
+        return f"{stage} is no stage"
+    if source and source not in sources():
+        return f"{source} is no source"
+    return None
+
+
+def test_all_import_without_errors(dag_facts: dict[str, Any]) -> None:
+    assert dag_facts["errors"] == {}
+
+
+def test_exactly_these_dags_with_these_tasks_in_this_order(dag_facts: dict[str, Any]) -> None:
+    assert {dag_id: sorted(dag["tasks"]) for dag_id, dag in dag_facts["dags"].items()} == {
+        dag_id: sorted(tasks) for dag_id, tasks in CONTRACT.items()
+    }
+    for dag_id, tasks in CONTRACT.items():
+        there = dag_facts["dags"][dag_id]["tasks"]
+        before = {name: set(there[name]["after"]) for name in tasks}
+        assert all(before[name] <= set(tasks[:n]) for n, name in enumerate(tasks)), dag_id
+        assert [name for name in tasks if not before[name]] == tasks[:1], f"{dag_id}: one task starts it"
+        followed = set().union(*before.values())
+        assert [name for name in tasks if name not in followed] == tasks[-1:], f"{dag_id}: one task ends it"
+
+
+def test_only_the_last_task_announces(dag_facts: dict[str, Any]) -> None:
+    """Write, audit, publish: an event before the last gate would start readers of what may yet be refused."""
+    for dag_id, tasks in CONTRACT.items():
+        outlets = {name: task["outlets"] for name, task in dag_facts["dags"][dag_id]["tasks"].items()}
+        assert outlets == {name: [] for name in tasks[:-1]} | {tasks[-1]: [ANNOUNCES[dag_id]]}, dag_id
+
+
+@pytest.mark.parametrize("dag_id", CONTRACT)
+def test_each_keeps_the_rules(dag_facts: dict[str, Any], dag_id: str) -> None:
+    dag = dag_facts["dags"][dag_id]
+    assert len(dag["doc"].strip()) > 100, "the docstring of its file is its documentation: doc_md=__doc__"
+    assert (
+        dag["doc"].strip() == (ast.get_docstring(ast.parse(Path(dag["file"]).read_text()), clean=False) or "").strip()
+    )
+    assert dag["tags"], "tags are how people find it"
+    assert dag["max_active_runs"] == 1, "two runs would write over each other's candidates"
+    assert dag["catchup"] is False
+    assert dag["params"] == ["from", "to"]
+    for name, task in dag["tasks"].items():
+        assert task["owner"] not in ("", "airflow"), f"{name} has no owner"
+        assert task["retries"] > 0, f"{name} must outlive a killed service"
+        assert task["gives_up_at_once"], f"{name} must not retry what a person has to mend"
+
+
+@pytest.mark.parametrize("dag_id", CONTRACT)
+def test_an_event_carries_a_partition(dag_facts: dict[str, Any], dag_id: str) -> None:
+    head = dag_id.startswith("lakehouse_ingest_")
+    expected = "CronPartitionTimetable" if head else "PartitionedAssetTimetable"
+    assert dag_facts["dags"][dag_id]["schedule"] == expected
+
+
+def test_every_id_follows_the_grammar(dag_facts: dict[str, Any]) -> None:
+    assert {dag_id: id_problem(dag_id) for dag_id in dag_facts["dags"]} == dict.fromkeys(dag_facts["dags"])
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "problem"),
+    [
+        ("flights_ingest", "its domain"),
+        ("lakehouse_load_flights", "load is no stage"),
+        ("lakehouse_ingest_buses", "buses is no source"),
+        ("flight_delays", "its domain"),
+    ],
+)
+def test_the_grammar_refuses(dag_id: str, problem: str) -> None:
+    assert (id_problem(dag_id) or "").startswith(problem)
+
+
+def test_parsing_imports_nothing_heavy(dag_facts: dict[str, Any]) -> None:
+    """The DAG processor reads every file once a minute: a heavy import there is paid for again and again."""
+    assert dag_facts["already"] == [], "Airflow itself imported these, so this test shows nothing about them"
+    assert dag_facts["heavy"] == []
+
+
+@pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_dag_file_is_a_recipe(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= MOST_LINES, "what the tasks do belongs into include/"
+    doc = ast.get_docstring(ast.parse(text)) or ""
+    assert re.search(r"\*\*Reads?\*\*", doc), "say what it reads"
+    assert re.search(r"\*\*Writes?\*\*", doc), "say what it writes"

@@ -1,0 +1,59 @@
+"""Every dbt model says what it is, and what publishing it needs; read off the files, without dbt."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from include.sources import sources
+
+MODELS = Path(__file__).resolve().parents[2] / "dbt_project" / "models"
+YAML = [yaml.safe_load(path.read_text()) for path in sorted(MODELS.rglob("*.yml"))]
+DESCRIBED: dict[str, Any] = {model["name"]: model for one in YAML for model in one.get("models", [])}
+SQL = {path.stem: path for path in sorted(MODELS.rglob("*.sql"))}
+MARTS = [name for name, path in SQL.items() if path.relative_to(MODELS).parts[0] == "marts"]
+TABLES = [table for one in YAML for source in one.get("sources", []) for table in source["tables"]]
+
+
+def undescribed(model: dict[str, Any]) -> list[str]:
+    parts = {model["name"]: model} | {
+        f"{model['name']}.{column['name']}": column for column in model.get("columns", [])
+    }
+    return [name for name, part in parts.items() if not str(part.get("description") or "").strip()]
+
+
+def test_what_is_described_is_what_there_is() -> None:
+    assert sorted(DESCRIBED) == sorted(SQL)
+
+
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_a_model_and_its_columns_are_described(name: str) -> None:
+    assert undescribed(DESCRIBED[name]) == []
+
+
+@pytest.mark.parametrize("name", MARTS)
+def test_a_mart_says_its_day_and_has_a_contract(name: str) -> None:
+    """``meta.day`` is the column that its table is partitioned by; publishing fails without it."""
+    found = re.search(r"config\([^)]*meta=\{[^}]*'day': '(\w+)'", SQL[name].read_text())
+    assert found, f"{SQL[name]} has no meta.day"
+    columns = {column["name"]: column for column in DESCRIBED[name]["columns"]}
+    assert columns[found[1]]["data_type"] == "date"
+    assert all(column.get("data_type") for column in columns.values()), "an enforced contract names every type"
+    tested = DESCRIBED[name].get("data_tests") or any(column.get("data_tests") for column in columns.values())
+    assert tested, "a mart that no test looks at"
+
+
+def test_every_feed_is_a_source_table_and_described() -> None:
+    feeds = [f"{source.name}__{feed.name}" for source in sources().values() for feed in source.feeds]
+    assert sorted(table["identifier"] for table in TABLES) == sorted(feeds)
+    assert [table["name"] for table in TABLES if not table.get("description", "").strip()] == []
+
+
+def test_the_rule_refuses() -> None:
+    assert undescribed({"name": "m", "columns": [{"name": "a", "description": " "}, {"name": "b"}]}) == [
+        "m",
+        "m.a",
+        "m.b",
+    ]

@@ -1,0 +1,91 @@
+"""Every source: its contract is complete enough to be a contract."""
+
+from pathlib import Path
+
+import pytest
+
+from include.sources import sources
+from include.sources.spec import Column, Feed, Source
+
+SOURCES = list(sources().values())
+FEEDS = [(source, feed) for source in SOURCES for feed in source.feeds]
+SPARK_TYPES = ("string", "int", "bigint", "double", "boolean", "date", "timestamp")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def name(value: object) -> str:
+    return value.name if isinstance(value, Source | Feed) else str(value)
+
+
+def column_problems(column: Column) -> list[str]:
+    """What a column's promise lacks."""
+    problems = []
+    if not column.description.strip():
+        problems.append("has no description")
+    if column.type not in SPARK_TYPES:
+        problems.append(f"{column.type} is no type that the gates know")
+    if (column.minimum is not None or column.maximum is not None) and column.type not in ("int", "bigint", "double"):
+        problems.append("has bounds and is no number")
+    if column.minimum is not None and column.maximum is not None and column.minimum > column.maximum:
+        problems.append("has a minimum above its maximum")
+    return [f"{column.name} {problem}" for problem in problems]
+
+
+def feed_problems(feed: Feed) -> list[str]:
+    """What a feed's promise lacks."""
+    columns = {column.name: column for column in feed.columns}
+    problems = [problem for column in feed.columns for problem in column_problems(column)]
+    if not feed.description.strip():
+        problems.append("has no description")
+    if len(columns) != len(feed.columns):
+        problems.append("has two columns of one name")
+    if not feed.key:
+        problems.append("has no key")
+    problems += [f"key {key} is no column" for key in feed.key if key not in columns]
+    problems += [f"key {key} is not required" for key in feed.key if key in columns and not columns[key].required]
+    if feed.day_column and feed.day_column not in columns:
+        problems.append(f"day column {feed.day_column} is no column")
+    elif feed.day_column and (columns[feed.day_column].type != "date" or not columns[feed.day_column].required):
+        problems.append(f"day column {feed.day_column} is no required date")
+    if not 0 <= feed.max_quarantined_share < 1:
+        problems.append("its quarantine has no limit")
+    return problems
+
+
+def test_there_is_a_source() -> None:
+    assert "flights" in sources()
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=name)
+def test_a_source_says_what_it_is_and_who_answers_for_it(source: Source) -> None:
+    assert source.description.strip()
+    assert source.owner.strip()
+    assert source.freshness_hours > 0
+    assert source.schedule.split()[:2] == ["0", "0"], "the tick is midnight, where a business day ends"
+    names = [feed.name for feed in source.feeds]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(("source", "feed"), FEEDS, ids=name)
+def test_a_feed_keeps_the_rules(source: Source, feed: Feed) -> None:
+    assert feed_problems(feed) == []
+
+
+def test_the_rules_refuse() -> None:
+    bad = Feed(
+        name="bad",
+        description=" ",
+        columns=(Column("a", "money", ""), Column("b", "string", "text", minimum=1), Column("a", "int", "again")),
+        key=("a", "c"),
+        day_column="b",
+    )
+    assert feed_problems(bad) == [
+        "a has no description",
+        "a money is no type that the gates know",
+        "b has bounds and is no number",
+        "has no description",
+        "has two columns of one name",
+        "key c is no column",
+        "key a is not required",
+        "day column b is no required date",
+    ]
