@@ -1,7 +1,7 @@
 """Watch the champion: measure what became knowable in the night, sense drift, decide whether to retrain.
 
-**Reads** predictions, labels, features and the champion's training reference. **Writes** `gold.flight_delays__monitoring`
-and `gold.flight_delays__decisions`, one decision a night, also when it is "no".
+**Reads** predictions, labels, features and the champion's training reference. **Writes**
+`gold.flight_delays__monitoring` and `gold.flight_delays__decisions`, one decision a night, also when it is "no".
 
 The sensors are green where they fired and skipped where all is quiet. `request_retraining` is green where the policy
 decided "yes", which starts `flight_delays_train`, and skipped where it decided "no"; its log says why.

@@ -1,7 +1,7 @@
 """Bronze to silver, one DAG a source: facts and dimensions, by dbt on Spark.
 
-**Reads** `bronze.<source>__*`. **Writes** the models of `dbt_project/models/marts/core` that draw on the source, for the
-night of the run. **Parameters**: `from` and `to` for a range. **Fails** where a model or one of its tests does;
+**Reads** `bronze.<source>__*`. **Writes** the models of `dbt_project/models/marts/core` that draw on the source, for
+the night of the run. **Parameters**: `from` and `to` for a range. **Fails** where a model or one of its tests does;
 nothing of the build is published then.
 """
 
