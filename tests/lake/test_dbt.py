@@ -1,0 +1,109 @@
+"""What a dbt build made is read off its artifacts: what failed is named, and another night's build is refused."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from include.lake import dbt
+from include.lake.dbt import BuildFailedError, Candidate
+from include.partitions import Partitions
+from include.settings import settings
+
+NIGHT = Partitions.parse("2013-06-01")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("NOCTURNE_VAR", str(tmp_path))
+    settings.cache_clear()
+    yield tmp_path
+    settings.cache_clear()
+
+
+def node(kind: str, schema: str, alias: str, materialized: str, **meta: object) -> dict[str, Any]:
+    config = {"materialized": materialized, "meta": meta}
+    return {"resource_type": kind, "schema": schema, "alias": alias, "config": config}
+
+
+MANIFEST = {
+    "nodes": {
+        "model.nocturne.trips": node("model", "silver", "trips", "candidate", day="trip_date"),
+        "model.nocturne.features": node("model", "gold", "features", "candidate", day="trip_date", lead_days=1),
+        "model.nocturne.unbuilt": node("model", "gold", "unbuilt", "candidate", day="trip_date"),
+        "model.nocturne.view": node("model", "silver", "view", "view"),
+        "test.nocturne.unique": node("test", "silver", "unique", "test"),
+    }
+}
+
+
+def results(**statuses: str) -> dict[str, Any]:
+    """Results of nodes by the last part of their id."""
+    ids = {name.rpartition(".")[2]: name for name in MANIFEST["nodes"]}
+    return {"results": [{"unique_id": ids[name], "status": s, "message": None} for name, s in statuses.items()]}
+
+
+def test_candidates_are_the_models_that_were_built_as_such() -> None:
+    built = dbt.candidates(MANIFEST, results(trips="success", unique="pass", features="success", view="success"))
+    assert built == [Candidate("silver.trips", "trip_date", 0), Candidate("gold.features", "trip_date", 1)]
+    assert [one.name for one in built] == ["candidate.silver__trips", "candidate.gold__features"]
+
+
+def test_a_warning_does_not_stop_it() -> None:
+    assert len(dbt.candidates(MANIFEST, results(trips="success", unique="warn"))) == 1
+
+
+@pytest.mark.parametrize("status", ["error", "fail", "skipped", "runtime error", "partial success"])
+def test_whatever_did_not_pass_is_named(status: str) -> None:
+    with pytest.raises(BuildFailedError, match=f"nothing was published:\n- test.nocturne.unique: {status}$"):
+        dbt.candidates(MANIFEST, results(trips="success", unique=status))
+
+
+def test_all_that_failed_is_named_with_its_message() -> None:
+    found = results(trips="success", unique="fail", features="error")
+    found["results"][1]["message"] = "Got 3 results, configured to fail if != 0"
+    with pytest.raises(BuildFailedError) as raised:
+        dbt.candidates(MANIFEST, found)
+    assert str(raised.value).splitlines()[1:] == [
+        "- test.nocturne.unique: fail Got 3 results, configured to fail if != 0",
+        "- model.nocturne.features: error",
+    ]
+
+
+def build(project: Path, found: dict[str, Any] | None) -> None:
+    """What dbt leaves in the folder of a project, and Cosmos' call after it."""
+    target = project / "target"
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "manifest.json").write_text(json.dumps(MANIFEST))
+    (target / "run_results.json").unlink(missing_ok=True)
+    if found is not None:
+        (target / "run_results.json").write_text(json.dumps(found))
+    run = SimpleNamespace(partition_key=NIGHT.key, run_id="r", dag_id="d")
+    dbt.keep_artifacts(str(project), stage="a_stage", context={"dag_run": run, "params": {}})
+
+
+def test_a_build_is_read_back_for_its_nights(tmp_path: Path) -> None:
+    build(tmp_path / "project", results(trips="success"))
+    assert [one.table for one in dbt.built("a_stage", NIGHT)] == ["silver.trips"]
+
+
+@pytest.mark.parametrize("other", ["2013-06-02", "2013-06-01..2013-06-02", "2013-05-31..2013-06-01"])
+def test_a_build_for_other_nights_is_refused(tmp_path: Path, other: str) -> None:
+    build(tmp_path / "project", results(trips="success"))
+    nights = Partitions.parse(other)
+    with pytest.raises(BuildFailedError, match=r"candidates of a_stage are those of 2013-06-01: .* over those of") as e:
+        dbt.built("a_stage", nights)
+    assert other in str(e.value)
+    with pytest.raises(BuildFailedError):
+        dbt.built("a_stage", nights)
+
+
+def test_a_build_that_broke_early_leaves_nothing_of_the_one_before(tmp_path: Path) -> None:
+    build(tmp_path / "project", results(trips="success"))
+    build(tmp_path / "project", None)
+    assert not (dbt.artifacts("a_stage") / "run_results.json").exists()
+    with pytest.raises(FileNotFoundError):
+        dbt.built("a_stage", NIGHT)
