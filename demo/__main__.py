@@ -1,7 +1,7 @@
-"""The demonstration: five months of history, a first champion, a week of nights, and a retraining that drift asked for.
+"""The demonstration: five months of history, a first champion, a week of nights, a retraining that drift asked for.
 
-Does what an operator would do, through Airflow's API, on files that a replayed upstream puts in landing. Safe to repeat:
-a second run finds the same content and changes nothing. Exit code 0 only where all of it worked.
+Does what an operator would do, through Airflow's API, on files that a replayed upstream puts in landing. Safe to
+repeat: a second run finds the same content and changes nothing. Exit code 0 only where all of it worked.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Demonstration:
 
 
 def watch(demonstration: Demonstration) -> date | None:
-    """Run single nights until one asks for a retraining, and one more with whatever that led to. None: nothing asked."""
+    """Run single nights until one asks for a retraining, and one more after it. Returns the night that asked."""
     asked: date | None = None
     for night in (Partitions(day, day) for day in WATCHED.days):
         title = f"night {night}" if asked is None else f"night {night}, after the retraining"
@@ -80,7 +80,7 @@ def run() -> int:
     show = Demonstration(here, Airflow(here))
     console.print(
         "\nThe demonstration: flights from New York in 2013, night by night. Watch it in Airflow meanwhile.\n"
-        "[dim]history → first champion → a week of nights → the rest of June → nights until drift asks to retrain[/dim]\n"
+        "[dim]history → first champion → a week of nights → the rest of June → nights until drift is sensed[/dim]\n"
     )
     show.airflow.wait_for_dags(DAGS)
     last_of_history = Partitions(HISTORY.last, HISTORY.last)

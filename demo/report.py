@@ -16,6 +16,7 @@ from rich.table import Table
 
 from include.airflow_client import Run
 from include.lake import delta
+from include.ml.registry import REFUSED
 from include.partitions import Partitions
 from include.services import control
 from include.settings import Settings
@@ -69,9 +70,9 @@ def models(settings: Settings) -> list[Content]:
 
 
 def refusal(version: Content) -> str:
-    """Why a version was refused, from its tags."""
+    """Why a version was refused, from the tag that its gates left."""
     tags = {tag["key"]: tag["value"] for tag in version.get("tags", [])}
-    return "; ".join(value for key, value in tags.items() if "refus" in key or "reason" in key)
+    return "; ".join(json.loads(tags.get(REFUSED, "[]")))
 
 
 def partitions(runs: list[Run]) -> list[Content]:
@@ -158,12 +159,23 @@ def problems(settings: Settings, content: Content, nights: Partitions) -> list[s
 def show(console: Console, settings: Settings, content: Content) -> None:
     """The report as tables a person reads."""
     nights = Table(title="Nights", box=None, header_style="bold", title_justify="left", pad_edge=False)
-    for column in ("partition", "rows in", "published", "quarantined", "duplicates", "predicted", "seconds", "retrain?"):
+    for column in (
+        "partition",
+        "rows in",
+        "published",
+        "quarantined",
+        "duplicates",
+        "predicted",
+        "seconds",
+        "retrain?",
+    ):
         nights.add_column(column, justify="left" if column in ("partition", "retrain?") else "right")
     said = {row["partition"]: f"{row['decision']}: {row['reason']}" for row in content["decisions"]}
     for row in content["partitions"]:
         range_ = Partitions.parse(row["partition"])
-        rows = [one for one in content["completeness"] if range_.first <= date.fromisoformat(one["night"]) <= range_.last]
+        rows = [
+            one for one in content["completeness"] if range_.first <= date.fromisoformat(one["night"]) <= range_.last
+        ]
         ahead = range_.shift(1)
         scored = delta.read_days("gold", f"{MODEL}__predictions", ahead.first, ahead.last, columns=["flight_id"]).height
         terms = (sum(one[term] for one in rows) for term in ("rows_in", "published", "quarantined", "deduplicated"))
@@ -182,6 +194,10 @@ def show(console: Console, settings: Settings, content: Content) -> None:
     console.print(versions)
     memory = sum(content["memory_mib"].values())
     console.print(f"\n  {content['seconds']['total'] / 60:.1f} minutes; the services take {memory} MiB")
-    console.print(f"  Airflow  {settings.airflow_url}  user admin, password: cat {settings.secrets}/airflow_admin_password")
-    console.print(f"  MLflow   {settings.mlflow_url}  user admin, password: cat {settings.secrets}/mlflow_admin_password")
+    console.print(
+        f"  Airflow  {settings.airflow_url}  user admin, password: cat {settings.secrets}/airflow_admin_password"
+    )
+    console.print(
+        f"  MLflow   {settings.mlflow_url}  user admin, password: cat {settings.secrets}/mlflow_admin_password"
+    )
     console.print("  The services stay up: `make status`, `make down`.")

@@ -25,7 +25,7 @@ class RunFailedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Run:
-    """A DAG run."""
+    """A DAG run. ``partition_key`` is also that of a range given as parameters; None where it has neither."""
 
     dag_id: str
     run_id: str
@@ -46,13 +46,18 @@ class Run:
         return cls(
             dag_id=body["dag_id"],
             run_id=body["dag_run_id"],
-            partition_key=body["partition_key"],
+            partition_key=body["partition_key"] or _range(body["conf"] or {}),
             state=body["state"],
             queued_at=body["queued_at"] or body["run_after"],
             start=_epoch(body["start_date"]),
             end=_epoch(body["end_date"]),
             run_type=body["run_type"],
         )
+
+
+def _range(conf: dict[str, Any]) -> str | None:
+    """The key that a run started with the parameters of a range gives its events."""
+    return Partitions.parse(f"{conf['from']}..{conf['to']}").key if conf.get("from") and conf.get("to") else None
 
 
 def _epoch(moment: str | None) -> float | None:
@@ -117,7 +122,7 @@ class Airflow:
             body["conf"] = {"from": str(nights.first), "to": str(nights.last)}
         return Run.of(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body))
 
-    def backfill(self, dag_id: str, nights: Partitions, max_active_runs: int = 4) -> list[Run]:
+    def backfill(self, dag_id: str, nights: Partitions, max_active_runs: int = 2) -> list[Run]:
         """Start a backfill of ``dag_id``, one run a night, run again where there was one. Returns its runs.
 
         Raises RuntimeError where Airflow refuses it, as while another backfill of the DAG is under way.

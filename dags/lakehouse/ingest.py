@@ -42,30 +42,38 @@ def ingest(source: Source) -> DAG:
             return found
 
         @task
-        def load(found):
+        def load(found, **context):
             """Read them with Spark; every row gets its verdict."""
             from include.sources import ingest
 
-            ingest.load(source, found)
+            ingest.load(source, of_run(context), found)
 
         @task
-        def audit(found):
+        def audit(found, **context):
             """The contract gate and the completeness equation."""
             from include.sources import ingest
 
-            return ingest.audit(source, found)
+            return ingest.audit(source, of_run(context), found)
 
         @task(outlets=[assets.bronze(source.name)])
         def publish(found, counts, **context):
             """Replace exactly these days, and announce them."""
             from include.sources import ingest
 
-            ingest.publish_all(source, found, counts)
-            assets.announce(context, assets.bronze(source.name), of_run(context))
+            nights = of_run(context)
+            ingest.publish_all(source, nights, found, counts)
+            assets.announce(context, assets.bronze(source.name), nights)
+
+        @task
+        def discard(found, **context):
+            """Remove what was only needed on the way."""
+            from include.sources import ingest
+
+            ingest.discard(source, of_run(context), found)
 
         found = plan()
         counts = audit(found)
-        load(found) >> counts >> publish(found, counts)
+        load(found) >> counts >> publish(found, counts) >> discard(found)
 
     return recipe()
 

@@ -1,8 +1,9 @@
-"""Landing to bronze, in four steps: plan, load, audit, publish. Each is one Airflow task, and safe to repeat."""
+"""Landing to bronze in steps: load, audit, publish, discard. Each is one Airflow task, and safe to repeat."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -13,7 +14,8 @@ import polars as pl
 from include.errors import NeedsAttentionError
 from include.lake import delta
 from include.lake import spark as lake
-from include.lake.publish import Publication, publish
+from include.lake.publish import Publication, StaleCandidateError, publish
+from include.partitions import Partitions
 from include.quality import contract, gate
 from include.settings import settings
 from include.sources.landing import Plan, path_of
@@ -33,23 +35,28 @@ class IncompleteError(NeedsAttentionError):
     """Rows of a file are unaccounted for, or too many broke the contract. Nothing was published."""
 
 
-def load(source: Source, plan: Plan) -> None:
+def load(source: Source, nights: Partitions, plan: Plan) -> None:
     """Read the files of ``plan`` with Spark into one candidate table a feed, every row with its verdict."""
     spark = lake.session()
     lake.create_layers(spark)
 
     def load_feed(feed: Feed) -> None:
         files = [str(path_of(source, feed, day)) for day in _days(plan, feed)]
-        landing = str(settings().landing)
         job.run(
-            spark, {"landing": landing, "files": files, "feed": as_json(feed), "candidate": _candidate(source, feed)}
+            spark,
+            {
+                "landing": str(settings().landing),
+                "files": files,
+                "feed": as_json(feed),
+                "candidate": _candidate(source, feed, nights),
+            },
         )
         log.info("%s: %d files with %d rows loaded", feed.name, len(files), sum(plan[feed.name].values()))
 
     _for_each_feed(source, plan, load_feed)
 
 
-def audit(source: Source, plan: Plan) -> list[dict[str, str | int]]:
+def audit(source: Source, nights: Partitions, plan: Plan) -> list[dict[str, str | int]]:
     """Check every candidate against its contract and the completeness equation, and return the equation's terms.
 
     ``rows in = published + quarantined + deduplicated`` must hold exactly for each feed and day, where *rows in* was
@@ -58,38 +65,47 @@ def audit(source: Source, plan: Plan) -> list[dict[str, str | int]]:
     spark = lake.session()
 
     def audit_feed(feed: Feed) -> list[dict[str, str | int]]:
-        counts = _count(spark, source, feed, plan)
+        counts = _count(spark, source, feed, nights, plan)
         problems = [line for row in counts for line in complete(feed, row)]
         if problems:
             raise IncompleteError("\n".join(problems))
-        days = sorted(plan[feed.name])
-        key = days[0] if len(days) == 1 else f"{days[0]}..{days[-1]}"
-        gate.check(f"bronze.{table(source, feed)}", key, _good(spark, source, feed), contract.suite(feed))
+        gate.check(
+            f"bronze.{table(source, feed)}", nights.key, _good(spark, source, feed, nights), contract.suite(feed)
+        )
         return counts
 
     return [row for rows in _for_each_feed(source, plan, audit_feed) for row in rows]
 
 
-def publish_all(source: Source, plan: Plan, counts: list[dict[str, str | int]]) -> list[Publication]:
+def publish_all(
+    source: Source, nights: Partitions, plan: Plan, counts: list[dict[str, str | int]]
+) -> list[Publication]:
     """Publish the audited candidates: good rows to bronze, the others to quarantine, the counts to completeness."""
     spark = lake.session()
     quarantined = {feed: sum(int(row["quarantined"]) for row in counts if row["feed"] == feed) for feed in plan}
 
     def publish_feed(feed: Feed) -> Publication:
         name, days = f"bronze.{table(source, feed)}", _days(plan, feed)
-        broken = spark.table(_candidate(source, feed)).where("_reason IS NOT NULL AND NOT _copy")
+        broken = _rows(spark, source, feed, nights).where("_reason IS NOT NULL AND NOT _copy")
         rows = broken.selectExpr("partition_day", "source_file", "arrived_at", "_reason AS reason", "_raw AS raw")
         # The quarantine first: a kill in between must not leave rows that are in neither. A feed whose rows never
         # broke their contract has none.
         if quarantined[feed.name] or spark.catalog.tableExists(f"{name}__quarantine"):
             publish(spark, f"{name}__quarantine", rows, "partition_day", days, ignore=["arrived_at"])
-        done = publish(spark, name, _good(spark, source, feed), "partition_day", days, ignore=["arrived_at"])
+        done = publish(spark, name, _good(spark, source, feed, nights), "partition_day", days, ignore=["arrived_at"])
         log.info("%s", done)
         return done
 
     published = _for_each_feed(source, plan, publish_feed)
     _record(source, counts)
     return published
+
+
+def discard(source: Source, nights: Partitions, plan: Plan) -> None:
+    """Remove the published candidates. Not a part of publishing, so that a killed publication can be tried again."""
+    spark = lake.session()
+    for feed in plan:
+        spark.sql(f"DROP TABLE IF EXISTS {_candidate(source, source.feed(feed), nights)}")
 
 
 def complete(feed: Feed, row: dict[str, str | int]) -> list[str]:
@@ -104,22 +120,29 @@ def complete(feed: Feed, row: dict[str, str | int]) -> list[str]:
     if quarantined > feed.max_quarantined_share * rows:
         problems.append(
             f"{feed.name} {row['partition_day']}: {quarantined} of {rows} rows break the contract, more than the "
-            f"{feed.max_quarantined_share:.0%} allowed; see _reason in candidate.bronze__*__{feed.name}"
+            f"{feed.max_quarantined_share:.0%} allowed; see _reason in the candidate table"
         )
     return problems
 
 
-def _candidate(source: Source, feed: Feed) -> str:
-    return f"candidate.bronze__{table(source, feed)}"
+def _candidate(source: Source, feed: Feed, nights: Partitions) -> str:
+    # One for each night: Airflow's backfills run several nights side by side, whatever limit the DAG sets.
+    return f"candidate.bronze__{table(source, feed)}__{re.sub(r'[^0-9]+', '_', nights.key)}"
+
+
+def _rows(spark: SparkSession, source: Source, feed: Feed, nights: Partitions) -> DataFrame:
+    name = _candidate(source, feed, nights)
+    if not spark.catalog.tableExists(name):
+        raise StaleCandidateError(f"{name} has been published and removed. Clear the run from its first task.")
+    return spark.table(name)
 
 
 def _days(plan: Plan, feed: Feed) -> list[date]:
     return [date.fromisoformat(day) for day in plan[feed.name]]
 
 
-def _good(spark: SparkSession, source: Source, feed: Feed) -> DataFrame:
-    rows = spark.table(_candidate(source, feed)).where("_reason IS NULL AND NOT _copy")
-    return rows.drop(*job.BOOKKEEPING)
+def _good(spark: SparkSession, source: Source, feed: Feed, nights: Partitions) -> DataFrame:
+    return _rows(spark, source, feed, nights).where("_reason IS NULL AND NOT _copy").drop(*job.BOOKKEEPING)
 
 
 def _for_each_feed[T](source: Source, plan: Plan, step: Callable[[Feed], T]) -> list[T]:
@@ -128,13 +151,15 @@ def _for_each_feed[T](source: Source, plan: Plan, step: Callable[[Feed], T]) -> 
         return list(pool.map(step, (feed for feed in source.feeds if feed.name in plan)))
 
 
-def _count(spark: SparkSession, source: Source, feed: Feed, plan: Plan) -> list[dict[str, str | int]]:
+def _count(
+    spark: SparkSession, source: Source, feed: Feed, nights: Partitions, plan: Plan
+) -> list[dict[str, str | int]]:
     found = spark.sql(
         f"""SELECT partition_day,
                    count_if(_reason IS NULL AND NOT _copy) AS published,
                    count_if(_reason IS NOT NULL AND NOT _copy) AS quarantined,
                    count_if(_copy) AS deduplicated
-            FROM {_candidate(source, feed)} GROUP BY partition_day"""
+            FROM {_candidate(source, feed, nights)} GROUP BY partition_day"""
     ).collect()
     by_day = {str(row["partition_day"]): row for row in found}
     counts: list[dict[str, str | int]] = []

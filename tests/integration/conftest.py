@@ -1,0 +1,55 @@
+"""One private installation for the whole of the integration tests: its own folder, its own ports, the real services."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.airflow_client import Airflow, Run
+from include.services import control
+from include.services.setup import set_up
+from include.settings import Settings
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running installation."""
+
+    settings: Settings
+    airflow: Airflow
+
+    def log(self, run: Run, task_id: str, try_number: int = 1) -> str:
+        """The text of a task's log."""
+        path = f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}/logs/{try_number}"
+        answer: dict[str, Any] = self.airflow.call("GET", path, headers={"Accept": "application/json"})
+        return str(answer["content"])
+
+    def landing(self, feed: str, day: str) -> Path:
+        return self.settings.landing / "flights" / feed / f"{day}.csv"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    settings = Settings(
+        var=tmp_path_factory.mktemp("stack"),
+        airflow_port=free_port(),
+        mlflow_port=free_port(),
+        spark_port=free_port(),
+    )
+    set_up(settings)
+    try:
+        control.up(settings, progress=print)
+        yield Stack(settings, Airflow(settings))
+    finally:
+        control.down(settings)

@@ -1,0 +1,223 @@
+"""The whole path once, on the real stack: landing to predictions, and what bad input gets on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import polars as pl
+import pytest
+
+from demo.replay import replay
+from include.airflow_client import Run, RunFailedError
+from include.partitions import Partitions
+from tests.integration.conftest import Stack
+
+pytestmark = pytest.mark.integration
+
+HEAD = "lakehouse_ingest_flights"
+# Just enough days for a model: 28 to train on, 14 to judge it by, a look-back before them.
+HISTORY = Partitions.parse("2013-04-10..2013-05-31")
+NIGHTS = Partitions.parse("2013-06-01..2013-06-02")
+LAST = Partitions.parse("2013-05-31")
+FEEDS = ("schedule", "actuals", "weather")
+
+
+def read(stack: Stack, layer: str, table: str) -> pl.DataFrame:
+    return pl.read_delta(str(stack.settings.lake / layer / table))
+
+
+def content(stack: Stack) -> dict[str, int]:
+    """An order-independent hash of every published table, and so of everything that anybody can read."""
+    tables = [path for layer in ("bronze", "silver", "gold") for path in (stack.settings.lake / layer).iterdir()]
+    return {
+        f"{path.parent.name}.{path.name}": int(pl.read_delta(str(path)).select(sorted_columns(path)).hash_rows(7).sum())
+        for path in tables
+        if (path / "_delta_log").exists()
+    }
+
+
+def sorted_columns(path: Path) -> list[str]:
+    return sorted(pl.scan_delta(str(path)).collect_schema().names())
+
+
+def file_rows(stack: Stack, feed: str, day: str) -> int:
+    return len(stack.landing(feed, day).read_text().splitlines()) - 1
+
+
+@pytest.fixture(scope="module")
+def run(stack: Stack) -> Callable[[str, Partitions], list[Run]]:
+    def trigger(dag_id: str, nights: Partitions) -> list[Run]:
+        return stack.airflow.follow([stack.airflow.trigger(dag_id, nights)])
+
+    stack.airflow.wait_for_dags({HEAD, "lakehouse_transform_flights", "flight_delays_train", "flight_delays_monitor"})
+    return trigger
+
+
+@pytest.fixture(scope="module")
+def nights(stack: Stack, run: Callable[[str, Partitions], list[Run]]) -> list[Run]:
+    """History as a range, a first champion, two nights as a backfill."""
+    replay(stack.settings.landing, HISTORY, with_dimensions=True)
+    run(HEAD, HISTORY)
+    run("flight_delays_train", LAST)
+    run("flight_delays_predict", LAST)
+    replay(stack.settings.landing, NIGHTS)
+    return stack.airflow.follow(stack.airflow.backfill(HEAD, NIGHTS))
+
+
+def test_a_backfill_of_the_head_reaches_the_monitor(nights: list[Run]) -> None:
+    stages = {(run.dag_id, run.partition_key) for run in nights if run.state == "success"}
+    assert stages >= {
+        (dag_id, str(night))
+        for night in NIGHTS.days
+        for dag_id in (
+            HEAD,
+            "lakehouse_transform_flights",
+            "flight_delays_features",
+            "flight_delays_predict",
+            "flight_delays_monitor",
+        )
+    }
+
+
+@pytest.mark.parametrize("day", ["2013-06-01", "2013-06-02", "2013-06-03"])
+def test_each_scheduled_flight_is_predicted_once(stack: Stack, nights: list[Run], day: str) -> None:
+    file = pl.read_csv(stack.landing("schedule", day), infer_schema=False)
+    scheduled = file.select(pl.concat_str("flight_date", "carrier", "flight_number", "origin", separator=":"))
+    predicted = read(stack, "gold", "flight_delays__predictions").filter(
+        pl.col("flight_date") == pl.lit(day).str.to_date()
+    )
+    assert sorted(predicted["flight_id"]) == sorted(scheduled.to_series())
+    assert predicted["model_version"].unique().to_list() == [1]
+    assert predicted["score"].is_between(0, 1).all()
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_every_row_of_every_file_is_accounted_for(stack: Stack, nights: list[Run], feed: str) -> None:
+    kept = read(stack, "bronze", f"flights__{feed}").group_by("partition_day").len()
+    assert not kept.is_empty()
+    for day, rows in kept.iter_rows():
+        assert rows == file_rows(stack, feed, str(day)), f"{feed} {day}"
+
+
+def test_no_feature_knows_its_own_day(stack: Stack, nights: list[Run]) -> None:
+    features = read(stack, "gold", "flight_delays__features")
+    assert features.filter(pl.col("history_through") >= pl.col("flight_date")).is_empty()
+
+
+def test_features_agree_with_a_plain_count(stack: Stack, nights: list[Run]) -> None:
+    """One feature counted again from the landing files, by other means than dbt's."""
+    day, before = "2013-06-02", [f"2013-05-{day}" for day in range(26, 32)] + ["2013-06-01"]
+    files = [pl.read_csv(stack.landing("actuals", one), infer_schema=False) for one in before]
+    flown = pl.concat(files).with_columns(late=pl.col("arr_delay").cast(float) > 15)
+    rates = flown.group_by("carrier").agg(
+        rate=(pl.col("dep_time").is_null() | pl.col("arr_delay").is_null() | pl.col("late")).mean()
+    )
+    features = read(stack, "gold", "flight_delays__features").filter(pl.col("flight_date") == pl.lit(day).str.to_date())
+    both = features.select("carrier", "carrier_disrupted_rate_7d").unique().join(rates, on="carrier")
+    assert both.height == features["carrier"].n_unique()
+    assert ((both["carrier_disrupted_rate_7d"] - both["rate"]).abs() < 1e-9).all()
+
+
+def test_the_champion_can_be_traced(stack: Stack, nights: list[Run]) -> None:
+    auth = ("admin", stack.settings.secret("mlflow_admin_password"))
+    api = f"{stack.settings.mlflow_url}/api/2.0/mlflow"
+    model = httpx.get(f"{api}/registered-models/get", params={"name": "flight_delays"}, auth=auth).json()
+    assert {one["alias"]: one["version"] for one in model["registered_model"]["aliases"]}["champion"] == "1"
+    version = model["registered_model"]["latest_versions"][0]
+    data = httpx.get(f"{api}/runs/get", params={"run_id": version["run_id"]}, auth=auth).json()["run"]["data"]
+    tags = {tag["key"] for tag in data["tags"]}
+    assert data["metrics"]
+    assert data["params"]
+    assert any("version" in tag for tag in tags), tags
+    assert any("git" in tag for tag in tags), tags
+
+
+def test_mlflow_asks_for_a_login(stack: Stack) -> None:
+    answer = httpx.get(f"{stack.settings.mlflow_url}/api/2.0/mlflow/registered-models/search")
+    assert answer.status_code == 401
+
+
+def test_every_night_has_a_decision(stack: Stack, nights: list[Run]) -> None:
+    decisions = read(stack, "gold", "flight_delays__decisions")
+    assert set(NIGHTS.days) <= set(decisions["night"])
+    assert set(decisions["decision"]) <= {"yes", "no"}
+    assert decisions["reason"].str.len_chars().min() > 0
+
+
+def test_a_second_backfill_changes_nothing(stack: Stack, nights: list[Run]) -> None:
+    before = content(stack)
+    stack.airflow.follow(stack.airflow.backfill(HEAD, NIGHTS))
+    assert content(stack) == before
+
+
+def test_a_night_without_files_is_skipped(stack: Stack, run: Callable[[str, Partitions], list[Run]]) -> None:
+    runs = run(HEAD, Partitions.parse("2014-03-01"))
+    assert [one.dag_id for one in runs] == [HEAD]
+    assert stack.airflow.events(runs[0]) == []
+    assert "nothing in landing for flights 2014-03-01" in stack.log(runs[0], "plan")
+
+
+def failing(stack: Stack, start: Callable[[], Run]) -> Run:
+    """The run that ``start`` starts, which must fail."""
+    first = start()
+    with pytest.raises(RunFailedError):
+        stack.airflow.follow([first])
+    return stack.airflow.run(first.dag_id, first.run_id)
+
+
+def test_a_run_without_a_partition_is_refused(stack: Stack, nights: list[Run]) -> None:
+    def start() -> Run:
+        body = stack.airflow.call("POST", f"/dags/{HEAD}/dagRuns", json={"logical_date": None})
+        return Run.of(body)
+
+    refused = failing(stack, start)
+    log = stack.log(refused, "plan")
+    assert "has no partition" in log
+    assert "make backfill from=" in log
+
+
+def test_a_half_written_file_stops_the_night_and_its_repair_heals_it(stack: Stack, nights: list[Run]) -> None:
+    night = Partitions.parse("2013-06-03")
+    replay(stack.settings.landing, night)
+    file = stack.landing("actuals", "2013-06-03")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-20])
+    before = content(stack)
+
+    failed = failing(stack, lambda: stack.airflow.trigger(HEAD, night))
+    log = stack.log(failed, "plan")
+    assert str(file) in log
+    assert "half-written" in log
+    assert content(stack) == before
+
+    file.write_bytes(whole)
+    stack.airflow.follow([stack.airflow.trigger(HEAD, night)])
+    actuals = read(stack, "bronze", "flights__actuals").filter(pl.col("partition_day") == night.first)
+    assert actuals.height == file_rows(stack, "actuals", "2013-06-03")
+
+
+def test_broken_and_repeated_rows_are_counted_and_kept_apart(stack: Stack, nights: list[Run]) -> None:
+    night = Partitions.parse("2013-06-04")
+    replay(stack.settings.landing, night)
+    file = stack.landing("actuals", "2013-06-04")
+    lines = file.read_text().splitlines()
+    broken = lines[1].split(",")
+    broken[7] = "late"
+    file.write_text("\n".join([lines[0], ",".join(broken), *lines[2:], lines[5], "2013-06-04,UA"]) + "\n")
+
+    stack.airflow.follow([stack.airflow.trigger(HEAD, night)])
+    counts = (
+        read(stack, "bronze", "flights__completeness")
+        .filter((pl.col("feed") == "actuals") & (pl.col("partition_day") == night.first))
+        .to_dicts()[0]
+    )
+    assert counts["rows_in"] == len(lines) + 1
+    assert (counts["quarantined"], counts["deduplicated"]) == (2, 1)
+    assert counts["published"] == len(lines) - 2
+    quarantine = read(stack, "bronze", "flights__actuals__quarantine")
+    assert {"dep_time: 'late' is no int", "not 12 columns"} == {
+        reason.split("; ")[0] for reason in quarantine["reason"]
+    }
+    assert set(quarantine["raw"]) == {",".join(broken), "2013-06-04,UA"}
