@@ -1,0 +1,106 @@
+"""A gate lets through what keeps every promise, and names all that does not. Great Expectations on a real Spark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from include.quality import contract, gate
+from include.quality.gate import GateFailedError, describe
+from include.settings import settings
+from include.sources.spec import Column, Feed
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+FEED = Feed(
+    name="trips",
+    description="trips",
+    columns=(
+        Column("number", "int", "which trip", required=True, minimum=1, maximum=9),
+        Column("kind", "string", "by what", values=("bus", "tram")),
+        Column("note", "string", "what else"),
+    ),
+    key=("number",),
+)
+DAY = date(2020, 6, 1)
+GOOD = [(DAY, 1, "bus", "a"), (DAY, 9, None, None)]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("NOCTURNE_VAR", str(tmp_path))
+    settings.cache_clear()
+    yield tmp_path
+    settings.cache_clear()
+
+
+def check(
+    spark: SparkSession, rows: list[tuple[Any, ...]], columns: str = "number int, kind string, note string"
+) -> None:
+    frame = spark.createDataFrame(rows, f"partition_day date, {columns}")
+    gate.check("bronze.trips", "2020-06-01", frame, contract.suite(FEED))
+
+
+def test_what_keeps_its_promises_passes_and_the_result_is_kept(spark: SparkSession, home: Path) -> None:
+    check(spark, GOOD)
+    kept = json.loads((home / "report/gates/bronze.trips/2020-06-01.json").read_text())
+    assert kept["success"] is True
+    assert len(kept["results"]) == 5
+
+
+def test_everything_that_fails_is_named(spark: SparkSession, home: Path) -> None:
+    rows = [(DAY, 1, "bus", ""), (DAY, 1, "boat", ""), (DAY, 12, "ship", ""), (DAY, None, "tram", "")]
+    with pytest.raises(GateFailedError) as raised:
+        check(spark, rows)
+    first, *lines = str(raised.value).splitlines()
+    assert first == "bronze.trips 2020-06-01: 4 of 5 expectations failed; nothing was published."
+    said = sorted(line.partition(" (")[0] for line in lines)
+    assert said == [
+        "- expect_compound_columns_to_be_unique",
+        "- kind: expect_column_values_to_be_in_set",
+        "- number: expect_column_values_to_be_between",
+        "- number: expect_column_values_to_not_be_null",
+    ]
+    by_column = {line.partition(" (")[0]: line for line in lines}
+    assert '"partial_unexpected_list": ["boat", "ship"]' in by_column["- kind: expect_column_values_to_be_in_set"]
+    assert "12" in by_column["- number: expect_column_values_to_be_between"]
+    kept = json.loads((home / "report/gates/bronze.trips/2020-06-01.json").read_text())
+    assert kept["success"] is False
+
+
+def test_no_rows_do_not_pass(spark: SparkSession) -> None:
+    with pytest.raises(GateFailedError, match=r"expect_table_row_count_to_be_between .*\"observed_value\": 0"):
+        check(spark, [])
+
+
+def test_what_could_not_be_checked_did_not_pass(spark: SparkSession) -> None:
+    """A column that is not there makes an expectation raise: that is no pass."""
+    with pytest.raises(GateFailedError, match=r"kind: expect_column_values_to_be_in_set .* could not be checked"):
+        check(spark, [(DAY, 1, "a")], "number int, note string")
+
+
+def failed(exception_info: dict[str, Any], result: dict[str, Any] | None = None, **kwargs: Any) -> Any:
+    config = SimpleNamespace(type="expect_it", kwargs={"batch_id": "lake-x", **kwargs})
+    return SimpleNamespace(expectation_config=config, exception_info=exception_info, result=result or {})
+
+
+def test_a_failure_in_a_line() -> None:
+    fine = {"raised_exception": False, "exception_message": None}
+    found = {"element_count": 9, "unexpected_count": 2, "partial_unexpected_list": [0, 12], "observed_value": None}
+    line = describe(failed(fine, found, column="number", min_value=1, max_value=9, row_condition=None))
+    assert line == (
+        'number: expect_it (min_value 1, max_value 9) found {"unexpected_count": 2, "partial_unexpected_list": [0, 12]}'
+    )
+
+
+def test_a_failure_to_check_in_a_line_wherever_the_library_puts_it() -> None:
+    broken = {"raised_exception": True, "exception_message": "no such column\nTraceback"}
+    assert describe(failed(broken, column="a")) == "a: expect_it () found could not be checked: no such column"
+    assert describe(failed({"a metric": broken})) == "expect_it () found could not be checked: no such column"
