@@ -15,8 +15,13 @@ LAYERS = ("bronze", "silver", "gold", "candidate")
 def session() -> SparkSession:
     """A session on the Spark Connect endpoint of the settings."""
     from pyspark.sql import SparkSession
+    from pyspark.sql.connect.client.retries import DefaultPolicy
 
-    return SparkSession.builder.remote(settings().spark_url).getOrCreate()
+    # Not the builder of ``pyspark.sql.connect``: this one also tells ``pyspark.sql.functions`` that there is no JVM here.
+    connected = SparkSession.builder.remote(settings().spark_url).getOrCreate()
+    # A server that was killed is back in ten seconds; by default a client comes to wait a minute between two tries.
+    connected.client.set_retry_policies([DefaultPolicy(max_retries=20, max_backoff=3000)])
+    return connected
 
 
 def create_layers(spark: SparkSession) -> None:
