@@ -6,7 +6,7 @@ flight once, stamped with the model's version; a rerun replaces. **Parameters**:
 **Skips** where the ledger names no champion for the day: train one first.
 """
 
-from airflow.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk import PartitionedAssetTimetable, dag, task
 
 from include import assets, recipes

@@ -10,7 +10,7 @@ loaded. *Backfill* in the Trigger dialog re-runs nights one by one, through to p
 rows are unaccounted for or too many break their contract; the message names which, and the earlier state stands.
 """
 
-from airflow.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk import DAG, CronPartitionTimetable, dag, task
 
 from include import assets, recipes

@@ -17,7 +17,7 @@ def session() -> SparkSession:
     from pyspark.sql import SparkSession
     from pyspark.sql.connect.client.retries import DefaultPolicy
 
-    # Not the builder of ``pyspark.sql.connect``: this one also tells ``pyspark.sql.functions`` that there is no JVM here.
+    # This builder, unlike that of ``pyspark.sql.connect``, also tells ``pyspark.sql.functions`` that no JVM is here.
     connected = SparkSession.builder.remote(settings().spark_url).getOrCreate()
     # A server that was killed is back in ten seconds; by default a client comes to wait a minute between two tries.
     connected.client.set_retry_policies([DefaultPolicy(max_retries=20, max_backoff=3000)])
