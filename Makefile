@@ -1,6 +1,6 @@
 # Every target first does the whole set-up itself; a second call finds it done.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status run backfill test check format lock clean
+.PHONY: help setup up down status run backfill test check format lock clean screenshots
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
@@ -9,7 +9,7 @@ SERVICES := $(PYTHON) -m include.services
 export PYTHONPATH := $(CURDIR)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: venv
 venv:
@@ -54,6 +54,9 @@ lock: venv ## compile requirements.txt and requirements-setup.txt from their .in
 	@for name in requirements-setup requirements; do \
 		.venv/bin/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header \
 			--no-emit-index-url --no-emit-find-links $(args) $$name.in -o $$name.txt || exit 1; done
+
+screenshots: venv ## the README's pictures, and a backfill in a real browser that must change nothing; needs Chromium
+	@$(SERVICES) exec -- $(PYTHON) docs/screenshots.py
 
 clean: ## remove all state under var (CONFIRM=yes)
 	@if [ -x $(PYTHON) ]; then $(SERVICES) clean $(if $(filter yes,$(CONFIRM)),--yes); else echo "nothing is set up"; fi
