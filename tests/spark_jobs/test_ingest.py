@@ -166,6 +166,9 @@ ODD = {
     33: '2020-06-04,33,bus,1,"never closed,',
     34: "2020-06-04,34,bus,1,,",
     35: "2020-06-04,35,bus,1,a return\rwithin,",
+    36: "2020-06-04,36,bus,1,one,",
+    37: "2020-06-04,36,bus,2,another,",
+    38: "2020-06-04,36,bus,-1,broken anyway,",
 }
 
 
@@ -178,6 +181,10 @@ def oddities(spark: SparkSession, schema: str, landing: Path) -> list[Row]:
 def test_an_open_quote_breaks_its_own_row_only(oddities: list[Row]) -> None:
     assert verdicts(oddities, 33) == [("not 6 columns", False)]
     assert 34 in {row["number"] for row in oddities}
+
+
+def test_a_broken_row_keeps_its_reason_beside_two_that_differ(oddities: list[Row]) -> None:
+    assert sorted(verdicts(oddities, 36)) == sorted([(DIFFERS, False)] * 2 + [("amount: '-1' is below 0", False)])
 
 
 def test_a_return_within_a_row_is_not_lost(oddities: list[Row]) -> None:
