@@ -161,22 +161,31 @@ class Airflow:
     def tasks(self, run: Run) -> list[dict[str, Any]]:
         return list(self.call("GET", f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances")["task_instances"])
 
-    def events(self, run: Run) -> list[dict[str, Any]]:
-        """The asset events that a run made."""
-        params = {"source_dag_id": run.dag_id, "source_run_id": run.run_id}
-        return list(self.call("GET", "/assets/events", params=params)["asset_events"])
+    def assets(self) -> list[dict[str, Any]]:
+        """Every asset with the tasks that announce it and the DAGs that follow it."""
+        return list(self.call("GET", "/assets", params={"limit": 1000})["assets"])
 
-    def consumers(self) -> dict[str, list[str]]:
-        """The DAGs that follow each asset."""
-        assets = self.call("GET", "/assets", params={"limit": 1000})["assets"]
-        return {asset["name"]: [dag["dag_id"] for dag in asset["scheduled_dags"]] for asset in assets}
+    def announced(self, run: Run, assets: list[dict[str, Any]]) -> dict[str, str]:
+        """The DAGs that a finished run set off, each with the time (ISO 8601) before which its run cannot be.
+
+        Read from the states of the tasks that announce assets: the list of asset events answers 500 as long as a run
+        that an event made is still queued (Airflow 3.3.2).
+        """
+        succeeded = {task["task_id"]: task["start_date"] for task in self.tasks(run) if task["state"] == "success"}
+        return {
+            follower["dag_id"]: succeeded[producer["task_id"]]
+            for asset in assets
+            for producer in asset["producing_tasks"]
+            if producer["dag_id"] == run.dag_id and producer["task_id"] in succeeded
+            for follower in asset["scheduled_dags"]
+        }
 
     def follow(self, heads: list[Run], say: Callable[[str], None] = print) -> list[Run]:
         """Wait for ``heads`` and all that follows from them by asset events. Returns every run, in order of finish.
 
         Raises RunFailedError as soon as one has failed.
         """
-        consumers = self.consumers()
+        assets = self.assets()
         waiting, done, seen = list(heads), [], {(run.dag_id, run.run_id) for run in heads}
         due: list[tuple[str, str, str, float]] = []  # DAG, key, not before, give up at
         while waiting or due:
@@ -190,10 +199,8 @@ class Airflow:
                 if run.state == "failed":
                     raise RunFailedError(self.explain(run))
                 say(self.tell(run))
-                for event in self.events(run):
-                    key = event["partition_key"]
-                    for dag_id in consumers.get(event["name"], []):
-                        due.append((dag_id, key, event["timestamp"], time.monotonic() + PATIENCE))
+                for dag_id, since in self.announced(run, assets).items():
+                    due.append((dag_id, str(run.partition_key), since, time.monotonic() + PATIENCE))
             for item in list(due):
                 dag_id, key, since, deadline = item
                 started = [run for run in self.runs(dag_id, partition_key_pattern=key) if run.queued_at >= since]

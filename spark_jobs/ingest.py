@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import PurePosixPath
 from typing import Any, TypedDict
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
@@ -42,14 +43,15 @@ def extract(spark: SparkSession, job: Job) -> DataFrame:
         .option("header", True)
         .option("mode", "PERMISSIVE")
         .option("columnNameOfCorruptRecord", "_malformed")
+        .option("escape", '"')  # a quote inside quotes is doubled (RFC 4180); a backslash is a backslash
         .csv(job["files"])
     )
-    prefix = job["landing"].rstrip("/") + "/"
-    path = F.regexp_replace("_metadata.file_path", "^file:/+", "/")
+    # Relative to landing, whatever the folder's name; the path that Spark knows is encoded as a URI.
+    folder = PurePosixPath(job["files"][0]).parent.relative_to(job["landing"])
     return rows.select(
         *names,
         "_malformed",
-        F.regexp_replace(path, f"^{prefix}", "").alias("source_file"),
+        F.concat(F.lit(f"{folder}/"), F.col("_metadata.file_name")).alias("source_file"),
         F.col("_metadata.file_modification_time").alias("arrived_at"),
         F.regexp_extract("_metadata.file_name", r"(\d{4}-\d{2}-\d{2})", 1).cast("date").alias("partition_day"),
     )
@@ -103,7 +105,10 @@ def judge(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
         }
     )
     same_row = Window.partitionBy("partition_day", "_content", "_raw").orderBy("source_file")
-    same_key = Window.partitionBy("partition_day", *feed["key"])
+    # As what it is published as: 7 and 07 are one key.
+    same_key = Window.partitionBy(
+        "partition_day", *(typed(column) for column in columns if column["name"] in feed["key"])
+    )
     sound = F.when(F.col("_broken").isNull(), F.col("_content"))
     conflict = F.col("_broken").isNull() & (F.min(sound).over(same_key) != F.max(sound).over(same_key))
     return judged.select(

@@ -83,7 +83,9 @@ def _digests(
     from pyspark.sql import functions as F
 
     def digest(rows: DataFrame, which: str) -> DataFrame:
-        content_of = F.sum(F.xxhash64(*content).cast("decimal(38,0)"))
+        # The hash passes over nulls, so that where they are has to be hashed too.
+        values = [value for name in content for value in (F.col(name), F.col(name).isNull())]
+        content_of = F.sum(F.xxhash64(*values).cast("decimal(38,0)"))
         return rows.groupBy(F.lit(which).alias("which"), F.col(day).alias("day")).agg(
             F.count("*").alias("rows"), content_of.alias("content")
         )

@@ -155,7 +155,7 @@ def test_a_second_backfill_changes_nothing(stack: Stack, nights: list[Run]) -> N
 def test_a_night_without_files_is_skipped(stack: Stack, run: Callable[[str, Partitions], list[Run]]) -> None:
     runs = run(HEAD, Partitions.parse("2014-03-01"))
     assert [one.dag_id for one in runs] == [HEAD]
-    assert stack.airflow.events(runs[0]) == []
+    assert stack.airflow.announced(runs[0], stack.airflow.assets()) == {}
     assert "nothing in landing for flights 2014-03-01" in stack.log(runs[0], "plan")
 
 

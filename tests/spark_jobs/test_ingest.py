@@ -193,21 +193,16 @@ def test_a_return_within_a_row_is_not_lost(oddities: list[Row]) -> None:
     assert verdicts(oddities, 35) == [("not 6 columns", False)]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Spark escapes a quote by a backslash unless told otherwise; RFC 4180 doubles it"
-)
 @pytest.mark.parametrize(("number", "note"), [(31, 'he said "yes", twice'), (32, "a path\\")])
 def test_quotes_are_those_of_rfc_4180(oddities: list[Row], number: int, note: str) -> None:
     (row,) = (row for row in oddities if row["number"] == number)
     assert (row["_reason"], row["note"]) == (None, note)
 
 
-@pytest.mark.xfail(strict=True, reason="keys are compared as the text they are written as, and published as numbers")
 def test_a_key_is_the_same_however_it_is_written(oddities: list[Row]) -> None:
     assert verdicts(oddities, 34) == [(DIFFERS, False), (DIFFERS, False)]
 
 
-@pytest.mark.xfail(strict=True, reason="the folder is taken for a regular expression")
 def test_a_row_says_where_it_came_from_in_any_folder(
     spark: SparkSession, schema: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
