@@ -8,8 +8,8 @@ decided "yes", which starts `flight_delays_train`, and skipped where it decided 
 **Parameters**: `from` and `to` for a range, which gets one decision.
 """
 
-from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk import PartitionedAssetTimetable, PokeReturnValue, dag, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from include import assets, recipes
 from include.partitions import of_run

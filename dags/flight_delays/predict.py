@@ -6,8 +6,8 @@ flight once, stamped with the model's version; a rerun replaces. **Parameters**:
 **Skips** where the ledger names no champion for the day: train one first.
 """
 
-from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk import PartitionedAssetTimetable, dag, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from include import assets, recipes
 from include.partitions import of_run

@@ -8,8 +8,8 @@ Runs when the policy requests a retraining. The first champion is trained by han
 `to` set to the last night to learn from. Training twice for one night makes one version.
 """
 
-from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk import PartitionedAssetTimetable, dag, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from include import assets, recipes
 from include.partitions import of_run

@@ -10,8 +10,8 @@ loaded. *Backfill* in the Trigger dialog re-runs nights one by one, through to p
 rows are unaccounted for or too many break their contract; the message names which, and the earlier state stands.
 """
 
-from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk import DAG, CronPartitionTimetable, dag, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from include import assets, recipes
 from include.partitions import of_run
