@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import httpx
 import polars as pl
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from demo.__main__ import HEAD
+from demo.__main__ import DAGS, HEAD, TRAIN
 from include.airflow_client import Airflow, Run
 from include.partitions import Partitions
 from include.settings import Settings, settings
@@ -26,6 +26,8 @@ PICTURES = Path(__file__).resolve().parent / "img"
 SIZE = {"width": 1440, "height": 900}
 NIGHTS = Partitions(date(2013, 6, 3), date(2013, 6, 4))
 MODEL, MONITOR = "flight_delays", "flight_delays_monitor"
+# The stages of a night; a retraining is not one of them.
+PATH = sorted(DAGS - {TRAIN})
 
 
 def content(here: Settings) -> dict[str, tuple[int, int]]:
@@ -43,6 +45,12 @@ def settle(page: Page) -> None:
     """Wait until the page shows what it was asked for."""
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(1500)
+
+
+def appear(page: Page, text: str) -> None:
+    """The same where a page never stops asking its server."""
+    page.get_by_text(text).first.wait_for(timeout=60_000)
+    page.wait_for_timeout(2000)
 
 
 def shoot(page: Page, name: str) -> None:
@@ -105,27 +113,33 @@ def any_green(airflow: Airflow, run: Run, prefix: str) -> bool:
     return any(one["task_id"].startswith(prefix) and one["state"] == "success" for one in airflow.tasks(run))
 
 
+def follow(airflow: Airflow, since: str, patience: float = 900) -> list[Run]:
+    """Wait until each night has gone all the way again. Returns the runs, raises RuntimeError where one failed."""
+    wanted = {(dag_id, str(day)) for dag_id in PATH for day in NIGHTS.days}
+    deadline = time.monotonic() + patience
+    while True:
+        runs = {(run.dag_id, run.partition_key): run for run in airflow.runs() if run.queued_at > since}
+        if failed := [run for run in runs.values() if run.state == "failed"]:
+            raise RuntimeError(airflow.explain(failed[0]))
+        done = [run for key, run in runs.items() if key in wanted and run.state == "success"]
+        if len(done) == len(wanted):
+            return done
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"after {patience:.0f} s {len(done)} of {len(wanted)} runs are through")
+        time.sleep(3)
+
+
 def backfill(page: Page, here: Settings, airflow: Airflow) -> list[str]:
     """Start the backfill in the dialog, wait for everything that follows. Returns what changed in the lake."""
-    before, known = content(here), {(run.run_id, run.queued_at) for run in airflow.runs(HEAD)}
+    before = content(here)
     page.goto(f"{here.airflow_url}/dags/{HEAD}")
     settle(page)
     fill_backfill(page, NIGHTS)
     shoot(page, "airflow-backfill")
+    since = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     page.get_by_role("dialog").get_by_role("button", name="Run Backfill").click()
-    wanted, deadline = {str(day) for day in NIGHTS.days}, time.monotonic() + 120
-    while True:
-        heads = [
-            run
-            for run in airflow.runs(HEAD)
-            if run.partition_key in wanted and (run.run_id, run.queued_at) not in known
-        ]
-        if len(heads) == len(wanted):
-            break
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"the backfill from the browser started {len(heads)} of {len(wanted)} runs")
-        time.sleep(0.5)
-    runs = airflow.follow(heads, lambda line: print(f"  {line}"))
+    for run in follow(airflow, since):
+        print(f"  {airflow.tell(run)}")
     page.goto(f"{here.airflow_url}/dags/{HEAD}")
     settle(page)
     shoot(page, "airflow-grid")
@@ -135,7 +149,8 @@ def backfill(page: Page, here: Settings, airflow: Airflow) -> list[str]:
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     ]
-    print(f"  {len(runs)} runs; {len(after)} tables, {len(changed)} of them changed")
+    for name, (rows, digest) in after.items():
+        print(f"  {name:<36} {rows:>9} rows  {digest:020d}  {'CHANGED' if before.get(name) != after[name] else 'same'}")
     return changed
 
 
@@ -151,11 +166,26 @@ def mlflow_pages(browser: Browser, here: Settings) -> None:
     )
     page = context.new_page()
     page.goto(f"{here.mlflow_url}/#/models/{MODEL}")
-    settle(page)
+    appear(page, "champion")
+    page.get_by_text("Model training", exact=True).first.click()
+    page.goto(f"{here.mlflow_url}/#/models/{MODEL}")
+    appear(page, "champion")
+    close_assistant(page)
     shoot(page, "mlflow-model")
     page.goto(f"{here.mlflow_url}/#/experiments/{run['info']['experiment_id']}/runs/{version['run_id']}")
-    settle(page)
+    appear(page, "calibration_error")
+    page.get_by_text("calibration_error", exact=True).first.scroll_into_view_if_needed()
+    close_assistant(page)
     shoot(page, "mlflow-run")
+
+
+def close_assistant(page: Page) -> None:
+    """Put away MLflow's chat, which opens by itself, sometimes twice, and hides a quarter of the page."""
+    title = page.get_by_text("MLflow Assistant").first
+    for _ in range(3):
+        page.wait_for_timeout(1000)
+        if title.is_visible():
+            title.locator("xpath=ancestor::div[.//button][1]").get_by_role("button").last.click()
 
 
 def main() -> int:
