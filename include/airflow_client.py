@@ -122,8 +122,11 @@ class Airflow:
             body["conf"] = {"from": str(nights.first), "to": str(nights.last)}
         return Run.of(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body))
 
-    def backfill(self, dag_id: str, nights: Partitions, max_active_runs: int = 2) -> list[Run]:
+    def backfill(self, dag_id: str, nights: Partitions, max_active_runs: int = 1) -> list[Run]:
         """Start a backfill of ``dag_id``, one run a night, run again where there was one. Returns its runs.
+
+        One night after the other by default: the stages behind the head work side by side anyway, and a night that is
+        watched before the one before it was scored sees less in its look-back than it does when it is run again.
 
         Raises RuntimeError where Airflow refuses it, as while another backfill of the DAG is under way.
         """
