@@ -69,6 +69,13 @@ def log_in(page: Page, here: Settings) -> None:
     page.wait_for_url(lambda url: "/login" not in url)
 
 
+def open_grid(page: Page, here: Settings) -> None:
+    """The head's grid; the page remembers the graph that another DAG was looked at in."""
+    page.goto(f"{here.airflow_url}/dags/{HEAD}")
+    page.get_by_role("button", name="Show Grid").click()
+    settle(page)
+
+
 def fill_backfill(page: Page, nights: Partitions) -> None:
     """The Trigger dialog of the head, filled in as far as the last button."""
     page.get_by_role("button", name="Trigger").first.click()
@@ -132,16 +139,14 @@ def follow(airflow: Airflow, since: str, patience: float = 900) -> list[Run]:
 def backfill(page: Page, here: Settings, airflow: Airflow) -> list[str]:
     """Start the backfill in the dialog, wait for everything that follows. Returns what changed in the lake."""
     before = content(here)
-    page.goto(f"{here.airflow_url}/dags/{HEAD}")
-    settle(page)
+    open_grid(page, here)
     fill_backfill(page, NIGHTS)
     shoot(page, "airflow-backfill")
     since = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     page.get_by_role("dialog").get_by_role("button", name="Run Backfill").click()
     for run in follow(airflow, since):
         print(f"  {airflow.tell(run)}")
-    page.goto(f"{here.airflow_url}/dags/{HEAD}")
-    settle(page)
+    open_grid(page, here)
     shoot(page, "airflow-grid")
     after = content(here)
     changed = [
