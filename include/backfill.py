@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from include.airflow_client import Airflow, RunFailedError
+from include.airflow_client import Airflow
 from include.partitions import Partitions
 from include.settings import settings
 from include.sources import sources
@@ -28,7 +28,7 @@ def main() -> int:
         airflow.wait_for_dags({head})
         print(f"{head}: {len(nights.days)} nights, {nights}; watch it at {airflow.url}/dags/{head}")
         runs = airflow.follow(airflow.backfill(head, nights))
-    except RunFailedError as error:
+    except RuntimeError as error:  # a failed run, or Airflow's refusal, as while another backfill is under way
         print(error, file=sys.stderr)
         return 1
     print(f"{len(runs)} runs, all well")

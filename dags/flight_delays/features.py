@@ -3,7 +3,7 @@
 **Reads** `silver.*`. **Writes** `gold.flight_delays__features` of the day after the night, whose schedule is known, and
 `gold.flight_delays__labels` of the night's own day, which has just ended. **Parameters**: `from` and `to` for a range.
 
-**Fails** where a model, a test or an expectation of the feature gate does; nothing is published then.
+**Waits** for the nights of its look-back that have landed and are not through. **Fails** where a model, a test or an expectation of the feature gate does; nothing is published then.
 """
 
 from airflow.sdk import PartitionedAssetTimetable, dag, task
@@ -14,6 +14,7 @@ from include.task_groups.dbt import DbtBuild
 
 USE_CASE = "flight_delays"
 STAGE = f"{USE_CASE}_features"
+LOOK_BACK_DAYS = 28  # the longest window in int_flight_delays__history
 
 
 @dag(
@@ -27,6 +28,15 @@ STAGE = f"{USE_CASE}_features"
     tags=[USE_CASE],
 )
 def features() -> None:
+    @task.sensor(poke_interval=3, timeout=900)
+    def history(**context):
+        """Wait for the nights that the look-back needs; they may be on their way beside this one."""
+        from include import order
+
+        awaited = order.awaited_by_features(USE_CASE, of_run(context), LOOK_BACK_DAYS)
+        print("waiting for the nights", *awaited) if awaited else print("the look-back is complete")
+        return not awaited
+
     build = DbtBuild(task_id="build", stage=STAGE, select=f"marts.{USE_CASE}")
 
     @task
@@ -46,7 +56,7 @@ def features() -> None:
             print(publication)
         assets.announce(context, assets.features(USE_CASE), nights)
 
-    build >> audit() >> publish()
+    history() >> build >> audit() >> publish()
 
 
 features()

@@ -28,6 +28,15 @@ USE_CASE = "flight_delays"
     tags=[USE_CASE],
 )
 def monitor() -> None:
+    @task.sensor(poke_interval=3, timeout=900)
+    def window(**context):
+        """Wait for the nights that the windows need; they may be on their way beside this one."""
+        from include import order
+
+        awaited = order.awaited_by_monitor(USE_CASE, of_run(context))
+        print("waiting for the nights", *awaited) if awaited else print("the windows are complete")
+        return not awaited
+
     @task
     def measure(**context):
         """Join matured labels; compute drift and quality; store them."""
@@ -70,7 +79,7 @@ def monitor() -> None:
         assets.announce(context, assets.retrain_request(USE_CASE), nights, reason=decision["reason"])
         return decision
 
-    measure() >> [input_drift(), prediction_drift(), quality()] >> request_retraining()
+    window() >> measure() >> [input_drift(), prediction_drift(), quality()] >> request_retraining()
 
 
 monitor()

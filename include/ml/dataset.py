@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from include.errors import NeedsAttentionError
 from include.lake import delta
 from include.use_cases.spec import UNKNOWN, Feature, Training, UseCase
 
@@ -14,7 +15,7 @@ type Floats = npt.NDArray[np.float32]
 type Ints = npt.NDArray[np.int8]
 
 
-class DataMissing(ValueError):
+class DataMissing(NeedsAttentionError):
     """Days or columns that a model needs are not there; the message lists them."""
 
 

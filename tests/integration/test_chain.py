@@ -17,8 +17,8 @@ from tests.integration.conftest import Stack
 pytestmark = pytest.mark.integration
 
 HEAD = "lakehouse_ingest_flights"
-# Just enough days for a model: 28 to train on, 14 to judge it by, a look-back before them.
-HISTORY = Partitions.parse("2013-04-10..2013-05-31")
+# A model trains on the days from 2013-01-29 on, the first with their whole look-back.
+HISTORY = Partitions.parse("2013-01-01..2013-05-31")
 NIGHTS = Partitions.parse("2013-06-01..2013-06-02")
 LAST = Partitions.parse("2013-05-31")
 FEEDS = ("schedule", "actuals", "weather")

@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTRACT = {
     "lakehouse_ingest_flights": ["plan", "load", "audit", "publish", "discard"],
     "lakehouse_transform_flights": ["build", "publish"],
-    "flight_delays_features": ["build", "audit", "publish"],
+    "flight_delays_features": ["history", "build", "audit", "publish"],
     "flight_delays_predict": ["score"],
-    "flight_delays_monitor": ["measure", "input_drift", "prediction_drift", "quality", "request_retraining"],
+    "flight_delays_monitor": ["window", "measure", "input_drift", "prediction_drift", "quality", "request_retraining"],
     "flight_delays_train": ["train", "promote"],
 }
 # Removes what was only needed on the way, after the announcement; no other task follows one.

@@ -38,7 +38,7 @@ SPEC = UseCase(
         Feature("sched_dep_minute", unit="minute of day", low=0, high=1440, nullable=False),
         Feature("sched_arr_minute", unit="minute of day", low=0, high=1440, nullable=False),
         Feature("distance_miles", unit="miles", low=1, high=6000, nullable=False),
-        Feature("day_of_week", unit="1 is Monday", low=1, high=7, nullable=False),
+        Feature("day_of_week", unit="1 is Sunday", low=1, high=7, nullable=False),
         *RATES,
         _count("aircraft_flights_28d"),
         _count("route_flights_28d"),
