@@ -3,7 +3,8 @@
 **Reads** `silver.*`. **Writes** `gold.flight_delays__features` of the day after the night, whose schedule is known, and
 `gold.flight_delays__labels` of the night's own day, which has just ended. **Parameters**: `from` and `to` for a range.
 
-**Waits** for the nights of its look-back that have landed and are not through. **Fails** where a model, a test or an expectation of the feature gate does; nothing is published then.
+**Waits** for the nights of its look-back that have landed and are not through.
+**Fails** where a model, a test or an expectation of the feature gate does; nothing is published then.
 """
 
 from airflow.sdk import PartitionedAssetTimetable, dag, task
