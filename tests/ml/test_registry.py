@@ -9,7 +9,7 @@ import mlflow
 import pytest
 
 from include.lake import delta
-from include.ml import ledger, predict, registry, train
+from include.ml import dataset, ledger, predict, registry, train
 from include.settings import settings
 from include.use_cases.spec import Gates, UseCase
 from tests.ml.conftest import FIRST, write_days
@@ -161,6 +161,6 @@ def test_code_state(tmp_path: Path) -> None:
 
 
 def test_unknown_days_cannot_train(toy: UseCase, mlflow_store: None) -> None:
-    with pytest.raises(ValueError, match="2020-01-31"):
+    with pytest.raises(dataset.DataMissing, match="2020-01-31"):
         train.train("toy", date(2020, 1, 31), "cpu")
     assert not delta.exists("gold", toy.deployments_table)
