@@ -95,9 +95,12 @@ def test_each_scheduled_flight_is_predicted_once(stack: Stack, nights: list[Run]
 
 @pytest.mark.parametrize("feed", FEEDS)
 def test_every_row_of_every_file_is_accounted_for(stack: Stack, nights: list[Run], feed: str) -> None:
-    kept = read(stack, "bronze", f"flights__{feed}").group_by("partition_day").len()
+    kept = read(stack, "bronze", f"flights__{feed}").select("partition_day")
+    # The data has one broken row of its own: a wind of 1,048 miles an hour, on 2013-02-12.
+    if (stack.settings.lake / "bronze" / f"flights__{feed}__quarantine").exists():
+        kept = pl.concat([kept, read(stack, "bronze", f"flights__{feed}__quarantine").select("partition_day")])
     assert not kept.is_empty()
-    for day, rows in kept.iter_rows():
+    for day, rows in kept.group_by("partition_day").len().iter_rows():
         assert rows == file_rows(stack, feed, str(day)), f"{feed} {day}"
 
 
