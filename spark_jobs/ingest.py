@@ -26,7 +26,10 @@ BOOKKEEPING = ("_reason", "_raw", "_copy")
 
 
 class Job(TypedDict):
-    """What to load: ``files`` are URIs of CSV files named ``<YYYY-MM-DD>.csv``; ``feed`` is a feed's spec as JSON."""
+    """What to load: ``files`` are URIs of CSV files named ``<YYYY-MM-DD>.csv``; ``feed`` is a feed's spec as JSON.
+
+    ``candidate`` is the table to make of them, which must be a new one.
+    """
 
     landing: str
     files: list[str]
@@ -125,9 +128,8 @@ def judge(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
 
 
 def run(spark: SparkSession, job: Job) -> None:
-    """Load ``job``'s files into its candidate table, replacing what an earlier try left there."""
-    rows = judge(extract(spark, job), job["feed"])
-    rows.writeTo(job["candidate"]).using("delta").createOrReplace()
+    """Load ``job``'s files into its candidate table. Raises AnalysisException where there is such a table already."""
+    judge(extract(spark, job), job["feed"]).write.format("parquet").saveAsTable(job["candidate"])
 
 
 def main() -> None:

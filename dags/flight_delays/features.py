@@ -45,7 +45,7 @@ def features() -> None:
         """The feature gate: nothing is scored or trained on that has not passed it."""
         from include.quality import features
 
-        features.audit(USE_CASE, of_run(context))
+        features.audit(USE_CASE, STAGE, of_run(context))
 
     @task(outlets=[assets.features(USE_CASE)])
     def publish(**context):
@@ -57,7 +57,14 @@ def features() -> None:
             print(publication)
         assets.announce(context, assets.features(USE_CASE), nights)
 
-    history() >> build >> audit() >> publish()
+    @task
+    def discard(**context):
+        """Remove what was only needed on the way."""
+        from include.lake import dbt
+
+        dbt.discard_built(STAGE, of_run(context))
+
+    history() >> build >> audit() >> publish() >> discard()
 
 
 features()

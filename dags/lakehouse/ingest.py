@@ -46,34 +46,34 @@ def ingest(source: Source) -> DAG:
             """Read them with Spark; every row gets its verdict."""
             from include.sources import ingest
 
-            ingest.load(source, of_run(context), found)
+            return ingest.load(source, of_run(context), found)
 
         @task
-        def audit(found, **context):
+        def audit(found, candidates, **context):
             """The contract gate and the completeness equation."""
             from include.sources import ingest
 
-            return ingest.audit(source, of_run(context), found)
+            return ingest.audit(source, of_run(context), found, candidates)
 
         @task(outlets=[assets.bronze(source.name)])
-        def publish(found, counts, **context):
+        def publish(found, candidates, counts, **context):
             """Replace exactly these days, and announce them."""
             from include.sources import ingest
 
-            nights = of_run(context)
-            ingest.publish_all(source, nights, found, counts)
-            assets.announce(context, assets.bronze(source.name), nights)
+            ingest.publish_all(source, found, candidates, counts)
+            assets.announce(context, assets.bronze(source.name), of_run(context))
 
         @task
-        def discard(found, **context):
-            """Remove what was only needed on the way."""
-            from include.sources import ingest
+        def discard(candidates):
+            """Remove what was only needed on the way. After publishing, so that a killed one can be tried again."""
+            from include.lake import candidate, spark
 
-            ingest.discard(source, of_run(context), found)
+            candidate.discard(spark.session(), candidates.values())
 
         found = plan()
-        counts = audit(found)
-        load(found) >> counts >> publish(found, counts) >> discard(found)
+        candidates = load(found)
+        counts = audit(found, candidates)
+        publish(found, candidates, counts) >> discard(candidates)
 
     return recipe()
 

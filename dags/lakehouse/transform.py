@@ -1,14 +1,14 @@
 """Bronze to silver, one DAG a source: facts and dimensions, by dbt on Spark.
 
-**Reads** `bronze.<source>__*`. **Writes** the models of `dbt_project/models/marts/core` that draw on the source, for
-the night of the run. **Parameters**: `from` and `to` for a range. **Fails** where a model or one of its tests does;
-nothing of the build is published then.
+**Reads** `bronze.<source>__*`. **Writes** the models of `dbt_project/models/marts/core` that draw on the feeds of
+which something came, for the night of the run. **Parameters**: `from` and `to` for a range. **Fails** where a model or
+one of its tests does; nothing of the build is published then.
 """
 
 from airflow.sdk import DAG, PartitionedAssetTimetable, dag, task
 
 from include import assets, recipes
-from include.partitions import of_run
+from include.partitions import Partitions, of_run
 from include.sources import sources
 from include.sources.spec import Source
 from include.task_groups.dbt import DbtBuild
@@ -28,7 +28,13 @@ def transform(source: Source) -> DAG:
         tags=["lakehouse", source.name],
     )
     def recipe() -> None:
-        build = DbtBuild(task_id="build", stage=stage, select=f"source:{source.name}+,marts.core")
+        def select(nights: Partitions) -> str:
+            """What draws on a feed that the nights brought something of: the register of aircraft is not daily."""
+            from include.sources import ingest
+
+            return " ".join(f"source:{source.name}.{feed}+,marts.core" for feed in ingest.ingested(source, nights))
+
+        build = DbtBuild(task_id="build", stage=stage, select=select)
 
         @task(outlets=[assets.silver(source.name)])
         def publish(**context):
@@ -40,7 +46,14 @@ def transform(source: Source) -> DAG:
                 print(publication)
             assets.announce(context, assets.silver(source.name), nights)
 
-        build >> publish()
+        @task
+        def discard(**context):
+            """Remove what was only needed on the way."""
+            from include.lake import dbt
+
+            dbt.discard_built(stage, of_run(context))
+
+        build >> publish() >> discard()
 
     return recipe()
 

@@ -3,20 +3,33 @@
 
   A model with the materialization `candidate` writes the days it was asked for, and only those, to a table of its own
   in the schema `candidate`. Its tests look at that table. `ref()` in a model means the published table: what passed
-  its tests, in an earlier stage. Publishing is the last task of the DAG that ran dbt.
+  its tests, in an earlier stage. The DAG that ran dbt publishes the candidates and drops them.
+
+  A DAG gives each try of each run its own candidates, through the environment; a build by hand replaces its last.
+  Plain Parquet: nobody else reads a candidate, so that it needs no transaction log (docs/decisions).
 
   A model's `meta` says which column is the `day` its published table is partitioned by, and by how many `lead_days`
   the days it builds come after the nights of the run.
 #}
 
 {% macro candidate(relation) -%}
-  {{ return(api.Relation.create(schema='candidate', identifier=relation.schema ~ '__' ~ relation.identifier, type='table')) }}
+  {%- set suffix = env_var('NOCTURNE_CANDIDATE_SUFFIX', '') if execute else '' -%}
+  {{ return(api.Relation.create(
+    schema='candidate', identifier=relation.schema ~ '__' ~ relation.identifier ~ suffix, type='table'
+  )) }}
 {%- endmacro %}
 
 {% materialization candidate, adapter='spark', supported_languages=['sql'] %}
   {{ run_hooks(pre_hooks) }}
+  {%- if config.get('contract').enforced -%}
+    {{ get_assert_columns_equivalent(compiled_code) }}
+    {%- set compiled_code = get_select_subquery(compiled_code) -%}
+  {%- endif -%}
+  {% call statement('clear') -%}
+    drop table if exists {{ candidate(this) }}
+  {%- endcall %}
   {% call statement('main') -%}
-    {{ create_table_as(False, candidate(this), compiled_code) }}
+    create table {{ candidate(this) }} using parquet as {{ compiled_code }}
   {%- endcall %}
   {{ run_hooks(post_hooks) }}
   {{ return({'relations': [candidate(this)]}) }}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from include.errors import NeedsAttentionError
+from include.lake import candidate
 from include.lake import spark as lake
 from include.lake.publish import Publication, publish
 from include.partitions import Partitions, of_run
@@ -19,7 +20,7 @@ PROJECT = "dbt_project"
 
 # What a build leaves behind that somebody may want to read: the lineage, and how each model and test went.
 ARTIFACTS = ("manifest.json", "run_results.json")
-NIGHTS = "nights.txt"
+BUILD = "build.json"
 
 
 class BuildFailedError(NeedsAttentionError):
@@ -30,13 +31,10 @@ class BuildFailedError(NeedsAttentionError):
 class Candidate:
     """A model's candidate: the published ``table`` it is for, its partition column, and how far ahead its days are."""
 
+    name: str
     table: str
     day: str
     lead_days: int
-
-    @property
-    def name(self) -> str:
-        return f"candidate.{self.table.replace('.', '__')}"
 
 
 def artifacts(stage: str) -> Path:
@@ -44,8 +42,8 @@ def artifacts(stage: str) -> Path:
     return settings().var / "dbt" / stage
 
 
-def keep_artifacts(project: str, *, stage: str, context: Any) -> None:
-    """Keep what the build of ``stage`` in the folder ``project`` left, and which nights it was for.
+def keep_artifacts(project: str, *, stage: str, suffix: str, context: Any) -> None:
+    """Keep what the build of ``stage`` in the folder ``project`` left, which nights it was for, and its suffix.
 
     Called by Cosmos after dbt, however it went; a build that broke early leaves fewer files.
     """
@@ -55,10 +53,10 @@ def keep_artifacts(project: str, *, stage: str, context: Any) -> None:
     for name in ARTIFACTS:
         if (file := Path(project) / "target" / name).exists():
             shutil.copyfile(file, folder / name)
-    (folder / NIGHTS).write_text(of_run(context).key)
+    (folder / BUILD).write_text(json.dumps({"nights": of_run(context).key, "suffix": suffix}))
 
 
-def candidates(manifest: dict[str, Any], results: dict[str, Any]) -> list[Candidate]:
+def candidates(manifest: dict[str, Any], results: dict[str, Any], suffix: str) -> list[Candidate]:
     """The candidates a build made, from dbt's artifacts. Raises BuildFailedError naming what did not pass."""
     failed = [
         f"{one['unique_id']}: {one['status']} {one['message'] or ''}".rstrip()
@@ -70,6 +68,7 @@ def candidates(manifest: dict[str, Any], results: dict[str, Any]) -> list[Candid
     built = [manifest["nodes"][one["unique_id"]] for one in results["results"]]
     return [
         Candidate(
+            name=candidate.name(f"{node['schema']}.{node['alias']}", suffix),
             table=f"{node['schema']}.{node['alias']}",
             day=node["config"]["meta"]["day"],
             lead_days=node["config"]["meta"].get("lead_days", 0),
@@ -82,14 +81,19 @@ def candidates(manifest: dict[str, Any], results: dict[str, Any]) -> list[Candid
 def built(stage: str, nights: Partitions) -> list[Candidate]:
     """The candidates of the last build of ``stage``. Raises BuildFailedError where that was for other nights."""
     folder = artifacts(stage)
-    there = (folder / NIGHTS).read_text()
-    if there != nights.key:
+    build = json.loads((folder / BUILD).read_text())
+    if build["nights"] != nights.key:
         raise BuildFailedError(
-            f"the candidates of {stage} are those of {there}: a later run has written over those of {nights}. "
+            f"the last build of {stage} was for {build['nights']}, not for {nights}. "
             "Clear the run from its first task, not from this one."
         )
     manifest, results = (json.loads((folder / name).read_text()) for name in ARTIFACTS)
-    return candidates(manifest, results)
+    return candidates(manifest, results, build["suffix"])
+
+
+def candidate_for(table: str, stage: str, nights: Partitions) -> str:
+    """The candidate that the last build of ``stage`` made for ``table``."""
+    return next(one.name for one in built(stage, nights) if one.table == table)
 
 
 def publish_built(stage: str, nights: Partitions) -> list[Publication]:
@@ -98,7 +102,12 @@ def publish_built(stage: str, nights: Partitions) -> list[Publication]:
 
     def publish_one(one: Candidate) -> Publication:
         days = nights.shift(one.lead_days).days
-        return publish(spark, one.table, spark.table(one.name), one.day, days)
+        return publish(spark, one.table, candidate.read(spark, one.name), one.day, days)
 
     with ThreadPoolExecutor(max_workers=4) as pool:
         return list(pool.map(publish_one, built(stage, nights)))
+
+
+def discard_built(stage: str, nights: Partitions) -> None:
+    """Drop the candidates of the last build of ``stage``."""
+    candidate.discard(lake.session(), (one.name for one in built(stage, nights)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from include.lake import candidate, dbt
 from include.lake import spark as lake
 from include.partitions import Partitions
 from include.quality import gate
@@ -35,8 +36,8 @@ def suite(features: tuple[Feature, ...], rows: int) -> list[Expectation]:
     return expected
 
 
-def audit(name: str, nights: Partitions) -> None:
-    """Check the feature candidate of the use case ``name`` for ``nights``. Raises GateFailedError naming columns."""
+def audit(name: str, stage: str, nights: Partitions) -> None:
+    """Check the features that ``stage`` has built for the use case ``name``. Raises GateFailedError naming columns."""
     spark = lake.session()
     case = use_case(name)
     days = nights.shift(case.horizon_days)
@@ -44,5 +45,6 @@ def audit(name: str, nights: Partitions) -> None:
         f"SELECT count(*) AS n FROM silver.fct_scheduled_flights "
         f"WHERE flight_date BETWEEN DATE'{days.first}' AND DATE'{days.last}'"
     ).collect()[0]["n"]
-    candidate = spark.table(f"candidate.gold__{case.features_table}")
-    gate.check(f"gold.{case.features_table}", nights.key, candidate, suite(case.features, scheduled))
+    table = f"gold.{case.features_table}"
+    rows = candidate.read(spark, dbt.candidate_for(table, stage, nights))
+    gate.check(table, nights.key, rows, suite(case.features, scheduled))

@@ -1,9 +1,8 @@
-"""Landing to bronze in steps: load, audit, publish, discard. Each is one Airflow task, and safe to repeat."""
+"""Landing to bronze in steps: load, audit, publish. Each is one Airflow task, and safe to repeat."""
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from include.errors import NeedsAttentionError
-from include.lake import delta
+from include.lake import candidate, delta
 from include.lake import spark as lake
-from include.lake.publish import Publication, StaleCandidateError, publish
+from include.lake.publish import Publication, publish
 from include.partitions import Partitions
 from include.quality import contract, gate
 from include.settings import settings
@@ -23,22 +22,35 @@ from include.sources.spec import Feed, Source, as_json, table
 from spark_jobs import ingest as job
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame
 
 log = logging.getLogger(__name__)
 
-# The right side of the completeness equation.
-TERMS = ("published", "quarantined", "deduplicated")
+# The right side of the completeness equation, and which rows of a candidate each of its terms counts.
+TERMS = {
+    "published": "_reason IS NULL AND NOT _copy",
+    "quarantined": "_reason IS NOT NULL AND NOT _copy",
+    "deduplicated": "_copy",
+}
+
+# The candidate table of each feed.
+Candidates = dict[str, str]
+
+
+class NotIngestedError(NeedsAttentionError):
+    """Nothing of a source has been ingested for the nights asked for."""
 
 
 class IncompleteError(NeedsAttentionError):
     """Rows of a file are unaccounted for, or too many broke the contract. Nothing was published."""
 
 
-def load(source: Source, nights: Partitions, plan: Plan) -> None:
-    """Read the files of ``plan`` with Spark into one candidate table a feed, every row with its verdict."""
+def load(source: Source, nights: Partitions, plan: Plan) -> Candidates:
+    """Read the files of ``plan`` with Spark into one new candidate table a feed, every row with its verdict."""
     spark = lake.session()
     lake.create_layers(spark)
+    suffix = candidate.suffix(nights)
+    candidates = {feed: candidate.name(f"bronze.{table(source, source.feed(feed))}", suffix) for feed in plan}
 
     def load_feed(feed: Feed) -> None:
         files = [str(path_of(source, feed, day)) for day in _days(plan, feed)]
@@ -48,15 +60,16 @@ def load(source: Source, nights: Partitions, plan: Plan) -> None:
                 "landing": str(settings().landing),
                 "files": files,
                 "feed": as_json(feed),
-                "candidate": _candidate(source, feed, nights),
+                "candidate": candidates[feed.name],
             },
         )
         log.info("%s: %d files with %d rows loaded", feed.name, len(files), sum(plan[feed.name].values()))
 
     _for_each_feed(source, plan, load_feed)
+    return candidates
 
 
-def audit(source: Source, nights: Partitions, plan: Plan) -> list[dict[str, str | int]]:
+def audit(source: Source, nights: Partitions, plan: Plan, candidates: Candidates) -> list[dict[str, str | int]]:
     """Check every candidate against its contract and the completeness equation, and return the equation's terms.
 
     ``rows in = published + quarantined + deduplicated`` must hold exactly for each feed and day, where *rows in* was
@@ -65,20 +78,19 @@ def audit(source: Source, nights: Partitions, plan: Plan) -> list[dict[str, str 
     spark = lake.session()
 
     def audit_feed(feed: Feed) -> list[dict[str, str | int]]:
-        counts = _count(spark, source, feed, nights, plan)
+        rows = candidate.read(spark, candidates[feed.name])
+        counts = _count(rows, feed, plan)
         problems = [line for row in counts for line in complete(feed, row)]
         if problems:
             raise IncompleteError("\n".join(problems))
-        gate.check(
-            f"bronze.{table(source, feed)}", nights.key, _good(spark, source, feed, nights), contract.suite(feed)
-        )
+        gate.check(f"bronze.{table(source, feed)}", nights.key, _good(rows), contract.suite(feed))
         return counts
 
     return [row for rows in _for_each_feed(source, plan, audit_feed) for row in rows]
 
 
 def publish_all(
-    source: Source, nights: Partitions, plan: Plan, counts: list[dict[str, str | int]]
+    source: Source, plan: Plan, candidates: Candidates, counts: list[dict[str, str | int]]
 ) -> list[Publication]:
     """Publish the audited candidates: good rows to bronze, the others to quarantine, the counts to completeness."""
     spark = lake.session()
@@ -86,13 +98,14 @@ def publish_all(
 
     def publish_feed(feed: Feed) -> Publication:
         name, days = f"bronze.{table(source, feed)}", _days(plan, feed)
-        broken = _rows(spark, source, feed, nights).where("_reason IS NOT NULL AND NOT _copy")
+        judged = candidate.read(spark, candidates[feed.name])
+        broken = judged.where(TERMS["quarantined"])
         rows = broken.selectExpr("partition_day", "source_file", "arrived_at", "_reason AS reason", "_raw AS raw")
         # The quarantine first: a kill in between must not leave rows that are in neither. A feed whose rows never
         # broke their contract has none.
         if quarantined[feed.name] or spark.catalog.tableExists(f"{name}__quarantine"):
             publish(spark, f"{name}__quarantine", rows, "partition_day", days, ignore=["arrived_at"])
-        done = publish(spark, name, _good(spark, source, feed, nights), "partition_day", days, ignore=["arrived_at"])
+        done = publish(spark, name, _good(judged), "partition_day", days, ignore=["arrived_at"])
         log.info("%s", done)
         return done
 
@@ -101,11 +114,16 @@ def publish_all(
     return published
 
 
-def discard(source: Source, nights: Partitions, plan: Plan) -> None:
-    """Remove the published candidates. Not a part of publishing, so that a killed publication can be tried again."""
-    spark = lake.session()
-    for feed in plan:
-        spark.sql(f"DROP TABLE IF EXISTS {_candidate(source, source.feed(feed), nights)}")
+def ingested(source: Source, nights: Partitions) -> list[str]:
+    """The feeds of which a file was ingested in ``nights``, in the order of the spec. Raises NotIngestedError."""
+    name = f"{source.name}__completeness"
+    found: set[str] = set()
+    if delta.exists("bronze", name):
+        rows = delta.read_days("bronze", name, nights.first, nights.last, columns=["feed"], day="night")
+        found = set(rows["feed"])
+    if not found:
+        raise NotIngestedError(f"nothing of {source.name} has been ingested for {nights}: ingest it first")
+    return [feed.name for feed in source.feeds if feed.name in found]
 
 
 def complete(feed: Feed, row: dict[str, str | int]) -> list[str]:
@@ -125,24 +143,12 @@ def complete(feed: Feed, row: dict[str, str | int]) -> list[str]:
     return problems
 
 
-def _candidate(source: Source, feed: Feed, nights: Partitions) -> str:
-    # One for each night: Airflow's backfills run several nights side by side, whatever limit the DAG sets.
-    return f"candidate.bronze__{table(source, feed)}__{re.sub(r'[^0-9]+', '_', nights.key)}"
-
-
-def _rows(spark: SparkSession, source: Source, feed: Feed, nights: Partitions) -> DataFrame:
-    name = _candidate(source, feed, nights)
-    if not spark.catalog.tableExists(name):
-        raise StaleCandidateError(f"{name} has been published and removed. Clear the run from its first task.")
-    return spark.table(name)
-
-
 def _days(plan: Plan, feed: Feed) -> list[date]:
     return [date.fromisoformat(day) for day in plan[feed.name]]
 
 
-def _good(spark: SparkSession, source: Source, feed: Feed, nights: Partitions) -> DataFrame:
-    return _rows(spark, source, feed, nights).where("_reason IS NULL AND NOT _copy").drop(*job.BOOKKEEPING)
+def _good(judged: DataFrame) -> DataFrame:
+    return judged.where(TERMS["published"]).drop(*job.BOOKKEEPING)
 
 
 def _for_each_feed[T](source: Source, plan: Plan, step: Callable[[Feed], T]) -> list[T]:
@@ -151,22 +157,17 @@ def _for_each_feed[T](source: Source, plan: Plan, step: Callable[[Feed], T]) -> 
         return list(pool.map(step, (feed for feed in source.feeds if feed.name in plan)))
 
 
-def _count(
-    spark: SparkSession, source: Source, feed: Feed, nights: Partitions, plan: Plan
-) -> list[dict[str, str | int]]:
-    found = spark.sql(
-        f"""SELECT partition_day,
-                   count_if(_reason IS NULL AND NOT _copy) AS published,
-                   count_if(_reason IS NOT NULL AND NOT _copy) AS quarantined,
-                   count_if(_copy) AS deduplicated
-            FROM {_candidate(source, feed, nights)} GROUP BY partition_day"""
-    ).collect()
+def _count(judged: DataFrame, feed: Feed, plan: Plan) -> list[dict[str, str | int]]:
+    from pyspark.sql import functions as F
+
+    terms = [F.expr(f"count_if({verdict})").alias(term) for term, verdict in TERMS.items()]
+    found = judged.groupBy("partition_day").agg(*terms).collect()
     by_day = {str(row["partition_day"]): row for row in found}
     counts: list[dict[str, str | int]] = []
     for day, rows in plan[feed.name].items():
         night = str(feed.night(date.fromisoformat(day)))
-        terms = {term: by_day[day][term] if day in by_day else 0 for term in TERMS}
-        counts.append({"night": night, "feed": feed.name, "partition_day": day, "rows_in": rows, **terms})
+        accounted = {term: by_day[day][term] if day in by_day else 0 for term in TERMS}
+        counts.append({"night": night, "feed": feed.name, "partition_day": day, "rows_in": rows, **accounted})
     return counts
 
 

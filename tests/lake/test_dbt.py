@@ -47,26 +47,28 @@ def results(**statuses: str) -> dict[str, Any]:
 
 
 def test_candidates_are_the_models_that_were_built_as_such() -> None:
-    built = dbt.candidates(MANIFEST, results(trips="success", unique="pass", features="success", view="success"))
-    assert built == [Candidate("silver.trips", "trip_date", 0), Candidate("gold.features", "trip_date", 1)]
-    assert [one.name for one in built] == ["candidate.silver__trips", "candidate.gold__features"]
+    found = results(trips="success", unique="pass", features="success", view="success")
+    assert dbt.candidates(MANIFEST, found, "__x") == [
+        Candidate("candidate.silver__trips__x", "silver.trips", "trip_date", 0),
+        Candidate("candidate.gold__features__x", "gold.features", "trip_date", 1),
+    ]
 
 
 def test_a_warning_does_not_stop_it() -> None:
-    assert len(dbt.candidates(MANIFEST, results(trips="success", unique="warn"))) == 1
+    assert len(dbt.candidates(MANIFEST, results(trips="success", unique="warn"), "")) == 1
 
 
 @pytest.mark.parametrize("status", ["error", "fail", "skipped", "runtime error", "partial success"])
 def test_whatever_did_not_pass_is_named(status: str) -> None:
     with pytest.raises(BuildFailedError, match=f"nothing was published:\n- test.nocturne.unique: {status}$"):
-        dbt.candidates(MANIFEST, results(trips="success", unique=status))
+        dbt.candidates(MANIFEST, results(trips="success", unique=status), "")
 
 
 def test_all_that_failed_is_named_with_its_message() -> None:
     found = results(trips="success", unique="fail", features="error")
     found["results"][1]["message"] = "Got 3 results, configured to fail if != 0"
     with pytest.raises(BuildFailedError) as raised:
-        dbt.candidates(MANIFEST, found)
+        dbt.candidates(MANIFEST, found, "")
     assert str(raised.value).splitlines()[1:] == [
         "- test.nocturne.unique: fail Got 3 results, configured to fail if != 0",
         "- model.nocturne.features: error",
@@ -82,19 +84,20 @@ def build(project: Path, found: dict[str, Any] | None) -> None:
     if found is not None:
         (target / "run_results.json").write_text(json.dumps(found))
     run = SimpleNamespace(partition_key=NIGHT.key, run_id="r", dag_id="d")
-    dbt.keep_artifacts(str(project), stage="a_stage", context={"dag_run": run, "params": {}})
+    dbt.keep_artifacts(str(project), stage="a_stage", suffix="__x", context={"dag_run": run, "params": {}})
 
 
 def test_a_build_is_read_back_for_its_nights(tmp_path: Path) -> None:
     build(tmp_path / "project", results(trips="success"))
-    assert [one.table for one in dbt.built("a_stage", NIGHT)] == ["silver.trips"]
+    assert [one.name for one in dbt.built("a_stage", NIGHT)] == ["candidate.silver__trips__x"]
+    assert dbt.candidate_for("silver.trips", "a_stage", NIGHT) == "candidate.silver__trips__x"
 
 
 @pytest.mark.parametrize("other", ["2013-06-02", "2013-06-01..2013-06-02", "2013-05-31..2013-06-01"])
 def test_a_build_for_other_nights_is_refused(tmp_path: Path, other: str) -> None:
     build(tmp_path / "project", results(trips="success"))
     nights = Partitions.parse(other)
-    with pytest.raises(BuildFailedError, match=r"candidates of a_stage are those of 2013-06-01: .* over those of") as e:
+    with pytest.raises(BuildFailedError, match=r"last build of a_stage was for 2013-06-01, not for") as e:
         dbt.built("a_stage", nights)
     assert other in str(e.value)
     with pytest.raises(BuildFailedError):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pyspark.errors import AnalysisException
 
 from include.sources.spec import Column, Feed, as_json
 from spark_jobs import ingest
@@ -155,9 +156,11 @@ def test_the_same_key_on_another_day_is_no_conflict(loaded: list[Row]) -> None:
     assert [(row["_reason"], row["_copy"]) for row in second] == [(None, False)] * 2
 
 
-def test_a_second_load_replaces_the_first(spark: SparkSession, schema: str, landing: Path, loaded: list[Row]) -> None:
-    again = load(spark, landing, [put(landing, "2020-06-03", ["2020-06-03,1,bus,1,,"])], f"{schema}.candidate")
-    assert [(row["partition_day"], row["_reason"]) for row in again] == [(date(2020, 6, 3), None)]
+def test_a_candidate_is_never_written_twice(spark: SparkSession, schema: str, landing: Path, loaded: list[Row]) -> None:
+    """What is being audited must not change under the audit: each try has a table of its own."""
+    with pytest.raises(AnalysisException, match="ALREADY_EXISTS"):
+        load(spark, landing, [put(landing, "2020-06-03", ["2020-06-03,1,bus,1,,"])], f"{schema}.candidate")
+    assert len(spark.table(f"{schema}.candidate").collect()) == len(loaded)
 
 
 ODD = {
