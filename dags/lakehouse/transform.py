@@ -8,7 +8,7 @@ one of its tests does; nothing of the build is published then.
 from airflow.sdk import DAG, PartitionedAssetTimetable, dag, task
 
 from include import assets, recipes
-from include.partitions import Partitions, of_run
+from include.partitions import of_run
 from include.sources import sources
 from include.sources.spec import Source
 from include.task_groups.dbt import DbtBuild
@@ -28,11 +28,12 @@ def transform(source: Source) -> DAG:
         tags=["lakehouse", source.name],
     )
     def recipe() -> None:
-        def select(nights: Partitions) -> str:
+        def select(context, jinja_env) -> str:
             """What draws on a feed that the nights brought something of: the register of aircraft is not daily."""
             from include.sources import ingest
 
-            return " ".join(f"source:{source.name}.{feed}+,marts.core" for feed in ingest.ingested(source, nights))
+            feeds = ingest.ingested(source, of_run(context))
+            return " ".join(f"source:{source.name}.{feed}+,marts.core" for feed in feeds)
 
         build = DbtBuild(task_id="build", stage=stage, select=select)
 

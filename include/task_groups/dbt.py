@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from airflow.sdk import Context
@@ -10,20 +9,20 @@ from cosmos import ProfileConfig
 from cosmos.operators.local import DbtBuildLocalOperator
 
 from include.lake import candidate, dbt
-from include.partitions import Partitions, of_run
+from include.partitions import of_run
 from include.settings import settings
 
 PROJECT = settings().home / "dbt_project"
 
 
 class DbtBuild(DbtBuildLocalOperator):
-    """``dbt build`` of the models that ``select`` names, or gives for them, for the nights of the run.
+    """``dbt build`` of the models that ``select`` names, for the nights of the run.
 
     One task, not one a model: a model that failed its tests is named in the log, nothing of the build is published
     either way, and a night has fewer processes to wait for (docs/decisions/dbt-as-one-task.md).
     """
 
-    def __init__(self, *, stage: str, select: str | Callable[[Partitions], str], **kwargs: Any) -> None:
+    def __init__(self, *, stage: str, **kwargs: Any) -> None:
         super().__init__(
             project_dir=str(PROJECT),
             profile_config=ProfileConfig(
@@ -40,11 +39,9 @@ class DbtBuild(DbtBuildLocalOperator):
             **kwargs,
         )
         self.stage = stage
-        self.models = select
 
     def execute(self, context: Context, **kwargs: Any) -> Any:
         nights = of_run(context)
-        self.select = self.models if isinstance(self.models, str) else self.models(nights)
         suffix = candidate.suffix(nights)
         self.callback_args = {"stage": self.stage, "suffix": suffix}
         self.env = {
