@@ -29,7 +29,8 @@ FIRST_WEEK = Partitions.parse("2013-06-01..2013-06-07")
 REST_OF_JUNE = Partitions.parse("2013-06-08..2013-06-30")
 WATCHED = Partitions.parse("2013-07-01..2013-07-14")
 
-console = Console(highlight=False, soft_wrap=True)
+# A log file or a pipe has no width to keep to.
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from datetime import date
+from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -169,8 +170,9 @@ def show(console: Console, settings: Settings, content: Content) -> None:
         "seconds",
         "retrain?",
     ):
-        nights.add_column(column, justify="left" if column in ("partition", "retrain?") else "right")
-    said = {row["partition"]: f"{row['decision']}: {row['reason']}" for row in content["decisions"]}
+        text = column in ("partition", "retrain?")
+        nights.add_column(column, justify="left" if text else "right", no_wrap=column == "partition", overflow="fold")
+    said = {row["partition"]: row["decision"] for row in content["decisions"]}
     for row in content["partitions"]:
         range_ = Partitions.parse(row["partition"])
         rows = [
@@ -183,6 +185,11 @@ def show(console: Console, settings: Settings, content: Content) -> None:
         nights.add_row(row["partition"], *map(str, terms), str(scored), seconds, said.get(str(range_.last), ""))
     console.print()
     console.print(nights)
+    console.print("[dim]seconds from the first task to the last; the nights of a backfill work side by side[/dim]")
+    console.print("\n[italic]Retraining?[/italic]")
+    for reason, group in groupby(content["decisions"], key=lambda row: (row["decision"], row["reason"])):
+        days = [row["partition"] for row in group]
+        console.print(f"{days[0]}{f'..{days[-1]}' if len(days) > 1 else ''}  [bold]{reason[0]}[/bold]: {reason[1]}")
     versions = Table(title="Model flight_delays", box=None, header_style="bold", title_justify="left", pad_edge=False)
     for column in ("version", "alias", "AUC", "champion from", "because"):
         versions.add_column(column)

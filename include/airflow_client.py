@@ -139,7 +139,7 @@ class Airflow:
         }
         wanted = {str(day) for day in nights.days}
         before = {(run.run_id, run.queued_at) for run in self.runs(dag_id)}
-        self.call("POST", "/backfills", json=body)
+        self._begin_backfill(dag_id, body)
         deadline = time.monotonic() + PATIENCE
         while True:
             runs = {
@@ -152,6 +152,20 @@ class Airflow:
             if time.monotonic() > deadline:
                 raise RunFailedError(f"the backfill of {dag_id} made no run for {sorted(wanted - set(runs))}")
             time.sleep(0.5)
+
+    def _begin_backfill(self, dag_id: str, body: dict[str, Any]) -> None:
+        # Airflow notices only every half minute that a backfill has ended, and refuses the next one until then.
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.call("POST", "/backfills", json=body)
+            except RuntimeError as refused:
+                under_way = any(run.state not in FINISHED for run in self.runs(dag_id))
+                if "already a running backfill" not in str(refused) or under_way or time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+            else:
+                return
 
     def run(self, dag_id: str, run_id: str) -> Run:
         return Run.of(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}"))
