@@ -24,6 +24,20 @@ from pyspark.sql import functions as F
 
 BOOKKEEPING = ("_reason", "_raw", "_copy")
 
+# How a value of each type is written. Spark's casts also take `1d`, ` 7 `, `2020-6-4`, `NaN` and `yesterday`.
+_NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
+WRITTEN = {
+    "int": "[+-]?[0-9]+",
+    "bigint": "[+-]?[0-9]+",
+    "double": _NUMBER,
+    "date": _DATE,
+    "timestamp": rf"{_DATE}[T ]{_TIME}(Z|[+-][0-9]{{2}}:[0-9]{{2}})?",
+}
+# A day outside these years is a placeholder or a mistake.
+YEARS = (1900, 2199)
+
 
 class Job(TypedDict):
     """What to load: ``files`` are URIs of CSV files named ``<YYYY-MM-DD>.csv``; ``feed`` is a feed's spec as JSON.
@@ -65,7 +79,15 @@ def broken_promise(column: dict[str, Any]) -> Column:
     name, text = column["name"], F.col(column["name"])
     value = typed(column)
     shown = F.concat(F.lit(f"{name}: "), F.format_string("'%s'", text))
-    checks = [F.when(text.isNotNull() & value.isNull(), F.concat(shown, F.lit(f" is no {column['type']}")))]
+    unreadable = value.isNull()
+    if column["type"] in WRITTEN:
+        unreadable |= ~text.rlike(f"^{WRITTEN[column['type']]}$")
+    if column["type"] == "double":
+        unreadable |= F.abs(value) == float("inf")  # 1e999
+    checks = [F.when(text.isNotNull() & unreadable, F.concat(shown, F.lit(f" is no {column['type']}")))]
+    if column["type"] in ("date", "timestamp"):
+        out = ~F.year(value).between(*YEARS)
+        checks.append(F.when(out, F.concat(shown, F.lit(f" is not between {YEARS[0]} and {YEARS[1]}"))))
     if column["required"]:
         checks.append(F.when(text.isNull(), F.lit(f"{name}: missing")))
     if column["values"]:

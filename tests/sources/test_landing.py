@@ -1,6 +1,10 @@
 """Damaged, missing and half-written files are refused, and the message names the file and what is wrong with it."""
 
+import contextlib
+import gzip
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -55,7 +59,7 @@ def test_a_file_is_below_landing(home: Path) -> None:
 def test_rows_are_counted_without_header_and_blank_lines() -> None:
     assert landing.count_rows(put(DONE, FIRST), DONE) == 2
     assert landing.count_rows(put(DONE, FIRST, b"a,b\n1,x\n\n2,y\n\n"), DONE) == 2
-    assert landing.count_rows(put(DONE, FIRST, b"a,b\n"), DONE) == 0
+    assert landing.count_rows(put(DONE, FIRST, b"a,b\n1,x\n  \n\t\n"), DONE) == 1, "Spark reads no row there either"
 
 
 def test_line_ends_of_windows_are_line_ends() -> None:
@@ -68,32 +72,100 @@ def test_line_ends_of_windows_are_line_ends() -> None:
         (b"", "the file is empty"),
         (b"a,b\n1,x\n2,", "half-written, the last line has no end: b'2,'"),
         (b"a,b", "half-written, the last line has no end"),
-        (b"a,b\n1,x\0\n", "not text, there is a zero byte at byte 7"),
-        (b"\0\0\0\0", "not text, there is a zero byte at byte 0"),
-        (b"a,b\n1,\xe9t\xe9\n", "not UTF-8 (invalid continuation byte) in the line b'1,"),
+        (b"a,b\n1,x\0\n", "not text, there is a zero byte in line 2, byte 4"),
+        (b"\0\0\0\0", "not text, there is a zero byte in line 1, byte 1"),
+        (b"a,b\n1,\xe9t\xe9\n", "not UTF-8 (invalid continuation byte) in line 2: b'1,"),
         (b"a\n1\n", "the header breaks the contract: column b is missing"),
         (b"a,b,c\n1,x,2\n", "the header breaks the contract: column 'c' is unknown"),
         (b"a,B\n1,x\n", "the header breaks the contract: column b is missing, column 'B' is unknown"),
         (b"b,a\nx,1\n", "the header breaks the contract: the columns are ['b', 'a'], in another order than ['a', 'b']"),
-        (
-            b"\xef\xbb\xbfa,b\n1,x\n",
-            "the header breaks the contract: column a is missing, column '\\ufeffa' is unknown",
-        ),
+        (b"a,b,b\n1,x,y\n", "the header breaks the contract: a column is there twice"),
+        (b"a;b\n1;x\n", "the columns are separated by ';' and not by commas"),
+        (b"a,b\n", "a header and no rows"),
+        (b"a,b\r1,x\r", "line 1 has a carriage return within"),
+        (b"a,b\n1,x\r", "half-written"),
+        (b"a,b\n1,x\r2,y\n", "line 2 has a carriage return within: b'1,x\\r2,y'"),
+        ("a,b\n1,x\n".encode("utf-16"), "UTF-16. Write it as UTF-8"),
     ],
-    ids=["empty", "cut", "cut header", "zero byte", "zeros", "latin 1", "less", "more", "renamed", "reordered", "mark"],
 )
 def test_a_damaged_file_is_refused_with_the_reason(content: bytes, reason: str) -> None:
     assert refusal(content).startswith(reason)
 
 
-def test_damage_beyond_the_first_chunk_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(landing, "CHUNK", 5)
-    assert landing.count_rows(put(DONE, FIRST), DONE) == 2
-    assert refusal(b"a,b\n1,x\n2,\0\n").startswith("not text, there is a zero byte at byte 10")
-    assert refusal(b"a,b\n1,x\n2,yyyyyyyyyyyy").startswith("half-written")
+def test_a_line_without_end_is_not_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landing, "LONGEST_LINE", 8)
+    assert landing.count_rows(put(DONE, FIRST, b"a,b\n1,xxxxx\n"), DONE) == 1
+    assert refusal(b"a,b\n1,xxxxxxxxxxxxxxxxxxx\n").startswith("line 2 is longer than")
 
 
-@given(rows=st.lists(st.text(st.characters(codec="utf-8", exclude_characters='\n\r\0,"'), min_size=1)))
+def test_a_byte_order_mark_of_utf_8_is_no_part_of_the_header() -> None:
+    assert landing.count_rows(put(DONE, FIRST, b"\xef\xbb\xbf" + GOOD), DONE) == 2
+
+
+def test_of_thousands_of_unknown_columns_a_few_are_named() -> None:
+    reason = refusal(",".join(f"c{n}" for n in range(10_000)).encode() + b"\n")
+    assert "column a is missing, column b is missing, column 'c0' is unknown" in reason
+    assert reason.endswith("and 9995 more")
+    assert len(reason) < 400
+
+
+ZIPPED = replace(DONE, extension="csv.gz")
+
+
+def test_a_gzip_file_is_read_as_what_it_holds() -> None:
+    assert landing.count_rows(put(ZIPPED, FIRST, gzip.compress(GOOD)), ZIPPED) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (gzip.compress(GOOD)[:-9], "truncated, the gzip stream ends after line"),
+        (gzip.compress(GOOD)[:-8] + b"\0\0\0\0\0\0\0\0", "a damaged gzip stream after line 3: CRC check failed"),
+        (GOOD, "a damaged gzip stream after line 0: Not a gzipped file"),
+        (b"", "the file is empty"),
+    ],
+    ids=["truncated", "checksum", "plain", "empty"],
+)
+def test_a_damaged_gzip_file_is_refused_with_the_reason(content: bytes, reason: str) -> None:
+    path = put(ZIPPED, FIRST, content)
+    with pytest.raises(UnreadableFileError, match=re.escape(f"{path}: {reason}")):
+        landing.count_rows(path, ZIPPED)
+
+
+@given(st.binary(max_size=60), st.sampled_from([DONE, ZIPPED]))
+def test_whatever_the_bytes_a_file_is_counted_or_refused(content: bytes, feed: Feed) -> None:
+    path = put(feed, SECOND, content)
+    with contextlib.suppress(UnreadableFileError):
+        assert landing.count_rows(path, feed) > 0
+
+
+WHOLE = gzip.compress(b"a,b\n" + b"".join(b"%d,some text\n" % n for n in range(50)), mtime=0)
+
+
+@given(at=st.integers(0, len(WHOLE) - 1), bit=st.integers(0, 7))
+def test_a_flipped_bit_never_changes_what_is_counted(at: int, bit: int) -> None:
+    damaged = bytearray(WHOLE)
+    damaged[at] ^= 1 << bit
+    path = put(ZIPPED, SECOND, bytes(damaged))
+    with contextlib.suppress(UnreadableFileError):
+        assert landing.count_rows(path, ZIPPED) == 50
+
+
+def test_a_file_that_no_night_reads_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    put(PLAN, SECOND)
+    folder = put(DONE, FIRST).parent
+    for name in ("2020-06-01 (copy).csv", "2020-06-01.csv.bak", "20200602.csv", ".2020-06-02.csv.part"):
+        (folder / name).write_bytes(GOOD)
+    assert [path.name for path in landing.strangers(SOURCE)] == [
+        "2020-06-01 (copy).csv",
+        "2020-06-01.csv.bak",
+        "20200602.csv",
+    ]
+    landing.plan(SOURCE, NIGHT)
+    assert "2020-06-01 (copy).csv" in caplog.text
+
+
+@given(rows=st.lists(st.text(st.characters(codec="utf-8", exclude_characters='\n\r\0,"'), min_size=1), min_size=1))
 def test_text_of_any_language_is_counted(rows: list[str]) -> None:
     path = put(DONE, SECOND, "".join(["a,b\n", *(f"1,{row}\n" for row in rows)]).encode())
     assert landing.count_rows(path, DONE) == len(rows)
