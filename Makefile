@@ -1,6 +1,6 @@
 # Every target first does the whole set-up itself; a second call finds it done.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status run backfill test check format lock clean screenshots
+.PHONY: help setup up down status run backfill test check format lock clean catalogue screenshots
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
@@ -57,6 +57,9 @@ lock: venv ## compile requirements.txt and requirements-setup.txt from their .in
 
 screenshots: venv ## the README's pictures, and a backfill in a real browser that must change nothing; needs Chromium
 	@$(SERVICES) exec -- $(PYTHON) docs/screenshots.py
+
+catalogue: venv ## docs/sources: the pages of the sources, from their specs
+	@$(SERVICES) exec -- $(PYTHON) -m include.sources.catalogue
 
 clean: ## remove all state under var (CONFIRM=yes)
 	@if [ -x $(PYTHON) ]; then $(SERVICES) clean $(if $(filter yes,$(CONFIRM)),--yes); else echo "nothing is set up"; fi

@@ -67,6 +67,7 @@ class Source:
     name: str
     description: str
     owner: str
+    access: str  # where the data comes from, and who may use it for what
     schedule: str  # cron, UTC; the tick must be midnight, where a business day ends
     freshness_hours: int  # how long after midnight the night's files may take
     first_day: date

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from include.sources import sources
+from include.sources import catalogue, sources
 from include.sources.spec import Column, Feed, Source
 
 SOURCES = list(sources().values())
@@ -22,6 +22,8 @@ def column_problems(column: Column) -> list[str]:
     problems = []
     if not column.description.strip():
         problems.append("has no description")
+    if column.type == "double" and not column.unit:
+        problems.append("is a measure without a unit")
     if column.type not in SPARK_TYPES:
         problems.append(f"{column.type} is no type that the gates know")
     if (column.minimum is not None or column.maximum is not None) and column.type not in ("int", "bigint", "double"):
@@ -60,6 +62,7 @@ def test_there_is_a_source() -> None:
 def test_a_source_says_what_it_is_and_who_answers_for_it(source: Source) -> None:
     assert source.description.strip()
     assert source.owner.strip()
+    assert source.access.strip()
     assert source.freshness_hours > 0
     assert source.schedule.split()[:2] == ["0", "0"], "the tick is midnight, where a business day ends"
     names = [feed.name for feed in source.feeds]
@@ -71,11 +74,36 @@ def test_a_feed_keeps_the_rules(source: Source, feed: Feed) -> None:
     assert feed_problems(feed) == []
 
 
+@pytest.mark.parametrize("source", SOURCES, ids=name)
+def test_its_page_says_what_its_spec_says(source: Source) -> None:
+    path = catalogue.page_of(source)
+    assert (path.read_text() if path.exists() else "") == catalogue.page(source), "run `make catalogue`"
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        (Column("a", "string", "a"), ""),
+        (Column("a", "string", "a", required=True, values=("x", "y")), "required; one of x, y"),
+        (Column("a", "int", "a", minimum=0, maximum=2400), "0 to 2400"),
+        (Column("a", "int", "a", minimum=-1.5), "at least -1.5"),
+        (Column("a", "int", "a", maximum=10000), "at most 10000"),
+    ],
+)
+def test_what_is_allowed_is_said_in_words(column: Column, words: str) -> None:
+    assert catalogue.allowed(column) == words
+
+
 def test_the_rules_refuse() -> None:
     bad = Feed(
         name="bad",
         description=" ",
-        columns=(Column("a", "money", ""), Column("b", "string", "text", minimum=1), Column("a", "int", "again")),
+        columns=(
+            Column("a", "money", ""),
+            Column("b", "string", "text", minimum=1),
+            Column("a", "int", "again"),
+            Column("d", "double", "how much"),
+        ),
         key=("a", "c"),
         day_column="b",
     )
@@ -83,6 +111,7 @@ def test_the_rules_refuse() -> None:
         "a has no description",
         "a money is no type that the gates know",
         "b has bounds and is no number",
+        "d is a measure without a unit",
         "has no description",
         "has two columns of one name",
         "key c is no column",

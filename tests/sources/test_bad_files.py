@@ -41,7 +41,7 @@ FEED = Feed(
     day_column="day",
 )
 ZIPPED = replace(FEED, name="zipped", extension="csv.gz")
-SOURCE = Source("toys", "toys", "tests", "0 0 * * *", 6, DAY, (FEED, ZIPPED))
+SOURCE = Source("toys", "toys", "tests", "anybody", "0 0 * * *", 6, DAY, (FEED, ZIPPED))
 
 HEADER = "day,number,kind,amount,seen_at"
 ROWS = [f"2020-06-01,{n},bus,{n}.5,2020-06-01T05:00:00Z" for n in range(40)]

@@ -21,7 +21,7 @@ from include.sources.spec import Column, Feed, Mode, Source
 PLAN = Feed("plan", "what is to come", (Column("a", "int", "a"), Column("b", "string", "b")), key=("a",), lead_days=1)
 DONE = Feed("done", "what became of it", (Column("a", "int", "a"), Column("b", "string", "b")), key=("a",))
 NAMES = Feed("names", "who is who", (Column("a", "int", "a"),), key=("a",), mode=Mode.SNAPSHOT)
-SOURCE = Source("toys", "toys", "tests", "0 0 * * *", 6, date(2020, 1, 1), (PLAN, DONE, NAMES))
+SOURCE = Source("toys", "toys", "tests", "anybody", "0 0 * * *", 6, date(2020, 1, 1), (PLAN, DONE, NAMES))
 FIRST, SECOND, THIRD = date(2020, 6, 1), date(2020, 6, 2), date(2020, 6, 3)
 NIGHT = Partitions(FIRST, FIRST)
 GOOD = b"a,b\n1,x\n2,y\n"

