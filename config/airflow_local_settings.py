@@ -47,6 +47,7 @@ def _preload(modules: tuple[str, ...]) -> None:
                 importlib.import_module(module)
             except Exception:  # a broken library must not keep the scheduler down
                 logging.getLogger(__name__).exception("could not import %s ahead of the tasks", module)
+        _find_asset_handlers()
     finally:
         gc.enable()
     gc.freeze()  # what is there now stays in shared pages: collections in forks do not touch it
@@ -54,6 +55,16 @@ def _preload(modules: tuple[str, ...]) -> None:
         f"nocturne: {len(modules)} libraries imported ahead of the forks in {time.monotonic() - begun:.1f} s",
         flush=True,
     )
+
+
+def _find_asset_handlers() -> None:
+    """Have Airflow import all providers' URI handlers: the first asset in a process does so, for a second each time."""
+    from airflow.sdk import Asset
+
+    try:
+        Asset(name="ahead of the forks", uri="nocturne://ahead")
+    except Exception:
+        logging.getLogger(__name__).exception("could not look for the handlers of assets ahead of the tasks")
 
 
 def _component() -> str:
