@@ -40,6 +40,13 @@ backfill: venv ## from=2013-06-01 to=2013-06-07 [source=flights]: run a range of
 test: setup ## the whole suite, the real stack included
 	@$(SERVICES) exec -- $(PYTHON) -m pytest tests $(args)
 
+test-full: setup ## the same, and what takes an hour: every kill, every order
+	@$(SERVICES) exec -- $(PYTHON) -m pytest tests -m "" $(args)
+
+bench: venv ## ours beside a named peer, in the same run, to var/report/bench.json [args="--rows 1000000"]
+	@$(SERVICES) up --quiet
+	@$(SERVICES) exec -- $(PYTHON) -m tests.benchmarks $(args)
+
 check: setup ## lint, format, types and DAG import, in under a minute
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from include.partitions import Partitions
+from include.partitions import ANNOUNCED, Partitions
 from include.settings import Settings
 
 FINISHED = ("success", "failed")
@@ -182,20 +183,29 @@ class Airflow:
         """Every asset with the tasks that announce it and the DAGs that follow it."""
         return list(self.call("GET", "/assets", params={"limit": 1000})["assets"])
 
-    def announced(self, run: Run, assets: list[dict[str, Any]]) -> dict[str, str]:
-        """The DAGs that a finished run set off, each with the time (ISO 8601) before which its run cannot be.
+    def announced(self, run: Run, assets: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
+        """The DAGs and keys that a finished run set off, each with the time (ISO 8601) before which its run cannot be.
 
         Read from the states of the tasks that announce assets: the list of asset events answers 500 as long as a run
         that an event made is still queued (Airflow 3.3.2).
         """
         succeeded = {task["task_id"]: task["start_date"] for task in self.tasks(run) if task["state"] == "success"}
         return {
-            follower["dag_id"]: succeeded[producer["task_id"]]
+            (follower["dag_id"], key): succeeded[producer["task_id"]]
             for asset in assets
             for producer in asset["producing_tasks"]
             if producer["dag_id"] == run.dag_id and producer["task_id"] in succeeded
             for follower in asset["scheduled_dags"]
+            for key in self._keys(run, producer["task_id"])
         }
+
+    def _keys(self, run: Run, task_id: str) -> list[str]:
+        """The partition keys that a task of ``run`` announced; none where it ended without announcing."""
+        task = f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}"
+        if ANNOUNCED not in {one["key"] for one in self.call("GET", f"{task}/xcomEntries")["xcom_entries"]}:
+            return []
+        value = self.call("GET", f"{task}/xcomEntries/{ANNOUNCED}")["value"]
+        return list(json.loads(value) if isinstance(value, str) else value)
 
     def follow(self, heads: list[Run], say: Callable[[str], None] = print) -> list[Run]:
         """Wait for ``heads`` and all that follows from them by asset events. Returns every run, in order of finish.
@@ -216,8 +226,8 @@ class Airflow:
                 if run.state == "failed":
                     raise RunFailedError(self.explain(run))
                 say(self.tell(run))
-                for dag_id, since in self.announced(run, assets).items():
-                    due.append((dag_id, str(run.partition_key), since, time.monotonic() + PATIENCE))
+                for (dag_id, key), since in self.announced(run, assets).items():
+                    due.append((dag_id, key, since, time.monotonic() + PATIENCE))
             for item in list(due):
                 dag_id, key, since, deadline = item
                 started = [run for run in self.runs(dag_id, partition_key_pattern=key) if run.queued_at >= since]

@@ -1,11 +1,12 @@
 """The assets that join the DAGs, in the order of the data's path. DAG files name assets by these functions only."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Any
 
 from airflow.sdk import Asset
 
-from include.partitions import Partitions
+from include.partitions import ANNOUNCED, Partitions
 
 
 def bronze(source: str) -> Asset:
@@ -37,8 +38,16 @@ def champion(use_case: str) -> Asset:
     return Asset(name=f"{use_case}.champion", uri=f"nocturne://{use_case}/champion", group=use_case)
 
 
-def announce(context: Mapping[str, Any], asset: Asset, nights: Partitions, **extra: Any) -> None:
-    """Have the running task's event of ``asset`` carry the key of ``nights``, whichever way the run was given it."""
+def announce(
+    context: Mapping[str, Any], asset: Asset, nights: Partitions, also: Iterable[date] = (), **extra: Any
+) -> None:
+    """Have the running task's event of ``asset`` carry the key of ``nights``, whichever way the run was given it.
+
+    ``also`` are other nights of which something changed: each is announced by itself, and left as an XCom for those
+    who follow runs, since events do not tell which run made them before the runs that they make have started.
+    """
     event = context["outlet_events"][asset]
-    event.add_partitions(nights.key)
+    keys = [nights.key, *map(str, also)]
+    event.add_partitions(keys)
+    context["ti"].xcom_push(key=ANNOUNCED, value=keys)
     event.extra |= extra

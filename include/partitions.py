@@ -15,6 +15,9 @@ from include.errors import NeedsAttentionError
 
 SEPARATOR = ".."
 
+ANNOUNCED = "announced"
+"""The XCom in which a task leaves the partition keys that its asset event carries."""
+
 HOW_TO_GIVE_ONE = (
     "Give the run its day: a partition key such as 2013-06-01 in the Trigger dialog, the parameters `from` and `to` "
     "for a range, or `make backfill from=2013-06-01 to=2013-06-07`."

@@ -1,5 +1,6 @@
 """What every DAG of the project shares: its parameters, and what happens when a task fails."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -22,3 +23,9 @@ DEFAULTS: dict[str, Any] = {
         rules=[RetryRule(exception=NeedsAttentionError, action=RetryAction.FAIL, reason="A person has to mend this")]
     ),
 }
+
+
+def name_of(context: Mapping[str, Any]) -> str:
+    """What to call a run where it is remembered: its DAG and its id."""
+    run = context["dag_run"]
+    return f"{run.dag_id} {run.run_id}"

@@ -6,10 +6,12 @@ cluster without the rest of the repository: ``spark-submit ingest.py '<job as JS
 The candidate holds **every** row of the files, so that nothing can go missing between two writes:
 
 - the feed's columns, cast to their types;
-- ``partition_day`` (date, from the file's name), ``source_file`` (relative to landing), ``arrived_at`` (the file's
-  modification time, UTC);
+- ``partition_day`` (date): the row's own business day where it is an earlier one than the file's, else the file's;
+- ``night`` (date): the night in which the file arrived, by its name; ``source_file`` (relative to landing);
+  ``arrived_at`` (the file's modification time, UTC);
 - ``_reason``: why the row breaks its contract, null where it does not; ``_raw``: its text;
-- ``_copy``: true for the second and further copies of a row.
+- ``_copy``: true for the second and further copies of a row in its file;
+- ``_late``: true for a sound row of an earlier day than the file's.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import Any, TypedDict
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-BOOKKEEPING = ("_reason", "_raw", "_copy")
+BOOKKEEPING = ("_reason", "_raw", "_copy", "_late")
 
 # How a value of each type is written. Spark's casts also take `1d`, ` 7 `, `2020-6-4`, `NaN` and `yesterday`.
 _NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
@@ -99,16 +101,27 @@ def broken_promise(column: dict[str, Any]) -> Column:
     return F.coalesce(*checks)
 
 
+def strange_day(day: Column, feed: dict[str, Any]) -> Column:
+    """What is wrong with a row's own ``day`` beside the file's, ``partition_day``; null where nothing is."""
+    shown = F.concat(F.lit(f"{feed['day_column']}: "), F.col(feed["day_column"]))
+    earliest = F.date_sub("partition_day", feed["late_days"])
+    too_late = f" is more than {feed['late_days']} days before the file's" if feed["late_days"] else " is another day"
+    return F.coalesce(
+        F.when(day > F.col("partition_day"), F.concat(shown, F.lit(" is another day"))),
+        F.when(day < earliest, F.concat(shown, F.lit(too_late))),
+    )
+
+
 def typed(column: dict[str, Any]) -> Column:
     """The text of ``column`` as its type; null where it cannot be read as one."""
     return F.expr(f"try_cast(`{column['name']}` AS {column['type']})")
 
 
 def judge(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
-    """``rows`` of text, typed, with ``_reason``, ``_raw`` and ``_copy``. See the module's docstring.
+    """``rows`` of text, typed, with ``night`` and what the module's docstring says of each.
 
-    Rows of one day that have the same key and the same content are copies. Where the content differs nobody can say
-    which one is right, so all of them break the contract.
+    Rows of one file and day that have the same key and the same content are copies. Where the content differs nobody
+    can say which one is right, so all of them break the contract.
     """
     columns = feed["columns"]
     names = [column["name"] for column in columns]
@@ -118,27 +131,36 @@ def judge(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
         F.when(F.col("_malformed").isNotNull(), F.lit(f"not {len(names)} columns")),
         *(broken_promise(column) for column in columns),
     ]
+    late = F.lit(False)
     if feed["day_column"]:
-        day = F.col(feed["day_column"])
-        strange = F.expr(f"try_cast(`{feed['day_column']}` AS date)") != F.col("partition_day")
-        reasons.append(F.when(strange, F.concat(F.lit(f"{feed['day_column']}: "), day, F.lit(" is another day"))))
+        day = F.expr(f"try_cast(`{feed['day_column']}` AS date)")
+        reasons.append(strange_day(day, feed))
+        late = day < F.col("partition_day")
     judged = rows.withColumns(
         {
             "_content": content,
             "_broken": F.nullif(F.concat_ws("; ", *reasons), F.lit("")),
             "_raw": F.coalesce("_malformed", F.concat_ws(",", *(F.coalesce(F.col(n), F.lit("")) for n in names))),
         }
+    ).withColumns(
+        {
+            "night": F.date_sub("partition_day", feed["lead_days"]),
+            "_late": F.col("_broken").isNull() & late,
+        }
     )
-    same_row = Window.partitionBy("partition_day", "_content", "_raw").orderBy("source_file")
+    if feed["day_column"]:
+        judged = judged.withColumn("partition_day", F.when(F.col("_late"), day).otherwise(F.col("partition_day")))
+    same_row = Window.partitionBy("source_file", "_content", "_raw").orderBy("source_file")
     # As what it is published as: 7 and 07 are one key.
     same_key = Window.partitionBy(
-        "partition_day", *(typed(column) for column in columns if column["name"] in feed["key"])
+        "source_file", "partition_day", *(typed(column) for column in columns if column["name"] in feed["key"])
     )
     sound = F.when(F.col("_broken").isNull(), F.col("_content"))
     conflict = F.col("_broken").isNull() & (F.min(sound).over(same_key) != F.max(sound).over(same_key))
     return judged.select(
         *(typed(column).alias(column["name"]) for column in columns),
         "partition_day",
+        "night",
         "source_file",
         "arrived_at",
         F.when(conflict, F.lit(f"another row has the same {', '.join(feed['key'])} and differs"))
@@ -146,6 +168,7 @@ def judge(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
         .alias("_reason"),
         "_raw",
         (F.row_number().over(same_row) > 1).alias("_copy"),
+        (F.col("_late") & ~conflict).alias("_late"),
     )
 
 

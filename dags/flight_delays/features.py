@@ -53,7 +53,7 @@ def features() -> None:
         from include.lake import dbt
 
         nights = of_run(context)
-        for publication in dbt.publish_built(STAGE, nights):
+        for publication in dbt.publish_built(STAGE, nights, run=recipes.name_of(context)):
             print(publication)
         assets.announce(context, assets.features(USE_CASE), nights)
 

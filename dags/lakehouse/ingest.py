@@ -56,24 +56,24 @@ def ingest(source: Source) -> DAG:
             return ingest.audit(source, of_run(context), found, candidates)
 
         @task(outlets=[assets.bronze(source.name)])
-        def publish(found, candidates, counts, **context):
+        def publish(found, candidates, audited, **context):
             """Replace exactly these days, and announce them."""
             from include.sources import ingest
 
-            ingest.publish_all(source, found, candidates, counts)
+            ingest.publish_all(source, found, candidates, audited, run=recipes.name_of(context))
             assets.announce(context, assets.bronze(source.name), of_run(context))
 
         @task
-        def discard(candidates):
+        def discard(candidates, audited):
             """Remove what was only needed on the way. After publishing, so that a killed one can be tried again."""
-            from include.lake import candidate, spark
+            from include.sources import ingest
 
-            candidate.discard(spark.session(), candidates.values())
+            ingest.discard(candidates, audited)
 
         found = plan()
         candidates = load(found)
-        counts = audit(found, candidates)
-        publish(found, candidates, counts) >> discard(candidates)
+        audited = audit(found, candidates)
+        publish(found, candidates, audited) >> discard(candidates, audited)
 
     return recipe()
 

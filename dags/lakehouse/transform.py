@@ -5,6 +5,8 @@ which something came, for the night of the run. **Parameters**: `from` and `to` 
 one of its tests does; nothing of the build is published then.
 """
 
+from datetime import date
+
 from airflow.sdk import DAG, PartitionedAssetTimetable, dag, task
 
 from include import assets, recipes
@@ -35,7 +37,13 @@ def transform(source: Source) -> DAG:
             feeds = ingest.ingested(source, of_run(context))
             return " ".join(f"source:{source.name}.{feed}+,marts.core" for feed in feeds)
 
-        build = DbtBuild(task_id="build", stage=stage, select=select)
+        def touched(context) -> list[date]:
+            """The earlier nights of which rows came late."""
+            from include.sources import ingest
+
+            return ingest.touched(source, of_run(context))
+
+        build = DbtBuild(task_id="build", stage=stage, select=select, also=touched)
 
         @task(outlets=[assets.silver(source.name)])
         def publish(**context):
@@ -43,9 +51,9 @@ def transform(source: Source) -> DAG:
             from include.lake import dbt
 
             nights = of_run(context)
-            for publication in dbt.publish_built(stage, nights):
+            for publication in dbt.publish_built(stage, nights, run=recipes.name_of(context)):
                 print(publication)
-            assets.announce(context, assets.silver(source.name), nights)
+            assets.announce(context, assets.silver(source.name), nights, also=touched(context))
 
         @task
         def discard(**context):

@@ -16,6 +16,15 @@
 
 {# Whether `column` is a day that this model builds: the nights, `lead_days` of its meta later. #}
 {% macro in_nights(column) -%}
-  {%- set lead = (config.get('meta') or {}).get('lead_days', 0) -%}
-  {{ column }} between {{ night('from', lead) }} and {{ night('to', lead) }}
+  {{ days_of_nights(column, (config.get('meta') or {}).get('lead_days', 0)) }}
+{%- endmacro %}
+
+{#
+  Whether `column` is a day of the nights of the run, `lead_days` later. Earlier nights of which rows arrived in these
+  come `also`: to a DAG's build through the environment, by hand as the var `also`, days separated by commas.
+#}
+{% macro days_of_nights(column, lead_days=0) -%}
+  {%- set also = var('also', none) or (env_var('NOCTURNE_ALSO', '') if execute else '') -%}
+  ({{ column }} between {{ night('from', lead_days) }} and {{ night('to', lead_days) }}
+  {%- for one in also.split(',') if one %} or {{ column }} = date_add(date'{{ one }}', {{ lead_days }}){% endfor %})
 {%- endmacro %}

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 from include.errors import NeedsAttentionError
 from include.lake import candidate
 from include.lake import spark as lake
-from include.lake.publish import Publication, publish
+from include.lake.publish import Publication, publish, within
 from include.partitions import Partitions, of_run
 from include.settings import settings
 
@@ -42,7 +44,7 @@ def artifacts(stage: str) -> Path:
     return settings().var / "dbt" / stage
 
 
-def keep_artifacts(project: str, *, stage: str, suffix: str, context: Any) -> None:
+def keep_artifacts(project: str, *, stage: str, suffix: str, also: Sequence[date], context: Any) -> None:
     """Keep what the build of ``stage`` in the folder ``project`` left, which nights it was for, and its suffix.
 
     Called by Cosmos after dbt, however it went; a build that broke early leaves fewer files.
@@ -53,7 +55,9 @@ def keep_artifacts(project: str, *, stage: str, suffix: str, context: Any) -> No
     for name in ARTIFACTS:
         if (file := Path(project) / "target" / name).exists():
             shutil.copyfile(file, folder / name)
-    (folder / BUILD).write_text(json.dumps({"nights": of_run(context).key, "suffix": suffix}))
+    (folder / BUILD).write_text(
+        json.dumps({"nights": of_run(context).key, "also": list(map(str, also)), "suffix": suffix})
+    )
 
 
 def candidates(manifest: dict[str, Any], results: dict[str, Any], suffix: str) -> list[Candidate]:
@@ -78,8 +82,11 @@ def candidates(manifest: dict[str, Any], results: dict[str, Any], suffix: str) -
     ]
 
 
-def built(stage: str, nights: Partitions) -> list[Candidate]:
-    """The candidates of the last build of ``stage``. Raises BuildFailedError where that was for other nights."""
+def built(stage: str, nights: Partitions) -> tuple[list[Candidate], list[date]]:
+    """The candidates of the last build of ``stage``, and the nights that it was for, `also` those of late rows.
+
+    Raises BuildFailedError where it was for others.
+    """
     folder = artifacts(stage)
     build = json.loads((folder / BUILD).read_text())
     if build["nights"] != nights.key:
@@ -88,26 +95,33 @@ def built(stage: str, nights: Partitions) -> list[Candidate]:
             "Clear the run from its first task, not from this one."
         )
     manifest, results = (json.loads((folder / name).read_text()) for name in ARTIFACTS)
-    return candidates(manifest, results, build["suffix"])
+    return candidates(manifest, results, build["suffix"]), sorted(
+        {*nights.days, *map(date.fromisoformat, build["also"])}
+    )
 
 
 def candidate_for(table: str, stage: str, nights: Partitions) -> str:
     """The candidate that the last build of ``stage`` made for ``table``."""
-    return next(one.name for one in built(stage, nights) if one.table == table)
+    return next(one.name for one in built(stage, nights)[0] if one.table == table)
 
 
-def publish_built(stage: str, nights: Partitions) -> list[Publication]:
+def publish_built(stage: str, nights: Partitions, run: str = "by hand") -> list[Publication]:
     """Publish every candidate of the last build of ``stage``, which must have been for ``nights``."""
+    from include.lake import publications  # Polars, which a DAG file that names this module must not import
+
     spark = lake.session()
+    built_candidates, built_nights = built(stage, nights)
 
     def publish_one(one: Candidate) -> Publication:
-        days = nights.shift(one.lead_days).days
-        return publish(spark, one.table, candidate.read(spark, one.name), one.day, days)
+        days = (night + timedelta(one.lead_days) for night in built_nights)
+        return publish(spark, one.table, candidate.read(spark, one.name), [one.day], within(one.day, days))
 
     with ThreadPoolExecutor(max_workers=4) as pool:
-        return list(pool.map(publish_one, built(stage, nights)))
+        published = list(pool.map(publish_one, built_candidates))
+    publications.record(published, run)
+    return published
 
 
 def discard_built(stage: str, nights: Partitions) -> None:
     """Drop the candidates of the last build of ``stage``."""
-    candidate.discard(lake.session(), (one.name for one in built(stage, nights)))
+    candidate.discard(lake.session(), (one.name for one in built(stage, nights)[0]))

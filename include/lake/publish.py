@@ -24,86 +24,127 @@ class SchemaChangedError(NeedsAttentionError):
 
 
 class StaleCandidateError(NeedsAttentionError):
-    """A candidate holds other days than those to publish: a later run has written over it."""
+    """A candidate holds rows of other days than those to publish."""
+
+
+# One Delta partition: the values of its columns, the day first.
+Partition = tuple[date, ...]
+
+
+@dataclass(frozen=True)
+class Content:
+    """How many rows a partition has, and the order-independent sum of the rows' 64-bit hashes."""
+
+    rows: int
+    hash: int
+
+
+NOTHING = Content(0, 0)
 
 
 @dataclass(frozen=True)
 class Publication:
-    """What :func:`publish` did. ``changed`` are the days whose content was replaced; ``rows`` those of all days."""
+    """What :func:`publish` did: the content of every partition in question as it now is, and which were replaced."""
 
     table: str
-    rows: int
-    changed: tuple[date, ...]
+    content: dict[Partition, Content]
+    replaced: tuple[Partition, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(one.rows for one in self.content.values())
+
+    @property
+    def changed(self) -> tuple[date, ...]:
+        """The days of which something was replaced."""
+        return tuple(sorted({partition[0] for partition in self.replaced}))
 
     def __str__(self) -> str:
         what = f"{len(self.changed)} days changed" if self.changed else "nothing changed"
         return f"{self.table}: {self.rows} rows, {what}"
 
 
-def publish(
-    spark: SparkSession, table: str, rows: DataFrame, day: str, days: Iterable[date], ignore: Sequence[str] = ()
-) -> Publication:
-    """Make ``rows`` the content of ``days`` in ``table``, a Delta table partitioned by the date column ``day``.
+def within(column: str, days: Iterable[date]) -> str:
+    """The SQL predicate that ``column`` is one of ``days``."""
+    wanted = ", ".join(f"DATE'{one}'" for one in sorted(set(days)))
+    return f"`{column}` IN ({wanted})" if wanted else "FALSE"
 
-    Days whose content is what is published already are left alone, so that a rerun makes no new version. Columns in
-    ``ignore`` (when a row arrived, say) do not count as content. A day without rows becomes empty. New columns are
-    added to the table, null for earlier days; SchemaChangedError where one is gone or has another type,
-    StaleCandidateError where ``rows`` has other days.
+
+def publish(
+    spark: SparkSession, table: str, rows: DataFrame, by: Sequence[str], scope: str, ignore: Sequence[str] = ()
+) -> Publication:
+    """Make ``rows`` the content of ``scope`` in ``table``, a Delta table partitioned by the date columns ``by``.
+
+    ``scope`` is an SQL predicate over the partition columns, the first of which is the day. Partitions whose content is
+    what is published already are left alone, so that a rerun makes no new version. Columns in ``ignore`` (when a row
+    arrived, say) do not count as content. A partition without rows becomes empty. New columns are added to the table,
+    null for earlier days; SchemaChangedError where one is gone or has another type, StaleCandidateError where ``rows``
+    has some outside of ``scope``.
     """
-    columns = _create(spark, table, rows.schema, day)
-    wanted = sorted(set(days))
+    columns = _create(spark, table, rows.schema, by)
     content = [name for name in rows.columns if name not in ignore]
-    new, old = _digests(spark, rows, spark.table(table), day, content, wanted)
-    if strange := sorted(new.keys() - wanted):
-        raise StaleCandidateError(
-            f"the candidate of {table} holds {strange[0]} to {strange[-1]}, which this run is not for: a later run has "
-            "written over it. Clear the run from its first task, not from this one."
-        )
-    changed = [one for one in wanted if new.get(one) != old.get(one)]
-    if changed:
+    new, old = _contents(spark, rows, spark.table(table), by, scope, content)
+    replaced = sorted(one for one in new.keys() | old.keys() if new.get(one) != old.get(one))
+    if replaced:
         view = f"publish__{table.replace('.', '__')}"
         rows.createOrReplaceTempView(view)
         names = ", ".join(f"`{name}`" for name in columns)
-        inside = f"`{day}` IN ({_dates(changed)})"
+        inside = _exactly(by, replaced)
         spark.sql(f"INSERT INTO {table} REPLACE WHERE {inside} SELECT {names} FROM {view} WHERE {inside}")
-    return Publication(table, sum(count for count, _ in new.values()), tuple(changed))
+    return Publication(table, dict.fromkeys(replaced, NOTHING) | new, tuple(replaced))
 
 
-def _dates(days: Iterable[date]) -> str:
-    return ", ".join(f"DATE'{one}'" for one in days)
+def _exactly(by: Sequence[str], partitions: Iterable[Partition]) -> str:
+    """The SQL predicate of ``partitions``: by one column, or by a day and one more."""
+    days: dict[Partition, list[date]] = {}
+    for day, *rest in partitions:
+        days.setdefault(tuple(rest), []).append(day)
+    terms = [
+        " AND ".join([within(by[0], those), *(within(name, [value]) for name, value in zip(by[1:], rest, strict=True))])
+        for rest, those in days.items()
+    ]
+    return " OR ".join(f"({term})" for term in terms)
 
 
-Digests = dict[date, tuple[int, int]]
+Contents = dict[Partition, Content]
 
 
-def _digests(
-    spark: SparkSession, new: DataFrame, old: DataFrame, day: str, content: list[str], days: list[date]
-) -> tuple[Digests, Digests]:
-    """Rows and content of each day, new and published: (count, order-independent sum of the rows' 64-bit hashes)."""
+def _contents(
+    spark: SparkSession, new: DataFrame, old: DataFrame, by: Sequence[str], scope: str, content: list[str]
+) -> tuple[Contents, Contents]:
+    """The content of each partition in ``scope``, new and published. Raises StaleCandidateError."""
     from pyspark.sql import functions as F
 
     def digest(rows: DataFrame, which: str) -> DataFrame:
         # The hash passes over nulls, so that where they are has to be hashed too.
         values = [value for name in content for value in (F.col(name), F.col(name).isNull())]
-        content_of = F.sum(F.xxhash64(*values).cast("decimal(38,0)"))
-        return rows.groupBy(F.lit(which).alias("which"), F.col(day).alias("day")).agg(
-            F.count("*").alias("rows"), content_of.alias("content")
-        )
+        hashes = F.sum(F.xxhash64(*values).cast("decimal(38,0)")).alias("hash")
+        return rows.groupBy(F.lit(which).alias("which"), *by).agg(F.count("*").alias("rows"), hashes)
 
     # One question for both: what a small publication costs is its round trips.
-    found = digest(new, "new").union(digest(old.where(F.col(day).isin(days)), "old")).collect()
-    new_digests, old_digests = (
-        {row["day"]: (row["rows"], int(row["content"])) for row in found if row["which"] == which}
-        for which in ("new", "old")
+    both = digest(new, "new").union(digest(old.where(scope), "old"))
+    found = both.withColumn("inside", F.coalesce(F.expr(scope), F.lit(False))).collect()
+    if strange := sorted(str(row[by[0]]) for row in found if not row["inside"]):
+        raise StaleCandidateError(
+            f"the candidate holds {strange[0]} to {strange[-1]}, which this run is not for. "
+            "Clear the run from its first task, not from this one."
+        )
+    new_contents, old_contents = (
+        {
+            tuple(row[name] for name in by): Content(row["rows"], int(row["hash"]))
+            for row in found
+            if row["which"] == one
+        }
+        for one in ("new", "old")
     )
-    return new_digests, old_digests
+    return new_contents, old_contents
 
 
-def _create(spark: SparkSession, table: str, schema: StructType, day: str) -> list[str]:
+def _create(spark: SparkSession, table: str, schema: StructType, by: Sequence[str]) -> list[str]:
     """Make ``table`` able to take rows of ``schema`` and return its columns in their order."""
     if not spark.catalog.tableExists(table):
         columns = ", ".join(f"`{field.name}` {field.dataType.simpleString()}" for field in schema)
-        spark.sql(f"CREATE TABLE IF NOT EXISTS {table} ({columns}) USING delta PARTITIONED BY (`{day}`)")
+        spark.sql(f"CREATE TABLE IF NOT EXISTS {table} ({columns}) USING delta PARTITIONED BY ({', '.join(by)})")
     there = {field.name: field.dataType for field in spark.table(table).schema}
     here = {field.name: field.dataType for field in schema}
     problems = [f"{name} is gone" for name in there if name not in here]

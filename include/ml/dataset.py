@@ -11,6 +11,12 @@ from include.errors import NeedsAttentionError
 from include.lake import delta
 from include.use_cases.spec import UNKNOWN, Feature, Training, UseCase
 
+KNOWN = "night"
+"""The column of a labels table: the night from which a label is known."""
+
+MOST_UNMATCHED = 0.01
+"""The share of rows that may have features and no label yet, or the other way round: what comes late."""
+
 type Floats = npt.NDArray[np.float32]
 type Ints = npt.NDArray[np.int8]
 
@@ -95,20 +101,22 @@ def split_days(training: Training, first: date, last: date) -> Split:
 def load(case: UseCase, first: date, last: date) -> Dataset:
     """Features and labels of the days ``first`` to ``last``, joined on the entity.
 
-    Both tables are read at the version they have now, which the result names. Every day must have features and
-    labels; a row with features and no label, or the other way round, is an error too: one of the two is wrong.
-    Raises DataMissing or TableMissing.
+    Both tables are read at the version they have now, which the result names; a label that was not known in the night
+    of ``last`` is not there, so that the same days always give the same set. Every day must have features and labels. A
+    row with features and no label, or the other way round, came late and is left out; where there are many such rows
+    one of the two tables is wrong. Raises DataMissing or TableMissing.
     """
     versions = {table: delta.version("gold", table) for table in (case.features_table, case.labels_table)}
     features = delta.read_days(
         "gold", case.features_table, first, last, day=case.day, version=versions[case.features_table]
     )
     labels = delta.read_days("gold", case.labels_table, first, last, day=case.day, version=versions[case.labels_table])
+    labels = labels.filter(pl.col(KNOWN) <= last)
     check_columns(case, features.columns)
     require_days(case.features_table, features, first, last, case.day)
     require_days(case.labels_table, labels, first, last, case.day)
     joined = features.join(labels.select(case.entity, case.label), on=case.entity, how="inner", validate="1:1")
-    if not joined.height == features.height == labels.height:
+    if features.height + labels.height - 2 * joined.height > MOST_UNMATCHED * features.height:
         raise DataMissing(
             f"{case.features_table} has {features.height} rows and {case.labels_table} {labels.height} for {first} to "
             f"{last}, but only {joined.height} have both"

@@ -262,8 +262,9 @@ def _read_if_there(case: UseCase, table: str, first: date, last: date) -> pl.Dat
 
 
 def _matured(case: UseCase, predictions: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
-    """Predictions that have a label: day, score, model version, label."""
-    return predictions.join(labels.select(case.entity, case.label), on=case.entity, how="inner", validate="1:1")
+    """Predictions that have a label: day, score, model version, label, and the night from which it is known."""
+    known = labels.select(case.entity, case.label, dataset.KNOWN)
+    return predictions.join(known, on=case.entity, how="inner", validate="1:1")
 
 
 def measure_night(
@@ -282,7 +283,8 @@ def measure_night(
         *measure_inputs(case, reference, features, scored),
         # Only its own scores: another version's, against this one's reference, would look like drift.
         *measure_scores(case, reference, predictions.filter(own), scored),
-        *measure_quality(case, reference, matured.filter(own), night),
+        # What came later was not known in that night, and must not change what was measured in it.
+        *measure_quality(case, reference, matured.filter(own & (pl.col(dataset.KNOWN) <= night)), night),
     ]
     rows = [asdict(each) | {"night": night, "model_version": champion.model_version} for each in found]
     return pl.DataFrame(rows, schema=SCHEMA)
@@ -313,7 +315,9 @@ def measure(name: str, first_night: date, last_night: date) -> dict[str, Any]:
     labels = _read_if_there(case, case.labels_table, first, last)
     if predictions is None:
         predictions = features.select(case.entity, case.day, score=pl.lit(0.0), model_version=pl.lit(0)).clear()
-    matured = _matured(case, predictions, labels) if labels is not None else predictions.clear()
+    if labels is None:
+        labels = pl.DataFrame(schema={case.entity: pl.String, case.label: pl.Int32, dataset.KNOWN: pl.Date})
+    matured = _matured(case, predictions, labels)
     references = {
         champion.model_version: registry.load_reference(case, champion)
         for champion in {row.model_version: row for row in champions.values()}.values()

@@ -56,6 +56,7 @@ def _feed(source: Source, feed: Feed) -> list[str]:
         "",
         f"{feed.description}. `landing/{source.name}/{feed.name}/<YYYY-MM-DD>.{feed.extension}`: {MODES[feed.mode]}; a "
         f"day's file arrives in the night {arrives}.",
+        *([f"A row may come up to {feed.late_days} days late; it goes to its own day."] if feed.late_days else []),
         f"Good rows are in `bronze.{name}`, rows that break their contract in `bronze.{name}__quarantine`; more than "
         f"{feed.max_quarantined_share:.0%} of them fail the night.",
         "",

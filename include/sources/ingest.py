@@ -3,38 +3,59 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from typing import TYPE_CHECKING
+from functools import reduce
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import polars as pl
 
 from include.errors import NeedsAttentionError
-from include.lake import candidate, delta
+from include.lake import candidate, delta, publications
 from include.lake import spark as lake
-from include.lake.publish import Publication, publish
+from include.lake.publications import Terms
+from include.lake.publish import Partition, Publication, publish, within
 from include.partitions import Partitions
 from include.quality import contract, gate
 from include.settings import settings
+from include.sources import late
 from include.sources.landing import Plan, path_of
 from include.sources.spec import Feed, Source, as_json, table
 from spark_jobs import ingest as job
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
 log = logging.getLogger(__name__)
 
-# The right side of the completeness equation, and which rows of a candidate each of its terms counts.
+# The right side of the completeness equation, and which rows of a candidate each of its terms counts. A late row is
+# sound by itself and counts for what it turns out to be beside the other rows of its day.
 TERMS = {
-    "published": "_reason IS NULL AND NOT _copy",
+    "published": "_reason IS NULL AND NOT _copy AND NOT _late",
     "quarantined": "_reason IS NOT NULL AND NOT _copy",
-    "deduplicated": "_copy",
+    "deduplicated": "_copy AND NOT _late",
 }
+BY = ("partition_day", "night")
 
 # The candidate table of each feed.
 Candidates = dict[str, str]
+# Terms of the completeness equation of one file, with what it is about; and how many of each term were late rows.
+Counts = dict[str, Any]
+
+
+class Resolved(TypedDict):
+    """The late rows that a feed's run has to do with: the table of them, and the days that are touched."""
+
+    candidate: str
+    days: list[str]
+
+
+class Audited(TypedDict):
+    """What an audit found: the equation of each file, and the late rows of each feed that has any."""
+
+    counts: list[Counts]
+    late: dict[str, Resolved]
 
 
 class NotIngestedError(NeedsAttentionError):
@@ -69,54 +90,83 @@ def load(source: Source, nights: Partitions, plan: Plan) -> Candidates:
     return candidates
 
 
-def audit(source: Source, nights: Partitions, plan: Plan, candidates: Candidates) -> list[dict[str, str | int]]:
+def audit(source: Source, nights: Partitions, plan: Plan, candidates: Candidates) -> Audited:
     """Check every candidate against its contract and the completeness equation, and return the equation's terms.
 
     ``rows in = published + quarantined + deduplicated`` must hold exactly for each feed and day, where *rows in* was
-    counted in the file by other code than read it. Raises IncompleteError or GateFailedError, naming feed and day.
+    counted in the file by other code than read it. Late rows are compared with what has arrived before and after
+    them. Raises IncompleteError or GateFailedError, naming feed and day.
     """
     spark = lake.session()
 
-    def audit_feed(feed: Feed) -> list[dict[str, str | int]]:
+    def audit_feed(feed: Feed) -> tuple[list[Counts], Resolved | None]:
         rows = candidate.read(spark, candidates[feed.name])
-        counts = _count(rows, feed, plan)
-        problems = [line for row in counts for line in complete(feed, row)]
-        if problems:
+        counts, any_late = _count(rows, feed, plan)
+        resolved = None
+        if any_late or late.has_store(source, feed):
+            resolved = _resolve(spark, source, nights, plan, feed, rows)
+            counts = _with_late(spark, source, feed, counts, resolved)
+        own = {str(day) for day in _days(plan, feed)}
+        if problems := [line for row in counts if row["partition_day"] in own for line in complete(feed, row)]:
             raise IncompleteError("\n".join(problems))
-        gate.check(f"bronze.{table(source, feed)}", nights.key, _good(rows), contract.suite(feed))
-        return counts
+        good = _good(rows, spark, resolved, _nights(plan, feed))
+        gate.check(f"bronze.{table(source, feed)}", nights.key, good, contract.suite(feed))
+        return counts, resolved
 
-    return [row for rows in _for_each_feed(source, plan, audit_feed) for row in rows]
+    audited = dict(zip(plan_order(source, plan), _for_each_feed(source, plan, audit_feed), strict=True))
+    return {
+        "counts": [row for counts, _ in audited.values() for row in counts],
+        "late": {feed: resolved for feed, (_, resolved) in audited.items() if resolved},
+    }
 
 
 def publish_all(
-    source: Source, plan: Plan, candidates: Candidates, counts: list[dict[str, str | int]]
+    source: Source, plan: Plan, candidates: Candidates, audited: Audited, run: str = "by hand"
 ) -> list[Publication]:
     """Publish the audited candidates: good rows to bronze, the others to quarantine, the counts to completeness."""
     spark = lake.session()
-    quarantined = {feed: sum(int(row["quarantined"]) for row in counts if row["feed"] == feed) for feed in plan}
 
-    def publish_feed(feed: Feed) -> Publication:
-        name, days = f"bronze.{table(source, feed)}", _days(plan, feed)
+    def publish_feed(feed: Feed) -> list[Publication]:
+        name, nights, resolved = f"bronze.{table(source, feed)}", _nights(plan, feed), audited["late"].get(feed.name)
         judged = candidate.read(spark, candidates[feed.name])
-        broken = judged.where(TERMS["quarantined"])
-        rows = broken.selectExpr("partition_day", "source_file", "arrived_at", "_reason AS reason", "_raw AS raw")
-        # The quarantine first: a kill in between must not leave rows that are in neither. A feed whose rows never
-        # broke their contract has none.
-        if quarantined[feed.name] or spark.catalog.tableExists(f"{name}__quarantine"):
-            publish(spark, f"{name}__quarantine", rows, "partition_day", days, ignore=["arrived_at"])
-        done = publish(spark, name, _good(judged), "partition_day", days, ignore=["arrived_at"])
+        scope = within("night", nights)
+        if resolved:
+            touched = within("partition_day", map(date.fromisoformat, resolved["days"]))
+            scope = f"({scope}) OR ({touched} AND `night` > date_sub(`partition_day`, {feed.lead_days}))"
+        # What was refused and what is late first: a kill in between must not leave rows that are nowhere. A feed whose
+        # rows never broke their contract has no quarantine.
+        broken = any(row["quarantined"] for row in audited["counts"] if row["feed"] == feed.name)
+        if broken or delta.exists("bronze", f"{table(source, feed)}__quarantine"):
+            refused = _refused(judged, spark, resolved)
+            publish(spark, f"{name}__quarantine", refused, BY, scope, ignore=["arrived_at"])
+        if resolved:
+            rows = candidate.read(spark, resolved["candidate"])
+            publish(spark, f"bronze.{late.store(source, feed)}", rows, BY, scope, ignore=["arrived_at"])
+        done = publish(spark, name, _good(judged, spark, resolved), BY, scope, ignore=["arrived_at"])
         log.info("%s", done)
-        return done
+        return [done]
 
-    published = _for_each_feed(source, plan, publish_feed)
-    _record(source, counts)
+    published = [one for found in _for_each_feed(source, plan, publish_feed) for one in found]
+    _record(source, plan, audited["counts"])
+    terms = {
+        (f"bronze.{table(source, source.feed(row['feed']))}", _own_partition(row)): Terms(
+            row["rows_in"], row["quarantined"], row["deduplicated"]
+        )
+        for row in audited["counts"]
+    }
+    publications.record(published, run, terms)
     return published
+
+
+def discard(candidates: Candidates, audited: Audited) -> None:
+    """Drop what was only needed on the way."""
+    resolved = [one["candidate"] for one in audited["late"].values()]
+    candidate.discard(lake.session(), [*candidates.values(), *resolved])
 
 
 def ingested(source: Source, nights: Partitions) -> list[str]:
     """The feeds of which a file was ingested in ``nights``, in the order of the spec. Raises NotIngestedError."""
-    name = f"{source.name}__completeness"
+    name = _completeness(source)
     found: set[str] = set()
     if delta.exists("bronze", name):
         rows = delta.read_days("bronze", name, nights.first, nights.last, columns=["feed"], day="night")
@@ -126,7 +176,16 @@ def ingested(source: Source, nights: Partitions) -> list[str]:
     return [feed.name for feed in source.feeds if feed.name in found]
 
 
-def complete(feed: Feed, row: dict[str, str | int]) -> list[str]:
+def touched(source: Source, nights: Partitions) -> list[date]:
+    """The earlier nights whose days have, or had, rows that arrived in ``nights``."""
+    found: set[date] = set()
+    for feed in source.feeds:
+        days = publications.days_of([f"bronze.{table(source, feed)}"], nights.days)
+        found |= {feed.night(day) for day in days}
+    return sorted(found - set(nights.days))
+
+
+def complete(feed: Feed, row: Counts) -> list[str]:
     """What is wrong with the completeness equation of one feed and day; empty where it holds."""
     rows, quarantined = int(row["rows_in"]), int(row["quarantined"])
     accounted = int(row["published"]) + quarantined + int(row["deduplicated"])
@@ -140,43 +199,133 @@ def complete(feed: Feed, row: dict[str, str | int]) -> list[str]:
             f"{feed.name} {row['partition_day']}: {quarantined} of {rows} rows break the contract, more than the "
             f"{feed.max_quarantined_share:.0%} allowed; see _reason in the candidate table"
         )
+    if rows and not int(row["published"]) and not problems:
+        problems.append(
+            f"{feed.name} {row['partition_day']}: all {rows} rows are copies of others; is it another day's file?"
+        )
     return problems
+
+
+def _completeness(source: Source) -> str:
+    return f"{source.name}__completeness"
 
 
 def _days(plan: Plan, feed: Feed) -> list[date]:
     return [date.fromisoformat(day) for day in plan[feed.name]]
 
 
-def _good(judged: DataFrame) -> DataFrame:
-    return judged.where(TERMS["published"]).drop(*job.BOOKKEEPING)
+def _nights(plan: Plan, feed: Feed) -> list[date]:
+    return [feed.night(day) for day in _days(plan, feed)]
+
+
+def _own_partition(row: Counts) -> Partition:
+    return date.fromisoformat(row["partition_day"]), date.fromisoformat(row["night"])
+
+
+def _good(judged: DataFrame, spark: SparkSession, resolved: Resolved | None, nights: Sequence[date] = ()) -> DataFrame:
+    """The rows for bronze: those in time, and the late ones of every touched day, or only those of ``nights``."""
+    good = judged.where(TERMS["published"]).drop(*job.BOOKKEEPING)
+    if not resolved:
+        return good
+    rows = candidate.read(spark, resolved["candidate"]).where(f"{late.VERDICT} = 'published'")
+    if nights:
+        rows = rows.where(within("night", nights))
+    return good.unionByName(rows.select(good.columns))
+
+
+def _refused(judged: DataFrame, spark: SparkSession, resolved: Resolved | None) -> DataFrame:
+    """The rows for the quarantine."""
+    columns = ["partition_day", "night", "source_file", "arrived_at", "_reason AS reason", "_raw AS raw"]
+    refused = judged.where(TERMS["quarantined"]).selectExpr(*columns)
+    if not resolved:
+        return refused
+    rows = candidate.read(spark, resolved["candidate"]).where(f"{late.VERDICT} = 'quarantined'")
+    return refused.unionByName(rows.selectExpr(*columns))
 
 
 def _for_each_feed[T](source: Source, plan: Plan, step: Callable[[Feed], T]) -> list[T]:
     # Spark Connect serves calls side by side; for the small tables of a night most of a call is waiting.
     with ThreadPoolExecutor(max_workers=4) as pool:
-        return list(pool.map(step, (feed for feed in source.feeds if feed.name in plan)))
+        return list(pool.map(step, (source.feed(name) for name in plan_order(source, plan))))
 
 
-def _count(judged: DataFrame, feed: Feed, plan: Plan) -> list[dict[str, str | int]]:
+def plan_order(source: Source, plan: Plan) -> list[str]:
+    """The feeds of ``plan`` in the order of the spec."""
+    return [feed.name for feed in source.feeds if feed.name in plan]
+
+
+def _count(judged: DataFrame, feed: Feed, plan: Plan) -> tuple[list[Counts], bool]:
+    """The terms of each file without its late rows, and whether there are late ones."""
     from pyspark.sql import functions as F
 
-    terms = [F.expr(f"count_if({verdict})").alias(term) for term, verdict in TERMS.items()]
-    found = judged.groupBy("partition_day").agg(*terms).collect()
-    by_day = {str(row["partition_day"]): row for row in found}
-    counts: list[dict[str, str | int]] = []
+    terms = [F.expr(f"count_if({verdict})").alias(term) for term, verdict in (TERMS | {"late": "_late"}).items()]
+    by_night = {row["night"]: row for row in judged.groupBy("night").agg(*terms).collect()}
+    counts: list[Counts] = []
     for day, rows in plan[feed.name].items():
-        night = str(feed.night(date.fromisoformat(day)))
-        accounted = {term: by_day[day][term] if day in by_day else 0 for term in TERMS}
-        counts.append({"night": night, "feed": feed.name, "partition_day": day, "rows_in": rows, **accounted})
-    return counts
+        night = feed.night(date.fromisoformat(day))
+        accounted = {term: by_night[night][term] if night in by_night else 0 for term in TERMS}
+        counts.append(
+            {"night": str(night), "feed": feed.name, "partition_day": day, "rows_in": rows}
+            | accounted
+            | {f"late_{term}": 0 for term in TERMS}
+        )
+    return counts, any(row["late"] for row in by_night.values())
 
 
-def _record(source: Source, counts: list[dict[str, str | int]]) -> None:
+def _resolve(
+    spark: SparkSession, source: Source, nights: Partitions, plan: Plan, feed: Feed, judged: DataFrame
+) -> Resolved:
+    """Give the late rows their verdicts, in a candidate table of their own."""
+    rows, days = late.resolve(spark, source, feed, judged, _nights(plan, feed), _days(plan, feed))
+    name = candidate.name(f"bronze.{late.store(source, feed)}", candidate.suffix(nights))
+    rows.write.format("parquet").saveAsTable(name)
+    return {"candidate": name, "days": [str(day) for day in days]}
+
+
+def _with_late(
+    spark: SparkSession, source: Source, feed: Feed, counts: list[Counts], resolved: Resolved
+) -> list[Counts]:
+    """``counts`` with the late rows added, and the counts of other nights' files whose late rows were looked at."""
+    found = candidate.read(spark, resolved["candidate"]).select("night", late.VERDICT)
+    if late.has_store(source, feed):
+        # A night's other late rows, of days that this run does not touch, keep the verdicts they have.
+        there = spark.table(f"bronze.{late.store(source, feed)}")
+        there = there.where(f"NOT ({within('partition_day', map(date.fromisoformat, resolved['days']))})")
+        there = there.where(f"NOT ({within('night', [date.fromisoformat(row['night']) for row in counts])})")
+        found = found.unionByName(there.select("night", late.VERDICT))
+    verdicts = {
+        (str(r["night"]), r[late.VERDICT]): r["count"] for r in found.groupBy("night", late.VERDICT).count().collect()
+    }
+    own = {row["night"] for row in counts}
+    others = _recorded(source, feed, {night for night, _ in verdicts} - own)
+    return [_add_late(row, verdicts) for row in [*counts, *others]]
+
+
+def _add_late(row: Counts, verdicts: dict[tuple[str, str], int]) -> Counts:
+    new = {f"late_{term}": verdicts.get((row["night"], term), 0) for term in TERMS}
+    return row | {term: row[term] - row[f"late_{term}"] + new[f"late_{term}"] for term in TERMS} | new
+
+
+def _recorded(source: Source, feed: Feed, nights: set[str]) -> list[Counts]:
+    """The counts on record of the files of other nights."""
+    name = _completeness(source)
+    if not nights or not delta.exists("bronze", name):
+        return []
+    first, last = date.fromisoformat(min(nights)), date.fromisoformat(max(nights))
+    rows = delta.read_days("bronze", name, first, last, day="night").with_columns(
+        pl.col("night", "partition_day").cast(pl.String)
+    )
+    return rows.filter((pl.col("feed") == feed.name) & pl.col("night").is_in(nights)).to_dicts()
+
+
+def _record(source: Source, plan: Plan, counts: list[Counts]) -> None:
     rows = pl.DataFrame(counts).with_columns(pl.col("night", "partition_day").str.to_date())
-    name, nights = f"{source.name}__completeness", [date.fromisoformat(str(row["night"])) for row in counts]
-    first, last = min(nights), max(nights)
+    name, first, last = _completeness(source), rows["night"].min(), rows["night"].max()
+    assert isinstance(first, date)
+    assert isinstance(last, date)
     if delta.exists("bronze", name):
-        # A range may have nights without files, whose earlier counts stay.
-        there = delta.read_days("bronze", name, first, last, day="night")
-        rows = pl.concat([rows, there.join(rows, on="night", how="anti").select(rows.columns)])
+        # Between the nights of this run may be others, whose counts stay; a feed that a night no longer has goes.
+        own = reduce(set.union, (set(_nights(plan, source.feed(feed))) for feed in plan), set[date]())
+        there = delta.read_days("bronze", name, first, last, day="night").filter(~pl.col("night").is_in(own))
+        rows = pl.concat([rows, there.join(rows, on=["night", "feed"], how="anti").select(rows.columns)])
     delta.replace_days("bronze", name, rows, first, last, day="night")

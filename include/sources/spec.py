@@ -45,7 +45,8 @@ class Feed:
     description: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]  # unique within a day
-    day_column: str = ""  # the column that must equal the file's day; empty: rows carry no day
+    day_column: str = ""  # the column with the row's own day, which is the file's; empty: rows carry no day
+    late_days: int = 0  # a row may come in the file of so many days after its own; it goes to its own day's partition
     mode: Mode = Mode.PARTITION
     lead_days: int = 0  # the file of day D arrives in the night of D - lead_days
     extension: str = "csv"

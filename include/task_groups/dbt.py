@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 from airflow.sdk import Context
@@ -12,6 +14,8 @@ from include.lake import candidate, dbt
 from include.partitions import of_run
 from include.settings import settings
 
+# Which earlier nights a run is for as well as its own.
+Also = Callable[[Context], list[date]]
 PROJECT = settings().home / "dbt_project"
 
 
@@ -19,10 +23,11 @@ class DbtBuild(DbtBuildLocalOperator):
     """``dbt build`` of the models that ``select`` names, for the nights of the run.
 
     One task, not one a model: a model that failed its tests is named in the log, nothing of the build is published
-    either way, and a night has fewer processes to wait for (docs/decisions/dbt-as-one-task.md).
+    either way, and a night has fewer processes to wait for (docs/decisions/dbt-as-one-task.md). ``also`` tells the
+    earlier nights to build as well, since something of theirs came late.
     """
 
-    def __init__(self, *, stage: str, **kwargs: Any) -> None:
+    def __init__(self, *, stage: str, also: Also = lambda context: [], **kwargs: Any) -> None:
         super().__init__(
             project_dir=str(PROJECT),
             profile_config=ProfileConfig(
@@ -39,14 +44,16 @@ class DbtBuild(DbtBuildLocalOperator):
             **kwargs,
         )
         self.stage = stage
+        self.also = also
 
     def execute(self, context: Context, **kwargs: Any) -> Any:
         nights = of_run(context)
-        suffix = candidate.suffix(nights)
-        self.callback_args = {"stage": self.stage, "suffix": suffix}
+        suffix, also = candidate.suffix(nights), self.also(context)
+        self.callback_args = {"stage": self.stage, "suffix": suffix, "also": also}
         self.env = {
             "NOCTURNE_FROM": str(nights.first),
             "NOCTURNE_TO": str(nights.last),
+            "NOCTURNE_ALSO": ",".join(map(str, also)),
             "NOCTURNE_CANDIDATE_SUFFIX": suffix,
         }
         return super().execute(context, **kwargs)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import httpx
 import polars as pl
 import pytest
+from deltalake import DeltaTable
 
 from demo.replay import replay
 from include.airflow_client import Run, RunFailedError
@@ -224,3 +226,52 @@ def test_broken_and_repeated_rows_are_counted_and_kept_apart(stack: Stack, night
         reason.split("; ")[0] for reason in quarantine["reason"]
     }
     assert set(quarantine["raw"]) == {",".join(broken), "2013-06-04,UA"}
+
+
+def by_day(stack: Stack) -> dict[tuple[str, object], int]:
+    """The content of every published table, day by day. Without the ledgers, which grow."""
+    found = {}
+    for layer in ("bronze", "silver", "gold"):
+        for path in (stack.settings.lake / layer).iterdir():
+            if not (path / "_delta_log").exists():
+                continue
+            partitioned = DeltaTable(str(path)).metadata().partition_columns
+            rows = pl.read_delta(str(path)).select(sorted_columns(path))
+            for (day,), of_day in rows.group_by(partitioned[0] if partitioned else pl.lit("all")):
+                found[f"{layer}.{path.name}", day] = int(of_day.hash_rows(7).sum())
+    return found
+
+
+def test_a_late_row_changes_its_day_and_what_depends_on_it(stack: Stack, nights: list[Run]) -> None:
+    night, late = Partitions.parse("2013-06-05"), date(2013, 5, 15)
+    replay(stack.settings.landing, night)
+    file = stack.landing("actuals", "2013-06-05")
+    row = next(line for line in stack.landing("actuals", str(late)).read_text().splitlines() if ",UA," in line)
+    cells = row.split(",")
+    file.write_text(file.read_text() + ",".join([*cells[:2], "9998", *cells[3:]]) + "\n")
+    before = by_day(stack)
+
+    runs = stack.airflow.follow([stack.airflow.trigger(HEAD, night)])
+    assert {(run.dag_id, run.partition_key) for run in runs} >= {
+        (dag_id, str(day)) for dag_id in ("flight_delays_features", "flight_delays_monitor") for day in (late, night)
+    }
+    after = by_day(stack)
+    changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    assert {key for key in changed if str(key[1]) < "2013-06-05"} == {
+        ("bronze.flights__actuals", late),
+        ("silver.fct_flights", late),
+        ("gold.flight_delays__labels", late),
+    }
+    arrived = read(stack, "bronze", "flights__actuals").filter(pl.col("flight_number") == 9998)
+    assert arrived.select("partition_day", "night").rows() == [(late, night.first)]
+
+
+def test_runs_of_the_same_nights_at_once_end_as_one(stack: Stack, nights: list[Run]) -> None:
+    """A backfill, the nightly run of one of its nights, and a second backfill, which Airflow refuses."""
+    before = content(stack)
+    backfill = stack.airflow.backfill(HEAD, NIGHTS)
+    nightly = stack.airflow.trigger(HEAD, Partitions.parse("2013-06-02"))
+    with pytest.raises(RuntimeError, match="already a running backfill"):
+        stack.airflow.backfill(HEAD, NIGHTS)
+    stack.airflow.follow([*backfill, nightly])
+    assert content(stack) == before

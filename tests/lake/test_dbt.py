@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -84,12 +85,16 @@ def build(project: Path, found: dict[str, Any] | None) -> None:
     if found is not None:
         (target / "run_results.json").write_text(json.dumps(found))
     run = SimpleNamespace(partition_key=NIGHT.key, run_id="r", dag_id="d")
-    dbt.keep_artifacts(str(project), stage="a_stage", suffix="__x", context={"dag_run": run, "params": {}})
+    dbt.keep_artifacts(
+        str(project), stage="a_stage", suffix="__x", also=[date(2013, 5, 11)], context={"dag_run": run, "params": {}}
+    )
 
 
 def test_a_build_is_read_back_for_its_nights(tmp_path: Path) -> None:
     build(tmp_path / "project", results(trips="success"))
-    assert [one.name for one in dbt.built("a_stage", NIGHT)] == ["candidate.silver__trips__x"]
+    found, nights = dbt.built("a_stage", NIGHT)
+    assert [one.name for one in found] == ["candidate.silver__trips__x"]
+    assert nights == [date(2013, 5, 11), NIGHT.first]
     assert dbt.candidate_for("silver.trips", "a_stage", NIGHT) == "candidate.silver__trips__x"
 
 

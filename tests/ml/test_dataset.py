@@ -44,11 +44,32 @@ def test_missing_days_are_listed(toy: UseCase) -> None:
         dataset.load(toy, FIRST, date(2020, 1, 31))
 
 
+def write_labels(case: UseCase, day: date, rows: int, late: int = 0) -> None:
+    """Labels of the first ``rows`` flips of ``day``, the ``late`` last of which came a night later."""
+    nights = [day] * (rows - late) + [day + timedelta(1)] * late
+    labels = toy_rows(day, 1).select("coin_id", "flight_date", "is_head").head(rows)
+    delta.replace_days("gold", case.labels_table, labels.with_columns(night=pl.Series(nights)), day, day)
+
+
 def test_rows_without_a_partner_are_an_error(toy: UseCase) -> None:
-    labels = toy_rows(LAST, 1).select("coin_id", "flight_date", "is_head").head(ROWS - 1)
-    delta.replace_days("gold", toy.labels_table, labels, LAST, LAST)
-    with pytest.raises(dataset.DataMissing, match=r"has 1800 rows and toy__labels 1799 .* only 1799 have both"):
+    write_labels(toy, LAST, ROWS - 19)
+    with pytest.raises(dataset.DataMissing, match=r"has 1800 rows and toy__labels 1781 .* only 1781 have both"):
         dataset.load(toy, FIRST, LAST)
+
+
+def test_a_few_may_come_late(toy: UseCase) -> None:
+    write_labels(toy, LAST, ROWS - 18)
+    assert dataset.load(toy, FIRST, LAST).frame.height == 1800 - 18
+
+
+def test_a_label_that_came_later_was_not_known(toy: UseCase) -> None:
+    """So that a training set as of a day stays what it was."""
+    write_labels(toy, LAST, ROWS - 1)
+    before = dataset.load(toy, FIRST, LAST)
+    write_labels(toy, LAST, ROWS, late=1)
+    assert dataset.load(toy, FIRST, LAST).content_hash == before.content_hash
+    write_days(toy, LAST + timedelta(1), 1)
+    assert dataset.load(toy, FIRST, LAST + timedelta(1)).frame.height == 1800 + ROWS
 
 
 def test_columns_must_match_the_spec(toy: UseCase) -> None:

@@ -22,7 +22,7 @@ def counts(rows: int, published: int, quarantined: int, deduplicated: int) -> di
     }
 
 
-@given(numbers, numbers)
+@given(st.integers(1, 10**6), numbers)
 def test_what_adds_up_is_complete(published: int, deduplicated: int) -> None:
     assert complete(FEED, counts(published + deduplicated, published, 0, deduplicated)) == []
 
@@ -47,6 +47,11 @@ def test_more_than_that_is_not() -> None:
 
 def test_both_are_said_together() -> None:
     assert len(complete(FEED, counts(100, 10, 10, 0))) == 2
+
+
+def test_a_file_of_nothing_but_copies_is_another_days() -> None:
+    (problem,) = complete(FEED, counts(100, 0, 0, 100))
+    assert problem == "trips 2020-06-01: all 100 rows are copies of others; is it another day's file?"
 
 
 def test_an_empty_file_is_complete() -> None:

@@ -1,6 +1,6 @@
 {# A row lost or made up: each of the nights' days must have as many rows here as there. #}
 {% test same_rows(model, to, day, lead_days=0) %}
-{%- set nights = day ~ ' between ' ~ night('from', lead_days) ~ ' and ' ~ night('to', lead_days) %}
+{%- set nights = days_of_nights(day, lead_days) %}
 select {{ day }}, sum(n) as difference
 from (
     select {{ day }}, 1 as n from {{ model }} where {{ nights }}

@@ -6,6 +6,8 @@ from include.sources.spec import Column, Feed, Mode, Source
 
 ORIGINS = ("EWR", "JFK", "LGA")
 
+LATE_DAYS = 35  # the upstream mends a month after it has closed it
+
 FLIGHT_KEY = ("flight_date", "carrier", "flight_number", "origin")
 
 _identity = (
@@ -28,6 +30,7 @@ SCHEDULE = Feed(
     ),
     key=FLIGHT_KEY,
     day_column="flight_date",
+    late_days=LATE_DAYS,
     lead_days=1,
 )
 
@@ -45,6 +48,7 @@ ACTUALS = Feed(
     ),
     key=FLIGHT_KEY,
     day_column="flight_date",
+    late_days=LATE_DAYS,
 )
 
 WEATHER = Feed(
@@ -66,6 +70,7 @@ WEATHER = Feed(
     ),
     key=("origin", "observed_at"),
     day_column="weather_date",
+    late_days=LATE_DAYS,
 )
 
 PLANES = Feed(

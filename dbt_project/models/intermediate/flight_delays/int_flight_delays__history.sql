@@ -3,8 +3,9 @@
 {#
   How flights like each scheduled one went before its day: one row a flight and kind of likeness.
 
-  Only flights of earlier days are looked at, none older than 28 days. Daily counts come first, so that the join over
-  the look-back meets one row a day and not one a flight.
+  Only flights of earlier days are looked at, none older than 28 days, and only rows that had arrived the evening before
+  the flight: what came later was not known. Daily counts come first, so that the join over the look-back meets one
+  row a day and not one a flight.
 #}
 {% set kinds = {
     'carrier': 'carrier',
@@ -27,7 +28,7 @@ with scheduled as (
     select flight_id, flight_date, kind, value
     from {{ ref('fct_scheduled_flights') }}
     {{ likeness }}
-    where {{ in_nights('flight_date') }}
+    where {{ in_nights('flight_date') }} and night < flight_date
 ),
 
 wanted as (
@@ -37,6 +38,7 @@ wanted as (
 daily as (
     select
         flight_date,
+        night,
         kind,
         value,
         count(*) as flights,
@@ -45,7 +47,7 @@ daily as (
     from {{ ref('fct_flights') }}
     {{ likeness }}
     where flight_date between {{ night('from', -27) }} and {{ night('to') }} and value is not null
-    group by flight_date, kind, value
+    group by flight_date, night, kind, value
 ),
 
 history as (
@@ -70,6 +72,7 @@ history as (
         on wanted.kind = daily.kind
         and wanted.value = daily.value
         and daily.flight_date between date_sub(wanted.flight_date, 28) and date_sub(wanted.flight_date, 1)
+        and daily.night < wanted.flight_date
     group by wanted.flight_date, wanted.kind, wanted.value
 )
 

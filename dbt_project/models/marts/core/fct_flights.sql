@@ -12,6 +12,7 @@ select
     dep_delay_minutes,
     arr_delay_minutes,
     is_cancelled,
-    is_disrupted
+    is_disrupted,
+    night
 from {{ ref('stg_flights__actuals') }}
 where {{ in_nights('flight_date') }}

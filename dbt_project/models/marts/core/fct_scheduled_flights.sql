@@ -10,6 +10,7 @@ select
     aircraft,
     sched_dep_minute,
     sched_arr_minute,
-    distance_miles
+    distance_miles,
+    night
 from {{ ref('stg_flights__schedule') }}
 where {{ in_nights('flight_date') }}

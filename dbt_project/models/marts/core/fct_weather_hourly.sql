@@ -9,6 +9,7 @@ select
     wind_mph,
     precip_in,
     pressure_mb,
-    visib_mi
+    visib_mi,
+    night
 from {{ ref('stg_flights__weather') }}
 where {{ in_nights('weather_date') }}

@@ -1,7 +1,8 @@
 {{ config(meta={'day': 'flight_date', 'lead_days': 1}) }}
 
 with flights as (
-    select * from {{ ref('fct_scheduled_flights') }} where {{ in_nights('flight_date') }}
+    -- a flight that was announced later is not one that could be predicted
+    select * from {{ ref('fct_scheduled_flights') }} where {{ in_nights('flight_date') }} and night < flight_date
 ),
 
 history as (
@@ -35,7 +36,7 @@ weather as (
         min(pressure_mb) as weather_pressure_min_mb,
         avg(humid_pct) as weather_humid_mean_pct
     from {{ ref('fct_weather_hourly') }}
-    where weather_date between {{ night('from') }} and {{ night('to') }}
+    where weather_date between {{ night('from') }} and {{ night('to') }} and night <= weather_date
     group by weather_date, origin
 ),
 

@@ -3,6 +3,7 @@
 select
     flight_id,
     flight_date,
+    night,
     cast(is_disrupted as int) as is_disrupted
 from {{ ref('fct_flights') }}
 where {{ in_nights('flight_date') }}

@@ -11,6 +11,7 @@ select
     arr_delay as arr_delay_minutes,
     dep_time is null as is_cancelled,
     -- Diverted flights left and have no arrival delay: they did not arrive where they should have.
-    dep_time is null or arr_delay is null or arr_delay > 15 as is_disrupted
+    dep_time is null or arr_delay is null or arr_delay > 15 as is_disrupted,
+    night
 from {{ source('flights', 'actuals') }}
 where partition_day = flight_date

@@ -8,6 +8,7 @@ select
     aircraft,
     {{ minute_of_day('sched_dep_time') }} as sched_dep_minute,
     {{ minute_of_day('sched_arr_time') }} as sched_arr_minute,
-    distance as distance_miles
+    distance as distance_miles,
+    night
 from {{ source('flights', 'schedule') }}
 where partition_day = flight_date

@@ -7,6 +7,7 @@ select
     wind_speed as wind_mph,
     precip as precip_in,
     pressure as pressure_mb,
-    visib as visib_mi
+    visib as visib_mi,
+    night
 from {{ source('flights', 'weather') }}
 where partition_day = weather_date

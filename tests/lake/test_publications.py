@@ -1,0 +1,86 @@
+"""The ledger of publications: a line for each content a partition has had, none for a rerun."""
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from include.lake import delta, publications
+from include.lake.publications import Terms
+from include.lake.publish import NOTHING, Content, Partition, Publication
+from include.settings import settings
+
+MONDAY, TUESDAY, WEDNESDAY = date(2020, 6, 1), date(2020, 6, 2), date(2020, 6, 3)
+TABLE = "bronze.toys__trips"
+
+
+@pytest.fixture(autouse=True)
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("NOCTURNE_VAR", str(tmp_path))
+    settings.cache_clear()
+    for layer, table in (TABLE.split("."), ("silver", "trips")):
+        delta.append(layer, table, pl.DataFrame({"day": [MONDAY]}))
+    yield
+    settings.cache_clear()
+
+
+def published(content: dict[Partition, Content], table: str = TABLE) -> Publication:
+    return Publication(table, content, ())
+
+
+def lines(*columns: str) -> list[tuple]:
+    return publications.read().select(columns).rows()
+
+
+def test_what_is_published_first_is_revision_one() -> None:
+    publications.record(
+        [published({(MONDAY, MONDAY): Content(3, 7)})], "a run", {(TABLE, (MONDAY, MONDAY)): Terms(5, 1, 1)}
+    )
+    assert lines("table", "partition_day", "night", "revision", "replaces", "version", "rows", "run") == [
+        (TABLE, MONDAY, MONDAY, 1, None, 0, 3, "a run")
+    ]
+    assert lines("rows_in", "quarantined", "deduplicated") == [(5, 1, 1)]
+
+
+def test_a_rerun_adds_nothing() -> None:
+    for run in ("first", "second"):
+        publications.record([published({(MONDAY, MONDAY): Content(3, 7), (TUESDAY, TUESDAY): NOTHING})], run)
+    assert lines("partition_day", "run") == [(MONDAY, "first")]
+
+
+def test_other_content_is_a_revision_that_names_the_one_before(caplog: pytest.LogCaptureFixture) -> None:
+    for run, content in (("first", Content(3, 7)), ("second", Content(3, 8)), ("third", NOTHING)):
+        publications.record([published({(MONDAY, MONDAY): content})], run)
+    assert lines("revision", "replaces", "rows", "run") == [
+        (1, None, 3, "first"),
+        (2, 1, 3, "second"),
+        (3, 2, 0, "third"),
+    ]
+    assert f"{TABLE} 2020-06-01: revision 2 replaces 1, 3 rows" in caplog.messages
+
+
+def test_the_parts_of_a_day_have_revisions_of_their_own() -> None:
+    publications.record([published({(MONDAY, MONDAY): Content(3, 7)})], "first")
+    publications.record([published({(MONDAY, WEDNESDAY): Content(1, 9)})], "second")
+    publications.record([published({(MONDAY,): Content(4, 16)}, "silver.trips")], "third")
+    assert lines("partition_day", "night", "revision") == [
+        (MONDAY, MONDAY, 1),
+        (MONDAY, WEDNESDAY, 1),
+        (MONDAY, None, 1),
+    ]
+
+
+def test_the_days_that_nights_have_touched_are_remembered() -> None:
+    both = {
+        (MONDAY, WEDNESDAY): Content(1, 9),
+        (WEDNESDAY, WEDNESDAY): Content(3, 7),
+        (TUESDAY, TUESDAY): Content(3, 8),
+    }
+    publications.record([published(both)], "a run")
+    assert publications.days_of([TABLE], [WEDNESDAY]) == [MONDAY, WEDNESDAY]
+    # The late row is taken back: its day has changed by that as well.
+    publications.record([published({(MONDAY, WEDNESDAY): NOTHING})], "a run")
+    assert publications.days_of([TABLE], [WEDNESDAY]) == [MONDAY, WEDNESDAY]
+    assert publications.days_of(["bronze.toys__others"], [WEDNESDAY]) == []
