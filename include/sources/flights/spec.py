@@ -8,6 +8,9 @@ ORIGINS = ("EWR", "JFK", "LGA")
 
 FLIGHT_KEY = ("flight_date", "carrier", "flight_number", "origin")
 
+# A model learns from one year; a second one lets its successor learn from the same days again.
+RETENTION_DAYS = 730
+
 _identity = (
     Column("flight_date", "date", "the business day the flight is scheduled for, New York time", required=True),
     Column("carrier", "string", "the airline's two-character code", required=True),
@@ -29,6 +32,7 @@ SCHEDULE = Feed(
     key=FLIGHT_KEY,
     day_column="flight_date",
     lead_days=1,
+    retention_days=RETENTION_DAYS,
 )
 
 ACTUALS = Feed(
@@ -45,6 +49,7 @@ ACTUALS = Feed(
     ),
     key=FLIGHT_KEY,
     day_column="flight_date",
+    retention_days=RETENTION_DAYS,
 )
 
 WEATHER = Feed(
@@ -66,6 +71,7 @@ WEATHER = Feed(
     ),
     key=("origin", "observed_at"),
     day_column="weather_date",
+    retention_days=RETENTION_DAYS,
 )
 
 PLANES = Feed(
@@ -83,6 +89,7 @@ PLANES = Feed(
     ),
     key=("aircraft",),
     mode=Mode.SNAPSHOT,
+    retention_days=RETENTION_DAYS,
 )
 
 AIRPORTS = Feed(
@@ -98,6 +105,7 @@ AIRPORTS = Feed(
     ),
     key=("airport",),
     mode=Mode.SNAPSHOT,
+    retention_days=RETENTION_DAYS,
 )
 
 AIRLINES = Feed(
@@ -109,6 +117,7 @@ AIRLINES = Feed(
     ),
     key=("carrier",),
     mode=Mode.SNAPSHOT,
+    retention_days=RETENTION_DAYS,
 )
 
 SOURCE = Source(
