@@ -9,7 +9,7 @@ from include.settings import settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-LAYERS = ("bronze", "silver", "gold", "candidate")
+LAYERS = ("bronze", "silver", "gold", "ledger", "candidate")
 
 
 def session() -> SparkSession:
