@@ -23,6 +23,9 @@ def main() -> None:
     left = found["candidates"]
     shown.add_row("candidate.*", "", "", "", "", "", megabytes(left["bytes"]), f"{left['tables']} tables")
     console = Console(highlight=False, soft_wrap=True)
+    # As wide as it has to be: a table's name that is cut off is none.
+    needed = console.measure(shown, options=console.options.update(width=1000)).maximum
+    console.width = max(console.width, needed)
     console.print(shown)
     for removal in removals.unfinished():
         console.print(f"[red]begun and not finished[/red]: {removal}")

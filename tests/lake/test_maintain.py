@@ -341,6 +341,7 @@ def test_the_sweep_takes_old_candidates_only(spark: SparkSession, candidates: Ca
     young = candidates("bronze__buses__rides__2020_06_02__0123abcd", 2.9)
     written = candidates("bronze__buses__rides__2020_06_03__0123abcd", 9)
     (written / "part-1.parquet").write_bytes(b"just now")
+    age(written, 9)
     by_hand = candidates("gold__flight_delays__features", 9)
     maintain.sweep(spark, RUN)
     assert [one.exists() for one in (old, unknown, young, written, by_hand)] == [False, False, True, True, True]
