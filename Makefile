@@ -1,6 +1,6 @@
 # Every target first does the whole set-up itself; a second call finds it done.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status run backfill test check format lock clean catalogue screenshots
+.PHONY: help setup up down status lake run backfill test check format lock clean catalogue screenshots
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
@@ -30,6 +30,9 @@ down: ## stop the services; no process stays
 
 status: venv ## state, health, memory and address of each service
 	@$(SERVICES) status
+
+lake: venv ## rows, files, bytes and version of each table
+	@$(SERVICES) exec -- $(PYTHON) -m include.lake
 
 backfill: venv ## from=2013-06-01 to=2013-06-07 [source=flights]: run a range of days through to the predictions
 	@if [ -z "$(from)" ] || [ -z "$(to)" ]; then \

@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     jars: Path = Field(HOME / "var" / "jars", description="Delta's jars; as .venv, for all installations of a clone")
     ivy_settings: str = Field("", description="an Ivy settings file, where Maven Central is reached through a mirror")
 
+    vacuum_hours: int = Field(168, description="how long a replaced file of a table stays, for those still reading it")
+
     device: str = Field("auto", description="where XGBoost trains: auto, cpu or cuda")
 
     @field_validator("home", "var", "jars")

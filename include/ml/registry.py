@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from include.ml.train import Trained
 
 MODEL_FILE, REFERENCE_FILE = "model.ubj", "reference.json"
+DELTA_VERSION = "delta_version."
+"""What the tags begin with that name the version of each gold table a model was trained on."""
 REFUSED = "refused"
 """The tag on a version that failed its gates; its value is the reasons."""
 
@@ -131,7 +133,7 @@ def register(case: UseCase, night: date, key: str, data: Dataset, trained: Train
         "trained_through": trained.reference["data"]["last"],
         "model_sha256": sha256(model),
         "reference_sha256": sha256(reference.encode()),
-        **{f"delta_version.{table}": str(version) for table, version in data.versions.items()},
+        **{f"{DELTA_VERSION}{table}": str(version) for table, version in data.versions.items()},
     }
     training = asdict(case.training)
     params = training.pop("params") | training | {"features": len(case.features)}
@@ -169,6 +171,30 @@ def register(case: UseCase, night: date, key: str, data: Dataset, trained: Train
         trained_through=date.fromisoformat(tags["trained_through"]),
         metrics=trained.metrics,
     )
+
+
+def pinned() -> dict[str, list[int]]:
+    """The Delta versions of tables, ``gold.<name>``, that any registered version of any model was trained on.
+
+    Also of models whose use case is gone: what holds a table's version is the registry, until somebody deletes there.
+    """
+    from mlflow import MlflowClient
+
+    client, found, token = MlflowClient(), set(), None
+    while True:
+        page = client.search_model_versions(page_token=token)
+        for tags in (one.tags for one in page):
+            found |= {
+                (f"gold.{name.removeprefix(DELTA_VERSION)}", int(version))
+                for name, version in tags.items()
+                if name.startswith(DELTA_VERSION)
+            }
+        if not (token := page.token):
+            break
+    pins: dict[str, list[int]] = {}
+    for table, version in sorted(found):
+        pins.setdefault(table, []).append(version)
+    return pins
 
 
 def gate_reasons(gates: Gates, found: Mapping[str, float], champion: int | None) -> list[str]:

@@ -58,7 +58,7 @@ def _feed(source: Source, feed: Feed) -> list[str]:
         f"day's file arrives in the night {arrives}.",
         *([f"A row may come up to {feed.late_days} days late; it goes to its own day."] if feed.late_days else []),
         f"Good rows are in `bronze.{name}`, rows that break their contract in `bronze.{name}__quarantine`; more than "
-        f"{feed.max_quarantined_share:.0%} of them fail the night.",
+        f"{feed.max_quarantined_share:.0%} of them fail the night. {kept(feed)}",
         "",
         "| column | type | unit | | allowed |",
         "|---|---|---|---|---|",
@@ -68,6 +68,14 @@ def _feed(source: Source, feed: Feed) -> list[str]:
         ),
         "",
     ]
+
+
+def kept(feed: Feed) -> str:
+    """How long the feed's days stay in bronze, in words."""
+    if not feed.retention_days:
+        return "They are kept for ever."
+    snapshot = ", and the snapshot before them" if feed.mode is Mode.SNAPSHOT else ""
+    return f"Kept are {feed.retention_days} days back from the newest one there{snapshot}."
 
 
 def allowed(column: Column) -> str:

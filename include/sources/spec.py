@@ -51,6 +51,9 @@ class Feed:
     lead_days: int = 0  # the file of day D arrives in the night of D - lead_days
     extension: str = "csv"
     max_quarantined_share: float = 0.05  # more than this share of a day's rows in quarantine fails the day
+    # Days of bronze that are kept, counted back from the newest one there, not from today's clock: history that is
+    # replayed is not wiped. 0: for ever; None: nobody has said, which a policy test refuses.
+    retention_days: int | None = None
 
     def due(self, night: date) -> date:
         """The day whose file arrives in ``night``."""

@@ -3,6 +3,7 @@ import subprocess
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -80,6 +81,28 @@ def test_a_version_says_how_to_cook_it_again(toy: UseCase, first: dict[str, Any]
     files = {file.path for file in client.list_artifacts(first["run_id"])}
     assert {"reference.json", "use_case.json"} <= files
     assert ("diff.patch" in files) == (tags["git_dirty"] == "true")
+
+
+def test_what_a_version_was_trained_on_is_pinned_until_it_is_deleted(toy: UseCase, first: dict[str, Any]) -> None:
+    write_days(toy, NIGHT + timedelta(1), 11)
+    train.train("toy", NIGHT + timedelta(10), "cpu")
+    assert registry.pinned() == {"gold.toy__features": [0, 1], "gold.toy__labels": [0, 1]}
+    mlflow.MlflowClient().delete_model_version("toy", "1")
+    assert registry.pinned() == {"gold.toy__features": [1], "gold.toy__labels": [1]}
+
+
+def test_every_page_of_the_registry_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Page(list):
+        token: str | None = None
+
+    class Registry:
+        def search_model_versions(self, page_token: str | None) -> Page:
+            page = Page([SimpleNamespace(tags={"delta_version.t": "2" if page_token else "1", "night": "2020-01-01"})])
+            page.token = None if page_token else "more"
+            return page
+
+    monkeypatch.setattr("mlflow.MlflowClient", Registry)
+    assert registry.pinned() == {"gold.t": [1, 2]}
 
 
 def test_the_same_request_makes_no_second_version(toy: UseCase, first: dict[str, Any]) -> None:

@@ -1,11 +1,12 @@
 """Every source: its contract is complete enough to be a contract."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from include.sources import catalogue, sources
-from include.sources.spec import Column, Feed, Source
+from include.sources.spec import Column, Feed, Mode, Source
 
 SOURCES = list(sources().values())
 FEEDS = [(source, feed) for source in SOURCES for feed in source.feeds]
@@ -51,6 +52,8 @@ def feed_problems(feed: Feed) -> list[str]:
         problems.append(f"day column {feed.day_column} is no required date")
     if not 0 <= feed.max_quarantined_share < 1:
         problems.append("its quarantine has no limit")
+    if feed.retention_days is None or feed.retention_days < 0:
+        problems.append("does not say how many days it keeps")
     return problems
 
 
@@ -94,6 +97,13 @@ def test_what_is_allowed_is_said_in_words(column: Column, words: str) -> None:
     assert catalogue.allowed(column) == words
 
 
+def test_how_long_days_are_kept_is_said_in_words() -> None:
+    feed = Feed("f", "F", (Column("a", "string", "a"),), ("a",), retention_days=0)
+    assert catalogue.kept(feed) == "They are kept for ever."
+    assert catalogue.kept(replace(feed, retention_days=30)).startswith("Kept are 30 days back from the newest")
+    assert "snapshot" in catalogue.kept(replace(feed, retention_days=30, mode=Mode.SNAPSHOT))
+
+
 def test_the_rules_refuse() -> None:
     bad = Feed(
         name="bad",
@@ -117,4 +127,5 @@ def test_the_rules_refuse() -> None:
         "key c is no column",
         "key a is not required",
         "day column b is no required date",
+        "does not say how many days it keeps",
     ]

@@ -10,6 +10,9 @@ LATE_DAYS = 35  # the upstream mends a month after it has closed it
 
 FLIGHT_KEY = ("flight_date", "carrier", "flight_number", "origin")
 
+# A model learns from one year; a second one lets its successor learn from the same days again.
+RETENTION_DAYS = 730
+
 _identity = (
     Column("flight_date", "date", "the business day the flight is scheduled for, New York time", required=True),
     Column("carrier", "string", "the airline's two-character code", required=True),
@@ -32,6 +35,7 @@ SCHEDULE = Feed(
     day_column="flight_date",
     late_days=LATE_DAYS,
     lead_days=1,
+    retention_days=RETENTION_DAYS,
 )
 
 ACTUALS = Feed(
@@ -49,6 +53,7 @@ ACTUALS = Feed(
     key=FLIGHT_KEY,
     day_column="flight_date",
     late_days=LATE_DAYS,
+    retention_days=RETENTION_DAYS,
 )
 
 WEATHER = Feed(
@@ -71,6 +76,7 @@ WEATHER = Feed(
     key=("origin", "observed_at"),
     day_column="weather_date",
     late_days=LATE_DAYS,
+    retention_days=RETENTION_DAYS,
 )
 
 PLANES = Feed(
@@ -88,6 +94,7 @@ PLANES = Feed(
     ),
     key=("aircraft",),
     mode=Mode.SNAPSHOT,
+    retention_days=RETENTION_DAYS,
 )
 
 AIRPORTS = Feed(
@@ -103,6 +110,7 @@ AIRPORTS = Feed(
     ),
     key=("airport",),
     mode=Mode.SNAPSHOT,
+    retention_days=RETENTION_DAYS,
 )
 
 AIRLINES = Feed(
@@ -114,6 +122,7 @@ AIRLINES = Feed(
     ),
     key=("carrier",),
     mode=Mode.SNAPSHOT,
+    retention_days=RETENTION_DAYS,
 )
 
 SOURCE = Source(

@@ -1,0 +1,140 @@
+"""What the tables of the lake take: rows, files, bytes, how many files are small, and who writes them.
+
+Read from each table's log and folder; nothing here writes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+from deltalake import DeltaTable
+
+from include.settings import settings
+
+type Writer = Literal["spark", "delta-rs"]
+
+SMALL_BYTES = 16 * 2**20
+"""Opening a file costs as much as reading some megabytes of it: below this a file is small."""
+
+CANDIDATE = re.compile(r"\w+__\w+?__\d[\d_]*__[0-9a-f]{8}")
+"""The folder of a candidate: layer, table, key and what sets the try apart."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """One table.
+
+    Attributes:
+        rows: None where a file does not say how many it has.
+        files, bytes: of the newest version.
+        small: files below ``SMALL_BYTES``.
+        mergeable: those of them that a compaction can merge; files of different partitions cannot become one.
+        version: the newest.
+        disk_bytes: of all data files in its folder, those of older versions included.
+    """
+
+    table: str
+    writer: Writer
+    rows: int | None
+    files: int
+    bytes: int
+    small: int
+    mergeable: int
+    version: int
+    disk_bytes: int
+
+
+def path_of(table: str) -> Path:
+    """Where the table ``<layer>.<name>`` is."""
+    layer, name = table.split(".")
+    return settings().lake / layer / name
+
+
+def tables() -> list[str]:
+    """Every Delta table of the lake, as ``<layer>.<name>``."""
+    return sorted(".".join(log.parts[-3:-1]) for log in settings().lake.glob("*/*/_delta_log"))
+
+
+def opened(table: str, version: int | None = None) -> DeltaTable:
+    """A table, as it is or as it was."""
+    return DeltaTable(str(path_of(table)), version=version)
+
+
+def files_of(table: DeltaTable) -> pl.DataFrame:
+    """The data files of a version: ``path`` within the table, ``bytes``, ``rows``, and ``partition.<column>``."""
+    found = pl.DataFrame(table.get_add_actions(flatten=True))
+    rows = pl.col("num_records") if "num_records" in found.columns else pl.lit(None, pl.Int64)
+    partitions = [name for name in found.columns if name.startswith("partition.")]
+    return found.select("path", pl.col("size_bytes").alias("bytes"), rows.alias("rows"), *partitions)
+
+
+def writer_of(table: DeltaTable) -> Writer:
+    """The engine that writes a table, which is the one that wrote last: a table has only one."""
+    return "spark" if "Apache-Spark" in str(table.history(1)[0].get("engineInfo")) else "delta-rs"
+
+
+def mergeable(files: pl.DataFrame) -> pl.DataFrame:
+    """Those of ``files`` that are small and not the only small one of their partition."""
+    small = files.filter(pl.col("bytes") < SMALL_BYTES)
+    partitions = [name for name in files.columns if name.startswith("partition.")]
+    return small.filter((pl.len().over(partitions) if partitions else pl.len()) > 1)
+
+
+def usage(table: str) -> Usage:
+    """What ``table`` takes."""
+    there = opened(table)
+    files = files_of(there)
+    return Usage(
+        table=table,
+        writer=writer_of(there),
+        rows=None if files["rows"].has_nulls() else int(files["rows"].sum()),
+        files=files.height,
+        bytes=int(files["bytes"].sum()),
+        small=files.filter(pl.col("bytes") < SMALL_BYTES).height,
+        mergeable=mergeable(files).height,
+        version=int(there.version()),
+        disk_bytes=size(path_of(table).rglob("*.parquet"), but="_delta_log"),
+    )
+
+
+def candidates() -> list[Path]:
+    """The folders of candidates, of whatever age."""
+    folder = settings().lake / "candidate"
+    return sorted(one for one in folder.glob("*") if one.is_dir() and CANDIDATE.fullmatch(one.name))
+
+
+def size(files: Iterable[Path], but: str = "") -> int:
+    """Bytes of ``files``, of those still there, leaving out what lies in a folder ``but``."""
+    found = 0
+    for one in files:
+        if but not in one.parts[:-1]:
+            try:
+                found += one.stat().st_size
+            except FileNotFoundError:  # a night may end, and drop its candidates, meanwhile
+                continue
+    return found
+
+
+def report() -> dict[str, Any]:
+    """Every table, and the candidates together, as plain data."""
+    folders = candidates()
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "tables": [asdict(usage(table)) for table in tables()],
+        "candidates": {"tables": len(folders), "bytes": size(one for f in folders for one in f.rglob("*"))},
+    }
+
+
+def write_report(**extra: Any) -> Path:
+    """Write the report, with ``extra``, to ``var/report/lake.json``."""
+    path = settings().report / "lake.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report() | extra, indent=1, default=str) + "\n")
+    return path
