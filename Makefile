@@ -40,6 +40,11 @@ backfill: venv ## from=2013-06-01 to=2013-06-07 [source=flights]: run a range of
 	@$(SERVICES) up --quiet
 	@$(SERVICES) exec -- $(PYTHON) -m include.backfill --from "$(from)" --to "$(to)" --source "$(or $(source),flights)"
 
+release: venv ## [source=flights] [from= to=] [dry_run=1]: ingest again what the quarantine holds, after a fix
+	@$(SERVICES) up --quiet
+	@$(SERVICES) exec -- $(PYTHON) -m include.release --source "$(or $(source),flights)" $(if $(from),--from $(from)) \
+		$(if $(to),--to $(to)) $(if $(dry_run),--dry-run)
+
 test: setup ## the whole suite, the real stack included
 	@$(SERVICES) exec -- $(PYTHON) -m pytest tests $(args)
 

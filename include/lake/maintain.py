@@ -128,7 +128,7 @@ def compact(spark: SparkSession, run: str) -> None:
 
 
 def to_retain(sources: Iterable[Source]) -> Plan:
-    """The days of bronze that are older than their feeds keep them, with their quarantine and their counts."""
+    """The days of bronze that are older than their feeds keep them, with what was kept beside them and their counts."""
     plan, today = Plan(), datetime.now(UTC).date()
     for source in sources:
         days_gone: list[Removal] = []
@@ -145,7 +145,8 @@ def to_retain(sources: Iterable[Source]) -> Plan:
                 plan.refused.append(refusal)
                 continue
             cutoffs[feed.name] = cutoff
-            days_gone += [*_days_before(table, cutoff), *_days_before(f"{table}__quarantine", cutoff)]
+            for beside in ("", "__quarantine", "__late"):
+                days_gone += _days_before(f"{table}{beside}", cutoff)
         # The counts go first: transform refuses a night without them. With them, and without the rows that they
         # count, it would take the night for an empty one and publish that.
         plan.removals += [*_counts_before(f"bronze.{source.name}__completeness", cutoffs), *days_gone]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -14,6 +16,7 @@ from deltalake import DeltaTable
 from demo.replay import replay
 from include.airflow_client import Run, RunFailedError
 from include.partitions import Partitions
+from include.services.environment import environment
 from tests.integration.conftest import Stack
 
 pytestmark = pytest.mark.integration
@@ -226,6 +229,18 @@ def test_broken_and_repeated_rows_are_counted_and_kept_apart(stack: Stack, night
         reason.split("; ")[0] for reason in quarantine["reason"]
     }
     assert set(quarantine["raw"]) == {",".join(broken), "2013-06-04,UA"}
+
+    # The upstream mends its file, and what was held back is released.
+    file.write_text("\n".join(lines) + "\n")
+    command = [sys.executable, "-m", "include.release", "--from", night.key]
+    for arguments in (["--dry-run"], []):
+        done = subprocess.run(
+            [*command, *arguments], env=environment(stack.settings), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "dep_time: 'late' is no int" in done.stdout
+        assert read(stack, "bronze", "flights__actuals__quarantine").height == (2 if arguments else 0)
+    assert "2 rows released, 0 are still in quarantine" in done.stdout
 
 
 def by_day(stack: Stack) -> dict[tuple[str, object], int]:
