@@ -95,21 +95,13 @@ def publish(
 
 
 def _exactly(by: Sequence[str], partitions: Iterable[Partition]) -> str:
-    """The SQL predicate of ``partitions``, in one term for all whose columns are as many days apart.
-
-    Most rows are in time, so that a hundred nights are one term; a hundred terms would be evaluated for every row.
-    """
-    days: dict[tuple[int, ...], list[date]] = {}
+    """The SQL predicate of ``partitions``, in the few words that REPLACE WHERE takes: IN, AND, OR."""
+    days: dict[Partition, list[date]] = {}
     for day, *rest in partitions:
-        days.setdefault(tuple((day - other).days for other in rest), []).append(day)
+        days.setdefault(tuple(rest), []).append(day)
     terms = [
-        " AND ".join(
-            [
-                within(by[0], those),
-                *(f"datediff(`{by[0]}`, `{name}`) = {lag}" for name, lag in zip(by[1:], lags, strict=True)),
-            ]
-        )
-        for lags, those in days.items()
+        " AND ".join([within(by[0], those), *(within(name, [value]) for name, value in zip(by[1:], rest, strict=True))])
+        for rest, those in days.items()
     ]
     return " OR ".join(f"({term})" for term in terms)
 
