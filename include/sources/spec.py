@@ -15,6 +15,14 @@ class Mode(StrEnum):
     SNAPSHOT = "snapshot"  # each file is the whole table as of its day; most nights bring none
 
 
+class Format(StrEnum):
+    """How the rows of a file are written."""
+
+    CSV = "csv"  # UTF-8, commas, a header with the columns in their order
+    JSONL = "jsonl"  # UTF-8, one JSON object a line, whose keys are the columns
+    PARQUET = "parquet"  # columns by name, in the types of the spec
+
+
 class Pii(StrEnum):
     """How personal a column is."""
 
@@ -48,8 +56,18 @@ class Feed:
     day_column: str = ""  # the column that must equal the file's day; empty: rows carry no day
     mode: Mode = Mode.PARTITION
     lead_days: int = 0  # the file of day D arrives in the night of D - lead_days
-    extension: str = "csv"
+    format: Format = Format.CSV
+    gzip: bool = False  # the whole file, for the formats that are text
     max_quarantined_share: float = 0.05  # more than this share of a day's rows in quarantine fails the day
+
+    def __post_init__(self) -> None:
+        if self.gzip and self.format is Format.PARQUET:
+            raise ValueError(f"feed {self.name}: Parquet compresses its own pages, a gzip file around them is none")
+
+    @property
+    def extension(self) -> str:
+        """What the names of the files end in: csv, csv.gz, jsonl, jsonl.gz or parquet."""
+        return f"{self.format}.gz" if self.gzip else str(self.format)
 
     def due(self, night: date) -> date:
         """The day whose file arrives in ``night``."""
