@@ -58,7 +58,7 @@ def landed(source: Source, nights: Partitions) -> dict[str, list[date]]:
     A night with no file at all is left out. Raises MissingFileError where a night has some of its files: the others
     may still be on their way, and half a night must not look like a whole one.
     """
-    nightly = [feed for feed in source.feeds if feed.mode is Mode.PARTITION]
+    nightly = [feed for feed in source.feeds if feed.mode is not Mode.SNAPSHOT]
     snapshots = [feed for feed in source.feeds if feed.mode is Mode.SNAPSHOT]
     there: dict[str, list[date]] = {feed.name: [] for feed in source.feeds}
     missing: list[Path] = []
@@ -97,11 +97,11 @@ def plan(source: Source, nights: Partitions) -> Plan:
 def count_rows(path: Path, feed: Feed) -> int:
     """The rows of the file at ``path``, a file of ``feed``.
 
-    Raises UnreadableFileError where the file is damaged, is not what the contract says, or has no rows. What is
-    accepted here, Spark splits into the same rows (``spark_jobs/ingest.py``).
+    Raises UnreadableFileError where the file is damaged, is not what the contract says, or has no rows: only of changes
+    there may be none. What is accepted here, Spark splits into the same rows (``spark_jobs/ingest.py``).
     """
     rows = COUNTERS[feed.format](path, feed)
-    if not rows:
+    if not rows and feed.mode is not Mode.UPSERT:
         header = "a header and " if feed.format is Format.CSV else ""
         raise UnreadableFileError(f"{path}: {header}no rows. A day without anything has no file")
     return rows

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any
+
+from include.sources.connectors import Connector
 
 
 class Mode(StrEnum):
@@ -13,6 +15,7 @@ class Mode(StrEnum):
 
     PARTITION = "partition"  # each file is one business day; every night brings one
     SNAPSHOT = "snapshot"  # each file is the whole table as of its day; most nights bring none
+    UPSERT = "upsert"  # each file is the changes of one business day; every night brings one, if only an empty one
 
 
 class Format(StrEnum):
@@ -52,22 +55,33 @@ class Feed:
     name: str
     description: str
     columns: tuple[Column, ...]
-    key: tuple[str, ...]  # unique within a day
+    key: tuple[str, ...]  # unique within a day; of changes, together with their sequence
     day_column: str = ""  # the column that must equal the file's day; empty: rows carry no day
     mode: Mode = Mode.PARTITION
+    op: str = ""  # of changes: the column that says whether a row is an insert, an update or a delete
+    sequence: str = ""  # of changes: the column that says in which order they were made
     lead_days: int = 0  # the file of day D arrives in the night of D - lead_days
     format: Format = Format.CSV
     gzip: bool = False  # the whole file, for the formats that are text
+    connector: Connector | None = None  # what fetches the files; none: an upstream puts them there itself
     max_quarantined_share: float = 0.05  # more than this share of a day's rows in quarantine fails the day
 
     def __post_init__(self) -> None:
         if self.gzip and self.format is Format.PARQUET:
             raise ValueError(f"feed {self.name}: Parquet compresses its own pages, a gzip file around them is none")
+        if self.connector and self.format not in self.connector.formats:
+            brings = " or ".join(self.connector.formats)
+            raise ValueError(f"feed {self.name}: {type(self.connector).__name__} brings {brings}, not {self.format}")
 
     @property
     def extension(self) -> str:
         """What the names of the files end in: csv, csv.gz, jsonl, jsonl.gz or parquet."""
         return f"{self.format}.gz" if self.gzip else str(self.format)
+
+    @property
+    def unique(self) -> tuple[str, ...]:
+        """The columns in which no two good rows of a day are equal."""
+        return (*self.key, self.sequence) if self.mode is Mode.UPSERT else self.key
 
     def due(self, night: date) -> date:
         """The day whose file arrives in ``night``."""
@@ -102,4 +116,4 @@ def table(source: Source, feed: Feed) -> str:
 
 def as_json(feed: Feed) -> dict[str, Any]:
     """The feed as plain data, for a Spark job that imports nothing of this package."""
-    return asdict(feed)
+    return asdict(replace(feed, connector=None)) | {"key": list(feed.unique)}
