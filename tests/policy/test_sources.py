@@ -1,11 +1,13 @@
 """Every source: its contract is complete enough to be a contract."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from include.sources import catalogue, sources
-from include.sources.spec import Column, Feed, Source
+from include.sources.connectors import Database
+from include.sources.spec import Column, Feed, Mode, Source
 
 SOURCES = list(sources().values())
 FEEDS = [(source, feed) for source in SOURCES for feed in source.feeds]
@@ -36,6 +38,7 @@ def column_problems(column: Column) -> list[str]:
 def feed_problems(feed: Feed) -> list[str]:
     """What a feed's promise lacks."""
     columns = {column.name: column for column in feed.columns}
+    required = {column.name for column in feed.columns if column.required}
     problems = [problem for column in feed.columns for problem in column_problems(column)]
     if not feed.description.strip():
         problems.append("has no description")
@@ -49,6 +52,20 @@ def feed_problems(feed: Feed) -> list[str]:
         problems.append(f"day column {feed.day_column} is no column")
     elif feed.day_column and (columns[feed.day_column].type != "date" or not columns[feed.day_column].required):
         problems.append(f"day column {feed.day_column} is no required date")
+    roles = {"op": feed.op, "sequence": feed.sequence}
+    if feed.mode is Mode.UPSERT:
+        problems += [f"changes without {role}" for role, named in roles.items() if not named]
+        problems += [
+            f"{role} {named} is no required column" for role, named in roles.items() if {named} - required - {""}
+        ]
+        if feed.op in columns and not columns[feed.op].values:
+            problems.append(f"op {feed.op} may be anything")
+        # A delete has nothing to say but what was deleted.
+        kept = {*feed.unique, feed.op, feed.day_column}
+        watermark = feed.connector.watermark if isinstance(feed.connector, Database) else ""
+        problems += [f"{one} is required, also of a delete" for one in sorted(required - kept - {watermark})]
+    elif any(roles.values()):
+        problems.append("has op or sequence and is no feed of changes")
     if not 0 <= feed.max_quarantined_share < 1:
         problems.append("its quarantine has no limit")
     return problems
@@ -118,3 +135,20 @@ def test_the_rules_refuse() -> None:
         "key a is not required",
         "day column b is no required date",
     ]
+
+
+def test_the_rules_of_changes_refuse() -> None:
+    columns = (
+        Column("a", "int", "which", required=True),
+        Column("op", "string", "what", required=True),
+        Column("at", "int", "when"),
+        Column("b", "int", "how much", required=True),
+    )
+    bad = Feed("bad", "bad", columns, key=("a",), mode=Mode.UPSERT, op="op", sequence="at")
+    assert feed_problems(bad) == [
+        "sequence at is no required column",
+        "op op may be anything",
+        "b is required, also of a delete",
+    ]
+    assert feed_problems(replace(bad, op="", sequence=""))[:2] == ["changes without op", "changes without sequence"]
+    assert feed_problems(replace(bad, mode=Mode.PARTITION)) == ["has op or sequence and is no feed of changes"]
