@@ -1,13 +1,16 @@
 """Every source: its contract is complete enough to be a contract."""
 
+import json
+import re
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from include.sources import catalogue, sources
-from include.sources.connectors import Database
-from include.sources.spec import Column, Feed, Mode, Source
+from include.sources.connectors import Bucket, Database, Http
+from include.sources.spec import Column, Feed, Mode, Source, as_json
 
 SOURCES = list(sources().values())
 FEEDS = [(source, feed) for source in SOURCES for feed in source.feeds]
@@ -69,6 +72,30 @@ def feed_problems(feed: Feed) -> list[str]:
     if not 0 <= feed.max_quarantined_share < 1:
         problems.append("its quarantine has no limit")
     return problems
+
+
+def examples() -> dict[str, Feed]:
+    """The feeds that the page of connectors shows, by name."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "connectors.md").read_text(), re.DOTALL)
+    found: dict[str, Feed] = {}
+    for block in blocks:
+        names: dict[str, object] = {}
+        exec(compile(block, "connectors.md", "exec"), names)
+        found |= {value.name: value for value in names.values() if isinstance(value, Feed)}
+    return found
+
+
+def test_the_page_of_connectors_shows_each_of_them() -> None:
+    assert {type(feed.connector) for feed in examples().values()} == {Http, Database, Bucket}
+    assert Mode.UPSERT in {feed.mode for feed in examples().values()}
+
+
+@pytest.mark.parametrize("feed", examples().values(), ids=name)
+def test_an_example_of_the_page_of_connectors_keeps_the_rules(feed: Feed) -> None:
+    assert feed_problems(feed) == []
+    shown = Source("rides", "rides", "tests", "anybody", "0 0 * * *", 6, date(2020, 1, 1), (feed,))
+    assert "Fetched from" in catalogue.page(shown)
+    assert json.loads(json.dumps(as_json(feed)))["key"] == list(feed.unique)
 
 
 def test_there_is_a_source() -> None:
