@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any, TypedDict
 
@@ -42,7 +43,7 @@ YEARS = (1900, 2199)
 
 
 class Job(TypedDict):
-    """What to load: ``files`` are URIs of CSV files named ``<YYYY-MM-DD>.csv``; ``feed`` is a feed's spec as JSON.
+    """What to load: ``files`` are URIs of files whose names begin with their day; ``feed`` is a feed's spec as JSON.
 
     ``candidate`` is the table to make of them, which must be a new one.
     """
@@ -54,26 +55,85 @@ class Job(TypedDict):
 
 
 def extract(spark: SparkSession, job: Job) -> DataFrame:
-    """The rows of the files, every column as text, with the text of malformed rows in ``_malformed``."""
-    names = [column["name"] for column in job["feed"]["columns"]]
-    schema = ", ".join(f"`{name}` string" for name in names) + ", _malformed string"
-    rows = (
-        spark.read.schema(schema)
-        .option("header", True)
-        .option("mode", "PERMISSIVE")
-        .option("columnNameOfCorruptRecord", "_malformed")
-        .option("escape", '"')  # a quote inside quotes is doubled (RFC 4180); a backslash is a backslash
-        .csv(job["files"])
-    )
+    """The rows of the files, every column as text.
+
+    ``_flaw`` says why a row could not be taken apart into the columns, null where it could; ``_malformed`` is the text
+    of such a row.
+    """
+    rows, columns = READERS[job["feed"]["format"]](spark, job["feed"]["columns"], job["files"])
     # Relative to landing, whatever the folder's name; the path that Spark knows is encoded as a URI.
     folder = PurePosixPath(job["files"][0]).parent.relative_to(job["landing"])
     return rows.select(
-        *names,
-        "_malformed",
+        *columns,
         F.concat(F.lit(f"{folder}/"), F.col("_metadata.file_name")).alias("source_file"),
         F.col("_metadata.file_modification_time").alias("arrived_at"),
         F.regexp_extract("_metadata.file_name", r"(\d{4}-\d{2}-\d{2})", 1).cast("date").alias("partition_day"),
     )
+
+
+Reader = Callable[[SparkSession, list[dict[str, Any]], list[str]], tuple[DataFrame, list[Column]]]
+
+
+def _csv(spark: SparkSession, columns: list[dict[str, Any]], files: list[str]) -> tuple[DataFrame, list[Column]]:
+    names = [column["name"] for column in columns]
+    rows = (
+        spark.read.schema(", ".join(f"`{name}` string" for name in names) + ", _malformed string")
+        .option("header", True)
+        .option("mode", "PERMISSIVE")
+        .option("columnNameOfCorruptRecord", "_malformed")
+        .option("escape", '"')  # a quote inside quotes is doubled (RFC 4180); a backslash is a backslash
+        .csv(files)
+    )
+    malformed = F.col("_malformed")
+    flaw = F.when(malformed.isNotNull(), F.lit(f"not {len(names)} columns"))
+    return rows, [*(F.col(name) for name in names), malformed, flaw.alias("_flaw")]
+
+
+def _jsonl(spark: SparkSession, columns: list[dict[str, Any]], files: list[str]) -> tuple[DataFrame, list[Column]]:
+    """As variants, which keep apart what a schema of texts blurs: 5 and "5", an object and its text."""
+    rows = spark.read.text(files).where(F.col("value").rlike(r"[^\x00-\x20]"))
+    row = F.try_parse_json("value")
+    texts, flaws = [], [F.when(~F.coalesce(F.schema_of_variant(row).startswith("OBJECT"), F.lit(False)), NO_OBJECT)]
+    for column in columns:
+        name, path = column["name"], f"$['{column['name']}']"
+        text = F.try_variant_get(row, path, "string")
+        kind = F.schema_of_variant(F.try_variant_get(row, path, "variant"))
+        texts.append(text.alias(name))
+        flaws.append(_zero_byte(name, text))
+        # The other types say what they are by how they are written, and are looked at later.
+        if wanted := JSON_KINDS.get(column["type"]):
+            wrong = kind.isNotNull() & ~kind.rlike(f"^({wanted}|VOID)$")
+            flaws.append(F.when(wrong, F.concat(F.lit(f"{name}: "), text, F.lit(f" is no JSON {column['type']}"))))
+    flaw = F.nullif(F.concat_ws("; ", *flaws), F.lit(""))
+    malformed = F.when(flaw.isNotNull(), F.col("value"))
+    return rows, [*texts, malformed.alias("_malformed"), flaw.alias("_flaw")]
+
+
+def _parquet(spark: SparkSession, columns: list[dict[str, Any]], files: list[str]) -> tuple[DataFrame, list[Column]]:
+    """Read in the types of the spec, whichever of those that fit a file has; then written as a CSV would."""
+    schema = ", ".join(f"`{column['name']}` {column['type']}" for column in columns)
+    rows = spark.read.schema(schema).option("parquet.page.verify-checksum.enabled", True).parquet(*files)
+    texts, flaws = [], []
+    for column in columns:
+        value = F.col(column["name"])
+        # With its offset: without, an hour of the year would be two in a session of another time zone than UTC.
+        exact = F.date_format(value, "yyyy-MM-dd HH:mm:ss.SSSSSSXXX")
+        texts.append((exact if column["type"] == "timestamp" else value.cast("string")).alias(column["name"]))
+        if column["type"] == "string":
+            flaws.append(_zero_byte(column["name"], value))
+    flaw = F.nullif(F.concat_ws("; ", *flaws), F.lit(""))
+    return rows, [*texts, F.lit(None).cast("string").alias("_malformed"), flaw.alias("_flaw")]
+
+
+def _zero_byte(name: str, text: Column) -> Column:
+    """A zero byte is what separates the columns where rows are compared."""
+    return F.when(F.instr(text, "\0") > 0, F.lit(f"{name}: holds a zero byte"))
+
+
+# What a JSON value must be where a column's type does not show it: 5 is no text, 1 is not true.
+JSON_KINDS = {"string": "STRING", "boolean": "BOOLEAN|STRING"}
+NO_OBJECT = "no JSON object"
+READERS: dict[str, Reader] = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
 
 
 def broken_promise(column: dict[str, Any]) -> Column:
@@ -128,7 +188,7 @@ def judge(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
     # A null byte cannot stand in a CSV column, so it separates what a comma in a text would blur.
     content = F.sha2(F.concat_ws("\0", *(F.coalesce(F.col(name), F.lit("\1")) for name in names)), 256)
     reasons = [
-        F.when(F.col("_malformed").isNotNull(), F.lit(f"not {len(names)} columns")),
+        F.col("_flaw"),
         *(broken_promise(column) for column in columns),
     ]
     late = F.lit(False)

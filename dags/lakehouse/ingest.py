@@ -1,6 +1,7 @@
 """Landing files to bronze, one DAG a source.
 
-**Reads** `landing/<source>/<feed>/<day>`. **Writes** `bronze.<source>__<feed>`, its `__quarantine`, and
+**Reads** `landing/<source>/<feed>/<day>`, which `extract` fetches first for feeds with a connector (what is there is
+kept: delete a file to have it fetched again). **Writes** `bronze.<source>__<feed>`, its `__quarantine`, and
 `bronze.<source>__completeness`. **Announces** the night to everything that follows.
 
 **Parameters**: none for a single night, which is the run's partition; `from` and `to` for a range, as history is
@@ -31,6 +32,13 @@ def ingest(source: Source) -> DAG:
         tags=["lakehouse", source.name],
     )
     def recipe() -> None:
+        @task
+        def extract(**context):
+            """Fetch what the night lacks in landing, by the connectors of the feeds."""
+            from include.sources.connectors import fetch
+
+            return fetch.extract(source, of_run(context))
+
         @task
         def plan(**context):
             """Find the night's files and look each through."""
@@ -71,6 +79,8 @@ def ingest(source: Source) -> DAG:
             ingest.discard(candidates, audited)
 
         found = plan()
+        if any(feed.connector for feed in source.feeds):
+            extract() >> found
         candidates = load(found)
         audited = audit(found, candidates)
         publish(found, candidates, audited) >> discard(candidates, audited)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from include.sources.spec import Feed
+from include.sources.spec import Feed, Mode
 
 if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
@@ -15,8 +15,8 @@ def suite(feed: Feed) -> list[Expectation]:
     from great_expectations import expectations as gxe
 
     expected: list[Expectation] = [
-        gxe.ExpectTableRowCountToBeBetween(min_value=1),
-        gxe.ExpectCompoundColumnsToBeUnique(column_list=["partition_day", *feed.key]),
+        gxe.ExpectTableRowCountToBeBetween(min_value=0 if feed.mode is Mode.UPSERT else 1),
+        gxe.ExpectCompoundColumnsToBeUnique(column_list=["partition_day", *feed.unique]),
     ]
     for column in feed.columns:
         if column.required:

@@ -17,6 +17,8 @@ PACKAGES = (
     # A local file system in plain Java. Hadoop's own starts a `chmod` process for every file it writes where its native
     # library is missing, as it is in PySpark's wheel: 6,000 processes for five months of flights.
     "com.globalmentor:hadoop-bare-naked-local-fs:0.1.0",
+    # How Spark reads PostgreSQL: include/sources/connectors/database.py.
+    "org.postgresql:postgresql:42.7.14",
 )
 LOCAL_FILE_SYSTEM = "com.globalmentor.apache.hadoop.fs.BareLocalFileSystem"
 # Spark brings the rest of their tree itself; without these it would be 33 jars, among them a second Hadoop.
@@ -24,6 +26,7 @@ EXCLUDES = (
     "io.delta:delta-kernel*",
     "io.unitycatalog:*",
     "org.apache.*:*",
+    "org.checkerframework:*",
     "com.google*:*",
     "com.fasterxml*:*",
     "com.github*:*",

@@ -6,11 +6,14 @@ from pkgutil import iter_modules
 
 from include.sources.spec import Source
 
+# The packages here that are no source.
+OTHERS = {"connectors"}
+
 
 @cache
 def sources() -> dict[str, Source]:
-    """Every source by name: the packages here that have a ``spec`` module with ``SOURCE`` in it."""
-    names = sorted(module.name for module in iter_modules(__path__) if module.ispkg)
+    """Every source by name: the packages here, each with ``SOURCE`` in its module ``spec``."""
+    names = sorted(module.name for module in iter_modules(__path__) if module.ispkg and module.name not in OTHERS)
     found = [import_module(f"{__name__}.{name}.spec").SOURCE for name in names]
     return {source.name: source for source in found}
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from include.settings import settings
 from include.sources import sources
+from include.sources.connectors import Bucket, Database, Http
 from include.sources.spec import Column, Feed, Mode, Source, table
 
 MODES = {
     Mode.PARTITION: "each file is one business day, and every night brings one",
     Mode.SNAPSHOT: "each file is the whole table as of its day; most nights bring none",
+    Mode.UPSERT: "each file is the changes of one business day, and every night brings one, if only an empty one",
 }
 
 
@@ -37,7 +39,7 @@ def page(source: Source) -> str:
         "",
         "| feed | | key, unique within a day |",
         "|---|---|---|",
-        *(f"| [{feed.name}](#{feed.name}) | {feed.description} | {', '.join(feed.key)} |" for feed in source.feeds),
+        *(f"| [{feed.name}](#{feed.name}) | {feed.description} | {', '.join(feed.unique)} |" for feed in source.feeds),
         "",
         *(line for feed in source.feeds for line in _feed(source, feed)),
     ]
@@ -57,6 +59,8 @@ def _feed(source: Source, feed: Feed) -> list[str]:
         f"{feed.description}. `landing/{source.name}/{feed.name}/<YYYY-MM-DD>.{feed.extension}`: {MODES[feed.mode]}; a "
         f"day's file arrives in the night {arrives}.",
         *([f"A row may come up to {feed.late_days} days late; it goes to its own day."] if feed.late_days else []),
+        *([f"{brought} It is kept: delete it to have it fetched again."] if (brought := brought_by(feed)) else []),
+        *([f"`{feed.op}` says what a change is, `{feed.sequence}` in which order they were made."] if feed.op else []),
         f"Good rows are in `bronze.{name}`, rows that break their contract in `bronze.{name}__quarantine`; more than "
         f"{feed.max_quarantined_share:.0%} of them fail the night. {kept(feed)}",
         "",
@@ -76,6 +80,20 @@ def kept(feed: Feed) -> str:
         return "They are kept for ever."
     snapshot = ", and the snapshot before them" if feed.mode is Mode.SNAPSHOT else ""
     return f"Kept are {feed.retention_days} days back from the newest one there{snapshot}."
+
+
+def brought_by(feed: Feed) -> str:
+    """Which connector fetches the files of ``feed``, and from where; empty where an upstream puts them there itself."""
+    match feed.connector:
+        case Http() as api:
+            return f"Fetched from the API of the connection `{api.connection}`, `{api.path}`."
+        case Database() as base:
+            where = f"the table `{base.table}` of the connection `{base.connection}`"
+            return f"Fetched from {where}: the rows whose `{base.watermark}` is within the day (UTC)."
+        case Bucket() as bucket:
+            return f"Fetched from `s3://{bucket.bucket}/{bucket.key}` by the connection `{bucket.connection}`."
+        case None:
+            return ""
 
 
 def allowed(column: Column) -> str:

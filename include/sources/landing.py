@@ -5,17 +5,18 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
+import json
 import logging
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from include.errors import NeedsAttentionError
 from include.partitions import Partitions
 from include.settings import settings
-from include.sources.spec import Feed, Mode, Source
+from include.sources.spec import Feed, Format, Mode, Source
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,17 @@ Plan = dict[str, dict[str, int]]
 
 LONGEST_LINE = 1 << 20  # bytes
 MOST_NAMED = 5  # columns that a message lists before it only counts them
+# How a column of each type may be written in Parquet: what Spark reads as that type without a loss.
+_INT = {"INT32", "INT32 Int 8", "INT32 Int 16", "INT32 Int 32"}
+PARQUET_TYPES = {
+    "string": {"BYTE_ARRAY String"},
+    "int": _INT,
+    "bigint": _INT | {"INT64", "INT64 Int 64"},
+    "double": {"FLOAT", "DOUBLE"},
+    "boolean": {"BOOLEAN"},
+    "date": {"INT32 Date"},
+    "timestamp": {"INT64 Timestamp milliseconds", "INT64 Timestamp microseconds", "INT96"},
+}
 # What Spark trims before it decides that a line is blank.
 BLANK = "".join(map(chr, range(ord(" ") + 1)))
 
@@ -46,7 +58,7 @@ def landed(source: Source, nights: Partitions) -> dict[str, list[date]]:
     A night with no file at all is left out. Raises MissingFileError where a night has some of its files: the others
     may still be on their way, and half a night must not look like a whole one.
     """
-    nightly = [feed for feed in source.feeds if feed.mode is Mode.PARTITION]
+    nightly = [feed for feed in source.feeds if feed.mode is not Mode.SNAPSHOT]
     snapshots = [feed for feed in source.feeds if feed.mode is Mode.SNAPSHOT]
     there: dict[str, list[date]] = {feed.name: [] for feed in source.feeds}
     missing: list[Path] = []
@@ -83,35 +95,131 @@ def plan(source: Source, nights: Partitions) -> Plan:
 
 
 def count_rows(path: Path, feed: Feed) -> int:
-    """The rows of a CSV file, plain or gzip, without its header and blank lines.
+    """The rows of the file at ``path``, a file of ``feed``.
 
-    Raises UnreadableFileError where the file is damaged, breaks the contract of its header, or has no rows. What is
-    accepted here, Spark splits into the same rows (``spark_jobs/ingest.py``).
+    Raises UnreadableFileError where the file is damaged, is not what the contract says, or has no rows: only of changes
+    there may be none. What is accepted here, Spark splits into the same rows (``spark_jobs/ingest.py``).
     """
+    rows = COUNTERS[feed.format](path, feed)
+    if not rows and feed.mode is not Mode.UPSERT:
+        header = "a header and " if feed.format is Format.CSV else ""
+        raise UnreadableFileError(f"{path}: {header}no rows. A day without anything has no file")
+    return rows
+
+
+def _count_csv(path: Path, feed: Feed) -> int:
+    """Every line but the header and blank ones."""
     lines = _lines(path)
     header, promised = next(lines, ""), [column.name for column in feed.columns]
     found = next(csv.reader([header]), [])
     if found != promised:
         raise UnreadableFileError(f"{path}: {_header_problem(header, found, promised)}")
-    rows = sum(1 for line in lines if line.strip(BLANK))
-    if not rows:
-        raise UnreadableFileError(f"{path}: a header and no rows. A day without anything has no file")
+    return sum(1 for line in lines if line.strip(BLANK))
+
+
+def _count_jsonl(path: Path, feed: Feed) -> int:
+    """Every line but blank ones, each an object that has no key but the columns.
+
+    A key may be absent where its value is null, as many upstreams write it. One that no row has is gone.
+    """
+    promised = [column.name for column in feed.columns]
+    rows, never = 0, set(promised)
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip(BLANK):
+            continue
+        rows += 1
+        keys = _keys(path, line, number)
+        if unknown := keys - set(promised):
+            raise UnreadableFileError(f"{path}: line {number} breaks the contract: {_named([], sorted(unknown))}")
+        never -= keys
+    if rows and never:
+        gone = [name for name in promised if name in never]
+        raise UnreadableFileError(f"{path}: the rows break the contract: {_named(gone, [])} in every row")
     return rows
+
+
+def _keys(path: Path, line: str, number: int) -> set[str]:
+    """The keys of the object in ``line``. Spark reads no further than the object's end, so that this has to."""
+    try:
+        found = _DECODER.decode(line)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableFileError(f"{path}: line {number} is not JSON ({error}): {line[:80]!r}") from None
+    if not isinstance(found, dict):
+        raise UnreadableFileError(f"{path}: line {number} is no JSON object: {line[:80]!r}")
+    return set(found)
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no value")
+
+
+# Strict: Python's own would take NaN and the last one of two keys. Numbers stay text, nobody looks at them here.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=str, parse_float=str, parse_constant=_no_constant, strict=True
+)
+
+
+def _count_parquet(path: Path, feed: Feed) -> int:
+    """What the footer says, which is read alone. Spark checks the pages when it reads them."""
+    import pyarrow
+    import pyarrow.parquet
+
+    if not path.stat().st_size:
+        raise UnreadableFileError(f"{path}: the file is empty")
+    try:
+        footer = pyarrow.parquet.read_metadata(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UnreadableFileError(f"{path}: no Parquet, or cut off: {first}") from None
+    leaves = [footer.schema.column(n) for n in range(footer.num_columns)]
+    found = {leaf.path.partition(".")[0]: "nested" if "." in leaf.path else _written(leaf) for leaf in leaves}
+    promised = {column.name: column.type for column in feed.columns}
+    problems = [_named([c for c in promised if c not in found], [c for c in found if c not in promised])]
+    problems += [
+        f"column {name} is {found[name]}, which is no {type_}"
+        for name, type_ in promised.items()
+        if name in found and found[name] not in PARQUET_TYPES[type_]
+    ]
+    if any(problems):
+        raise UnreadableFileError(f"{path}: the columns break the contract: {', '.join(filter(None, problems))}")
+    return footer.num_rows
+
+
+def _written(leaf: Any) -> str:
+    """How Parquet writes a column: its physical type, and what the file says it means."""
+    meaning = json.loads(leaf.logical_type.to_json())
+    sign = "" if meaning.get("isSigned", True) else "unsigned"
+    name = "" if meaning["Type"] == "None" else meaning["Type"]
+    parts = [leaf.physical_type, sign, name, str(meaning.get("bitWidth", "")), meaning.get("timeUnit", "")]
+    return " ".join(filter(None, parts))
 
 
 def _header_problem(header: str, found: list[str], promised: list[str]) -> str:
     for separator in ";\t|":
         if header.split(separator) == promised != found:
             return f"the columns are separated by {separator!r} and not by commas"
-    gone = [f"column {name} is missing" for name in promised if name not in found]
-    new = [f"column {name[:80]!r} is unknown" for name in found if name not in promised]
-    if more := gone[MOST_NAMED:] + new[MOST_NAMED:]:
-        new = [*new[:MOST_NAMED], f"and {len(more)} more"]
+    gone = [name for name in promised if name not in found]
+    new = [name for name in found if name not in promised]
     if gone or new:
-        return f"the header breaks the contract: {', '.join(gone[:MOST_NAMED] + new)}"
+        return f"the header breaks the contract: {_named(gone, new)}"
     if len(found) > len(promised):
         return "the header breaks the contract: a column is there twice"
     return f"the header breaks the contract: the columns are {found}, in another order than {promised}"
+
+
+def _named(gone: list[str], new: list[str]) -> str:
+    """Which columns are missing and which are unknown, in words; of many the first few. Empty where none are."""
+    words = [f"column {name} is missing" for name in gone[:MOST_NAMED]]
+    words += [f"column {name[:80]!r} is unknown" for name in new[:MOST_NAMED]]
+    more = len(gone) + len(new) - len(words)
+    return ", ".join([*words, *([f"and {more} more"] if more else [])])
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -155,6 +263,13 @@ def _text(path: Path, line: bytes, number: int) -> str:
         return line.decode()
     except UnicodeDecodeError as error:
         raise UnreadableFileError(f"{path}: not UTF-8 ({error.reason}) in line {number}: {line[:80]!r}") from None
+
+
+COUNTERS: dict[Format, Callable[[Path, Feed], int]] = {
+    Format.CSV: _count_csv,
+    Format.JSONL: _count_jsonl,
+    Format.PARQUET: _count_parquet,
+}
 
 
 def strangers(source: Source) -> list[Path]:

@@ -77,7 +77,7 @@ def resolve(
         .withColumn("_content", content)
     )
     # A copy within its own file comes after the row that it copies, and is one whatever becomes of that.
-    order = Window.partitionBy("partition_day", *feed.key).orderBy("night", "_copy")
+    order = Window.partitionBy("partition_day", *feed.unique).orderBy("night", "_copy")
     winner = arrived.withColumns(
         {
             "_winner": F.first("_content").over(order),
@@ -88,7 +88,7 @@ def resolve(
     lost = F.col("_rank") > 1
     differs = lost & ~F.col("_copy") & ~F.col("_content").eqNullSafe(F.col("_winner"))
     reason = F.format_string(
-        f"another row has the same {', '.join(feed.key)}, arrived in the night of %s and differs",
+        f"another row has the same {', '.join(feed.unique)}, arrived in the night of %s and differs",
         F.col("_winner_night").cast("string"),
     )
     resolved = winner.withColumns(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any
+
+from include.sources.connectors import Connector
 
 
 class Mode(StrEnum):
@@ -13,6 +15,15 @@ class Mode(StrEnum):
 
     PARTITION = "partition"  # each file is one business day; every night brings one
     SNAPSHOT = "snapshot"  # each file is the whole table as of its day; most nights bring none
+    UPSERT = "upsert"  # each file is the changes of one business day; every night brings one, if only an empty one
+
+
+class Format(StrEnum):
+    """How the rows of a file are written."""
+
+    CSV = "csv"  # UTF-8, commas, a header with the columns in their order
+    JSONL = "jsonl"  # UTF-8, one JSON object a line, whose keys are the columns
+    PARQUET = "parquet"  # columns by name, in the types of the spec
 
 
 class Pii(StrEnum):
@@ -44,16 +55,37 @@ class Feed:
     name: str
     description: str
     columns: tuple[Column, ...]
-    key: tuple[str, ...]  # unique within a day
+    key: tuple[str, ...]  # unique within a day; of changes, together with their sequence
     day_column: str = ""  # the column with the row's own day, which is the file's; empty: rows carry no day
     late_days: int = 0  # a row may come in the file of so many days after its own; it goes to its own day's partition
     mode: Mode = Mode.PARTITION
+    op: str = ""  # of changes: the column that says whether a row is an insert, an update or a delete
+    sequence: str = ""  # of changes: the column that says in which order they were made
     lead_days: int = 0  # the file of day D arrives in the night of D - lead_days
-    extension: str = "csv"
+    format: Format = Format.CSV
+    gzip: bool = False  # the whole file, for the formats that are text
+    connector: Connector | None = None  # what fetches the files; none: an upstream puts them there itself
     max_quarantined_share: float = 0.05  # more than this share of a day's rows in quarantine fails the day
     # Days of bronze that are kept, counted back from the newest one there, not from today's clock: history that is
     # replayed is not wiped. 0: for ever; None: nobody has said, which a policy test refuses.
     retention_days: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.gzip and self.format is Format.PARQUET:
+            raise ValueError(f"feed {self.name}: Parquet compresses its own pages, a gzip file around them is none")
+        if self.connector and self.format not in self.connector.formats:
+            brings = " or ".join(self.connector.formats)
+            raise ValueError(f"feed {self.name}: {type(self.connector).__name__} brings {brings}, not {self.format}")
+
+    @property
+    def extension(self) -> str:
+        """What the names of the files end in: csv, csv.gz, jsonl, jsonl.gz or parquet."""
+        return f"{self.format}.gz" if self.gzip else str(self.format)
+
+    @property
+    def unique(self) -> tuple[str, ...]:
+        """The columns in which no two good rows of a day are equal."""
+        return (*self.key, self.sequence) if self.mode is Mode.UPSERT else self.key
 
     def due(self, night: date) -> date:
         """The day whose file arrives in ``night``."""
@@ -88,4 +120,4 @@ def table(source: Source, feed: Feed) -> str:
 
 def as_json(feed: Feed) -> dict[str, Any]:
     """The feed as plain data, for a Spark job that imports nothing of this package."""
-    return asdict(feed)
+    return asdict(replace(feed, connector=None)) | {"key": list(feed.unique)}

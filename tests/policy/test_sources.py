@@ -1,12 +1,16 @@
 """Every source: its contract is complete enough to be a contract."""
 
+import json
+import re
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from include.sources import catalogue, sources
-from include.sources.spec import Column, Feed, Mode, Source
+from include.sources.connectors import Bucket, Database, Http
+from include.sources.spec import Column, Feed, Mode, Source, as_json
 
 SOURCES = list(sources().values())
 FEEDS = [(source, feed) for source in SOURCES for feed in source.feeds]
@@ -37,6 +41,7 @@ def column_problems(column: Column) -> list[str]:
 def feed_problems(feed: Feed) -> list[str]:
     """What a feed's promise lacks."""
     columns = {column.name: column for column in feed.columns}
+    required = {column.name for column in feed.columns if column.required}
     problems = [problem for column in feed.columns for problem in column_problems(column)]
     if not feed.description.strip():
         problems.append("has no description")
@@ -50,11 +55,49 @@ def feed_problems(feed: Feed) -> list[str]:
         problems.append(f"day column {feed.day_column} is no column")
     elif feed.day_column and (columns[feed.day_column].type != "date" or not columns[feed.day_column].required):
         problems.append(f"day column {feed.day_column} is no required date")
+    roles = {"op": feed.op, "sequence": feed.sequence}
+    if feed.mode is Mode.UPSERT:
+        problems += [f"changes without {role}" for role, named in roles.items() if not named]
+        problems += [
+            f"{role} {named} is no required column" for role, named in roles.items() if {named} - required - {""}
+        ]
+        if feed.op in columns and not columns[feed.op].values:
+            problems.append(f"op {feed.op} may be anything")
+        # A delete has nothing to say but what was deleted.
+        kept = {*feed.unique, feed.op, feed.day_column}
+        watermark = feed.connector.watermark if isinstance(feed.connector, Database) else ""
+        problems += [f"{one} is required, also of a delete" for one in sorted(required - kept - {watermark})]
+    elif any(roles.values()):
+        problems.append("has op or sequence and is no feed of changes")
     if not 0 <= feed.max_quarantined_share < 1:
         problems.append("its quarantine has no limit")
     if feed.retention_days is None or feed.retention_days < 0:
         problems.append("does not say how many days it keeps")
     return problems
+
+
+def examples() -> dict[str, Feed]:
+    """The feeds that the page of connectors shows, by name."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "connectors.md").read_text(), re.DOTALL)
+    found: dict[str, Feed] = {}
+    for block in blocks:
+        names: dict[str, object] = {}
+        exec(compile(block, "connectors.md", "exec"), names)
+        found |= {value.name: value for value in names.values() if isinstance(value, Feed)}
+    return found
+
+
+def test_the_page_of_connectors_shows_each_of_them() -> None:
+    assert {type(feed.connector) for feed in examples().values()} == {Http, Database, Bucket}
+    assert Mode.UPSERT in {feed.mode for feed in examples().values()}
+
+
+@pytest.mark.parametrize("feed", examples().values(), ids=name)
+def test_an_example_of_the_page_of_connectors_keeps_the_rules(feed: Feed) -> None:
+    assert feed_problems(feed) == []
+    shown = Source("rides", "rides", "tests", "anybody", "0 0 * * *", 6, date(2020, 1, 1), (feed,))
+    assert "Fetched from" in catalogue.page(shown)
+    assert json.loads(json.dumps(as_json(feed)))["key"] == list(feed.unique)
 
 
 def test_there_is_a_source() -> None:
@@ -129,3 +172,20 @@ def test_the_rules_refuse() -> None:
         "day column b is no required date",
         "does not say how many days it keeps",
     ]
+
+
+def test_the_rules_of_changes_refuse() -> None:
+    columns = (
+        Column("a", "int", "which", required=True),
+        Column("op", "string", "what", required=True),
+        Column("at", "int", "when"),
+        Column("b", "int", "how much", required=True),
+    )
+    bad = Feed("bad", "bad", columns, key=("a",), mode=Mode.UPSERT, op="op", sequence="at", retention_days=0)
+    assert feed_problems(bad) == [
+        "sequence at is no required column",
+        "op op may be anything",
+        "b is required, also of a delete",
+    ]
+    assert feed_problems(replace(bad, op="", sequence=""))[:2] == ["changes without op", "changes without sequence"]
+    assert feed_problems(replace(bad, mode=Mode.PARTITION)) == ["has op or sequence and is no feed of changes"]

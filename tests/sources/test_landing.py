@@ -2,12 +2,17 @@
 
 import contextlib
 import gzip
+import io
+import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +21,7 @@ from include.partitions import Partitions
 from include.settings import settings
 from include.sources import landing
 from include.sources.landing import MissingFileError, UnreadableFileError
-from include.sources.spec import Column, Feed, Mode, Source
+from include.sources.spec import Column, Feed, Format, Mode, Source
 
 PLAN = Feed("plan", "what is to come", (Column("a", "int", "a"), Column("b", "string", "b")), key=("a",), lead_days=1)
 DONE = Feed("done", "what became of it", (Column("a", "int", "a"), Column("b", "string", "b")), key=("a",))
@@ -109,7 +114,10 @@ def test_of_thousands_of_unknown_columns_a_few_are_named() -> None:
     assert len(reason) < 400
 
 
-ZIPPED = replace(DONE, extension="csv.gz")
+ZIPPED = replace(DONE, gzip=True)
+LINES = replace(DONE, format=Format.JSONL)
+ZIPPED_LINES = replace(LINES, gzip=True)
+COLUMNS = replace(DONE, format=Format.PARQUET)
 
 
 def test_a_gzip_file_is_read_as_what_it_holds() -> None:
@@ -132,7 +140,7 @@ def test_a_damaged_gzip_file_is_refused_with_the_reason(content: bytes, reason: 
         landing.count_rows(path, ZIPPED)
 
 
-@given(st.binary(max_size=60), st.sampled_from([DONE, ZIPPED]))
+@given(st.binary(max_size=60), st.sampled_from([DONE, ZIPPED, LINES, ZIPPED_LINES, COLUMNS]))
 def test_whatever_the_bytes_a_file_is_counted_or_refused(content: bytes, feed: Feed) -> None:
     path = put(feed, SECOND, content)
     with contextlib.suppress(UnreadableFileError):
@@ -223,3 +231,52 @@ def test_a_file_that_is_still_being_written_beside_it_is_not_seen() -> None:
     put(DONE, FIRST)
     (landing.path_of(SOURCE, DONE, FIRST).parent / ".2020-06-01.csv.part").write_bytes(b"a,")
     assert landing.plan(SOURCE, NIGHT)["done"] == {"2020-06-01": 2}
+
+
+@pytest.mark.parametrize(
+    ("feed", "extension"),
+    [(DONE, "csv"), (ZIPPED, "csv.gz"), (LINES, "jsonl"), (ZIPPED_LINES, "jsonl.gz"), (COLUMNS, "parquet")],
+)
+def test_a_file_is_named_by_its_format(feed: Feed, extension: str) -> None:
+    assert landing.path_of(SOURCE, feed, FIRST).name == f"2020-06-01.{extension}"
+
+
+def test_parquet_is_not_put_into_gzip() -> None:
+    with pytest.raises(ValueError, match="feed done: Parquet compresses its own pages"):
+        replace(COLUMNS, gzip=True)
+
+
+keys = st.sampled_from(["a", "b", "c"])
+values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.lists(st.text(max_size=2))
+dictionaries = st.dictionaries(keys, values)
+
+
+@given(st.lists(st.one_of(dictionaries, values), max_size=4))
+def test_of_json_lines_exactly_the_objects_of_the_contract_are_counted(rows: list[object]) -> None:
+    path = put(LINES, SECOND, "".join(f"{json.dumps(row)}\n" for row in rows).encode())
+    known = all(isinstance(row, dict) and row.keys() <= {"a", "b"} for row in rows)
+    finite = not any(isinstance(v, float) and not math.isfinite(v) for row in rows if known for v in row.values())
+    everywhere = {key for row in rows if isinstance(row, dict) for key in row}
+    if rows and known and finite and everywhere == {"a", "b"}:
+        assert landing.count_rows(path, LINES) == len(rows)
+    else:
+        with pytest.raises(UnreadableFileError):
+            landing.count_rows(path, LINES)
+
+
+def test_a_long_line_of_json_is_not_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landing, "LONGEST_LINE", 20)
+    path = put(LINES, FIRST, b'{"a": 1, "b": "x"}\n{"a": 1, "b": "xxxxxxxxxxxxxx"}\n')
+    with pytest.raises(UnreadableFileError, match="line 2 is longer than"):
+        landing.count_rows(path, LINES)
+
+
+def test_parquet_is_counted_by_its_footer_alone() -> None:
+    """The pages are not read: here they are zeroes."""
+    whole = io.BytesIO()
+    pyarrow.parquet.write_table(
+        pyarrow.table({"a": pyarrow.array(range(1000), pyarrow.int32()), "b": ["x"] * 1000}), whole
+    )
+    content = bytearray(whole.getvalue())
+    content[4:1000] = bytes(996)
+    assert landing.count_rows(put(COLUMNS, FIRST, bytes(content)), COLUMNS) == 1000

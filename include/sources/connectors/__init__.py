@@ -1,0 +1,83 @@
+"""How the data of a feed gets into landing, where its upstream does not put files there itself.
+
+Plain values for a spec: each says where the night's data is, and nothing of it is secret. Who logs in how is an
+Airflow connection, which the task looks up by the name given here. What they do is in the modules beside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Each page of an API names the next one."""
+
+    key: str = "next"  # of the page; absent, null or empty on the last one
+    parameter: str = "cursor"  # of the query, for every page but the first
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """The pages of an API have numbers. They end with an empty one: a page that is not full may only be a small one."""
+
+    parameter: str = "page"
+    first: int = 1
+
+
+@dataclass(frozen=True)
+class Http:
+    """A JSON API with pages. The connection's host is its base URL; its password the token, with a login Basic."""
+
+    formats: ClassVar[tuple[str, ...]] = ("jsonl",)
+
+    connection: str
+    path: str  # below the base URL, with its query; {day} and {next_day} become YYYY-MM-DD
+    paging: Cursor | Numbered
+    rows: str = "items"  # the key of a page that has its rows; empty: the page is the list of them
+    total: str = ""  # the key of a page that says how many rows there are on all of them; empty: nobody says
+    unwanted: tuple[str, ...] = ()  # keys of the rows that are no columns and are left out
+    size: int = 1000  # rows a page
+    size_parameter: str = "limit"  # of the query; empty: it is not asked for
+    authorization: str = "Authorization: Bearer {token}"  # the header that carries the token
+    most_pages: int = 10_000
+    per_second: float = 10  # requests
+    timeout: float = 30  # seconds for a page
+    tries: int = 6  # for a page
+    backoff: float = 1  # seconds: a wait before another try is up to twice this, and doubles
+    patience: float = 300  # seconds: the longest wait that the API may ask for
+
+
+@dataclass(frozen=True)
+class Database:
+    """The rows of a PostgreSQL table whose ``watermark`` is within the day, UTC.
+
+    For a feed of changes the table is one that gets a row for each change, with the feed's ``op`` and ``sequence``. The
+    connection has host, port, login, password, and the database as its schema.
+    """
+
+    formats: ClassVar[tuple[str, ...]] = ("parquet",)
+
+    connection: str
+    table: str  # schema.table
+    watermark: str  # a column: date, or timestamp with or without time zone; the night is [day, day + 1)
+    partition: str = ""  # a column to read it in parts by: a whole number, a date, or a timestamp with time zone
+    partitions: int = 4
+    bounds: tuple[str, str] | None = None  # of the partition column; not given: the database is asked
+    fetch_size: int = 10_000  # rows that the driver holds at once
+    timeout: int = 600  # seconds without an answer
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A file in an S3 bucket, taken as it is. The connection is one of Airflow's Amazon provider."""
+
+    formats: ClassVar[tuple[str, ...]] = ("csv", "jsonl", "parquet")
+
+    connection: str
+    bucket: str
+    key: str  # {day} and {next_day} become YYYY-MM-DD
+
+
+Connector = Http | Database | Bucket

@@ -1,0 +1,68 @@
+"""A file in an S3 bucket → the landing file, byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from include.sources.connectors import Bucket
+from include.sources.connectors.connections import connection
+from include.sources.connectors.errors import RefusedError, UpstreamError
+
+if TYPE_CHECKING:
+    from include.sources.spec import Feed
+
+PIECE = 1 << 20  # bytes
+ABSENT = {"NoSuchKey", "404"}
+REFUSING = {"AccessDenied", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"}
+
+
+def fetch(connector: Bucket, feed: Feed, day: date, part: Path) -> bool:
+    """Copy the object of ``day`` to ``part``. Returns whether it is there."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    key = connector.key.format(day=day, next_day=day + timedelta(1))
+    where = f"s3://{connector.bucket}/{key}"
+    connection(connector.connection)  # the hook would go on without one, as whoever the machine is
+    client = S3Hook(aws_conn_id=connector.connection).get_conn()
+    try:
+        # One request: its headers and its body are of the same version of the object. A checksum that the object was
+        # stored with is compared by the client.
+        found = client.get_object(Bucket=connector.bucket, Key=key, ChecksumMode="ENABLED")
+        size, digest = copy(found["Body"].iter_chunks(PIECE), part)
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code in ABSENT:
+            return False
+        kind = RefusedError if code in REFUSING else UpstreamError
+        raise kind(f"{where}: {code}. Connection {connector.connection}") from error
+    except BotoCoreError as error:
+        raise UpstreamError(f"{where}: {error}") from error
+    if size != found["ContentLength"]:
+        raise UpstreamError(f"{where}: {size} bytes came of {found['ContentLength']}")
+    if (promised := md5_of(found)) and digest != promised:
+        raise UpstreamError(f"{where}: what came has the MD5 {digest}, and its ETag is {promised}")
+    return True
+
+
+def copy(pieces: Iterable[bytes], part: Path) -> tuple[int, str]:
+    """Write ``pieces`` to ``part``. Returns how many bytes they were, and their MD5."""
+    size, digest = 0, hashlib.md5(usedforsecurity=False)
+    with part.open("wb") as file:
+        for piece in pieces:
+            file.write(piece)
+            digest.update(piece)
+            size += len(piece)
+    return size, digest.hexdigest()
+
+
+def md5_of(found: dict[str, Any]) -> str:
+    """The MD5 that an ETag is. Empty where it is none: of an object of several parts, or one under a key of KMS."""
+    etag = found["ETag"].strip('"')
+    plain = found.get("ServerSideEncryption", "AES256") == "AES256" and "SSECustomerAlgorithm" not in found
+    return etag if plain and re.fullmatch("[0-9a-f]{32}", etag) else ""

@@ -1,0 +1,24 @@
+"""Airflow connections: where an upstream is and how to log in. Looked up in the task that needs it, and kept there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from include.sources.connectors.errors import RefusedError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+
+def connection(name: str) -> Connection:
+    """The Airflow connection called ``name``. Raises RefusedError where there is none."""
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
+
+    try:
+        return Connection.get(name)
+    except (AirflowNotFoundException, AirflowRuntimeError) as error:
+        raise RefusedError(
+            f"there is no Airflow connection {name!r} ({error}): add it under Admin, Connections, or as the variable "
+            f"AIRFLOW_CONN_{name.upper()} in the environment of the services"
+        ) from None

@@ -1,0 +1,237 @@
+"""An object becomes the landing file byte for byte, or nothing does: from a real S3 server, and from one that lies."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from include.sources import landing
+from include.sources.connectors import Bucket
+from include.sources.connectors.errors import RefusedError, UpstreamError
+from include.sources.connectors.fetch import fetch
+from include.sources.spec import Column, Feed, Source
+
+DAY = date(2020, 6, 1)
+SECRET = "a-secret-that-nobody-may-see"
+BUCKET = Bucket("toys_s3", "exports", "trips/{day}-{next_day}.csv")
+FEED = Feed(
+    name="trips",
+    description="trips",
+    columns=(Column("a", "int", "a", required=True), Column("b", "string", "b")),
+    key=("a",),
+    connector=BUCKET,
+)
+SOURCE = Source("toys", "toys", "tests", "anybody", "0 0 * * *", 6, DAY, (FEED,))
+KEY = "trips/2020-06-01-2020-06-02.csv"
+GOOD = b"a,b\n1,x\n2,y\n"
+
+
+def folder() -> Path:
+    return landing.path_of(SOURCE, FEED, DAY).parent
+
+
+def refused(error: type[Exception]) -> str:
+    """What is said, after which nothing may lie in landing."""
+    with pytest.raises(error) as raised:
+        fetch(SOURCE, FEED, DAY)
+    assert list(folder().iterdir()) == []
+    assert SECRET not in str(raised.value)
+    return str(raised.value)
+
+
+@dataclass
+class Liar:
+    """A server that answers every GET with this."""
+
+    body: bytes = GOOD
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    etag: str = hashlib.md5(GOOD).hexdigest()
+    length: int = len(GOOD)
+    asked: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def liar(home: Path, connect: Callable[..., None]) -> Iterator[Liar]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            lies.asked.append(self.path)
+            self.send_response(lies.status)
+            self.send_header("ETag", f'"{lies.etag}"')
+            self.send_header("Content-Length", str(lies.length))
+            for name, value in lies.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(lies.body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    lies = Liar()
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
+    reach(connect, listening.server_address[1])
+    yield lies
+    listening.shutdown()
+    listening.server_close()
+
+
+def reach(connect: Callable[..., None], port: int, password: str = SECRET) -> None:
+    extra = {
+        "endpoint_url": f"http://127.0.0.1:{port}",
+        "region_name": "us-east-1",
+        "config_kwargs": {"s3": {"addressing_style": "path"}, "retries": {"max_attempts": 1}},
+    }
+    connect("toys_s3", conn_type="aws", login="toys", password=password, extra=extra)
+
+
+def test_what_a_server_promises_and_sends_is_taken(liar: Liar) -> None:
+    path = fetch(SOURCE, FEED, DAY)
+    assert path
+    assert path.read_bytes() == GOOD
+    assert [asked.partition("?")[0] for asked in liar.asked] == [f"/exports/{KEY}"]
+
+
+def test_a_body_that_is_cut_off_is_refused(liar: Liar) -> None:
+    liar.length += 10
+    assert f"s3://exports/{KEY}" in refused(UpstreamError)
+
+
+def test_a_body_with_another_md5_than_the_etag_is_refused(liar: Liar) -> None:
+    liar.body = GOOD.replace(b"x", b"z")
+    assert f"s3://exports/{KEY}: what came has the MD5" in refused(UpstreamError)
+
+
+@pytest.mark.parametrize(
+    ("etag", "headers"),
+    [
+        ("9b2cf535f27731c974343645a3985328-2", {}),
+        ("9b2cf535f27731c974343645a3985328", {"x-amz-server-side-encryption": "aws:kms"}),
+    ],
+)
+def test_an_etag_that_is_no_md5_is_not_compared(liar: Liar, etag: str, headers: dict[str, str]) -> None:
+    liar.etag, liar.headers = etag, headers
+    assert fetch(SOURCE, FEED, DAY)
+
+
+def test_a_checksum_that_it_was_stored_with_is_compared(liar: Liar) -> None:
+    liar.headers, liar.etag = {"x-amz-checksum-crc32": "AAAAAA=="}, "9b2cf535f27731c974343645a3985328-2"
+    assert "checksum" in refused(UpstreamError)
+
+
+@pytest.mark.parametrize(("status", "error"), [(403, RefusedError), (500, UpstreamError), (503, UpstreamError)])
+def test_what_it_answers_else_is_said(liar: Liar, status: int, error: type[Exception]) -> None:
+    liar.status, liar.body, liar.length = status, b"", 0
+    assert "Connection toys_s3" in refused(error)
+
+
+def test_without_its_connection_nobody_is_asked(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_TOYS_S3")
+    assert "there is no Airflow connection 'toys_s3'" in refused(RefusedError)
+    assert liar.asked == []
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A real S3 server on a free port of loopback, with an empty bucket."""
+    program = shutil.which("versitygw")
+    if not program:
+        pytest.skip("no S3 server: go install github.com/versity/versitygw/cmd/versitygw@latest, and have it on PATH")
+    root = tmp_path_factory.mktemp("s3")
+    for name in ("data", "sidecar"):
+        (root / name).mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [program, "--access", "toys", "--secret", SECRET, "--port", f"127.0.0.1:{port}", "--quiet"]
+    command += ["posix", "--sidecar", str(root / "sidecar"), str(root / "data")]
+    with (root / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log, cwd=root) as server:
+        try:
+            until = time.monotonic() + 30
+            while not listens(port):
+                assert server.poll() is None, (root / "log").read_text()
+                assert time.monotonic() < until, (root / "log").read_text()
+                time.sleep(0.1)
+            s3(port).create_bucket(Bucket="exports")
+            yield port
+        finally:
+            server.terminate()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def s3(port: int) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name="us-east-1",
+        aws_access_key_id="toys",
+        aws_secret_access_key=SECRET,
+    )
+
+
+@pytest.fixture
+def store(gateway: int, home: Path, connect: Callable[..., None]) -> Any:
+    """The upstream's own client of the real server."""
+    reach(connect, gateway)
+    return s3(gateway)
+
+
+def test_a_real_object_becomes_the_landing_file(store: Any) -> None:
+    store.put_object(Bucket="exports", Key=KEY, Body=GOOD)
+    path = fetch(SOURCE, FEED, DAY)
+    assert path == landing.path_of(SOURCE, FEED, DAY)
+    assert path.read_bytes() == GOOD
+    assert landing.count_rows(path, FEED) == 2
+
+
+def test_a_real_one_of_several_parts_with_a_checksum(store: Any) -> None:
+    large = b"a,b\n" + b"".join(b"%d,some text\n" % n for n in range(500_000))
+    upload = store.create_multipart_upload(Bucket="exports", Key=KEY, ChecksumAlgorithm="SHA256")["UploadId"]
+    parts = []
+    for number, start in enumerate(range(0, len(large), 5 << 20), start=1):
+        sent = store.upload_part(
+            Bucket="exports",
+            Key=KEY,
+            UploadId=upload,
+            PartNumber=number,
+            Body=large[start : start + (5 << 20)],
+            ChecksumAlgorithm="SHA256",
+        )
+        parts.append({"PartNumber": number, "ETag": sent["ETag"], "ChecksumSHA256": sent["ChecksumSHA256"]})
+    store.complete_multipart_upload(Bucket="exports", Key=KEY, UploadId=upload, MultipartUpload={"Parts": parts})
+    path = fetch(SOURCE, FEED, DAY)
+    assert path
+    assert path.read_bytes() == large
+
+
+def test_a_real_absent_object_is_no_file(store: Any) -> None:
+    assert fetch(SOURCE, FEED, DAY + timedelta(7)) is None
+    assert list(folder().iterdir()) == []
+
+
+def test_a_real_absent_bucket_is_for_a_person(store: Any) -> None:
+    feed = replace(FEED, connector=replace(BUCKET, bucket="nowhere"))
+    with pytest.raises(RefusedError, match=r"s3://nowhere/trips/.*: NoSuchBucket"):
+        fetch(SOURCE, feed, DAY)
+
+
+def test_a_real_refusal_is_for_a_person(store: Any, gateway: int, connect: Callable[..., None]) -> None:
+    reach(connect, gateway, password="another")
+    assert "SignatureDoesNotMatch" in refused(RefusedError)

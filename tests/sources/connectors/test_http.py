@@ -1,0 +1,343 @@
+"""An API that answers well, and every way in which a local one misbehaves: a whole landing file, or none."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from include.sources import landing
+from include.sources.connectors import Cursor, Http, Numbered
+from include.sources.connectors import http as module
+from include.sources.connectors.errors import RefusedError, UpstreamError
+from include.sources.connectors.fetch import fetch
+from include.sources.spec import Column, Feed, Format, Mode, Source
+
+DAY = date(2020, 6, 1)
+API = Http(
+    connection="toys_api",
+    path="trips?day={day}&before={next_day}",
+    paging=Cursor(),
+    total="total",
+    size=2,
+    per_second=1000,
+    timeout=0.5,
+    tries=3,
+    backoff=0.01,
+)
+FEED = Feed(
+    name="trips",
+    description="trips",
+    columns=(Column("number", "int", "which trip", required=True), Column("kind", "string", "by what")),
+    key=("number",),
+    format=Format.JSONL,
+    gzip=True,
+    connector=API,
+)
+ROWS = [{"number": n, "kind": "bus"} for n in range(5)]
+TOKEN = "a-token-that-nobody-may-see"
+
+
+@dataclass
+class Answer:
+    """What the server says to one request. ``length`` is what it claims the body to be long."""
+
+    body: bytes
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    length: int | None = None
+    pause: float = 0  # before the answer
+    drip: float = 0  # between two bytes of it
+
+
+@dataclass
+class Server:
+    """A server that gives each request the next of ``answers``, and the last one again and again."""
+
+    address: str
+    answers: list[Answer] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+
+    def asked(self, name: str) -> list[str]:
+        return [request["query"].get(name, [""])[0] for request in self.requests]
+
+
+@pytest.fixture
+def server(home: Path, connect: Callable[..., None]) -> Iterator[Server]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            parts = urlsplit(self.path)
+            served.requests.append(
+                {"path": parts.path, "query": parse_qs(parts.query), "headers": dict(self.headers), "at": time.time()}
+            )
+            answer = served.answers.pop(0) if len(served.answers) > 1 else served.answers[0]
+            time.sleep(answer.pause)
+            try:
+                self.send_response(answer.status)
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
+                if answer.length != -1:
+                    self.send_header("Content-Length", str(answer.length or len(answer.body)))
+                self.end_headers()
+                for n in range(len(answer.body)) if answer.drip else ():
+                    self.wfile.write(answer.body[n : n + 1])
+                    time.sleep(answer.drip)
+                self.wfile.write(b"" if answer.drip else answer.body)
+            except OSError:
+                pass  # whoever asked has given up
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
+    served = Server(f"http://127.0.0.1:{listening.server_address[1]}")
+    connect("toys_api", conn_type="http", host=f"{served.address}/v1", password=TOKEN)
+    yield served
+    listening.shutdown()
+    listening.server_close()
+
+
+def page(rows: list[dict[str, Any]], cursor: object = None, total: object = 5) -> Answer:
+    return Answer(json.dumps({"items": rows, "next": cursor, "total": total}).encode())
+
+
+GOOD = (page(ROWS[:2], "b"), page(ROWS[2:4], "c"), page(ROWS[4:]))
+
+
+def fetched(server: Server, *answers: Answer, feed: Feed = FEED, api: Http = API) -> Path | None:
+    server.answers[:] = answers
+    feed = replace(feed, connector=api)
+    return fetch(Source("toys", "toys", "tests", "anybody", "0 0 * * *", 6, DAY, (feed,)), feed, DAY)
+
+
+def rows_of(path: Path | None) -> list[Any]:
+    assert path is not None
+    text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    return [json.loads(line) for line in text.splitlines() if line]
+
+
+def refused(server: Server, *answers: Answer, api: Http = API, error: type[Exception] = UpstreamError) -> str:
+    """What is said when ``answers`` are refused, after which nothing may lie in landing."""
+    with pytest.raises(error) as raised:
+        fetched(server, *answers, api=api)
+    folder = landing.path_of(Source("toys", "", "", "", "", 6, DAY, (FEED,)), FEED, DAY).parent
+    assert list(folder.iterdir()) == [], "nothing half, not even hidden"
+    assert TOKEN not in str(raised.value)
+    return str(raised.value)
+
+
+def test_all_pages_become_one_landing_file_that_the_look_through_accepts(server: Server, home: Path) -> None:
+    path = fetched(server, *GOOD)
+    assert path == home / "landing" / "toys" / "trips" / "2020-06-01.jsonl.gz"
+    assert rows_of(path) == ROWS
+    assert landing.count_rows(path, FEED) == 5
+
+
+def test_it_asks_for_the_day_with_the_token_page_by_page(server: Server) -> None:
+    fetched(server, *GOOD)
+    assert [request["path"] for request in server.requests] == ["/v1/trips"] * 3
+    assert server.asked("day") == ["2020-06-01"] * 3
+    assert server.asked("before") == ["2020-06-02"] * 3
+    assert server.asked("limit") == ["2"] * 3
+    assert server.asked("cursor") == ["", "b", "c"]
+    assert {request["headers"]["Authorization"] for request in server.requests} == {f"Bearer {TOKEN}"}
+
+
+def test_a_login_is_basic_and_another_header_may_carry_the_token(
+    server: Server, connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched(server, *GOOD, api=replace(API, authorization="X-Api-Key: {token}")).unlink()
+    assert server.requests[-1]["headers"]["X-Api-Key"] == TOKEN
+    connect("toys_api", conn_type="http", host=server.address, login="me", password=TOKEN)
+    fetched(server, *GOOD)
+    assert server.requests[-1]["headers"]["Authorization"].startswith("Basic ")
+
+
+def test_the_address_may_be_in_parts(server: Server, connect: Callable[..., None]) -> None:
+    port = int(server.address.rsplit(":", 1)[1])
+    connect("toys_api", conn_type="http", schema="http", host="127.0.0.1", port=port)
+    assert rows_of(fetched(server, *GOOD)) == ROWS
+    assert "Authorization" not in server.requests[-1]["headers"]
+
+
+def test_numbered_pages_end_with_an_empty_one(server: Server) -> None:
+    """A page that is not full may be one of a server that gives fewer rows than it is asked for."""
+    api = replace(API, paging=Numbered(), size=1000, total="")
+    assert rows_of(fetched(server, page(ROWS[:2]), page(ROWS[2:4]), page(ROWS[4:]), page([]), api=api)) == ROWS
+    assert server.asked("page") == ["1", "2", "3", "4"]
+
+
+def test_numbered_pages_end_where_the_total_is_reached(server: Server) -> None:
+    fetched(server, page(ROWS[:3]), page(ROWS[3:]), Answer(b"", 404), api=replace(API, paging=Numbered(first=0)))
+    assert server.asked("page") == ["0", "1"]
+
+
+def test_a_page_may_be_the_list_itself(server: Server) -> None:
+    api = replace(API, paging=Numbered(), rows="", total="")
+    assert rows_of(fetched(server, Answer(json.dumps(ROWS).encode()), Answer(b"[]"), api=api)) == ROWS
+
+
+def test_keys_that_are_not_wanted_are_left_out(server: Server) -> None:
+    rows = [row | {"links": {"self": "/trips/1"}} for row in ROWS]
+    assert rows_of(fetched(server, page(rows), api=replace(API, unwanted=("links",)))) == ROWS
+
+
+def test_the_same_answer_makes_the_same_bytes(server: Server) -> None:
+    path = fetched(server, *GOOD)
+    assert path
+    before = path.read_bytes()
+    path.unlink()
+    time.sleep(1.1)  # what gzip would stamp has whole seconds
+    fetched(server, *GOOD)
+    assert path.read_bytes() == before
+
+
+def test_a_day_without_rows_has_no_file(server: Server) -> None:
+    assert fetched(server, page([], total=0)) is None
+
+
+def test_a_day_without_changes_has_a_file_that_says_so(server: Server) -> None:
+    columns = (*FEED.columns, Column("op", "string", "what", required=True), Column("at", "int", "when", required=True))
+    feed = replace(FEED, columns=columns, mode=Mode.UPSERT, op="op", sequence="at")
+    path = fetched(server, page([], total=0), feed=feed)
+    assert path
+    assert landing.count_rows(path, feed) == 0
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Answer(b"", 500),
+        Answer(b"", 503),
+        Answer(b"slow down", 429),
+        Answer(b"{}", pause=0.8),
+        Answer(b'{"items": [' + b" " * 40, length=-1),
+        Answer(b'{"items": []}', length=500),
+        Answer(b"<html>an error of a proxy</html>"),
+        Answer(b'{"items": [{"number": NaN}]}'),
+        Answer(b" " * 100, drip=0.02),
+    ],
+    ids=["500", "503", "429", "hangs", "cut off unsaid", "cut off", "no JSON", "NaN", "drips"],
+)
+def test_what_passes_is_tried_again(server: Server, bad: Answer) -> None:
+    good = [replace(answer) for answer in GOOD]
+    assert rows_of(fetched(server, good[0], bad, *good[1:])) == ROWS
+    assert server.asked("cursor") == ["", "b", "b", "c"], "the page that failed, and no other"
+
+
+def test_what_does_not_pass_is_given_up(server: Server) -> None:
+    assert "500" in refused(server, GOOD[0], Answer(b"", 500))
+    assert len(server.requests) == 1 + API.tries
+
+
+def test_nobody_there_is_given_up(server: Server, connect: Callable[..., None]) -> None:
+    connect("toys_api", conn_type="http", host="http://127.0.0.1:1")
+    assert "ConnectError" in refused(server, *GOOD)
+
+
+def test_retry_after_is_honoured(server: Server) -> None:
+    fetched(server, Answer(b"", 429, {"Retry-After": "1"}), *GOOD)
+    assert server.requests[1]["at"] - server.requests[0]["at"] >= 1
+
+
+def test_retry_after_may_be_a_date() -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=90)
+    assert 85 < module.wanted_wait(format_datetime(soon, usegmt=True)) <= 90
+    assert module.wanted_wait("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert module.wanted_wait("soon") == module.wanted_wait("") == 0
+
+
+def test_a_wait_beyond_patience_is_left_to_the_next_try_of_the_task(server: Server) -> None:
+    said = refused(server, Answer(b"", 503, {"Retry-After": "7200"}))
+    assert "come back in 7200 s" in said
+    assert len(server.requests) == 1
+
+
+def test_waits_double_and_are_drawn_by_chance(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    highest: list[float] = []
+
+    def uniform(low: float, high: float) -> float:
+        highest.append(high)
+        return 0.0
+
+    monkeypatch.setattr("tenacity.wait.random.uniform", uniform)
+    refused(server, Answer(b"", 500), api=replace(API, tries=5, backoff=0.5))
+    assert highest[-4:] == [1, 2, 4, 8]
+
+
+def test_requests_keep_their_distance(server: Server) -> None:
+    fetched(server, *GOOD, api=replace(API, per_second=5))
+    times = [request["at"] for request in server.requests]
+    assert min(later - earlier for earlier, later in pairwise(times)) > 0.15
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 404])
+def test_what_a_person_has_to_mend_is_not_tried_again(server: Server, status: int) -> None:
+    said = refused(server, Answer(b"", status, {"Location": "http://elsewhere/"}), error=RefusedError)
+    assert str(status) in said
+    assert "toys_api" in said
+    assert len(server.requests) == 1
+
+
+def test_a_repeated_cursor_is_refused(server: Server) -> None:
+    said = refused(server, page(ROWS[:2], "b"), page(ROWS[2:4], "c"), page(ROWS[4:], "b"))
+    assert said.endswith("page 3 names a page that was there before: 'b'")
+
+
+@pytest.mark.parametrize("paging", [Cursor(), Numbered()])
+def test_a_page_that_comes_twice_is_refused(server: Server, paging: Cursor | Numbered) -> None:
+    """As from a server that does not know the parameter and gives its first page again and again."""
+    said = refused(server, page(ROWS[:2], "b"), page(ROWS[:2], "c"), api=replace(API, paging=paging))
+    assert said.endswith("page 2 has the same rows as page 1")
+
+
+@pytest.mark.parametrize("total", [4, 6, None, "5"])
+def test_another_total_than_the_rows_is_refused(server: Server, total: object) -> None:
+    assert f"total is {total!r} and 5 rows came" in refused(server, page(ROWS, total=total))
+
+
+def test_more_pages_than_allowed_are_refused(server: Server) -> None:
+    said = refused(server, *GOOD, api=replace(API, most_pages=2), error=RefusedError)
+    assert "more than 2 pages" in said
+
+
+def test_a_page_that_is_too_large_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGEST_PAGE", 10)
+    assert "a page of more than" in refused(server, *GOOD, error=RefusedError)
+
+
+@pytest.mark.parametrize("body", [b'{"rows": []}', b'{"items": {}}', b'{"items": [1]}', b"[]", b"7", b"null"])
+def test_a_page_of_another_shape_is_refused(server: Server, body: bytes) -> None:
+    said = refused(server, Answer(body), error=RefusedError)
+    assert "page 1 is no list of objects under 'items'; it has:" in said
+
+
+def test_a_number_that_json_cannot_say_is_refused(server: Server) -> None:
+    assert "1e999 is no number of 64 bits" in refused(server, Answer(b'{"items": [{"number": 1e999}], "total": 1}'))
+
+
+def test_without_its_connection_the_name_is_said(server: Server) -> None:
+    said = refused(server, *GOOD, api=replace(API, connection="nobody"), error=RefusedError)
+    assert "no Airflow connection 'nobody'" in said
+    assert "AIRFLOW_CONN_NOBODY" in said
+
+
+def test_the_token_is_in_no_log(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    fetched(server, Answer(b"", 500), *GOOD)
+    assert "try 2" in caplog.text
+    assert TOKEN not in caplog.text

@@ -1,0 +1,160 @@
+"""A row is the same row whichever format it is written in: every value of every type comes out as the CSV's would."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from include.sources.spec import Column, Feed, Format, as_json
+from spark_jobs import ingest
+
+if TYPE_CHECKING:
+    from pyspark.sql import Row, SparkSession
+
+FEED = Feed(
+    name="trips",
+    description="one column of each type",
+    columns=(
+        Column("number", "int", "which trip", required=True),
+        Column("big", "bigint", "a number of 64 bits"),
+        Column("amount", "double", "how much", "euro"),
+        Column("flag", "boolean", "whether"),
+        Column("note", "string", "what else"),
+        Column("day", "date", "the day"),
+        Column("seen_at", "timestamp", "when", "UTC"),
+    ),
+    key=("number",),
+)
+NAMES = [column.name for column in FEED.columns]
+# The values as a CSV has them, and as Parquet has them; JSON has them as `from_csv` says.
+ROWS: list[tuple[list[str], list[Any]]] = [
+    (
+        ["1", "9223372036854775807", "0.30000000000000004", "true", "żółw – 車", "2020-06-01", "2020-06-01T05:00:00Z"],
+        [1, 2**63 - 1, 0.1 + 0.2, True, "żółw – 車", date(2020, 6, 1), datetime(2020, 6, 1, 5, tzinfo=UTC)],
+    ),
+    (
+        ["2", "-9223372036854775808", "1e-07", "false", "007", "1900-01-01", "2020-10-25 00:30:00.000001Z"],
+        [2, -(2**63), 1e-7, False, "007", date(1900, 1, 1), datetime(2020, 10, 25, 0, 30, 0, 1, tzinfo=UTC)],
+    ),
+    (
+        ["3", "0", "-1.7976931348623157e308", "", "a, b", "2199-12-31", "2020-10-25 01:30:00Z"],
+        [3, 0, -1.7976931348623157e308, None, "a, b", date(2199, 12, 31), datetime(2020, 10, 25, 1, 30, tzinfo=UTC)],
+    ),
+    (["4", "", "", "", "", "", ""], [4, None, None, None, None, None, None]),
+]
+TYPES = [
+    pyarrow.int32(),
+    pyarrow.int64(),
+    pyarrow.float64(),
+    pyarrow.bool_(),
+    pyarrow.string(),
+    pyarrow.date32(),
+    pyarrow.timestamp("us", "UTC"),
+]
+
+
+def from_csv(column: Column, text: str) -> Any:
+    """What JSON has where the CSV has ``text``."""
+    if not text:
+        return None
+    return json.loads(text) if column.type in ("int", "bigint", "double", "boolean") else text
+
+
+def csv_lines() -> bytes:
+    rows = [",".join(f'"{text}"' if "," in text else text for text in texts) for texts, _ in ROWS]
+    return ("\n".join([",".join(NAMES), *rows]) + "\n").encode()
+
+
+def json_lines() -> bytes:
+    rows = [{c.name: from_csv(c, t) for c, t in zip(FEED.columns, texts, strict=True)} for texts, _ in ROWS]
+    return "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+
+
+def put(folder: Path, feed: Feed) -> str:
+    path = folder / "toys" / "trips" / f"2020-06-01.{feed.extension}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if feed.format is Format.PARQUET:
+        columns = zip(*(values for _, values in ROWS), strict=True)
+        arrays = [pyarrow.array(list(values), type_) for values, type_ in zip(columns, TYPES, strict=True)]
+        pyarrow.parquet.write_table(pyarrow.table(arrays, NAMES), path)
+    else:
+        text = csv_lines() if feed.format is Format.CSV else json_lines()
+        path.write_bytes(gzip.compress(text) if feed.gzip else text)
+    return str(path)
+
+
+FEEDS = [
+    FEED,
+    replace(FEED, gzip=True),
+    replace(FEED, format=Format.JSONL),
+    replace(FEED, format=Format.JSONL, gzip=True),
+    replace(FEED, format=Format.PARQUET),
+]
+
+
+@pytest.fixture(params=["UTC", "Europe/Warsaw"])
+def zone(request: pytest.FixtureRequest, spark: SparkSession) -> Iterator[str]:
+    """A session may be of a time zone in which an hour of the year comes twice: 2020-10-25 02:30 in Warsaw."""
+    spark.conf.set("spark.sql.session.timeZone", request.param)
+    yield request.param
+    spark.conf.set("spark.sql.session.timeZone", "UTC")
+
+
+def load(spark: SparkSession, folder: Path, feed: Feed) -> list[Row]:
+    job: ingest.Job = {"landing": str(folder), "files": [put(folder, feed)], "feed": as_json(feed), "candidate": ""}
+    rows = ingest.judge(ingest.extract(spark, job), as_json(feed))
+    return sorted(rows.collect(), key=lambda row: row["number"])
+
+
+@pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.extension)
+def test_a_row_is_the_same_in_every_format(spark: SparkSession, tmp_path: Path, zone: str, feed: Feed) -> None:
+    rows = load(spark, tmp_path, feed)
+    assert [row["_reason"] for row in rows] == [None] * len(ROWS)
+    for row, (_, values) in zip(rows, ROWS, strict=True):
+        found = [row[name] for name in NAMES]
+        if found[-1]:
+            found[-1] = found[-1].astimezone(UTC)
+        assert found == values
+    assert {row["source_file"] for row in rows} == {f"toys/trips/2020-06-01.{feed.extension}"}
+    assert {row["partition_day"] for row in rows} == {date(2020, 6, 1)}
+
+
+def test_a_broken_line_of_json_is_quarantined_as_it_was(spark: SparkSession, tmp_path: Path) -> None:
+    feed = replace(FEED, format=Format.JSONL)
+    path = Path(put(tmp_path, feed))
+    line = '{"number": 5, "note": {"text":   "nested"}, "flag": 1}'
+    path.write_text(f"{line}\n")
+    job: ingest.Job = {"landing": str(tmp_path), "files": [str(path)], "feed": as_json(feed), "candidate": ""}
+    (row,) = ingest.judge(ingest.extract(spark, job), as_json(feed)).collect()
+    assert row["_raw"] == line
+    assert row["_reason"] == 'flag: 1 is no JSON boolean; note: {"text":"nested"} is no JSON string'
+
+
+def test_days_may_differ_in_how_wide_their_numbers_are(spark: SparkSession, tmp_path: Path) -> None:
+    """Spark takes the types of many Parquet files from one of them, unless it is told which to read them as."""
+    feed = replace(FEED, columns=(FEED.columns[0], FEED.columns[1], FEED.columns[2]), format=Format.PARQUET)
+    folder = tmp_path / "toys" / "trips"
+    folder.mkdir(parents=True)
+    kinds = [
+        (pyarrow.int8(), pyarrow.int16(), pyarrow.float32()),
+        (pyarrow.int32(), pyarrow.int64(), pyarrow.float64()),
+    ]
+    for n, types in enumerate(kinds, start=1):
+        arrays = [pyarrow.array([n], type_) for type_ in types]
+        pyarrow.parquet.write_table(pyarrow.table(arrays, NAMES[:3]), folder / f"2020-06-0{n}.parquet")
+    files = [str(path) for path in sorted(folder.iterdir())]
+    job: ingest.Job = {"landing": str(tmp_path), "files": files, "feed": as_json(feed), "candidate": ""}
+    rows = sorted(ingest.judge(ingest.extract(spark, job), as_json(feed)).collect(), key=lambda row: row["number"])
+    assert [(row["number"], row["big"], row["amount"], row["_reason"]) for row in rows] == [
+        (1, 1, 1.0, None),
+        (2, 2, 2.0, None),
+    ]
