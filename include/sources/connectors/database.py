@@ -16,7 +16,7 @@ from include.sources.spec import Feed, Mode
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
-    from pyspark.sql import DataFrame, DataFrameReader, SparkSession
+    from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
 
 log = logging.getLogger(__name__)
 
@@ -98,16 +98,20 @@ def read(
             upperBound=bounds[1],
             numPartitions=connector.partitions,
         )
-    return rows.load().select(*names)
+    return rows.load()
 
 
 def as_promised(rows: DataFrame, feed: Feed) -> DataFrame:
     """Decimals become doubles where that is promised. Every other type stays, and is looked at as any file's is."""
     from pyspark.sql import functions as F
 
-    promised = {column.name: column.type for column in feed.columns}
-    decimal = [name for name, type_ in rows.dtypes if type_.startswith("decimal") and promised[name] == "double"]
-    return rows.withColumns({name: F.col(name).cast("double") for name in decimal})
+    written = dict(rows.dtypes)
+
+    def value(name: str, type_: str) -> Column:
+        is_decimal = written[name].startswith("decimal") and type_ == "double"
+        return F.col(name).cast("double").alias(name) if is_decimal else F.col(name)
+
+    return rows.select(*(value(column.name, column.type) for column in feed.columns))
 
 
 def write(rows: DataFrame, feed: Feed, part: Path) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import multiprocessing
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from include.partitions import Partitions
 from include.sources import landing
 from include.sources.connectors import Cursor, Http, Numbered
 from include.sources.connectors import http as module
@@ -47,6 +50,7 @@ FEED = Feed(
     gzip=True,
     connector=API,
 )
+SOURCE = Source("toys", "toys", "tests", "anybody", "0 0 * * *", 6, DAY, (FEED,))
 ROWS = [{"number": n, "kind": "bus"} for n in range(5)]
 TOKEN = "a-token-that-nobody-may-see"
 
@@ -120,8 +124,7 @@ GOOD = (page(ROWS[:2], "b"), page(ROWS[2:4], "c"), page(ROWS[4:]))
 
 def fetched(server: Server, *answers: Answer, feed: Feed = FEED, api: Http = API) -> Path | None:
     server.answers[:] = answers
-    feed = replace(feed, connector=api)
-    return fetch(Source("toys", "toys", "tests", "anybody", "0 0 * * *", 6, DAY, (feed,)), feed, DAY)
+    return fetch(SOURCE, replace(feed, connector=api), DAY)
 
 
 def rows_of(path: Path | None) -> list[Any]:
@@ -134,7 +137,7 @@ def refused(server: Server, *answers: Answer, api: Http = API, error: type[Excep
     """What is said when ``answers`` are refused, after which nothing may lie in landing."""
     with pytest.raises(error) as raised:
         fetched(server, *answers, api=api)
-    folder = landing.path_of(Source("toys", "", "", "", "", 6, DAY, (FEED,)), FEED, DAY).parent
+    folder = landing.path_of(SOURCE, FEED, DAY).parent
     assert list(folder.iterdir()) == [], "nothing half, not even hidden"
     assert TOKEN not in str(raised.value)
     return str(raised.value)
@@ -172,6 +175,25 @@ def test_the_address_may_be_in_parts(server: Server, connect: Callable[..., None
     connect("toys_api", conn_type="http", schema="http", host="127.0.0.1", port=port)
     assert rows_of(fetched(server, *GOOD)) == ROWS
     assert "Authorization" not in server.requests[-1]["headers"]
+
+
+def test_after_a_kill_there_is_nothing_and_the_next_try_brings_the_whole(server: Server, home: Path) -> None:
+    """A process of its own is killed with SIGKILL in the middle of the second page."""
+    slow = replace(API, timeout=30)
+    server.answers[:] = [page(ROWS[:2], "b"), replace(page(ROWS[2:4], "c"), drip=0.2)]
+    child = multiprocessing.get_context("fork").Process(target=fetch, args=(SOURCE, replace(FEED, connector=slow), DAY))
+    child.start()
+    until = time.monotonic() + 30
+    while len(server.requests) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    child.kill()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    (half,) = landing.path_of(SOURCE, FEED, DAY).parent.iterdir()
+    assert half.name.startswith(".")
+    assert landing.landed(SOURCE, Partitions(DAY, DAY)) == {}
+    server.requests.clear()
+    assert rows_of(fetched(server, *GOOD)) == ROWS
 
 
 def test_numbered_pages_end_with_an_empty_one(server: Server) -> None:
