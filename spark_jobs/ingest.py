@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import reduce
 from pathlib import PurePosixPath
 from typing import Any, TypedDict
 
@@ -43,13 +44,14 @@ YEARS = (1900, 2199)
 
 
 class Job(TypedDict):
-    """What to load: ``files`` are URIs of files whose names begin with their day; ``feed`` is a feed's spec as JSON.
+    """What to load: ``files`` are URIs of files whose names begin with their day, all in one folder.
 
-    ``candidate`` is the table to make of them, which must be a new one.
+    Each comes with its columns in their order where it has more than the feed, else with none. ``feed`` is a feed's
+    spec as JSON; ``candidate`` is the table to make of them, which must be a new one.
     """
 
     landing: str
-    files: list[str]
+    files: dict[str, list[str]]
     feed: dict[str, Any]
     candidate: str
 
@@ -57,18 +59,28 @@ class Job(TypedDict):
 def extract(spark: SparkSession, job: Job) -> DataFrame:
     """The rows of the files, every column as text.
 
-    ``_flaw`` says why a row could not be taken apart into the columns, null where it could; ``_malformed`` is the text
-    of such a row.
+    ``_flaw`` says why a row could not be taken apart into the columns, null where it could; ``_text`` is the row as it
+    is written, null where Spark keeps only its values.
     """
-    rows, columns = READERS[job["feed"]["format"]](spark, job["feed"]["columns"], job["files"])
+    feed, by_columns = job["feed"], dict[tuple[str, ...], list[str]]()
+    for file, columns in job["files"].items():
+        # Only in CSV does the place of a column tell which it is.
+        by_columns.setdefault(tuple(columns) if feed["format"] == "csv" else (), []).append(file)
+    return reduce(DataFrame.unionByName, (_read(spark, job, files, names) for names, files in by_columns.items()))
+
+
+def _read(spark: SparkSession, job: Job, files: list[str], names: tuple[str, ...]) -> DataFrame:
+    promised = {column["name"]: column for column in job["feed"]["columns"]}
+    there = [promised.get(name, {"name": name, "type": "string"}) for name in names or promised]
+    rows, columns = READERS[job["feed"]["format"]](spark, there, files)
     # Relative to landing, whatever the folder's name; the path that Spark knows is encoded as a URI.
-    folder = PurePosixPath(job["files"][0]).parent.relative_to(job["landing"])
+    folder = PurePosixPath(files[0]).parent.relative_to(job["landing"])
     return rows.select(
         *columns,
         F.concat(F.lit(f"{folder}/"), F.col("_metadata.file_name")).alias("source_file"),
         F.col("_metadata.file_modification_time").alias("arrived_at"),
         F.regexp_extract("_metadata.file_name", r"(\d{4}-\d{2}-\d{2})", 1).cast("date").alias("partition_day"),
-    )
+    ).drop(*(name for name in names if name not in promised))
 
 
 Reader = Callable[[SparkSession, list[dict[str, Any]], list[str]], tuple[DataFrame, list[Column]]]
@@ -81,12 +93,13 @@ def _csv(spark: SparkSession, columns: list[dict[str, Any]], files: list[str]) -
         .option("header", True)
         .option("mode", "PERMISSIVE")
         .option("columnNameOfCorruptRecord", "_malformed")
+        .option("columnPruning", False)  # or nobody looks whether a row has the columns that are not published
         .option("escape", '"')  # a quote inside quotes is doubled (RFC 4180); a backslash is a backslash
         .csv(files)
     )
     malformed = F.col("_malformed")
     flaw = F.when(malformed.isNotNull(), F.lit(f"not {len(names)} columns"))
-    return rows, [*(F.col(name) for name in names), malformed, flaw.alias("_flaw")]
+    return rows, [*(F.col(name) for name in names), malformed.alias("_text"), flaw.alias("_flaw")]
 
 
 def _jsonl(spark: SparkSession, columns: list[dict[str, Any]], files: list[str]) -> tuple[DataFrame, list[Column]]:
@@ -105,8 +118,7 @@ def _jsonl(spark: SparkSession, columns: list[dict[str, Any]], files: list[str])
             wrong = kind.isNotNull() & ~kind.rlike(f"^({wanted}|VOID)$")
             flaws.append(F.when(wrong, F.concat(F.lit(f"{name}: "), text, F.lit(f" is no JSON {column['type']}"))))
     flaw = F.nullif(F.concat_ws("; ", *flaws), F.lit(""))
-    malformed = F.when(flaw.isNotNull(), F.col("value"))
-    return rows, [*texts, malformed.alias("_malformed"), flaw.alias("_flaw")]
+    return rows, [*texts, F.col("value").alias("_text"), flaw.alias("_flaw")]
 
 
 def _parquet(spark: SparkSession, columns: list[dict[str, Any]], files: list[str]) -> tuple[DataFrame, list[Column]]:
@@ -122,7 +134,7 @@ def _parquet(spark: SparkSession, columns: list[dict[str, Any]], files: list[str
         if column["type"] == "string":
             flaws.append(_zero_byte(column["name"], value))
     flaw = F.nullif(F.concat_ws("; ", *flaws), F.lit(""))
-    return rows, [*texts, F.lit(None).cast("string").alias("_malformed"), flaw.alias("_flaw")]
+    return rows, [*texts, F.lit(None).cast("string").alias("_text"), flaw.alias("_flaw")]
 
 
 def _zero_byte(name: str, text: Column) -> Column:
@@ -200,7 +212,7 @@ def judge(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
         {
             "_content": content,
             "_broken": F.nullif(F.concat_ws("; ", *reasons), F.lit("")),
-            "_raw": F.coalesce("_malformed", F.concat_ws(",", *(F.coalesce(F.col(n), F.lit("")) for n in names))),
+            "_raw": F.coalesce("_text", F.concat_ws(",", *(F.coalesce(F.col(n), F.lit("")) for n in names))),
         }
     ).withColumns(
         {
@@ -210,7 +222,9 @@ def judge(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
     )
     if feed["day_column"]:
         judged = judged.withColumn("partition_day", F.when(F.col("_late"), day).otherwise(F.col("partition_day")))
-    same_row = Window.partitionBy("source_file", "_content", "_raw").orderBy("source_file")
+    # Rows that could not be taken apart have no content to compare.
+    flawed = F.when(F.col("_flaw").isNotNull(), F.col("_raw"))
+    same_row = Window.partitionBy("source_file", "_content", flawed).orderBy("source_file")
     # As what it is published as: 7 and 07 are one key.
     same_key = Window.partitionBy(
         "source_file", "partition_day", *(typed(column) for column in columns if column["name"] in feed["key"])

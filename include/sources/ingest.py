@@ -19,7 +19,7 @@ from include.lake.publish import Partition, Publication, publish, within
 from include.partitions import Partitions
 from include.quality import contract, gate
 from include.settings import settings
-from include.sources import late
+from include.sources import landing, late
 from include.sources.landing import Plan, path_of
 from include.sources.spec import Feed, Source, as_json, table
 from spark_jobs import ingest as job
@@ -37,6 +37,7 @@ TERMS = {
     "deduplicated": "_copy AND NOT _late",
 }
 BY = ("partition_day", "night")
+MOST_NUMBERED = 10_000  # rows in quarantine whose lines are looked up, for which their file is read once more
 
 # The candidate table of each feed.
 Candidates = dict[str, str]
@@ -74,7 +75,10 @@ def load(source: Source, nights: Partitions, plan: Plan) -> Candidates:
     candidates = {feed: candidate.name(f"bronze.{table(source, source.feed(feed))}", suffix) for feed in plan}
 
     def load_feed(feed: Feed) -> None:
-        files = [str(path_of(source, feed, day)) for day in _days(plan, feed)]
+        files = {
+            str(path_of(source, feed, date.fromisoformat(day))): file["columns"]
+            for day, file in plan[feed.name].items()
+        }
         job.run(
             spark,
             {
@@ -84,7 +88,8 @@ def load(source: Source, nights: Partitions, plan: Plan) -> Candidates:
                 "candidate": candidates[feed.name],
             },
         )
-        log.info("%s: %d files with %d rows loaded", feed.name, len(files), sum(plan[feed.name].values()))
+        rows = sum(file["rows"] for file in plan[feed.name].values())
+        log.info("%s: %d files with %d rows loaded", feed.name, len(files), rows)
 
     _for_each_feed(source, plan, load_feed)
     return candidates
@@ -124,6 +129,8 @@ def publish_all(
     source: Source, plan: Plan, candidates: Candidates, audited: Audited, run: str = "by hand"
 ) -> list[Publication]:
     """Publish the audited candidates: good rows to bronze, the others to quarantine, the counts to completeness."""
+    from pyspark.sql import functions as F
+
     spark = lake.session()
 
     def publish_feed(feed: Feed) -> list[Publication]:
@@ -137,8 +144,8 @@ def publish_all(
         # rows never broke their contract has no quarantine.
         broken = any(row["quarantined"] for row in audited["counts"] if row["feed"] == feed.name)
         if broken or delta.exists("bronze", f"{table(source, feed)}__quarantine"):
-            refused = _refused(judged, spark, resolved)
-            publish(spark, f"{name}__quarantine", refused, BY, scope, ignore=["arrived_at"])
+            refused = _with_lines(spark, feed, _refused(judged, spark, resolved)).withColumn("run", F.lit(run))
+            publish(spark, f"{name}__quarantine", refused, BY, scope, ignore=["arrived_at", "run"])
         if resolved:
             rows = candidate.read(spark, resolved["candidate"])
             publish(spark, f"bronze.{late.store(source, feed)}", rows, BY, scope, ignore=["arrived_at"])
@@ -243,6 +250,22 @@ def _refused(judged: DataFrame, spark: SparkSession, resolved: Resolved | None) 
     return refused.unionByName(rows.selectExpr(*columns))
 
 
+def _with_lines(spark: SparkSession, feed: Feed, refused: DataFrame) -> DataFrame:
+    """``refused`` with the line of each row in its file, for the first few thousand of them."""
+    rows = refused.select("source_file", "raw").limit(MOST_NUMBERED).collect()
+    raws: dict[str, set[str]] = {}
+    for row in rows:
+        raws.setdefault(row["source_file"], set()).add(row["raw"])
+    lines = [
+        (file, raw, line)
+        for file, of_file in raws.items()
+        if (path := settings().landing / file).exists()  # a late row's file may be gone by now
+        for raw, line in landing.line_numbers(path, feed, of_file).items()
+    ]
+    numbered = spark.createDataFrame(lines, "source_file string, raw string, line int")
+    return refused.join(numbered, on=["source_file", "raw"], how="left")
+
+
 def _for_each_feed[T](source: Source, plan: Plan, step: Callable[[Feed], T]) -> list[T]:
     # Spark Connect serves calls side by side; for the small tables of a night most of a call is waiting.
     with ThreadPoolExecutor(max_workers=4) as pool:
@@ -261,13 +284,14 @@ def _count(judged: DataFrame, feed: Feed, plan: Plan) -> tuple[list[Counts], boo
     terms = [F.expr(f"count_if({verdict})").alias(term) for term, verdict in (TERMS | {"late": "_late"}).items()]
     by_night = {row["night"]: row for row in judged.groupBy("night").agg(*terms).collect()}
     counts: list[Counts] = []
-    for day, rows in plan[feed.name].items():
+    for day, file in plan[feed.name].items():
         night = feed.night(date.fromisoformat(day))
         accounted = {term: by_night[night][term] if night in by_night else 0 for term in TERMS}
         counts.append(
-            {"night": str(night), "feed": feed.name, "partition_day": day, "rows_in": rows}
+            {"night": str(night), "feed": feed.name, "partition_day": day, "rows_in": file["rows"]}
             | accounted
             | {f"late_{term}": 0 for term in TERMS}
+            | {"added_columns": ", ".join(landing.added(file, feed))}
         )
     return counts, any(row["late"] for row in by_night.values())
 

@@ -8,10 +8,10 @@ import gzip
 import json
 import logging
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import date
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypedDict, cast
 
 from include.errors import NeedsAttentionError
 from include.partitions import Partitions
@@ -20,10 +20,19 @@ from include.sources.spec import Feed, Format, Mode, Source
 
 log = logging.getLogger(__name__)
 
-# Rows of each file by feed and day, days in ISO format: plain data, since it travels between tasks.
-Plan = dict[str, dict[str, int]]
+
+class File(TypedDict):
+    """What a file holds: its rows, and its columns in their order where it has more of them than its feed promises."""
+
+    rows: int
+    columns: list[str]
+
+
+# The files by feed and day, days in ISO format: plain data, since it travels between tasks.
+Plan = dict[str, dict[str, File]]
 
 LONGEST_LINE = 1 << 20  # bytes
+MOST_ADDED = 20  # columns: with more than that it is another feed's file
 MOST_NAMED = 5  # columns that a message lists before it only counts them
 # How a column of each type may be written in Parquet: what Spark reads as that type without a loss.
 _INT = {"INT32", "INT32 Int 8", "INT32 Int 16", "INT32 Int 32"}
@@ -82,60 +91,106 @@ def landed(source: Source, nights: Partitions) -> dict[str, list[date]]:
 
 
 def plan(source: Source, nights: Partitions) -> Plan:
-    """The files of ``nights`` with the rows each holds, each looked through first. Empty where nothing has landed.
+    """The files of ``nights`` with what each holds, each looked through first. Empty where nothing has landed.
 
-    Raises MissingFileError, or UnreadableFileError for the first damaged file. Says which files nobody will read.
+    Raises MissingFileError, or UnreadableFileError for the first damaged file. Says which files nobody will read, and
+    which columns of the others.
     """
     for path in strangers(source):
         log.warning("ignored, since a file is named by its day, as 2013-06-01.csv: %s", path)
-    return {
-        name: {str(day): count_rows(path_of(source, source.feed(name), day), source.feed(name)) for day in days}
-        for name, days in landed(source, nights).items()
-    }
+    found: Plan = {}
+    for name, days in landed(source, nights).items():
+        feed = source.feed(name)
+        found[name] = {str(day): look_through(path_of(source, feed, day), feed) for day in days}
+        for day, file in found[name].items():
+            for column in added(file, feed):
+                log.warning(
+                    "%s %s: column %r is new. The file is published without it; name it in the spec to have it too",
+                    name,
+                    day,
+                    column,
+                )
+    return found
 
 
-def count_rows(path: Path, feed: Feed) -> int:
-    """The rows of the file at ``path``, a file of ``feed``.
+def added(file: File, feed: Feed) -> list[str]:
+    """The columns of ``file`` that its feed does not name."""
+    promised = {column.name for column in feed.columns}
+    return [name for name in file["columns"] if name not in promised]
+
+
+def look_through(path: Path, feed: Feed) -> File:
+    """What the file at ``path`` holds, a file of ``feed``.
 
     Raises UnreadableFileError where the file is damaged, is not what the contract says, or has no rows: only of changes
-    there may be none. What is accepted here, Spark splits into the same rows (``spark_jobs/ingest.py``).
+    there may be none. A column more than promised is no breach, unless there are many. What is accepted here, Spark
+    splits into the same rows (``spark_jobs/ingest.py``).
     """
-    rows = COUNTERS[feed.format](path, feed)
+    rows, columns = READERS[feed.format](path, feed)
     if not rows and feed.mode is not Mode.UPSERT:
         header = "a header and " if feed.format is Format.CSV else ""
         raise UnreadableFileError(f"{path}: {header}no rows. A day without anything has no file")
-    return rows
+    return {"rows": rows, "columns": columns if len(columns) > len(feed.columns) else []}
 
 
-def _count_csv(path: Path, feed: Feed) -> int:
-    """Every line but the header and blank ones."""
+def count_rows(path: Path, feed: Feed) -> int:
+    """The rows of the file at ``path``. Raises UnreadableFileError, as ``look_through`` does."""
+    return look_through(path, feed)["rows"]
+
+
+def line_numbers(path: Path, feed: Feed, raws: Collection[str]) -> dict[str, int]:
+    """The line of ``path`` in which each of ``raws`` is, as the quarantine has them. Without those that are not found.
+
+    Numbered from 1, as editors do, the header included. Of equal lines the first. Parquet has none.
+    """
+    if feed.format is Format.PARQUET:
+        return {}
+    found: dict[str, int] = {}
+    for number, line in enumerate(_lines(path), start=1):
+        values = [line] if feed.format is Format.JSONL else [line, ",".join(next(csv.reader([line]), []))]
+        for raw in values:
+            if raw in raws:
+                found.setdefault(raw, number)
+    return found
+
+
+def _read_csv(path: Path, feed: Feed) -> tuple[int, list[str]]:
+    """Every line but the header and blank ones is a row."""
     lines = _lines(path)
     header, promised = next(lines, ""), [column.name for column in feed.columns]
     found = next(csv.reader([header]), [])
-    if found != promised:
+    new = [name for name in found if name not in promised]
+    twice = len(set(found)) < len(found)
+    if [name for name in found if name in promised] != promised or twice or _too_strange(new):
         raise UnreadableFileError(f"{path}: {_header_problem(header, found, promised)}")
-    return sum(1 for line in lines if line.strip(BLANK))
+    return sum(1 for line in lines if line.strip(BLANK)), found
 
 
-def _count_jsonl(path: Path, feed: Feed) -> int:
-    """Every line but blank ones, each an object that has no key but the columns.
+def _too_strange(new: Sequence[str]) -> bool:
+    """Whether columns that nobody promised are no mere addition."""
+    return len(new) > MOST_ADDED or not all(name.strip() for name in new)
+
+
+def _read_jsonl(path: Path, feed: Feed) -> tuple[int, list[str]]:
+    """Every line but blank ones is a row, each an object.
 
     A key may be absent where its value is null, as many upstreams write it. One that no row has is gone.
     """
     promised = [column.name for column in feed.columns]
-    rows, never = 0, set(promised)
+    rows, never, new = 0, set(promised), set[str]()
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip(BLANK):
             continue
         rows += 1
         keys = _keys(path, line, number)
-        if unknown := keys - set(promised):
-            raise UnreadableFileError(f"{path}: line {number} breaks the contract: {_named([], sorted(unknown))}")
+        new |= keys - set(promised)
+        if _too_strange(sorted(new)):
+            raise UnreadableFileError(f"{path}: line {number} breaks the contract: {_named([], sorted(new))}")
         never -= keys
     if rows and never:
         gone = [name for name in promised if name in never]
         raise UnreadableFileError(f"{path}: the rows break the contract: {_named(gone, [])} in every row")
-    return rows
+    return rows, [*promised, *sorted(new)]
 
 
 def _keys(path: Path, line: str, number: int) -> set[str]:
@@ -166,7 +221,7 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def _count_parquet(path: Path, feed: Feed) -> int:
+def _read_parquet(path: Path, feed: Feed) -> tuple[int, list[str]]:
     """What the footer says, which is read alone. Spark checks the pages when it reads them."""
     import pyarrow
     import pyarrow.parquet
@@ -181,7 +236,10 @@ def _count_parquet(path: Path, feed: Feed) -> int:
     leaves = [footer.schema.column(n) for n in range(footer.num_columns)]
     found = {leaf.path.partition(".")[0]: "nested" if "." in leaf.path else _written(leaf) for leaf in leaves}
     promised = {column.name: column.type for column in feed.columns}
-    problems = [_named([c for c in promised if c not in found], [c for c in found if c not in promised])]
+    new = [name for name in found if name not in promised]
+    gone = [name for name in promised if name not in found]
+    # A column that is gone may be there under a new name, so that both are named.
+    problems = [_named(gone, new if gone or _too_strange(new) else [])]
     problems += [
         f"column {name} is {found[name]}, which is no {type_}"
         for name, type_ in promised.items()
@@ -189,7 +247,7 @@ def _count_parquet(path: Path, feed: Feed) -> int:
     ]
     if any(problems):
         raise UnreadableFileError(f"{path}: the columns break the contract: {', '.join(filter(None, problems))}")
-    return footer.num_rows
+    return footer.num_rows, list(found)
 
 
 def _written(leaf: Any) -> str:
@@ -207,9 +265,9 @@ def _header_problem(header: str, found: list[str], promised: list[str]) -> str:
             return f"the columns are separated by {separator!r} and not by commas"
     gone = [name for name in promised if name not in found]
     new = [name for name in found if name not in promised]
-    if gone or new:
+    if gone or _too_strange(new):
         return f"the header breaks the contract: {_named(gone, new)}"
-    if len(found) > len(promised):
+    if len(set(found)) < len(found):
         return "the header breaks the contract: a column is there twice"
     return f"the header breaks the contract: the columns are {found}, in another order than {promised}"
 
@@ -265,10 +323,10 @@ def _text(path: Path, line: bytes, number: int) -> str:
         raise UnreadableFileError(f"{path}: not UTF-8 ({error.reason}) in line {number}: {line[:80]!r}") from None
 
 
-COUNTERS: dict[Format, Callable[[Path, Feed], int]] = {
-    Format.CSV: _count_csv,
-    Format.JSONL: _count_jsonl,
-    Format.PARQUET: _count_parquet,
+READERS: dict[Format, Callable[[Path, Feed], tuple[int, list[str]]]] = {
+    Format.CSV: _read_csv,
+    Format.JSONL: _read_jsonl,
+    Format.PARQUET: _read_parquet,
 }
 
 

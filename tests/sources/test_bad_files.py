@@ -92,7 +92,10 @@ PLAIN: dict[str, Callable[[], bytes]] = {
     "semicolons instead of commas": lambda: GOOD.replace(b",", b";"),
     "no header": lambda: GOOD.partition(b"\n")[2],
     "a column too few": lambda: GOOD.replace(b",seen_at", b""),
-    "a column too many": lambda: GOOD.replace(b"seen_at", b"seen_at,who"),
+    "a column too many in the header alone": lambda: GOOD.replace(b"seen_at", b"seen_at,who"),
+    "a column added at the end": lambda: GOOD.replace(b"seen_at", b"seen_at,who").replace(b"Z\n", b"Z,me\n"),
+    "a column added in between": lambda: GOOD.replace(b"day,", b"day,who,").replace(b"2020-06-01,", b"2020-06-01,me,"),
+    "a column added without a name": lambda: GOOD.replace(b"seen_at", b"seen_at,").replace(b"Z\n", b"Z,me\n"),
     "a column renamed": lambda: GOOD.replace(b"amount", b"price", 1),
     "columns in another order": lambda: GOOD.replace(b"number,kind", b"kind,number"),
     "10,000 columns": lambda: ",".join(f"c{n}" for n in range(10_000)).encode() + b"\n",
@@ -302,10 +305,10 @@ def verdict(spark: SparkSession, table: str, feed: Feed, content: bytes) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     try:
-        rows_in = landing.count_rows(path, feed)
+        file = landing.look_through(path, feed)
     except landing.UnreadableFileError as refused:
         return f"**refused**: {str(refused).removeprefix(f'{path}: ')}"
-    files = [str(path)]
+    files = {str(path): file["columns"]}
     try:
         job.run(spark, {"landing": str(settings().landing), "files": files, "feed": as_json(feed), "candidate": table})
     except Exception as failed:  # in classic Spark a reader's error has no class of its own
@@ -313,11 +316,12 @@ def verdict(spark: SparkSession, table: str, feed: Feed, content: bytes) -> str:
             raise
         return f"**the load fails**: {INTEGRITY}"
     judged = spark.table(table)
-    (counts,), _ = ingest._count(judged, feed, {feed.name: {str(DAY): rows_in}})
+    (counts,), _ = ingest._count(judged, feed, {feed.name: {str(DAY): file}})
     if problems := ingest.complete(feed, counts):
         return f"**the night fails**: {problems[0].removeprefix(f'{feed.name} {DAY}: ')}"
     reasons = Counter(row["_reason"] for row in judged.where(ingest.TERMS["quarantined"]).select("_reason").collect())
     said = [f"**published**: {counts['published']} rows"]
+    said += [f"without the new column {name}" for name in (counts["added_columns"],) if name]
     said += [f"quarantined: {n} × {reason}" for reason, n in sorted(reasons.items())]
     said += [f"copies dropped: {n}" for n in (counts["deduplicated"],) if n]
     return "; ".join(said)
@@ -391,7 +395,10 @@ def test_no_broken_value_is_published(verdicts: dict[str, str]) -> None:
             "**published**: 40",
             "**published**: 39",
         )
-        assert said.startswith(verdict_of) or name in ("JSON lines, a number as text",), name
+        assert said.startswith(verdict_of) or name in (
+            "JSON lines, a number as text",
+            "JSON lines, an unknown key in one row",
+        ), name
 
 
 def test_the_equation_never_has_to_catch_what_the_look_through_accepted(verdicts: dict[str, str]) -> None:

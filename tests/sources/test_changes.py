@@ -119,7 +119,7 @@ def test_two_changes_of_one_key_and_sequence_that_differ_are_both_broken(spark: 
 
     path = put(LINES, DAY, [*CHANGES, (1, "ship", "update", 3), (2, "bus", "insert", 4)])
     feed = as_json(LINES)
-    load: job.Job = {"landing": str(settings().landing), "files": [str(path)], "feed": feed, "candidate": ""}
+    load: job.Job = {"landing": str(settings().landing), "files": {str(path): []}, "feed": feed, "candidate": ""}
     rows = job.judge(job.extract(spark, load), feed).collect()
     broken = sorted(row["kind"] for row in rows if row["_reason"])
     assert broken == ["bus", "ship"]

@@ -57,6 +57,25 @@ def refusal(content: bytes) -> str:
     return reason
 
 
+def rows_of(plan: landing.Plan) -> dict[str, dict[str, int]]:
+    return {feed: {day: file["rows"] for day, file in files.items()} for feed, files in plan.items()}
+
+
+def test_a_new_column_is_named_and_no_reason_to_stop(caplog: pytest.LogCaptureFixture) -> None:
+    put(PLAN, SECOND, b"a,who,b\n1,me,x\n")
+    put(DONE, FIRST)
+    found = landing.plan(SOURCE, NIGHT)
+    assert found["plan"] == {"2020-06-02": {"rows": 1, "columns": ["a", "who", "b"]}}
+    assert found["done"] == {"2020-06-01": {"rows": 2, "columns": []}}
+    (said,) = caplog.messages
+    assert said.startswith("plan 2020-06-02: column 'who' is new. The file is published without it")
+
+
+def test_the_line_of_a_row_is_found_by_its_text() -> None:
+    path = put(DONE, FIRST, b'a,b\n1,x\n\n2,"y, z"\n1,x\n3,\n')
+    assert landing.line_numbers(path, DONE, {"1,x", "2,y, z", "3,", "4,u"}) == {"1,x": 2, "2,y, z": 4, "3,": 6}
+
+
 def test_a_file_is_below_landing(home: Path) -> None:
     assert landing.path_of(SOURCE, DONE, FIRST) == home / "landing" / "toys" / "done" / "2020-06-01.csv"
 
@@ -81,7 +100,13 @@ def test_line_ends_of_windows_are_line_ends() -> None:
         (b"\0\0\0\0", "not text, there is a zero byte in line 1, byte 1"),
         (b"a,b\n1,\xe9t\xe9\n", "not UTF-8 (invalid continuation byte) in line 2: b'1,"),
         (b"a\n1\n", "the header breaks the contract: column b is missing"),
-        (b"a,b,c\n1,x,2\n", "the header breaks the contract: column 'c' is unknown"),
+        (b"a,b,\n1,x,2\n", "the header breaks the contract: column '' is unknown"),
+        (b"a,c,b,c\n1,x,2,3\n", "the header breaks the contract: a column is there twice"),
+        (b"b,c,a\n1,x,2\n", "the header breaks the contract: the columns are ['b', 'c', 'a'], in another order than"),
+        (
+            b"a,b," + b",".join(b"c%d" % n for n in range(21)) + b"\n",
+            "the header breaks the contract: column 'c0' is unknown",
+        ),
         (b"a,B\n1,x\n", "the header breaks the contract: column b is missing, column 'B' is unknown"),
         (b"b,a\nx,1\n", "the header breaks the contract: the columns are ['b', 'a'], in another order than ['a', 'b']"),
         (b"a,b,b\n1,x,y\n", "the header breaks the contract: a column is there twice"),
@@ -182,14 +207,14 @@ def test_text_of_any_language_is_counted(rows: list[str]) -> None:
 def test_a_night_is_all_its_files_each_of_its_own_day() -> None:
     put(PLAN, SECOND)
     put(DONE, FIRST)
-    assert landing.plan(SOURCE, NIGHT) == {"plan": {"2020-06-02": 2}, "done": {"2020-06-01": 2}}
+    assert rows_of(landing.plan(SOURCE, NIGHT)) == {"plan": {"2020-06-02": 2}, "done": {"2020-06-01": 2}}
 
 
 def test_a_snapshot_comes_when_it_comes() -> None:
     put(PLAN, SECOND)
     put(DONE, FIRST)
     put(NAMES, FIRST, b"a\n1\n")
-    assert landing.plan(SOURCE, NIGHT)["names"] == {"2020-06-01": 1}
+    assert rows_of(landing.plan(SOURCE, NIGHT))["names"] == {"2020-06-01": 1}
 
 
 def test_nothing_landed_is_no_error() -> None:
@@ -216,7 +241,7 @@ def test_a_night_without_files_within_a_range_is_left_out() -> None:
     put(PLAN, SECOND)
     put(DONE, FIRST)
     found = landing.plan(SOURCE, Partitions(FIRST, THIRD))
-    assert found == {"plan": {"2020-06-02": 2}, "done": {"2020-06-01": 2}}
+    assert rows_of(found) == {"plan": {"2020-06-02": 2}, "done": {"2020-06-01": 2}}
 
 
 def test_one_damaged_file_stops_the_night() -> None:
@@ -230,7 +255,7 @@ def test_a_file_that_is_still_being_written_beside_it_is_not_seen() -> None:
     put(PLAN, SECOND)
     put(DONE, FIRST)
     (landing.path_of(SOURCE, DONE, FIRST).parent / ".2020-06-01.csv.part").write_bytes(b"a,")
-    assert landing.plan(SOURCE, NIGHT)["done"] == {"2020-06-01": 2}
+    assert rows_of(landing.plan(SOURCE, NIGHT))["done"] == {"2020-06-01": 2}
 
 
 @pytest.mark.parametrize(

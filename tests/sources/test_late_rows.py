@@ -148,6 +148,10 @@ def test_whatever_the_order_each_row_is_where_it_belongs(toys: SparkSession, ord
         run(key)
     assert published() == PUBLISHED
     assert bronze("trips__quarantine", "raw", "reason", "night") == sorted(QUARANTINED)
+    assert bronze("trips__quarantine", "source_file", "line") == [
+        *(("toys/trips/2020-06-13.csv", line) for line in (4, 7, 8, 9)),
+        ("toys/trips/2020-06-14.csv", 3),
+    ]
     assert equation() == EQUATION
     assert toys.sql("SHOW TABLES IN candidate").where("NOT isTemporary").count() == 0
 

@@ -110,7 +110,7 @@ def zone(request: pytest.FixtureRequest, spark: SparkSession) -> Iterator[str]:
 
 
 def load(spark: SparkSession, folder: Path, feed: Feed) -> list[Row]:
-    job: ingest.Job = {"landing": str(folder), "files": [put(folder, feed)], "feed": as_json(feed), "candidate": ""}
+    job: ingest.Job = {"landing": str(folder), "files": {put(folder, feed): []}, "feed": as_json(feed), "candidate": ""}
     rows = ingest.judge(ingest.extract(spark, job), as_json(feed))
     return sorted(rows.collect(), key=lambda row: row["number"])
 
@@ -133,7 +133,7 @@ def test_a_broken_line_of_json_is_quarantined_as_it_was(spark: SparkSession, tmp
     path = Path(put(tmp_path, feed))
     line = '{"number": 5, "note": {"text":   "nested"}, "flag": 1}'
     path.write_text(f"{line}\n")
-    job: ingest.Job = {"landing": str(tmp_path), "files": [str(path)], "feed": as_json(feed), "candidate": ""}
+    job: ingest.Job = {"landing": str(tmp_path), "files": {str(path): []}, "feed": as_json(feed), "candidate": ""}
     (row,) = ingest.judge(ingest.extract(spark, job), as_json(feed)).collect()
     assert row["_raw"] == line
     assert row["_reason"] == 'flag: 1 is no JSON boolean; note: {"text":"nested"} is no JSON string'
@@ -152,7 +152,12 @@ def test_days_may_differ_in_how_wide_their_numbers_are(spark: SparkSession, tmp_
         arrays = [pyarrow.array([n], type_) for type_ in types]
         pyarrow.parquet.write_table(pyarrow.table(arrays, NAMES[:3]), folder / f"2020-06-0{n}.parquet")
     files = [str(path) for path in sorted(folder.iterdir())]
-    job: ingest.Job = {"landing": str(tmp_path), "files": files, "feed": as_json(feed), "candidate": ""}
+    job: ingest.Job = {
+        "landing": str(tmp_path),
+        "files": {file: [] for file in files},
+        "feed": as_json(feed),
+        "candidate": "",
+    }
     rows = sorted(ingest.judge(ingest.extract(spark, job), as_json(feed)).collect(), key=lambda row: row["number"])
     assert [(row["number"], row["big"], row["amount"], row["_reason"]) for row in rows] == [
         (1, 1, 1.0, None),

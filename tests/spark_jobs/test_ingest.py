@@ -85,7 +85,9 @@ def put(landing: Path, day: str, lines: list[str]) -> str:
 
 def load(spark: SparkSession, landing: Path, files: list[str], candidate: str) -> list[Row]:
     feed: dict[str, Any] = as_json(FEED)
-    ingest.run(spark, {"landing": str(landing), "files": files, "feed": feed, "candidate": candidate})
+    ingest.run(
+        spark, {"landing": str(landing), "files": {file: [] for file in files}, "feed": feed, "candidate": candidate}
+    )
     return spark.table(candidate).collect()
 
 
@@ -220,6 +222,11 @@ def test_a_row_says_where_it_came_from_in_any_folder(
     folder = tmp_path_factory.mktemp("v1+2 (new)")
     rows = ingest.extract(
         spark,
-        {"landing": str(folder), "files": [put(folder, "2020-06-01", [GOOD])], "feed": as_json(FEED), "candidate": ""},
+        {
+            "landing": str(folder),
+            "files": {put(folder, "2020-06-01", [GOOD]): []},
+            "feed": as_json(FEED),
+            "candidate": "",
+        },
     ).collect()
     assert [row["source_file"] for row in rows] == ["toys/trips/2020-06-01.csv"]

@@ -214,7 +214,12 @@ def left() -> list[Path]:
 
 def judged(spark: SparkSession, feed: Feed, path: Path) -> list[Row]:
     """The rows as they would come to bronze, each with its verdict."""
-    load: job.Job = {"landing": str(settings().landing), "files": [str(path)], "feed": as_json(feed), "candidate": ""}
+    load: job.Job = {
+        "landing": str(settings().landing),
+        "files": {str(path): []},
+        "feed": as_json(feed),
+        "candidate": "",
+    }
     rows = job.judge(job.extract(spark, load), as_json(feed)).collect()
     assert landing.count_rows(path, feed) == len(rows)
     return rows
