@@ -245,6 +245,25 @@ def test_every_value_arrives_as_it_is(spark: SparkSession) -> None:
     assert rows[201]["happened_at"].astimezone(UTC) == datetime(2020, 6, 1, 23, 59, 59, 999999, tzinfo=UTC)
 
 
+@pytest.fixture
+def far_away(spark: SparkSession) -> Iterator[None]:
+    """A Spark whose JVM lives in another time zone than UTC, as a cluster's may."""
+    zones = spark.sparkContext._jvm.java.util.TimeZone
+    before = zones.getDefault()
+    zones.setDefault(zones.getTimeZone("Asia/Tokyo"))
+    yield
+    zones.setDefault(before)
+
+
+@pytest.mark.usefixtures("far_away")
+def test_where_spark_lives_changes_nothing() -> None:
+    night = pl.read_parquet(fetched(with_base(partition="number")))
+    assert night["number"].to_list() == [*range(100), 201]
+    assert night["happened_at"].dt.replace_time_zone(None)[5] == datetime(2020, 6, 1, 1, 10)
+    assert night["noted_at"].dt.replace_time_zone(None)[5] == datetime(2020, 6, 1, 5, 0, 0, 1)
+    assert night["day"][5] == DAY
+
+
 def test_a_rerun_brings_the_same_file() -> None:
     path = fetched(with_base(partition="number"))
     before = path.read_bytes()

@@ -251,7 +251,7 @@ def test_a_day_without_changes_has_a_file_that_says_so(server: Server) -> None:
         Answer(b'{"items": []}', length=500),
         Answer(b"<html>an error of a proxy</html>"),
         Answer(b'{"items": [{"number": NaN}]}'),
-        Answer(b" " * 100, drip=0.02),
+        Answer(json.dumps({"items": ROWS[2:4], "next": "c", "total": 5}).encode(), drip=0.02),
     ],
     ids=["500", "503", "429", "hangs", "cut off unsaid", "cut off", "no JSON", "NaN", "drips"],
 )
