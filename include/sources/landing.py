@@ -189,7 +189,9 @@ def _read_jsonl(path: Path, feed: Feed) -> tuple[int, list[str]]:
         never -= keys
     if rows and never:
         gone = [name for name in promised if name in never]
-        raise UnreadableFileError(f"{path}: the rows break the contract: {_named(gone, [])} in every row")
+        # One that is gone may be there under a new name.
+        beside = f", {_named([], sorted(new))}" if new else ""
+        raise UnreadableFileError(f"{path}: the rows break the contract: {_named(gone, [])} in every row{beside}")
     return rows, [*promised, *sorted(new)]
 
 
