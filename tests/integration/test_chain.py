@@ -276,6 +276,7 @@ def test_a_late_row_changes_its_day_and_what_depends_on_it(stack: Stack, nights:
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     assert {key for key in changed if str(key[1]) < "2013-06-05"} == {
         ("bronze.flights__actuals", late),
+        ("bronze.flights__actuals__late", late),
         ("silver.fct_flights", late),
         ("gold.flight_delays__labels", late),
     }
