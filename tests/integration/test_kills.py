@@ -69,12 +69,12 @@ class Reader(threading.Thread):
 
 
 def published(stack: Stack) -> Content:
-    """The content hash of the night's rows in every bronze table. When a file arrived is no content."""
+    """The content hash of the night's rows in every bronze table. When a file arrived and which run quarantined a row is no content."""
     found = {}
     for path in sorted((stack.settings.lake / "bronze").glob("flights__*")):
         if not DeltaTable.is_deltatable(str(path)):
             continue
-        rows = pl.scan_delta(str(path)).filter(pl.col("night") == NIGHT.first).drop("arrived_at", strict=False)
+        rows = pl.scan_delta(str(path)).filter(pl.col("night") == NIGHT.first).drop("arrived_at", "run", strict=False)
         found[path.name] = content_hash(rows.collect())
     return found
 
