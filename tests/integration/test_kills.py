@@ -69,7 +69,7 @@ class Reader(threading.Thread):
 
 
 def published(stack: Stack) -> Content:
-    """The content hash of the night's rows in every bronze table. When a file arrived and which run quarantined a row is no content."""
+    """The content hash of the night's rows in every bronze table. When and by which run a row came is no content."""
     found = {}
     for path in sorted((stack.settings.lake / "bronze").glob("flights__*")):
         if not DeltaTable.is_deltatable(str(path)):
