@@ -154,12 +154,6 @@ def test_every_night_has_a_decision(stack: Stack, nights: list[Run]) -> None:
     assert decisions["reason"].str.len_chars().min() > 0
 
 
-def test_a_second_backfill_changes_nothing(stack: Stack, nights: list[Run]) -> None:
-    before = content(stack)
-    stack.airflow.follow(stack.airflow.backfill(HEAD, NIGHTS))
-    assert content(stack) == before
-
-
 def test_a_night_without_files_is_skipped(stack: Stack, run: Callable[[str, Partitions], list[Run]]) -> None:
     runs = run(HEAD, Partitions.parse("2014-03-01"))
     assert [one.dag_id for one in runs] == [HEAD]
@@ -206,43 +200,6 @@ def test_a_half_written_file_stops_the_night_and_its_repair_heals_it(stack: Stac
     assert actuals.height == file_rows(stack, "actuals", "2013-06-03")
 
 
-def test_broken_and_repeated_rows_are_counted_and_kept_apart(stack: Stack, nights: list[Run]) -> None:
-    night = Partitions.parse("2013-06-04")
-    replay(stack.settings.landing, night)
-    file = stack.landing("actuals", "2013-06-04")
-    lines = file.read_text().splitlines()
-    broken = lines[1].split(",")
-    broken[7] = "late"
-    file.write_text("\n".join([lines[0], ",".join(broken), *lines[2:], lines[5], "2013-06-04,UA"]) + "\n")
-
-    stack.airflow.follow([stack.airflow.trigger(HEAD, night)])
-    counts = (
-        read(stack, "bronze", "flights__completeness")
-        .filter((pl.col("feed") == "actuals") & (pl.col("partition_day") == night.first))
-        .to_dicts()[0]
-    )
-    assert counts["rows_in"] == len(lines) + 1
-    assert (counts["quarantined"], counts["deduplicated"]) == (2, 1)
-    assert counts["published"] == len(lines) - 2
-    quarantine = read(stack, "bronze", "flights__actuals__quarantine")
-    assert {"dep_time: 'late' is no int", "not 12 columns"} == {
-        reason.split("; ")[0] for reason in quarantine["reason"]
-    }
-    assert set(quarantine["raw"]) == {",".join(broken), "2013-06-04,UA"}
-
-    # The upstream mends its file, and what was held back is released.
-    file.write_text("\n".join(lines) + "\n")
-    command = [sys.executable, "-m", "include.release", "--from", night.key]
-    for arguments in (["--dry-run"], []):
-        done = subprocess.run(
-            [*command, *arguments], env=environment(stack.settings), capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert "dep_time: 'late' is no int" in done.stdout
-        assert read(stack, "bronze", "flights__actuals__quarantine").height == (2 if arguments else 0)
-    assert "2 rows released, 0 are still in quarantine" in done.stdout
-
-
 def by_day(stack: Stack) -> dict[tuple[str, object], int]:
     """The content of every published table, day by day. Without the ledgers, which grow."""
     found = {}
@@ -257,31 +214,66 @@ def by_day(stack: Stack) -> dict[tuple[str, object], int]:
     return found
 
 
-def test_a_late_row_changes_its_day_and_what_depends_on_it(stack: Stack, nights: list[Run]) -> None:
-    night, late = Partitions.parse("2013-06-05"), date(2013, 5, 15)
+def changed(before: dict[tuple[str, object], int], after: dict[tuple[str, object], int]) -> set[tuple[str, object]]:
+    return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+
+
+def test_broken_repeated_and_late_rows_are_each_where_they_belong(stack: Stack, nights: list[Run]) -> None:
+    night, late = Partitions.parse("2013-06-04"), date(2013, 5, 15)
     replay(stack.settings.landing, night)
-    file = stack.landing("actuals", "2013-06-05")
-    row = next(line for line in stack.landing("actuals", str(late)).read_text().splitlines() if ",UA," in line)
-    cells = row.split(",")
-    file.write_text(file.read_text() + ",".join([*cells[:2], "9998", *cells[3:]]) + "\n")
+    file = stack.landing("actuals", night.key)
+    lines = file.read_text().splitlines()
+    broken, of_may = lines[1].split(","), stack.landing("actuals", str(late)).read_text().splitlines()[1].split(",")
+    broken[7], of_may[2] = "late", "9998"
+    bad = [lines[0], ",".join(broken), *lines[2:], lines[5], "2013-06-04,UA", ",".join(of_may)]
+    file.write_text("\n".join(bad) + "\n")
     before = by_day(stack)
 
     runs = stack.airflow.follow([stack.airflow.trigger(HEAD, night)])
-    assert {(run.dag_id, run.partition_key) for run in runs} >= {
-        ("flight_delays_features", str(late)),  # before the first champion, so that nothing is predicted or monitored
-        ("flight_delays_features", str(night)),
-        ("flight_delays_monitor", str(night)),
+    counts = (
+        read(stack, "bronze", "flights__completeness")
+        .filter((pl.col("feed") == "actuals") & (pl.col("partition_day") == night.first))
+        .to_dicts()[0]
+    )
+    assert counts["rows_in"] == len(lines) + 2
+    assert (counts["quarantined"], counts["deduplicated"], counts["late_published"]) == (2, 1, 1)
+    assert counts["published"] == len(lines) - 1
+    quarantine = read(stack, "bronze", "flights__actuals__quarantine")
+    assert {"dep_time: 'late' is no int", "not 12 columns"} == {
+        reason.split("; ")[0] for reason in quarantine["reason"]
     }
-    after = by_day(stack)
-    changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-    assert {key for key in changed if str(key[1]) < "2013-06-05"} == {
+    assert set(quarantine.select("raw", "line").rows()) == {
+        (",".join(broken), 2),
+        ("2013-06-04,UA", len(bad) - 1),
+    }
+
+    # The late row changes its day and what depends on it, and nothing else.
+    arrived = read(stack, "bronze", "flights__actuals").filter(pl.col("flight_number") == 9998)
+    assert arrived.select("partition_day", "night").rows() == [(late, night.first)]
+    assert {key for key in changed(before, by_day(stack)) if str(key[1]) < night.key} == {
         ("bronze.flights__actuals", late),
         ("bronze.flights__actuals__late", late),
         ("silver.fct_flights", late),
         ("gold.flight_delays__labels", late),
     }
-    arrived = read(stack, "bronze", "flights__actuals").filter(pl.col("flight_number") == 9998)
-    assert arrived.select("partition_day", "night").rows() == [(late, night.first)]
+    assert {(run.dag_id, run.partition_key) for run in runs} >= {
+        ("flight_delays_features", str(late)),  # before the first champion, so that nothing is predicted or monitored
+        ("flight_delays_features", night.key),
+        ("flight_delays_monitor", night.key),
+    }
+
+    # The upstream mends its file, and what was held back is released. The late row is gone from it, and from its day.
+    file.write_text("\n".join(lines) + "\n")
+    command = [sys.executable, "-m", "include.release", "--from", night.key]
+    for arguments in (["--dry-run"], []):
+        done = subprocess.run(
+            [*command, *arguments], env=environment(stack.settings), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "dep_time: 'late' is no int" in done.stdout
+        assert read(stack, "bronze", "flights__actuals__quarantine").height == (2 if arguments else 0)
+    assert "2 rows released, 0 are still in quarantine" in done.stdout
+    assert {key for key in changed(before, by_day(stack)) if str(key[1]) < night.key} == set()
 
 
 def test_runs_of_the_same_nights_at_once_end_as_one(stack: Stack, nights: list[Run]) -> None:
