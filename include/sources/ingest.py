@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from functools import reduce
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import polars as pl
@@ -118,10 +117,10 @@ def audit(source: Source, nights: Partitions, plan: Plan, candidates: Candidates
         gate.check(f"bronze.{table(source, feed)}", nights.key, good, contract.suite(feed))
         return counts, resolved
 
-    audited = dict(zip(plan_order(source, plan), _for_each_feed(source, plan, audit_feed), strict=True))
+    audited = _for_each_feed(source, plan, audit_feed)
     return {
-        "counts": [row for counts, _ in audited.values() for row in counts],
-        "late": {feed: resolved for feed, (_, resolved) in audited.items() if resolved},
+        "counts": [row for counts, _ in audited for row in counts],
+        "late": {counts[0]["feed"]: resolved for counts, resolved in audited if resolved},
     }
 
 
@@ -133,7 +132,7 @@ def publish_all(
 
     spark = lake.session()
 
-    def publish_feed(feed: Feed) -> list[Publication]:
+    def publish_feed(feed: Feed) -> Publication:
         name, nights, resolved = f"bronze.{table(source, feed)}", _nights(plan, feed), audited["late"].get(feed.name)
         judged = candidate.read(spark, candidates[feed.name])
         scope = within("night", nights)
@@ -151,9 +150,9 @@ def publish_all(
             publish(spark, f"bronze.{late.store(source, feed)}", rows, BY, scope, ignore=["arrived_at"])
         done = publish(spark, name, _good(judged, spark, resolved), BY, scope, ignore=["arrived_at"])
         log.info("%s", done)
-        return [done]
+        return done
 
-    published = [one for found in _for_each_feed(source, plan, publish_feed) for one in found]
+    published = _for_each_feed(source, plan, publish_feed)
     _record(source, plan, audited["counts"])
     terms = {
         (f"bronze.{table(source, source.feed(row['feed']))}", _own_partition(row)): Terms(
@@ -269,12 +268,7 @@ def _with_lines(spark: SparkSession, feed: Feed, refused: DataFrame) -> DataFram
 def _for_each_feed[T](source: Source, plan: Plan, step: Callable[[Feed], T]) -> list[T]:
     # Spark Connect serves calls side by side; for the small tables of a night most of a call is waiting.
     with ThreadPoolExecutor(max_workers=4) as pool:
-        return list(pool.map(step, (source.feed(name) for name in plan_order(source, plan))))
-
-
-def plan_order(source: Source, plan: Plan) -> list[str]:
-    """The feeds of ``plan`` in the order of the spec."""
-    return [feed.name for feed in source.feeds if feed.name in plan]
+        return list(pool.map(step, (feed for feed in source.feeds if feed.name in plan)))
 
 
 def _count(judged: DataFrame, feed: Feed, plan: Plan) -> tuple[list[Counts], bool]:
@@ -344,12 +338,11 @@ def _recorded(source: Source, feed: Feed, nights: set[str]) -> list[Counts]:
 
 def _record(source: Source, plan: Plan, counts: list[Counts]) -> None:
     rows = pl.DataFrame(counts).with_columns(pl.col("night", "partition_day").str.to_date())
-    name, first, last = _completeness(source), rows["night"].min(), rows["night"].max()
-    assert isinstance(first, date)
-    assert isinstance(last, date)
+    name, nights = _completeness(source), [date.fromisoformat(row["night"]) for row in counts]
+    first, last = min(nights), max(nights)
     if delta.exists("bronze", name):
         # Between the nights of this run may be others, whose counts stay; a feed that a night no longer has goes.
-        own = reduce(set.union, (set(_nights(plan, source.feed(feed))) for feed in plan), set[date]())
+        own = {night for feed in plan for night in _nights(plan, source.feed(feed))}
         there = delta.read_days("bronze", name, first, last, day="night").filter(~pl.col("night").is_in(own))
         rows = pl.concat([rows, there.join(rows, on=["night", "feed"], how="anti").select(rows.columns)])
     delta.replace_days("bronze", name, rows, first, last, day="night")
