@@ -53,7 +53,7 @@ def transform(source: Source) -> DAG:
             nights = of_run(context)
             for publication in dbt.publish_built(stage, nights, run=recipes.name_of(context)):
                 print(publication)
-            assets.announce(context, assets.silver(source.name), nights, also=touched(context))
+            assets.announce(context, assets.silver(source.name), nights, also=dbt.also_built(stage, nights))
 
         @task
         def discard(**context):

@@ -82,27 +82,32 @@ def candidates(manifest: dict[str, Any], results: dict[str, Any], suffix: str) -
     ]
 
 
-def built(stage: str, nights: Partitions) -> tuple[list[Candidate], list[date]]:
-    """The candidates of the last build of ``stage``, and the nights that it was for, `also` those of late rows.
-
-    Raises BuildFailedError where it was for others.
-    """
-    folder = artifacts(stage)
-    build = json.loads((folder / BUILD).read_text())
+def _build(stage: str, nights: Partitions) -> dict[str, Any]:
+    """What the last build of ``stage`` left about itself. Raises BuildFailedError where it was for other nights."""
+    build: dict[str, Any] = json.loads((artifacts(stage) / BUILD).read_text())
     if build["nights"] != nights.key:
         raise BuildFailedError(
             f"the last build of {stage} was for {build['nights']}, not for {nights}. "
             "Clear the run from its first task, not from this one."
         )
-    manifest, results = (json.loads((folder / name).read_text()) for name in ARTIFACTS)
-    return candidates(manifest, results, build["suffix"]), sorted(
-        {*nights.days, *map(date.fromisoformat, build["also"])}
-    )
+    return build
+
+
+def built(stage: str, nights: Partitions) -> list[Candidate]:
+    """The candidates of the last build of ``stage``. Raises BuildFailedError where that was for other nights."""
+    build = _build(stage, nights)
+    manifest, results = (json.loads((artifacts(stage) / name).read_text()) for name in ARTIFACTS)
+    return candidates(manifest, results, build["suffix"])
+
+
+def also_built(stage: str, nights: Partitions) -> list[date]:
+    """The earlier nights that the last build of ``stage`` was for as well. Raises BuildFailedError, as ``built``."""
+    return [date.fromisoformat(night) for night in _build(stage, nights)["also"]]
 
 
 def candidate_for(table: str, stage: str, nights: Partitions) -> str:
     """The candidate that the last build of ``stage`` made for ``table``."""
-    return next(one.name for one in built(stage, nights)[0] if one.table == table)
+    return next(one.name for one in built(stage, nights) if one.table == table)
 
 
 def publish_built(stage: str, nights: Partitions, run: str = "by hand") -> list[Publication]:
@@ -110,18 +115,18 @@ def publish_built(stage: str, nights: Partitions, run: str = "by hand") -> list[
     from include.lake import publications  # Polars, which a DAG file that names this module must not import
 
     spark = lake.session()
-    built_candidates, built_nights = built(stage, nights)
+    built_nights = [*nights.days, *also_built(stage, nights)]
 
     def publish_one(one: Candidate) -> Publication:
         days = (night + timedelta(one.lead_days) for night in built_nights)
         return publish(spark, one.table, candidate.read(spark, one.name), [one.day], within(one.day, days))
 
     with ThreadPoolExecutor(max_workers=4) as pool:
-        published = list(pool.map(publish_one, built_candidates))
+        published = list(pool.map(publish_one, built(stage, nights)))
     publications.record(published, run)
     return published
 
 
 def discard_built(stage: str, nights: Partitions) -> None:
     """Drop the candidates of the last build of ``stage``."""
-    candidate.discard(lake.session(), (one.name for one in built(stage, nights)[0]))
+    candidate.discard(lake.session(), (one.name for one in built(stage, nights)))

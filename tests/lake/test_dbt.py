@@ -1,7 +1,6 @@
 """What a dbt build made is read off its artifacts: what failed is named, and another night's build is refused."""
 
 import json
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,17 +11,11 @@ import pytest
 from include.lake import dbt
 from include.lake.dbt import BuildFailedError, Candidate
 from include.partitions import Partitions
-from include.settings import settings
 
 NIGHT = Partitions.parse("2013-06-01")
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("NOCTURNE_VAR", str(tmp_path))
-    settings.cache_clear()
-    yield tmp_path
-    settings.cache_clear()
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def node(kind: str, schema: str, alias: str, materialized: str, **meta: object) -> dict[str, Any]:
@@ -92,9 +85,8 @@ def build(project: Path, found: dict[str, Any] | None) -> None:
 
 def test_a_build_is_read_back_for_its_nights(tmp_path: Path) -> None:
     build(tmp_path / "project", results(trips="success"))
-    found, nights = dbt.built("a_stage", NIGHT)
-    assert [one.name for one in found] == ["candidate.silver__trips__x"]
-    assert nights == [date(2013, 5, 11), NIGHT.first]
+    assert [one.name for one in dbt.built("a_stage", NIGHT)] == ["candidate.silver__trips__x"]
+    assert dbt.also_built("a_stage", NIGHT) == [date(2013, 5, 11)]
     assert dbt.candidate_for("silver.trips", "a_stage", NIGHT) == "candidate.silver__trips__x"
 
 
