@@ -64,10 +64,7 @@ def _find_asset_handlers() -> None:
     """Have Airflow import all providers' URI handlers: the first asset in a process does so, for a second each time."""
     from airflow.sdk import Asset
 
-    try:
-        Asset(name="ahead of the forks", uri="nocturne://ahead")
-    except Exception:
-        logging.getLogger(__name__).exception("could not look for the handlers of assets ahead of the tasks")
+    Asset(name="ahead of the forks", uri="nocturne://ahead")
 
 
 def _start_fork_server() -> None:

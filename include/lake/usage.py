@@ -16,6 +16,7 @@ from typing import Any, Literal
 import polars as pl
 from deltalake import DeltaTable
 
+from include.lake import delta
 from include.settings import settings
 
 type Writer = Literal["spark", "delta-rs"]
@@ -53,8 +54,7 @@ class Usage:
 
 def path_of(table: str) -> Path:
     """Where the table ``<layer>.<name>`` is."""
-    layer, name = table.split(".")
-    return settings().lake / layer / name
+    return delta.table_path(*table.split("."))
 
 
 def tables() -> list[str]:
