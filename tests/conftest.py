@@ -5,19 +5,44 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from include.services.programs import spark_configuration
-from include.settings import Settings
+from include.settings import Settings, settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 # What would make PySpark look for a server, or start from another Spark.
 MISLEADING = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_HOME", "SPARK_CONF_DIR", "SPARK_MASTER")
+
+
+@contextmanager
+def installed(folder: Path) -> Iterator[Path]:
+    """While this lasts, the settings of this process are those of an installation whose ``var`` is ``folder``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NOCTURNE_VAR", str(folder))
+        settings.cache_clear()
+        yield folder
+    settings.cache_clear()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """The empty ``var`` of an installation of this test's own."""
+    with installed(tmp_path) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def module_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The same, for all tests of a module together."""
+    with installed(tmp_path_factory.mktemp("var")) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

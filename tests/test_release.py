@@ -1,8 +1,6 @@
 """What is in quarantine is shown by night, feed and reason before anything of it is tried again."""
 
-from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -10,19 +8,13 @@ from rich.console import Console
 
 from include import release
 from include.lake import delta
-from include.settings import settings
 from include.sources import source
 
 Capture = pytest.CaptureFixture[str]
 FIRST, SECOND = date(2013, 6, 1), date(2013, 6, 2)
 
 
-@pytest.fixture(autouse=True)
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("NOCTURNE_VAR", str(tmp_path))
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def quarantine(feed: str, *rows: tuple[date, str]) -> None:

@@ -1,5 +1,4 @@
 import threading
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.lake import delta
-from include.settings import settings
 
 MONDAY, TUESDAY, WEDNESDAY = date(2020, 6, 1), date(2020, 6, 2), date(2020, 6, 3)
 
@@ -20,11 +18,8 @@ def rows(*values: tuple[date, str, float | None]) -> pl.DataFrame:
 
 
 @pytest.fixture(autouse=True)
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("NOCTURNE_VAR", str(tmp_path))
-    settings.cache_clear()
-    yield tmp_path / "lake"
-    settings.cache_clear()
+def lake(home: Path) -> Path:
+    return home / "lake"
 
 
 def test_missing_table_is_named() -> None:

@@ -36,13 +36,11 @@ def source(*feeds: Feed) -> Source:
 
 
 @pytest.fixture(autouse=True)
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def lake(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty lake, whose replaced files are free to go at once."""
-    monkeypatch.setenv("NOCTURNE_VAR", str(tmp_path))
     monkeypatch.setenv("NOCTURNE_VACUUM_HOURS", "0")
     settings.cache_clear()
-    yield tmp_path / "lake"
-    settings.cache_clear()
+    return home / "lake"
 
 
 def by_spark(spark: SparkSession, table: str, *contents: str, days: list[date] = [MONDAY], checkpoint: int = 10) -> str:  # noqa: B006

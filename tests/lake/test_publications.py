@@ -1,6 +1,5 @@
 """The ledger of publications: a line for each content a partition has had, none for a rerun."""
 
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -10,20 +9,15 @@ import pytest
 from include.lake import delta, publications
 from include.lake.publications import Terms
 from include.lake.publish import NOTHING, Content, Partition, Publication
-from include.settings import settings
 
 MONDAY, TUESDAY, WEDNESDAY = date(2020, 6, 1), date(2020, 6, 2), date(2020, 6, 3)
 TABLE = "bronze.toys__trips"
 
 
 @pytest.fixture(autouse=True)
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("NOCTURNE_VAR", str(tmp_path))
-    settings.cache_clear()
+def tables(home: Path) -> None:
     for layer, table in (TABLE.split("."), ("silver", "trips")):
         delta.append(layer, table, pl.DataFrame({"day": [MONDAY]}))
-    yield
-    settings.cache_clear()
 
 
 def published(content: dict[Partition, Content], table: str = TABLE) -> Publication:

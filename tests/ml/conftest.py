@@ -86,12 +86,9 @@ def write_days(case: UseCase, first: date, days: int, *, shift: float = 0.0, lab
 
 
 @pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def lake(home: Path) -> Path:
     """An empty lake."""
-    monkeypatch.setenv("NOCTURNE_VAR", str(tmp_path / "var"))
-    settings.cache_clear()
-    yield tmp_path / "var" / "lake"
-    settings.cache_clear()
+    return home / "lake"
 
 
 @pytest.fixture
@@ -135,7 +132,7 @@ def deployed(world: Path, lake: Path, monkeypatch: pytest.MonkeyPatch) -> UseCas
     """The toy use case with its champion, in this test's own copy of the lake; no MLflow is there."""
     case = toy_case()
     monkeypatch.setattr("include.use_cases.spec.use_cases", lambda: {case.name: case})
-    shutil.copytree(world / "var", lake.parent)
+    shutil.copytree(world / "var", lake.parent, dirs_exist_ok=True)
     return case
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,6 @@ import pytest
 
 from include.quality import contract, gate
 from include.quality.gate import GateFailedError, describe
-from include.settings import settings
 from include.sources.spec import Column, Feed
 
 if TYPE_CHECKING:
@@ -33,12 +31,7 @@ DAY = date(2020, 6, 1)
 GOOD = [(DAY, 1, "bus", "a"), (DAY, 9, None, None)]
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("NOCTURNE_VAR", str(tmp_path))
-    settings.cache_clear()
-    yield tmp_path
-    settings.cache_clear()
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def check(

@@ -11,7 +11,7 @@ import io
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -286,16 +286,6 @@ PARQUET: dict[str, Callable[[], bytes]] = {
 CORPUS = ((FEED, PLAIN), (ZIPPED, GZIP), (LINES, JSONL), (ZIPPED_LINES, JSONL_GZIP), (COLUMNS, PARQUET))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("var")
-        patch.setenv("NOCTURNE_VAR", str(folder))
-        settings.cache_clear()
-        yield folder
-        settings.cache_clear()
-
-
 INTEGRITY = "could not verify page integrity"
 
 
@@ -328,7 +318,7 @@ def verdict(spark: SparkSession, table: str, feed: Feed, content: bytes) -> str:
 
 
 @pytest.fixture(scope="module")
-def verdicts(spark: SparkSession, schema: str) -> dict[str, str]:
+def verdicts(spark: SparkSession, schema: str, module_home: Path) -> dict[str, str]:
     cases = {name: (feed, make) for feed, files in CORPUS for name, make in files.items()}
     return {
         name: verdict(spark, f"{schema}.bad_{number}", feed, make())

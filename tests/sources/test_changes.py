@@ -52,18 +52,11 @@ CHANGES: list[tuple[int, str | None, str, int]] = [
 NAMES = [column.name for column in COLUMNS]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("var")
-        patch.setenv("NOCTURNE_VAR", str(folder))
-        settings.cache_clear()
-        yield folder
-        settings.cache_clear()
+pytestmark = pytest.mark.usefixtures("module_home")
 
 
 @pytest.fixture(scope="module")
-def bronze(spark: SparkSession) -> Iterator[SparkSession]:
+def bronze(spark: SparkSession, module_home: Path) -> Iterator[SparkSession]:
     """A lake of this module's own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lake, "session", lambda: spark)

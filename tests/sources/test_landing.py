@@ -6,7 +6,6 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -18,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.partitions import Partitions
-from include.settings import settings
 from include.sources import landing
 from include.sources.landing import MissingFileError, UnreadableFileError
 from include.sources.spec import Column, Feed, Format, Mode, Source
@@ -32,12 +30,7 @@ NIGHT = Partitions(FIRST, FIRST)
 GOOD = b"a,b\n1,x\n2,y\n"
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("NOCTURNE_VAR", str(tmp_path))
-    settings.cache_clear()
-    yield tmp_path
-    settings.cache_clear()
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def put(feed: Feed, day: date, content: bytes = GOOD) -> Path:

@@ -16,7 +16,6 @@ import pytest
 from include.lake import delta, publications
 from include.lake import spark as lake
 from include.partitions import Partitions
-from include.settings import settings
 from include.sources import ingest, landing
 from include.sources.ingest import IncompleteError
 from include.sources.spec import Column, Feed, Source
@@ -99,17 +98,14 @@ SAMPLE = ["backwards", "as one range"]
 
 
 @pytest.fixture
-def toys(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SparkSession]:
+def toys(spark: SparkSession, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SparkSession]:
     """An empty lake, and files in landing."""
-    monkeypatch.setenv("NOCTURNE_VAR", str(tmp_path))
-    settings.cache_clear()
     monkeypatch.setattr(lake, "session", lambda: spark)
     for day, lines in FILES.items():
         put(day, lines)
     yield spark
     for layer in lake.LAYERS:
         spark.sql(f"DROP SCHEMA IF EXISTS {layer} CASCADE")
-    settings.cache_clear()
 
 
 def put(day: str, lines: list[str]) -> None:
