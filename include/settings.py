@@ -7,9 +7,11 @@ profile, which needs no account, no container engine and no network. Nothing els
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from upath import UPath
 
 HOME = Path(__file__).resolve().parent.parent
 
@@ -17,10 +19,23 @@ HOME = Path(__file__).resolve().parent.parent
 class Settings(BaseSettings):
     """The settings of one installation. Paths are absolute; ports are TCP; memory is in Java's notation."""
 
-    model_config = SettingsConfigDict(env_prefix="NOCTURNE_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="NOCTURNE_", frozen=True, env_ignore_empty=True, populate_by_name=True)
 
     home: Path = Field(HOME, description="the repository, which is also AIRFLOW_HOME")
     var: Path = Field(HOME / "var", description="all state: landing, lake, databases, logs, secrets, reports")
+    landing_uri: str = Field(
+        "", description="where landing is, if not var/landing: a folder, or s3://<bucket>/<prefix>"
+    )
+    lake_uri: str = Field("", description="where the lake is, if not var/lake: a folder, or s3://<bucket>/<prefix>")
+    # Under AWS's own names, so that what every other client of the machine is told is told here too. Who may is for
+    # AWS's chain of credentials to find; nothing of it passes through these settings.
+    s3_endpoint: str = Field(
+        "",
+        validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        description="an S3 server other than Amazon's, as http://127.0.0.1:9000",
+    )
+    s3_region: str = Field("us-east-1", validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
+
     host: str = Field("127.0.0.1", description="the address every service binds; loopback unless told otherwise")
 
     airflow_port: int = 8080
@@ -43,15 +58,42 @@ class Settings(BaseSettings):
         """A relative path means one from where the command was given."""
         return path.expanduser().resolve()
 
-    @property
-    def landing(self) -> Path:
-        """Where upstreams put files: ``<source>/<feed>/<YYYY-MM-DD>.<ext>``."""
-        return self.var / "landing"
+    @field_validator("landing_uri", "lake_uri")
+    @classmethod
+    def _place(cls, uri: str) -> str:
+        """A folder becomes absolute; a place in S3 has a bucket and ends without a slash."""
+        if not uri:
+            return ""
+        if "://" not in uri:
+            return str(cls._absolute(Path(uri)))
+        if not uri.startswith("s3://") or not UPath(uri).drive:
+            raise ValueError(f"{uri!r} is neither a folder nor s3://<bucket>/<prefix>")
+        return uri.rstrip("/")
 
     @property
-    def lake(self) -> Path:
+    def landing(self) -> UPath:
+        """Where upstreams put files: ``<source>/<feed>/<YYYY-MM-DD>.<ext>``."""
+        return self._at(self.landing_uri or str(self.var / "landing"))
+
+    @property
+    def lake(self) -> UPath:
         """The Delta tables: ``<layer>/<table>/``."""
-        return self.var / "lake"
+        return self._at(self.lake_uri or str(self.var / "lake"))
+
+    @property
+    def uses_s3(self) -> bool:
+        """Whether landing or the lake is in S3."""
+        return any(uri.startswith("s3://") for uri in (self.landing_uri, self.lake_uri))
+
+    def _at(self, uri: str) -> UPath:
+        if not uri.startswith("s3://"):
+            return UPath(uri)
+        # Others write to the bucket too: a listing that was true a minute ago may hide a file that has landed since.
+        options: dict[str, Any] = {"use_listings_cache": False, "client_kwargs": {"region_name": self.s3_region}}
+        if self.s3_endpoint:
+            # Such a server need not have a name for each of its buckets.
+            options |= {"endpoint_url": self.s3_endpoint, "config_kwargs": {"s3": {"addressing_style": "path"}}}
+        return UPath(uri, **options)
 
     @property
     def report(self) -> Path:

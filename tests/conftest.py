@@ -7,12 +7,14 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from include.services import jars
 from include.services.programs import spark_configuration
 from include.settings import Settings, settings
+from tests import s3
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -46,14 +48,31 @@ def module_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def _spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+def s3_port() -> int:
+    """Where an S3 server of the tests listens, once one asks for it: Spark is told when it starts, and not later."""
+    return s3.free_port()
+
+
+@pytest.fixture(scope="session")
+def s3_server(s3_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A client of a real S3 server, with the bucket ``nocturne``."""
+    with s3.server(tmp_path_factory.mktemp("s3") / "server", s3_port, "nocturne") as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def _spark(tmp_path_factory: pytest.TempPathFactory, s3_port: int) -> Iterator[SparkSession]:
     """One classic session of one thread, configured as the service is, with a catalogue in memory."""
     from pyspark.sql import SparkSession
 
     folder = tmp_path_factory.mktemp("spark")
     (folder / "spark" / "tmp").mkdir(parents=True)
     (folder / "log").mkdir()
-    configuration = spark_configuration(Settings(var=folder)) | {
+    on_s3 = {"lake_uri": "s3://nocturne/lake", "s3_endpoint": f"http://127.0.0.1:{s3_port}", "s3_region": s3.REGION}
+    both = Settings(var=folder).model_copy(update=on_s3)
+    jars.fetch(both)
+    configuration = spark_configuration(both) | {
+        "spark.sql.warehouse.dir": str(folder / "lake"),
         "spark.driver.memory": "1g",
         "spark.sql.catalogImplementation": "in-memory",
         "spark.sql.shuffle.partitions": "1",
@@ -72,6 +91,8 @@ def _spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
             patch.delenv(name, raising=False)
         patch.setenv("PYSPARK_SUBMIT_ARGS", shlex.join([*arguments, "pyspark-shell"]))
         patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+        for name, value in s3.environment(s3_port).items():
+            patch.setenv(name, value)
         session = SparkSession.builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     yield session

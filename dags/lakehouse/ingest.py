@@ -7,6 +7,8 @@ kept: delete a file to have it fetched again). **Writes** `bronze.<source>__<fee
 **Parameters**: none for a single night, which is the run's partition; `from` and `to` for a range, as history is
 loaded. *Backfill* in the Trigger dialog re-runs nights one by one, through to predictions.
 
+Where landing is in S3, `wait` comes first: for the files of a night that may still come, in the triggerer.
+
 **Skips** a night with nothing in landing. **Fails** where some of a night's files are missing, a file is damaged,
 rows are unaccounted for or too many break their contract; the message names which, and the earlier state stands.
 """
@@ -16,6 +18,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from include import assets, recipes
 from include.partitions import of_run
+from include.settings import settings
 from include.sources import sources
 from include.sources.spec import Source
 
@@ -39,7 +42,7 @@ def ingest(source: Source) -> DAG:
 
             return fetch.extract(source, of_run(context))
 
-        @task
+        @task(trigger_rule="none_failed")
         def plan(**context):
             """Find the night's files and look each through."""
             from include.sources import landing
@@ -81,6 +84,10 @@ def ingest(source: Source) -> DAG:
         found = plan()
         if any(feed.connector for feed in source.feeds):
             extract() >> found
+        if settings().landing_uri.startswith("s3://"):
+            from include.task_groups.arrival import arrival
+
+            arrival(source) >> found
         candidates = load(found)
         audited = audit(found, candidates)
         publish(found, candidates, audited) >> discard(candidates, audited)

@@ -11,12 +11,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from upath import UPath
 
 from include.settings import settings
 
@@ -39,27 +39,39 @@ class Replaced:
         return asdict(self)
 
 
-def table_path(layer: str, name: str) -> Path:
+def table_path(layer: str, name: str) -> UPath:
     """Where the table ``name`` of ``layer`` is, whether it exists or not."""
     return settings().lake / layer / name
 
 
+def storage_options() -> dict[str, str] | None:
+    """What delta-rs must be told to reach the lake: nothing for a folder. Who may is for AWS's own chain to find."""
+    if not settings().lake_uri.startswith("s3://"):
+        return None
+    # A commit is a put that fails where there is such a file already.
+    options = {"aws_region": settings().s3_region, "conditional_put": "etag"}
+    if endpoint := settings().s3_endpoint:
+        options |= {"aws_endpoint": endpoint, "aws_allow_http": str(endpoint.startswith("http://")).lower()}
+    return options
+
+
 def exists(layer: str, name: str) -> bool:
     """Whether there is such a table."""
-    return DeltaTable.is_deltatable(str(table_path(layer, name)))
+    return DeltaTable.is_deltatable(str(table_path(layer, name)), storage_options())
 
 
-def _open(layer: str, name: str, version: int | None = None) -> DeltaTable:
+def opened(layer: str, name: str, version: int | None = None) -> DeltaTable:
+    """A table, as it is or as it was. Raises TableMissing."""
     path = table_path(layer, name)
     try:
-        return DeltaTable(str(path), version=version)
+        return DeltaTable(str(path), version=version, storage_options=storage_options())
     except TableNotFoundError:
         raise TableMissing(f"table {layer}.{name} is missing: no Delta table at {path}") from None
 
 
 def version(layer: str, name: str) -> int:
     """The newest version of a table. Raises TableMissing."""
-    return int(_open(layer, name).version())
+    return int(opened(layer, name).version())
 
 
 def read_days(
@@ -77,13 +89,13 @@ def read_days(
     Only the partitions of those days are read. ``columns`` limits what comes back, ``version`` reads an older version.
     Raises TableMissing. Days without rows are simply not there: who needs every day checks.
     """
-    rows = pl.scan_delta(_open(layer, name, version)).filter(pl.col(day).is_between(first, last))
+    rows = pl.scan_delta(opened(layer, name, version)).filter(pl.col(day).is_between(first, last))
     return (rows.select(columns) if columns else rows).collect()
 
 
 def read_all(layer: str, name: str, *, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """A whole table, or some columns of it: for ledgers, which are small. Raises TableMissing."""
-    rows = pl.scan_delta(_open(layer, name))
+    rows = pl.scan_delta(opened(layer, name))
     return (rows.select(columns) if columns else rows).collect()
 
 
@@ -109,12 +121,11 @@ def replace_days(
     outside = frame.filter(~pl.col(day).is_between(first, last) | pl.col(day).is_null())
     if outside.height:
         raise ValueError(f"{layer}.{name}: {outside.height} rows lie outside {first} to {last} or have no {day}")
-    path = str(table_path(layer, name))
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(0.05 * 2**attempt * (0.5 + random.random()))
         try:
-            return _replace_once(layer, name, path, frame, first, last, day)
+            return _replace_once(layer, name, frame, first, last, day)
         except DeltaError as error:
             # Somebody else committed, or created the table, in between. It may be this very content: look again.
             conflict = isinstance(error, CommitFailedError) or "already exists" in str(error)
@@ -123,12 +134,12 @@ def replace_days(
     raise AssertionError("unreachable")
 
 
-def _replace_once(layer: str, name: str, path: str, frame: pl.DataFrame, first: date, last: date, day: str) -> Replaced:
-    table = DeltaTable(path) if exists(layer, name) else None
-    if table is None:
-        Path(path).mkdir(parents=True, exist_ok=True)
-        write_deltalake(path, frame, partition_by=[day], mode="error")
+def _replace_once(layer: str, name: str, frame: pl.DataFrame, first: date, last: date, day: str) -> Replaced:
+    if not exists(layer, name):
+        path, options = str(table_path(layer, name)), storage_options()
+        write_deltalake(path, frame, partition_by=[day], mode="error", storage_options=options)
         return Replaced(version(layer, name), frame.height, True)
+    table = opened(layer, name)
     current = pl.scan_delta(table).filter(pl.col(day).is_between(first, last)).collect()
     # The table's types win, as they do when delta-rs writes: or an Int64 frame would never equal its Int32 table.
     if set(frame.columns) == set(current.columns):
@@ -145,7 +156,5 @@ def _replace_once(layer: str, name: str, path: str, frame: pl.DataFrame, first: 
 
 def append(layer: str, name: str, frame: pl.DataFrame) -> int:
     """Add rows to a ledger, which is created where it is missing. Returns the new version."""
-    path = table_path(layer, name)
-    path.mkdir(parents=True, exist_ok=True)
-    write_deltalake(str(path), frame, mode="append")
+    write_deltalake(str(table_path(layer, name)), frame, mode="append", storage_options=storage_options())
     return version(layer, name)

@@ -9,7 +9,6 @@ that no version needs is no write.
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +26,7 @@ from include.lake.usage import files_of, opened, path_of, writer_of
 from include.settings import settings
 from include.sources.spec import Feed, Mode, Source
 from include.sources.spec import table as table_of
+from include.storage import for_spark, remove
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -95,7 +95,7 @@ def _of_files(what: removals.Kind, table: str, files: pl.DataFrame, rows: int | 
 
 def _at(table: str) -> str:
     """A table as Spark finds it without a catalogue."""
-    return f"delta.`{path_of(table)}`"
+    return f"delta.`{for_spark(path_of(table))}`"
 
 
 # --- compaction ---
@@ -316,7 +316,7 @@ def sweep(spark: SparkSession, run: str) -> None:
 
     def drop(removal: Removal) -> None:
         candidate.discard(spark, [removal.table])
-        shutil.rmtree(path_of(removal.table), ignore_errors=True)
+        remove(path_of(removal.table))
 
     _carry_out(to_sweep, drop, run)
 

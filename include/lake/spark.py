@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from include.settings import settings
+from include.storage import for_spark
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -27,4 +28,4 @@ def session() -> SparkSession:
 def create_layers(spark: SparkSession) -> None:
     """Create the schemas of the lake, each in its own folder, where they are not there yet."""
     for layer in LAYERS:
-        spark.sql(f"CREATE SCHEMA IF NOT EXISTS {layer} LOCATION '{settings().lake / layer}'")
+        spark.sql(f"CREATE SCHEMA IF NOT EXISTS {layer} LOCATION '{for_spark(settings().lake / layer)}'")

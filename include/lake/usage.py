@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import polars as pl
 from deltalake import DeltaTable
+from upath import UPath
 
 from include.lake import delta
 from include.settings import settings
@@ -52,7 +53,7 @@ class Usage:
     disk_bytes: int
 
 
-def path_of(table: str) -> Path:
+def path_of(table: str) -> UPath:
     """Where the table ``<layer>.<name>`` is."""
     return delta.table_path(*table.split("."))
 
@@ -64,7 +65,8 @@ def tables() -> list[str]:
 
 def opened(table: str, version: int | None = None) -> DeltaTable:
     """A table, as it is or as it was."""
-    return DeltaTable(str(path_of(table)), version=version)
+    layer, name = table.split(".")
+    return delta.opened(layer, name, version)
 
 
 def files_of(table: DeltaTable) -> pl.DataFrame:
@@ -104,13 +106,13 @@ def usage(table: str) -> Usage:
     )
 
 
-def candidates() -> list[Path]:
+def candidates() -> list[UPath]:
     """The folders of candidates, of whatever age."""
     folder = settings().lake / "candidate"
     return sorted(one for one in folder.glob("*") if one.is_dir() and CANDIDATE.fullmatch(one.name))
 
 
-def size(files: Iterable[Path], but: str = "") -> int:
+def size(files: Iterable[UPath], but: str = "") -> int:
     """Bytes of ``files``, of those still there, leaving out what lies in a folder ``but``."""
     found = 0
     for one in files:

@@ -3,6 +3,8 @@
 Each problem is one line that says what to do.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import re
@@ -11,6 +13,10 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 SUPPORTED_JAVA = (17, 21)
 FIRST_SETUP_BYTES = 5 * 10**9
@@ -90,6 +96,18 @@ def check_disk(path: Path, needed_bytes: int, what: str) -> None:
             f"{what} needs {needed_bytes / 1e9:.1f} GB and {existing(path)} has {free / 1e9:.1f} GB free: "
             "free some space or put the installation on another disk"
         )
+
+
+def check_bucket(path: UPath) -> None:
+    """Raise Problem where the bucket of ``path``, a place in S3, cannot be listed."""
+    try:
+        path.fs.call_s3("list_objects_v2", Bucket=path.drive, MaxKeys=1)
+    except Exception as error:  # of botocore, of s3fs, or of the network: each says what is wrong
+        first = str(error).strip().partition("\n")[0]
+        raise Problem(
+            f"{path} cannot be reached ({type(error).__name__}: {first}): is the bucket there, does this shell have "
+            "AWS credentials for it, and is AWS_ENDPOINT_URL right, where it is not Amazon's?"
+        ) from None
 
 
 def port_is_free(host: str, port: int) -> bool:

@@ -26,7 +26,16 @@ def _text(value: Any) -> str:
 
 def of_settings(settings: Settings) -> dict[str, str]:
     """``NOCTURNE_*`` such that a child reads exactly these settings."""
-    return {f"NOCTURNE_{name.upper()}": _text(value) for name, value in settings.model_dump(mode="json").items()}
+    named = settings.model_dump(mode="json", exclude={"s3_endpoint", "s3_region"})
+    return {f"NOCTURNE_{name.upper()}": _text(value) for name, value in named.items()} | of_s3(settings)
+
+
+def of_s3(settings: Settings) -> dict[str, str]:
+    """The same for S3, under the names that every client of AWS knows."""
+    if not settings.uses_s3:
+        return {}
+    endpoint = {"AWS_ENDPOINT_URL_S3": settings.s3_endpoint} if settings.s3_endpoint else {}
+    return {"AWS_REGION": settings.s3_region} | endpoint
 
 
 def without_telemetry() -> dict[str, str]:

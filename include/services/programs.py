@@ -8,6 +8,7 @@ from pathlib import Path
 from include.services.jars import LOCAL_FILE_SYSTEM
 from include.services.jars import paths as jar_paths
 from include.settings import Settings
+from include.storage import for_spark
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def spark_configuration(settings: Settings) -> dict[str, str]:
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.session.timeZone": "UTC",
-        "spark.sql.warehouse.dir": str(settings.lake),
+        "spark.sql.warehouse.dir": for_spark(settings.lake),
         # two cores and small partitions: more tasks than these only cost (VACUUM takes 54 s with the default 10,000)
         "spark.sql.shuffle.partitions": "4",
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
@@ -100,6 +101,22 @@ def spark_configuration(settings: Settings) -> dict[str, str]:
         "spark.databricks.delta.optimizeWrite.enabled": "true",
         # an error reaches people as its message; the server's own log keeps the Java stack
         "spark.sql.connect.serverStacktrace.enabled": "false",
+    } | (s3_configuration(settings) if settings.uses_s3 else {})
+
+
+def s3_configuration(settings: Settings) -> dict[str, str]:
+    """How Spark reaches S3. Who may is for AWS's own chain of credentials to find, as it is for every other client."""
+    s3a = {
+        "aws.credentials.provider": "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider",
+        "endpoint.region": settings.s3_region,
+        # the newer streams want the asynchronous client, which is not among our jars
+        "input.stream.type": "classic",
+    }
+    if settings.s3_endpoint:
+        s3a |= {"endpoint": settings.s3_endpoint, "path.style.access": "true"}
+    return {f"spark.hadoop.fs.s3a.{name}": value for name, value in s3a.items()} | {
+        # to rename is to copy: one copy of a candidate and not two. Nobody reads it before its job is through
+        "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
     }
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from include.services.checks import RUNNING_BYTES, Problem, check_disk, check_java, check_path
+from include.services.checks import RUNNING_BYTES, Problem, check_bucket, check_disk, check_java, check_path
 from include.services.credentials import generate, private_folder, write_private
 from include.services.environment import MLFLOW_USER, environment
 from include.services.jars import fetch
@@ -33,8 +33,13 @@ def folders(settings: Settings) -> None:
     """Where the services write. What holds secrets, databases or sockets is the owner's alone."""
     for path in (settings.run, settings.var / "airflow", settings.var / "mlflow", settings.log):
         private_folder(path)
-    for path in (settings.landing, settings.lake, settings.report, settings.var / "spark" / "tmp"):
+    for path in (settings.report, settings.var / "spark" / "tmp"):
         path.mkdir(parents=True, exist_ok=True)
+    for place in (settings.landing, settings.lake):
+        if isinstance(place, Path):
+            place.mkdir(parents=True, exist_ok=True)
+        else:
+            check_bucket(place)
 
 
 def mlflow_auth(settings: Settings) -> str:
@@ -110,6 +115,6 @@ def set_up(settings: Settings, progress: Progress = print) -> None:
         if made := generate(settings):
             progress(f"secrets in {settings.secrets}: {', '.join(made)}")
         if not settings.spark_remote and fetch(settings):
-            progress(f"Delta's jars in {settings.jars}")
+            progress(f"Spark's jars in {settings.jars}")
         write_private(settings.var / "mlflow" / "basic_auth.ini", mlflow_auth(settings))
         migrate(settings, progress)

@@ -21,6 +21,7 @@ from include.settings import settings
 from include.sources import landing, late
 from include.sources.landing import Plan, path_of
 from include.sources.spec import Feed, Source, as_json, table
+from include.storage import for_spark
 from spark_jobs import ingest as job
 
 if TYPE_CHECKING:
@@ -75,13 +76,13 @@ def load(source: Source, nights: Partitions, plan: Plan) -> Candidates:
 
     def load_feed(feed: Feed) -> None:
         files = {
-            str(path_of(source, feed, date.fromisoformat(day))): file["columns"]
+            for_spark(path_of(source, feed, date.fromisoformat(day))): file["columns"]
             for day, file in plan[feed.name].items()
         }
         job.run(
             spark,
             {
-                "landing": str(settings().landing),
+                "landing": for_spark(settings().landing),
                 "files": files,
                 "feed": as_json(feed),
                 "candidate": candidates[feed.name],

@@ -5,13 +5,16 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
+import io
 import json
 import logging
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from datetime import date
-from pathlib import Path
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time, timedelta
 from typing import IO, Any, TypedDict, cast
+
+from upath import UPath
 
 from include.errors import NeedsAttentionError
 from include.partitions import Partitions
@@ -32,6 +35,7 @@ class File(TypedDict):
 Plan = dict[str, dict[str, File]]
 
 LONGEST_LINE = 1 << 20  # bytes
+PIECE = 1 << 20  # bytes that are read at once
 MOST_ADDED = 20  # columns: with more than that it is another feed's file
 MOST_NAMED = 5  # columns that a message lists before it only counts them
 # How a column of each type may be written in Parquet: what Spark reads as that type without a loss.
@@ -57,7 +61,7 @@ class MissingFileError(NeedsAttentionError):
     """Some of a night's files have landed and others have not. Names those that are missing."""
 
 
-def path_of(source: Source, feed: Feed, day: date) -> Path:
+def path_of(source: Source, feed: Feed, day: date) -> UPath:
     return settings().landing / source.name / feed.name / f"{day}.{feed.extension}"
 
 
@@ -70,7 +74,7 @@ def landed(source: Source, nights: Partitions) -> dict[str, list[date]]:
     nightly = [feed for feed in source.feeds if feed.mode is not Mode.SNAPSHOT]
     snapshots = [feed for feed in source.feeds if feed.mode is Mode.SNAPSHOT]
     there: dict[str, list[date]] = {feed.name: [] for feed in source.feeds}
-    missing: list[Path] = []
+    missing: list[UPath] = []
     for night in nights.days:
         paths = {feed.name: path_of(source, feed, feed.due(night)) for feed in nightly}
         absent = [path for path in paths.values() if not path.exists()]
@@ -88,6 +92,18 @@ def landed(source: Source, nights: Partitions) -> dict[str, list[date]]:
             "Put them there and clear this task; nothing was ingested."
         )
     return {name: days for name, days in there.items() if days}
+
+
+def awaited(source: Source, nights: Partitions, now: datetime) -> list[UPath]:
+    """The files of ``nights`` that are not there and may still come: whose upstream has hours left to bring them."""
+    brought = [feed for feed in source.feeds if feed.mode is not Mode.SNAPSHOT and not feed.connector]
+
+    def is_over(night: date) -> bool:
+        ended = datetime.combine(night + timedelta(1), time(), UTC)
+        return now >= ended + timedelta(hours=source.freshness_hours)
+
+    paths = [path_of(source, feed, feed.due(night)) for night in nights.days if not is_over(night) for feed in brought]
+    return [path for path in paths if not path.exists()]
 
 
 def plan(source: Source, nights: Partitions) -> Plan:
@@ -119,7 +135,7 @@ def added(file: File, feed: Feed) -> list[str]:
     return [name for name in file["columns"] if name not in promised]
 
 
-def look_through(path: Path, feed: Feed) -> File:
+def look_through(path: UPath, feed: Feed) -> File:
     """What the file at ``path`` holds, a file of ``feed``.
 
     Raises UnreadableFileError where the file is damaged, is not what the contract says, or has no rows: only of changes
@@ -133,12 +149,12 @@ def look_through(path: Path, feed: Feed) -> File:
     return {"rows": rows, "columns": columns if len(columns) > len(feed.columns) else []}
 
 
-def count_rows(path: Path, feed: Feed) -> int:
+def count_rows(path: UPath, feed: Feed) -> int:
     """The rows of the file at ``path``. Raises UnreadableFileError, as ``look_through`` does."""
     return look_through(path, feed)["rows"]
 
 
-def line_numbers(path: Path, feed: Feed, raws: Collection[str]) -> dict[str, int]:
+def line_numbers(path: UPath, feed: Feed, raws: Collection[str]) -> dict[str, int]:
     """The line of ``path`` in which each of ``raws`` is, as the quarantine has them. Without those that are not found.
 
     Numbered from 1, as editors do, the header included. Of equal lines the first. Parquet has none.
@@ -154,7 +170,7 @@ def line_numbers(path: Path, feed: Feed, raws: Collection[str]) -> dict[str, int
     return found
 
 
-def _read_csv(path: Path, feed: Feed) -> tuple[int, list[str]]:
+def _read_csv(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     """Every line but the header and blank ones is a row."""
     lines = _lines(path)
     header, promised = next(lines, ""), [column.name for column in feed.columns]
@@ -171,7 +187,7 @@ def _too_strange(new: Sequence[str]) -> bool:
     return len(new) > MOST_ADDED or not all(name.strip() for name in new)
 
 
-def _read_jsonl(path: Path, feed: Feed) -> tuple[int, list[str]]:
+def _read_jsonl(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     """Every line but blank ones is a row, each an object.
 
     A key may be absent where its value is null, as many upstreams write it. One that no row has is gone.
@@ -195,7 +211,7 @@ def _read_jsonl(path: Path, feed: Feed) -> tuple[int, list[str]]:
     return rows, [*promised, *sorted(new)]
 
 
-def _keys(path: Path, line: str, number: int) -> set[str]:
+def _keys(path: UPath, line: str, number: int) -> set[str]:
     """The keys of the object in ``line``. Spark reads no further than the object's end, so that this has to."""
     try:
         found = _DECODER.decode(line)
@@ -223,7 +239,7 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def _read_parquet(path: Path, feed: Feed) -> tuple[int, list[str]]:
+def _read_parquet(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     """What the footer says, which is read alone. Spark checks the pages when it reads them."""
     import pyarrow
     import pyarrow.parquet
@@ -231,7 +247,8 @@ def _read_parquet(path: Path, feed: Feed) -> tuple[int, list[str]]:
     if not path.stat().st_size:
         raise UnreadableFileError(f"{path}: the file is empty")
     try:
-        footer = pyarrow.parquet.read_metadata(path)
+        with path.open("rb") as file:
+            footer = pyarrow.parquet.read_metadata(file)
     except (pyarrow.ArrowException, OSError) as error:
         first = str(error).strip().splitlines()[0]
         raise UnreadableFileError(f"{path}: no Parquet, or cut off: {first}") from None
@@ -282,11 +299,16 @@ def _named(gone: list[str], new: list[str]) -> str:
     return ", ".join([*words, *([f"and {more} more"] if more else [])])
 
 
-def _open(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+@contextmanager
+def _open(path: UPath) -> Iterator[IO[bytes]]:
+    """The bytes of ``path``, as they were before they were zipped."""
+    with path.open("rb") as file:
+        # A file of S3 cannot read a line of limited length by itself.
+        raw = cast(io.RawIOBase, file)
+        yield cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else io.BufferedReader(raw, PIECE)
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: UPath) -> Iterator[str]:
     """The lines of ``path`` without their ends, one at a time, so that memory does not grow with the file."""
     line, number = b"", 0
     try:
@@ -302,7 +324,7 @@ def _lines(path: Path) -> Iterator[str]:
         raise UnreadableFileError(f"{path}: the file is empty")
 
 
-def _text(path: Path, line: bytes, number: int) -> str:
+def _text(path: UPath, line: bytes, number: int) -> str:
     if number == 1:
         if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise UnreadableFileError(f"{path}: UTF-16. Write it as UTF-8")
@@ -325,17 +347,17 @@ def _text(path: Path, line: bytes, number: int) -> str:
         raise UnreadableFileError(f"{path}: not UTF-8 ({error.reason}) in line {number}: {line[:80]!r}") from None
 
 
-READERS: dict[Format, Callable[[Path, Feed], tuple[int, list[str]]]] = {
+READERS: dict[Format, Callable[[UPath, Feed], tuple[int, list[str]]]] = {
     Format.CSV: _read_csv,
     Format.JSONL: _read_jsonl,
     Format.PARQUET: _read_parquet,
 }
 
 
-def strangers(source: Source) -> list[Path]:
+def strangers(source: Source) -> list[UPath]:
     """The files in the landing folders of ``source`` that no night will ever read, for want of a day as their name."""
 
-    def is_day(path: Path, feed: Feed) -> bool:
+    def is_day(path: UPath, feed: Feed) -> bool:
         day = path.name.removesuffix(f".{feed.extension}")
         try:
             return path_of(source, feed, date.fromisoformat(day)) == path

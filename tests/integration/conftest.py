@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from include.airflow_client import Airflow, Run
 from include.services import control
 from include.services.setup import set_up
 from include.settings import Settings
+from tests.s3 import free_port
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,6 @@ class Stack:
 
     def landing(self, feed: str, day: str) -> Path:
         return self.settings.landing / "flights" / feed / f"{day}.csv"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

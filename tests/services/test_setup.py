@@ -97,9 +97,9 @@ def test_jars_are_checked_by_content(tmp_path: Path) -> None:
 def test_a_fetched_jar_that_differs_is_refused(installation: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     there = installation.model_copy(update={"jars": installation.var / "jars"})
 
-    def fetches_something_else(_: Settings, cache: Path) -> None:
+    def fetches_something_else(_: Settings, wanted: jars.Jars, cache: Path) -> None:
         (cache / "jars").mkdir(parents=True)
-        for name in jars.expected(there):
+        for name in jars.expected(there, wanted):
             (cache / "jars" / name).write_bytes(b"something else")
 
     monkeypatch.setattr(jars, "resolve", fetches_something_else)
@@ -108,9 +108,15 @@ def test_a_fetched_jar_that_differs_is_refused(installation: Settings, monkeypat
     assert not any(there.jars.glob("*.jar"))
 
 
-def test_the_committed_checksums_are_of_the_pinned_versions(installation: Settings) -> None:
-    names = {"{}_{}-{}.jar".format(*package.split(":")) for package in jars.PACKAGES}
-    assert set(jars.expected(installation)) == names
+@pytest.mark.parametrize("pinned", [jars.LAKE, jars.S3])
+def test_the_committed_checksums_are_of_the_pinned_versions(installation: Settings, pinned: jars.Jars) -> None:
+    names = {"{}_{}-{}.jar".format(*package.split(":")) for package in pinned.packages}
+    assert set(jars.expected(installation, pinned)) >= names
+
+
+def test_the_jars_for_s3_are_for_those_who_use_it(installation: Settings) -> None:
+    assert jars.needed(installation) == [jars.LAKE]
+    assert jars.S3 in jars.needed(installation.model_copy(update={"lake_uri": "s3://bucket/lake"}))
 
 
 def test_a_migration_is_done_again_for_another_version_or_a_lost_database(tmp_path: Path) -> None:

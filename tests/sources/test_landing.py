@@ -7,7 +7,7 @@ import json
 import math
 import re
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import pyarrow
@@ -299,3 +299,23 @@ def test_parquet_is_counted_by_its_footer_alone() -> None:
     content = bytearray(whole.getvalue())
     content[4:1000] = bytes(996)
     assert landing.count_rows(put(COLUMNS, FIRST, bytes(content)), COLUMNS) == 1000
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        ("2020-06-03 05:59", ["2020-06-02"]),
+        ("2020-06-03 06:00", []),
+        ("2020-06-02 05:59", ["2020-06-01", "2020-06-02"]),
+        ("2020-06-02 06:00", ["2020-06-02"]),
+    ],
+)
+def test_a_file_is_awaited_until_its_hours_are_over(now: str, expected: list[str]) -> None:
+    nights = Partitions.parse("2020-06-01..2020-06-02")
+    done = replace(SOURCE, feeds=(DONE,), freshness_hours=6)
+    at = datetime.fromisoformat(f"{now}+00:00")
+    assert [path.name for path in landing.awaited(done, nights, at)] == [f"{day}.csv" for day in expected]
+    put(DONE, date(2020, 6, 2))
+    assert [path.name for path in landing.awaited(done, nights, at)] == [
+        f"{day}.csv" for day in expected if day != "2020-06-02"
+    ]

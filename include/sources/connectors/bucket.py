@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Iterable
 from datetime import date, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.sources.connectors import Bucket
@@ -14,6 +13,8 @@ from include.sources.connectors.connections import connection
 from include.sources.connectors.errors import RefusedError, UpstreamError
 
 if TYPE_CHECKING:
+    from upath import UPath
+
     from include.sources.spec import Feed
 
 PIECE = 1 << 20  # bytes
@@ -21,7 +22,7 @@ ABSENT = {"NoSuchKey", "404"}
 REFUSING = {"AccessDenied", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"}
 
 
-def fetch(connector: Bucket, feed: Feed, day: date, part: Path) -> bool:
+def fetch(connector: Bucket, feed: Feed, day: date, part: UPath) -> bool:
     """Copy the object of ``day`` to ``part``. Returns whether it is there."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from botocore.exceptions import BotoCoreError, ClientError
@@ -50,7 +51,7 @@ def fetch(connector: Bucket, feed: Feed, day: date, part: Path) -> bool:
     return True
 
 
-def copy(pieces: Iterable[bytes], part: Path) -> tuple[int, str]:
+def copy(pieces: Iterable[bytes], part: UPath) -> tuple[int, str]:
     """Write ``pieces`` to ``part``. Returns how many bytes they were, and their MD5."""
     size, digest = 0, hashlib.md5(usedforsecurity=False)
     with part.open("wb") as file:

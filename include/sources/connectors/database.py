@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from datetime import date, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.lake import spark as lake
@@ -13,10 +11,12 @@ from include.sources.connectors import Database
 from include.sources.connectors.connections import connection
 from include.sources.connectors.errors import RefusedError, UpstreamError
 from include.sources.spec import Feed, Mode
+from include.storage import for_spark, remove
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
     from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
+    from upath import UPath
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ CONNECT_TIMEOUT = 10  # seconds
 PASSED_ON = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 
 
-def fetch(connector: Database, feed: Feed, day: date, part: Path) -> bool:
+def fetch(connector: Database, feed: Feed, day: date, part: UPath) -> bool:
     """Write the rows of ``day`` to ``part``, in the order of their key. Returns whether the night has a file."""
     from pyspark.errors import PySparkException
 
@@ -114,18 +114,19 @@ def as_promised(rows: DataFrame, feed: Feed) -> DataFrame:
     return rows.select(*(value(column.name, column.type) for column in feed.columns))
 
 
-def write(rows: DataFrame, feed: Feed, part: Path) -> int:
+def write(rows: DataFrame, feed: Feed, part: UPath) -> int:
     """Write ``rows`` as the one file ``part`` and return how many they are. The same rows make the same file."""
     import pyarrow.parquet
 
     folder = part.with_name(f"{part.stem}.spark.part")  # Spark writes folders
     try:
-        rows.repartition(1).sortWithinPartitions(*feed.unique).write.parquet(str(folder))
+        rows.repartition(1).sortWithinPartitions(*feed.unique).write.parquet(for_spark(folder))
         (file,) = folder.glob("part-*.parquet")
         file.replace(part)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return int(pyarrow.parquet.read_metadata(part).num_rows)
+        remove(folder)
+    with part.open("rb") as written:
+        return int(pyarrow.parquet.read_metadata(written).num_rows)
 
 
 def ask(spark: SparkSession, login: dict[str, str], query: str) -> DataFrameReader:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,18 +18,21 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from upath import UPath
+
 from include.partitions import Partitions
 from include.sources.connectors import Bucket, Database, Http, bucket, database, http
 from include.sources.connectors.errors import NightNotOverError
 from include.sources.landing import path_of
 from include.sources.spec import Feed, Source
+from include.storage import remove
 
 log = logging.getLogger(__name__)
 
 ABANDONED = timedelta(days=1)  # what a killed task left half-written goes when it is this old
 
 # Writes the data of a feed's day to the path. False: the upstream has none.
-Fetcher = Callable[[Any, Feed, date, Path], bool]
+Fetcher = Callable[[Any, Feed, date, UPath], bool]
 FETCHERS: dict[type, Fetcher] = {Http: http.fetch, Database: database.fetch, Bucket: bucket.fetch}
 
 
@@ -45,7 +47,7 @@ def extract(source: Source, nights: Partitions) -> dict[str, list[str]]:
     return there
 
 
-def fetch(source: Source, feed: Feed, day: date) -> Path | None:
+def fetch(source: Source, feed: Feed, day: date) -> UPath | None:
     """The landing file of ``day``, fetched by the feed's connector where it is not there yet.
 
     None where the upstream has nothing for that day. Raises NightNotOverError before the night has ended, RefusedError
@@ -69,7 +71,7 @@ def fetch(source: Source, feed: Feed, day: date) -> Path | None:
 
 
 @contextmanager
-def hidden(path: Path) -> Iterator[Path]:
+def hidden(path: UPath) -> Iterator[UPath]:
     """A name beside ``path`` that no night reads, for what is not whole yet. What is there at the end is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for old in path.parent.glob(".*.part"):
@@ -82,15 +84,9 @@ def hidden(path: Path) -> Iterator[Path]:
         remove(part)
 
 
-def land(part: Path, path: Path) -> None:
+def land(part: UPath, path: UPath) -> None:
     """Make the whole ``part`` the file at ``path``, in one step that also a power failure cannot halve."""
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
-def remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    if isinstance(part, Path):
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+    part.replace(path)  # in S3 a copy, which appears as a whole

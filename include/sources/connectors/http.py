@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.sources.connectors import Cursor, Http
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     import httpx
     from airflow.sdk import Connection
     from tenacity import RetryCallState
+    from upath import UPath
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class PassingError(UpstreamError):
         self.after = after
 
 
-def fetch(connector: Http, feed: Feed, day: date, part: Path) -> bool:
+def fetch(connector: Http, feed: Feed, day: date, part: UPath) -> bool:
     """Write the rows of ``day`` to ``part``. Returns whether the night has a file."""
     with client(connector, connection(connector.connection)) as api:
         rows = write(part, feed.gzip, (row for page in pages(api, connector, day) for row in page))
@@ -64,7 +64,7 @@ def client(connector: Http, login: Connection) -> httpx.Client:
     return httpx.Client(base_url=base, headers=headers, auth=basic, timeout=connector.timeout)
 
 
-def write(part: Path, zipped: bool, rows: Iterator[Row]) -> int:
+def write(part: UPath, zipped: bool, rows: Iterator[Row]) -> int:
     """Write ``rows`` as lines and return how many. The same rows make the same bytes."""
     count = 0
     with part.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if zipped else raw as file:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import socket
-import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from include.sources import landing
@@ -23,9 +19,10 @@ from include.sources.connectors import Bucket
 from include.sources.connectors.errors import RefusedError, UpstreamError
 from include.sources.connectors.fetch import fetch
 from include.sources.spec import Column, Feed, Source
+from tests import s3
 
 DAY = date(2020, 6, 1)
-SECRET = "a-secret-that-nobody-may-see"
+SECRET = s3.SECRET
 BUCKET = Bucket("toys_s3", "exports", "trips/{day}-{next_day}.csv")
 FEED = Feed(
     name="trips",
@@ -92,10 +89,10 @@ def liar(home: Path, connect: Callable[..., None]) -> Iterator[Liar]:
 def reach(connect: Callable[..., None], port: int, password: str = SECRET) -> None:
     extra = {
         "endpoint_url": f"http://127.0.0.1:{port}",
-        "region_name": "us-east-1",
+        "region_name": s3.REGION,
         "config_kwargs": {"s3": {"addressing_style": "path"}, "retries": {"max_attempts": 1}},
     }
-    connect("toys_s3", conn_type="aws", login="toys", password=password, extra=extra)
+    connect("toys_s3", conn_type="aws", login=s3.USER, password=password, extra=extra)
 
 
 def test_what_a_server_promises_and_sends_is_taken(liar: Liar) -> None:
@@ -146,53 +143,13 @@ def test_without_its_connection_nobody_is_asked(liar: Liar, monkeypatch: pytest.
     assert liar.asked == []
 
 
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A real S3 server on a free port of loopback, with an empty bucket."""
-    program = shutil.which("versitygw")
-    if not program:
-        pytest.skip("no S3 server: go install github.com/versity/versitygw/cmd/versitygw@latest, and have it on PATH")
-    root = tmp_path_factory.mktemp("s3")
-    for name in ("data", "sidecar"):
-        (root / name).mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [program, "--access", "toys", "--secret", SECRET, "--port", f"127.0.0.1:{port}", "--quiet"]
-    command += ["posix", "--sidecar", str(root / "sidecar"), str(root / "data")]
-    with (root / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log, cwd=root) as server:
-        try:
-            until = time.monotonic() + 30
-            while not listens(port):
-                assert server.poll() is None, (root / "log").read_text()
-                assert time.monotonic() < until, (root / "log").read_text()
-                time.sleep(0.1)
-            s3(port).create_bucket(Bucket="exports")
-            yield port
-        finally:
-            server.terminate()
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def s3(port: int) -> Any:
-    return boto3.client(
-        "s3",
-        endpoint_url=f"http://127.0.0.1:{port}",
-        region_name="us-east-1",
-        aws_access_key_id="toys",
-        aws_secret_access_key=SECRET,
-    )
-
-
 @pytest.fixture
-def store(gateway: int, home: Path, connect: Callable[..., None]) -> Any:
-    """The upstream's own client of the real server."""
-    reach(connect, gateway)
-    return s3(gateway)
+def store(s3_server: Any, s3_port: int, home: Path, connect: Callable[..., None]) -> Any:
+    """The upstream's own client of a real server."""
+    reach(connect, s3_port)
+    with suppress(s3_server.exceptions.BucketAlreadyOwnedByYou):
+        s3_server.create_bucket(Bucket="exports")
+    return s3_server
 
 
 def test_a_real_object_becomes_the_landing_file(store: Any) -> None:
@@ -234,6 +191,6 @@ def test_a_real_absent_bucket_is_for_a_person(store: Any) -> None:
         fetch(SOURCE, feed, DAY)
 
 
-def test_a_real_refusal_is_for_a_person(store: Any, gateway: int, connect: Callable[..., None]) -> None:
-    reach(connect, gateway, password="another")
+def test_a_real_refusal_is_for_a_person(store: Any, s3_port: int, connect: Callable[..., None]) -> None:
+    reach(connect, s3_port, password="another")
     assert "SignatureDoesNotMatch" in refused(RefusedError)
