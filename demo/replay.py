@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import polars as pl
+from upath import UPath
 
 from include.partitions import Partitions
 
@@ -125,7 +126,7 @@ def files_of_night(night: date, with_dimensions: bool = False) -> Iterator[tuple
         yield "airlines", night, _columns(_read("airlines"), AIRLINES)
 
 
-def write(path: Path, rows: pl.DataFrame) -> None:
+def write(path: UPath, rows: pl.DataFrame) -> None:
     """Write ``rows`` as CSV so that no reader ever sees half a file, and leave a file that is the same untouched."""
     content = rows.write_csv().encode()
     if path.exists() and path.read_bytes() == content:
@@ -136,7 +137,7 @@ def write(path: Path, rows: pl.DataFrame) -> None:
     half.rename(path)
 
 
-def replay(landing: Path, nights: Partitions, with_dimensions: bool = False) -> int:
+def replay(landing: UPath, nights: Partitions, with_dimensions: bool = False) -> int:
     """Write the landing files of ``nights`` below ``landing/flights`` and return how many there are."""
     count = 0
     for night in nights.days:
