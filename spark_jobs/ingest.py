@@ -9,7 +9,7 @@ The candidate holds **every** row of the files, so that nothing can go missing b
 - ``partition_day`` (date): the row's own business day where it is an earlier one than the file's, else the file's;
 - ``night`` (date): the night in which the file arrived, by its name; ``source_file`` (relative to landing);
   ``arrived_at`` (the file's modification time, UTC);
-- ``_reason``: why the row breaks its contract, null where it does not; ``_raw``: its text;
+- ``_reason``: why the row breaks its contract, null where it does not; ``_raw``: the text of one that does, or is late;
 - ``_copy``: true for the second and further copies of a row in its file;
 - ``_late``: true for a sound row of an earlier day than the file's.
 """
@@ -189,28 +189,21 @@ def typed(column: dict[str, Any]) -> Column:
     return F.expr(f"try_cast(`{column['name']}` AS {column['type']})")
 
 
-def judge(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
-    """``rows`` of text, typed, with ``night`` and what the module's docstring says of each.
+def look_at(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
+    """``rows`` of text with what can be said of each by itself: its day and night, whether it is late or broken.
 
-    Rows of one file and day that have the same key and the same content are copies. Where the content differs nobody
-    can say which one is right, so all of them break the contract.
+    Rows that have to be looked at together have the same ``_twin``; by chance others may have it as well.
     """
     columns = feed["columns"]
     names = [column["name"] for column in columns]
-    # A null byte cannot stand in a CSV column, so it separates what a comma in a text would blur.
-    content = F.sha2(F.concat_ws("\0", *(F.coalesce(F.col(name), F.lit("\1")) for name in names)), 256)
-    reasons = [
-        F.col("_flaw"),
-        *(broken_promise(column) for column in columns),
-    ]
+    reasons = [F.col("_flaw"), *(broken_promise(column) for column in columns)]
     late = F.lit(False)
     if feed["day_column"]:
         day = F.expr(f"try_cast(`{feed['day_column']}` AS date)")
         reasons.append(strange_day(day, feed))
         late = day < F.col("partition_day")
-    judged = rows.withColumns(
+    looked_at = rows.withColumns(
         {
-            "_content": content,
             "_broken": F.nullif(F.concat_ws("; ", *reasons), F.lit("")),
             "_raw": F.coalesce("_text", F.concat_ws(",", *(F.coalesce(F.col(n), F.lit("")) for n in names))),
         }
@@ -221,34 +214,87 @@ def judge(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
         }
     )
     if feed["day_column"]:
-        judged = judged.withColumn("partition_day", F.when(F.col("_late"), day).otherwise(F.col("partition_day")))
+        looked_at = looked_at.withColumn("partition_day", F.when(F.col("_late"), day).otherwise(F.col("partition_day")))
+    broken = F.when(F.col("_broken").isNotNull(), F.col("_raw"))
+    return looked_at.withColumn("_twin", F.xxhash64("source_file", broken, *_key(feed)))
+
+
+def _key(feed: dict[str, Any]) -> list[Column]:
+    """What no two good rows of a file share. As what it is published as: 7 and 07 are one key."""
+    return [F.col("partition_day"), *(typed(column) for column in feed["columns"] if column["name"] in feed["key"])]
+
+
+def alone(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
+    """The verdicts of rows as ``look_at`` leaves them, where no row of their file is their twin."""
+    return _with_verdict(rows, feed, F.col("_broken"), F.lit(False), F.col("_late"))
+
+
+def together(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
+    """The verdicts of rows as ``look_at`` leaves them, where each has its twins beside it.
+
+    Rows of one file and day that have the same key and the same content are copies. Where the content differs nobody
+    can say which one is right, so all of them break the contract.
+    """
+    # A null byte cannot stand in a CSV column, so it separates what a comma in a text would blur.
+    names = [column["name"] for column in feed["columns"]]
+    content = F.sha2(F.concat_ws("\0", *(F.coalesce(F.col(name), F.lit("\1")) for name in names)), 256)
     # Rows that could not be taken apart have no content to compare.
     flawed = F.when(F.col("_flaw").isNotNull(), F.col("_raw"))
     same_row = Window.partitionBy("source_file", "_content", flawed).orderBy("source_file")
-    # As what it is published as: 7 and 07 are one key.
-    same_key = Window.partitionBy(
-        "source_file", "partition_day", *(typed(column) for column in columns if column["name"] in feed["key"])
-    )
+    same_key = Window.partitionBy("source_file", *_key(feed))
     sound = F.when(F.col("_broken").isNull(), F.col("_content"))
     conflict = F.col("_broken").isNull() & (F.min(sound).over(same_key) != F.max(sound).over(same_key))
-    return judged.select(
-        *(typed(column).alias(column["name"]) for column in columns),
+    differs = F.lit(f"another row has the same {', '.join(feed['key'])} and differs")
+    return _with_verdict(
+        rows.withColumn("_content", content),
+        feed,
+        reason=F.when(conflict, differs).otherwise(F.col("_broken")),
+        copy=F.row_number().over(same_row) > 1,
+        late=F.col("_late") & ~conflict,
+    )
+
+
+def _with_verdict(rows: DataFrame, feed: dict[str, Any], reason: Column, copy: Column, late: Column) -> DataFrame:
+    return rows.select(
+        *(typed(column).alias(column["name"]) for column in feed["columns"]),
         "partition_day",
         "night",
         "source_file",
         "arrived_at",
-        F.when(conflict, F.lit(f"another row has the same {', '.join(feed['key'])} and differs"))
-        .otherwise(F.col("_broken"))
-        .alias("_reason"),
-        "_raw",
-        (F.row_number().over(same_row) > 1).alias("_copy"),
-        (F.col("_late") & ~conflict).alias("_late"),
+        reason.alias("_reason"),
+        F.when(reason.isNotNull() | late, F.col("_raw")).alias("_raw"),
+        copy.alias("_copy"),
+        late.alias("_late"),
+        "_twin",
     )
 
 
 def run(spark: SparkSession, job: Job) -> None:
-    """Load ``job``'s files into its candidate table. Raises AnalysisException where there is such a table already."""
-    judge(extract(spark, job), job["feed"]).write.format("parquet").saveAsTable(job["candidate"])
+    """Load ``job``'s files into its candidate table. Raises AnalysisException where there is such a table already.
+
+    Nearly all rows have no twin, and sorting them all to find that out takes longer than reading them again for the
+    few that have: they get a table of their own.
+    """
+    rows = look_at(extract(spark, job), job["feed"])
+    alone(rows, job["feed"]).write.format("parquet").saveAsTable(job["candidate"])
+    twins = spark.table(job["candidate"]).groupBy("_twin").count().where("count > 1")
+    if not twins.isEmpty():
+        judged = together(rows.join(twins, on="_twin", how="left_semi"), job["feed"])
+        judged.write.format("parquet").saveAsTable(twins_of(job["candidate"]))
+
+
+def twins_of(candidate: str) -> str:
+    """The table of those rows of a candidate that were looked at together; there is none where no row had to be."""
+    return f"{candidate}__twins"
+
+
+def judged(spark: SparkSession, candidate: str) -> DataFrame:
+    """Every row of a candidate with its verdict, as the module's docstring says."""
+    rows = spark.table(candidate)
+    if spark.catalog.tableExists(twins_of(candidate)):
+        twins = spark.table(twins_of(candidate))
+        rows = rows.join(twins, on="_twin", how="left_anti").unionByName(twins)
+    return rows.drop("_twin")
 
 
 def main() -> None:

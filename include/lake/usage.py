@@ -25,7 +25,7 @@ type Writer = Literal["spark", "delta-rs"]
 SMALL_BYTES = 16 * 2**20
 """Opening a file costs as much as reading some megabytes of it: below this a file is small."""
 
-CANDIDATE = re.compile(r"\w+__\w+?__\d[\d_]*__[0-9a-f]{8}")
+CANDIDATE = re.compile(r"\w+__\w+?__\d[\d_]*__[0-9a-f]{8}(__twins)?")
 """The folder of a candidate: layer, table, key and what sets the try apart."""
 
 

@@ -105,7 +105,7 @@ def audit(source: Source, nights: Partitions, plan: Plan, candidates: Candidates
     spark = lake.session()
 
     def audit_feed(feed: Feed) -> tuple[list[Counts], Resolved | None]:
-        rows = candidate.read(spark, candidates[feed.name])
+        rows = _judged(spark, candidates[feed.name])
         counts, any_late = _count(rows, feed, plan)
         resolved = None
         if any_late or late.has_store(source, feed):
@@ -135,7 +135,7 @@ def publish_all(
 
     def publish_feed(feed: Feed) -> Publication:
         name, nights, resolved = f"bronze.{table(source, feed)}", _nights(plan, feed), audited["late"].get(feed.name)
-        judged = candidate.read(spark, candidates[feed.name])
+        judged = _judged(spark, candidates[feed.name])
         scope = within("night", nights)
         if resolved:
             touched = within("partition_day", map(date.fromisoformat, resolved["days"]))
@@ -168,7 +168,8 @@ def publish_all(
 def discard(candidates: Candidates, audited: Audited) -> None:
     """Drop what was only needed on the way."""
     resolved = [one["candidate"] for one in audited["late"].values()]
-    candidate.discard(lake.session(), [*candidates.values(), *resolved])
+    twins = map(job.twins_of, candidates.values())
+    candidate.discard(lake.session(), [*candidates.values(), *twins, *resolved])
 
 
 def ingested(source: Source, nights: Partitions) -> list[str]:
@@ -223,6 +224,12 @@ def _days(plan: Plan, feed: Feed) -> list[date]:
 
 def _nights(plan: Plan, feed: Feed) -> list[date]:
     return [feed.night(day) for day in _days(plan, feed)]
+
+
+def _judged(spark: SparkSession, name: str) -> DataFrame:
+    """The rows of a candidate, each with its verdict. Raises CandidateMissingError."""
+    candidate.read(spark, name)
+    return job.judged(spark, name)
 
 
 def _own_partition(row: Counts) -> Partition:

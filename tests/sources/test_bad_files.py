@@ -305,7 +305,7 @@ def verdict(spark: SparkSession, table: str, feed: Feed, content: bytes) -> str:
         if INTEGRITY not in str(failed):
             raise
         return f"**the load fails**: {INTEGRITY}"
-    judged = spark.table(table)
+    judged = job.judged(spark, table)
     (counts,), _ = ingest._count(judged, feed, {feed.name: {str(DAY): file}})
     if problems := ingest.complete(feed, counts):
         return f"**the night fails**: {problems[0].removeprefix(f'{feed.name} {DAY}: ')}"

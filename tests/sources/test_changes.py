@@ -113,7 +113,7 @@ def test_two_changes_of_one_key_and_sequence_that_differ_are_both_broken(spark: 
     path = put(LINES, DAY, [*CHANGES, (1, "ship", "update", 3), (2, "bus", "insert", 4)])
     feed = as_json(LINES)
     load: job.Job = {"landing": str(settings().landing), "files": {str(path): []}, "feed": feed, "candidate": ""}
-    rows = job.judge(job.extract(spark, load), feed).collect()
+    rows = job.together(job.look_at(job.extract(spark, load), feed), feed).collect()
     broken = sorted(row["kind"] for row in rows if row["_reason"])
     assert broken == ["bus", "ship"]
     assert {row["_reason"] for row in rows} == {None, "another row has the same number, sequence and differs"}

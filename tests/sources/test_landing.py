@@ -177,6 +177,28 @@ def test_a_flipped_bit_never_changes_what_is_counted(at: int, bit: int) -> None:
         assert landing.count_rows(path, ZIPPED) == 50
 
 
+pieces = st.sampled_from(
+    [b"a,b", b"\n", b"\r\n", b"\n\n", b" ", b"\r", b"\0", b"\x0b", b'"', "ż".encode(), b"\xbc", b"x" * 9]
+)
+
+
+@given(st.lists(pieces, max_size=30).map(b"".join), st.sampled_from([DONE, ZIPPED]))
+def test_in_pieces_as_many_rows_are_counted_as_line_by_line(content: bytes, feed: Feed) -> None:
+    """Or none, where a line has to be looked at; whatever falls on the end of a piece."""
+    path = put(feed, SECOND, gzip.compress(content, mtime=0) if feed.gzip else content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(landing, "LONGEST_LINE", 8)
+        try:
+            expected = len(list(landing._lines(path))) - 1
+        except UnreadableFileError:
+            assert landing._plain_rows(path) is None
+            return
+        found = landing._plain_rows(path)
+    assert found in (None, expected)
+    blank = any(not line.strip(landing.BLANK) for line in content.decode().split("\n")[:-1])
+    assert (found is None) == blank
+
+
 def test_a_file_that_no_night_reads_is_named(caplog: pytest.LogCaptureFixture) -> None:
     put(PLAN, SECOND)
     folder = put(DONE, FIRST).parent

@@ -18,7 +18,7 @@ from include.sources.spec import Column, Feed, Format, as_json
 from spark_jobs import ingest
 
 if TYPE_CHECKING:
-    from pyspark.sql import Row, SparkSession
+    from pyspark.sql import DataFrame, Row, SparkSession
 
 FEED = Feed(
     name="trips",
@@ -109,9 +109,13 @@ def zone(request: pytest.FixtureRequest, spark: SparkSession) -> Iterator[str]:
     spark.conf.set("spark.sql.session.timeZone", "UTC")
 
 
+def judged(spark: SparkSession, job: ingest.Job, feed: Feed) -> DataFrame:
+    return ingest.together(ingest.look_at(ingest.extract(spark, job), as_json(feed)), as_json(feed))
+
+
 def load(spark: SparkSession, folder: Path, feed: Feed) -> list[Row]:
     job: ingest.Job = {"landing": str(folder), "files": {put(folder, feed): []}, "feed": as_json(feed), "candidate": ""}
-    rows = ingest.judge(ingest.extract(spark, job), as_json(feed))
+    rows = judged(spark, job, feed)
     return sorted(rows.collect(), key=lambda row: row["number"])
 
 
@@ -134,7 +138,7 @@ def test_a_broken_line_of_json_is_quarantined_as_it_was(spark: SparkSession, tmp
     line = '{"number": 5, "note": {"text":   "nested"}, "flag": 1}'
     path.write_text(f"{line}\n")
     job: ingest.Job = {"landing": str(tmp_path), "files": {str(path): []}, "feed": as_json(feed), "candidate": ""}
-    (row,) = ingest.judge(ingest.extract(spark, job), as_json(feed)).collect()
+    (row,) = judged(spark, job, feed).collect()
     assert row["_raw"] == line
     assert row["_reason"] == 'flag: 1 is no JSON boolean; note: {"text":"nested"} is no JSON string'
 
@@ -158,7 +162,10 @@ def test_days_may_differ_in_how_wide_their_numbers_are(spark: SparkSession, tmp_
         "feed": as_json(feed),
         "candidate": "",
     }
-    rows = sorted(ingest.judge(ingest.extract(spark, job), as_json(feed)).collect(), key=lambda row: row["number"])
+    rows = sorted(
+        judged(spark, job, feed).collect(),
+        key=lambda row: row["number"],
+    )
     assert [(row["number"], row["big"], row["amount"], row["_reason"]) for row in rows] == [
         (1, 1, 1.0, None),
         (2, 2, 2.0, None),

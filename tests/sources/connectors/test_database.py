@@ -220,7 +220,8 @@ def judged(spark: SparkSession, feed: Feed, path: Path) -> list[Row]:
         "feed": as_json(feed),
         "candidate": "",
     }
-    rows = job.judge(job.extract(spark, load), as_json(feed)).collect()
+    looked_at = job.look_at(job.extract(spark, load), as_json(feed))
+    rows = job.together(looked_at, as_json(feed)).collect()
     assert landing.count_rows(path, feed) == len(rows)
     return rows
 
