@@ -150,8 +150,7 @@ READERS: dict[str, Reader] = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
 
 def broken_promise(column: dict[str, Any]) -> Column:
     """What is wrong with the text of ``column`` in a row, as text; null where nothing is."""
-    name, text = column["name"], F.col(column["name"])
-    value = typed(column)
+    name, text, value = column["name"], F.col(column["name"]), typed(column)
     shown = F.concat(F.lit(f"{name}: "), F.format_string("'%s'", text))
     unreadable = value.isNull()
     if column["type"] in WRITTEN:
@@ -184,9 +183,20 @@ def strange_day(day: Column, feed: dict[str, Any]) -> Column:
     )
 
 
+def with_typed(rows: DataFrame, columns: list[dict[str, Any]]) -> DataFrame:
+    """``rows`` of text with each column also as its type: null where it cannot be read as one.
+
+    Once, since to read a text as a number takes longer than all that is asked of the number.
+    """
+    casts = {
+        f"_typed_{column['name']}": F.expr(f"try_cast(`{column['name']}` AS {column['type']})") for column in columns
+    }
+    return rows.withColumns(casts)
+
+
 def typed(column: dict[str, Any]) -> Column:
-    """The text of ``column`` as its type; null where it cannot be read as one."""
-    return F.expr(f"try_cast(`{column['name']}` AS {column['type']})")
+    """``column`` as its type, of rows that ``with_typed`` has seen."""
+    return F.col(f"_typed_{column['name']}")
 
 
 def look_at(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
@@ -202,16 +212,20 @@ def look_at(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
         day = F.expr(f"try_cast(`{feed['day_column']}` AS date)")
         reasons.append(strange_day(day, feed))
         late = day < F.col("partition_day")
-    looked_at = rows.withColumns(
-        {
-            "_broken": F.nullif(F.concat_ws("; ", *reasons), F.lit("")),
-            "_raw": F.coalesce("_text", F.concat_ws(",", *(F.coalesce(F.col(n), F.lit("")) for n in names))),
-        }
-    ).withColumns(
-        {
-            "night": F.date_sub("partition_day", feed["lead_days"]),
-            "_late": F.col("_broken").isNull() & late,
-        }
+    looked_at = (
+        with_typed(rows, columns)
+        .withColumns(
+            {
+                "_broken": F.nullif(F.concat_ws("; ", *reasons), F.lit("")),
+                "_raw": F.coalesce("_text", F.concat_ws(",", *(F.coalesce(F.col(n), F.lit("")) for n in names))),
+            }
+        )
+        .withColumns(
+            {
+                "night": F.date_sub("partition_day", feed["lead_days"]),
+                "_late": F.col("_broken").isNull() & late,
+            }
+        )
     )
     if feed["day_column"]:
         looked_at = looked_at.withColumn("partition_day", F.when(F.col("_late"), day).otherwise(F.col("partition_day")))
