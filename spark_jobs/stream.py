@@ -44,10 +44,10 @@ class Job(TypedDict):
 def extract(spark: SparkSession, job: Job) -> DataFrame:
     """The events as they come: ``origin``, ``position``, ``value`` and ``arrived_at``."""
     found = spark.readStream.format(job["format"]).options(**job["options"]).load()
-    return _files(found, job["options"]["path"]) if job["format"] == "text" else _records(found)
+    return files(found, job["options"]["path"]) if job["format"] == "text" else records(found)
 
 
-def _files(found: DataFrame, folder: str) -> DataFrame:
+def files(found: DataFrame, folder: str) -> DataFrame:
     """The lines of whole files: of a part of one nobody could say which line it begins with."""
     # Below the folder: where that is moved to, its files are the same ones.
     above = Path(folder).as_uri().replace("file:///", "file:/") + "/"
@@ -65,7 +65,7 @@ def _files(found: DataFrame, folder: str) -> DataFrame:
     )
 
 
-def _records(found: DataFrame) -> DataFrame:
+def records(found: DataFrame) -> DataFrame:
     """The records of Kafka. One without a value, as which a key is deleted, is an event too."""
     text = F.col("value").cast("string")
     return found.select(

@@ -92,9 +92,9 @@ def rows_of(day: date) -> list[str]:
     return gzip.decompress(path.read_bytes()).decode().splitlines() if path.exists() else []
 
 
-def run(day: date, source: Source = SOURCE) -> None:
-    """A night, as its DAG runs it."""
-    nights = Partitions(day, day)
+def run(first: date, last: date, source: Source = SOURCE) -> None:
+    """Nights as one run of their DAG."""
+    nights = Partitions(first, last)
     extract(source, nights)
     plan = landing.plan(source, nights)
     candidates = ingest.load(source, nights, plan)
@@ -113,9 +113,8 @@ def test_a_stream_ends_in_the_same_bronze_as_files_that_were_put_there(put: Call
     put("b c.jsonl", "2020-06-01T08:00:00", click(1), click(2) + "\r", "", click(2))
     put("a.jsonl", "2020-06-01T23:59:59", click(3))
     put("d.jsonl", "2020-06-02T00:00:00", click(4), click(5, TWO))
-    run(ONE)
+    run(ONE, TWO)
     assert rows_of(ONE) == [click(3), click(1), click(2), click(2)]
-    run(TWO)
     assert rows_of(TWO) == [click(4), click(5, TWO)]
     columns = ("partition_day", "night", "click", "place")
     streamed = bronze("toys__clicks", *columns)
@@ -132,7 +131,7 @@ def test_a_stream_ends_in_the_same_bronze_as_files_that_were_put_there(put: Call
         path = landing.path_of(plain, plain.feeds[0], day)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(gzip.compress("".join(f"{row}\n" for row in rows_of(day)).encode()))
-        run(day, plain)
+    run(ONE, TWO, plain)
     assert bronze("batch__clicks", *columns) == streamed
     counts = ("night", "rows_in", "published", "late_published", "quarantined", "deduplicated")
     assert bronze("toys__completeness", *counts) == bronze("batch__completeness", *counts)
@@ -143,11 +142,11 @@ def test_a_stream_ends_in_the_same_bronze_as_files_that_were_put_there(put: Call
     put("e.jsonl", "2020-06-01T12:00:00", click(6))
     for day in (ONE, TWO):
         landing.path_of(SOURCE, CLICKS, day).unlink()
-        run(day)
+    run(ONE, TWO)
     assert [landing.path_of(SOURCE, CLICKS, day).read_bytes() for day in (ONE, TWO)] == before
     # but for the event that has come since, which waits for the next night
     assert {name: delta.version("bronze", name) for name in versions} == versions | {SPOOL: versions[SPOOL] + 1}
-    run(THREE)
+    run(THREE, THREE)
     assert rows_of(THREE) == [click(6)]
     assert ("2020-06-01", "2020-06-03", 6) in bronze("toys__clicks", *columns[:3])
 
@@ -168,9 +167,9 @@ class Killed(BaseException):
     """What nothing catches."""
 
 
-@pytest.mark.parametrize("where", ["spooling", "cutting", "writing", "landing"])
+@pytest.mark.parametrize("where", ["spooling", "cutting", "writing", pytest.param("landing", marks=pytest.mark.full)])
 def test_a_kill_loses_and_doubles_nothing(
-    where: str, put: Callable[..., None], monkeypatch: pytest.MonkeyPatch, home: Path
+    where: str, put: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Just before the cut, just after it, half through the file, and just before its renaming; then events go on."""
     cut, write = job.cut, lines.write
@@ -202,7 +201,7 @@ def test_a_kill_loses_and_doubles_nothing(
 
 @pytest.mark.parametrize("lost", ["a batch", "before the cut", "after the cut"])
 def test_what_the_checkpoint_forgets_is_not_there_twice(
-    lost: str, put: Callable[..., None], home: Path, spark: SparkSession
+    lost: str, put: Callable[..., None], spark: SparkSession
 ) -> None:
     """A kill between the commit of the table and that of the checkpoint; and a checkpoint that is gone."""
     checkpoint = delta.table_path("bronze", SPOOL) / "_checkpoint"
@@ -295,10 +294,10 @@ def test_an_event_that_is_none_goes_to_the_quarantine_alone(put: Callable[..., N
     broken = [click(2)[:-5], "[1]", '{"click": 3, "click": 4}', b'{"click": 5, "place": "\xff"}', click(6) + " more"]
     sound = json.dumps({"click": 7, "day": str(ONE), "place": "\ufffd"}, ensure_ascii=False)
     put("a.jsonl", "2020-06-01T08:00:00", click(1), *broken, sound)
-    run(ONE)
+    run(ONE, ONE)
     assert bronze("toys__clicks", "click", "place") == [(1, "here 1"), (7, "\ufffd")]
     refused = bronze("toys__clicks__quarantine", "raw", "reason")
-    assert [json.loads(raw)["_event"] for raw, _ in refused] == sorted(
+    assert sorted(json.loads(raw)["_event"] for raw, _ in refused) == sorted(
         one if isinstance(one, str) else 'not UTF-8: {"click": 5, "place": "\ufffd"}' for one in broken
     )
     assert {reason for _, reason in refused} == {"click: missing; day: missing"}
@@ -338,17 +337,16 @@ def test_an_event_of_the_future_came_when_it_was_found(put: Callable[..., None])
 def test_old_nights_leave_the_spool_and_what_is_in_none_stays(spark: SparkSession, put: Callable[..., None]) -> None:
     for number, day in enumerate((ONE, TWO, THREE)):
         put(f"{day}.jsonl", f"{day}T08:00:00", click(number, day))
-        run(day)
+    run(ONE, THREE)
     put("late.jsonl", "2020-05-01T08:00:00", click(9))
-    with turns.turn(SPOOL):
-        job.start(spark, stream.job_of(CLICKS.connector, SPOOL)).awaitTermination()
+    job.start(spark, stream.job_of(CLICKS.connector, SPOOL)).awaitTermination()
     maintain.retain(spark, [SOURCE], "by hand")
     assert bronze(SPOOL, "arrived_on", "night") == [
         ("2020-05-01", None),
         ("2020-06-02", "2020-06-02"),
         ("2020-06-03", "2020-06-03"),
     ]
-    assert fetch(replace(SOURCE, name="toys"), CLICKS, date(2020, 5, 31)) is None
+    assert fetch(SOURCE, CLICKS, date(2020, 5, 31)) is None, "later nights have been cut"
 
 
 def test_a_folder_that_is_not_there_is_named() -> None:
@@ -399,6 +397,20 @@ def test_a_login_is_for_sasl(
     assert options["kafka.sasl.jaas.config"] == login
     assert "see" not in caplog.text
     assert "see" not in repr(ON_KAFKA)
+
+
+def test_a_record_is_known_by_its_offset_and_may_be_anything(spark: SparkSession) -> None:
+    at = datetime(2020, 6, 1, 23, 59, 59, 999999, tzinfo=UTC)
+    records = spark.createDataFrame(
+        [(b"{}", "rides", 3, 7, at), (None, "rides", 3, 8, at), (b"\xff", "rides", 4, 7, at)],
+        "value binary, topic string, partition int, offset bigint, timestamp timestamp",
+    )
+    assert [tuple(row)[:3] for row in job.dated(job.records(records)).collect()] == [
+        ("rides-3", 7, "{}"),
+        ("rides-3", 8, None),
+        ("rides-4", 7, "not UTF-8: \ufffd"),
+    ]
+    assert {row["arrived_on"] for row in job.dated(job.records(records)).collect()} == {ONE}
 
 
 def test_without_its_jars_it_is_said_where_to_get_them(connect: Callable[..., None], caplog: Any) -> None:
