@@ -13,7 +13,7 @@ from include.lake import usage
 from include.sources import source, sources
 from include.sources.connectors import Stream
 from include.sources.connectors.errors import RefusedError, UpstreamError
-from include.sources.connectors.stream import Continuous
+from include.sources.connectors.stream import Continuous, brief
 from include.sources.spec import Source
 
 STEP = 1.0  # seconds
@@ -28,7 +28,7 @@ class Progress:
     """How far a query has come, for people."""
 
     def __init__(self, stream: Continuous) -> None:
-        self.stream, self.batch, self.running = stream, -1, True
+        self.stream, self.batch, self.running = stream, -1, False
         self.events, self.at = 0, time.monotonic()
 
     def news(self) -> str:
@@ -84,7 +84,7 @@ def main() -> int:
     try:
         follow(of, given.every, done)
     except (RefusedError, UpstreamError, PySparkException) as error:
-        print(str(error).partition("\n")[0], file=sys.stderr)
+        print(brief(error), file=sys.stderr)
         return 1
     print("stopped; the next one goes on where this one came to")
     return 0

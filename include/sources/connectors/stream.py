@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# The key under which an event that is no JSON object stands in a landing file, and how much of it.
-BROKEN, MOST = "_event", 10_000
+MOST = 10_000  # characters that are kept of an event that is no JSON object
 NEVER = "36500d"  # Spark would pass over a file a week older than the newest one
 PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
@@ -44,7 +43,7 @@ def fetch(connector: Stream, source: Source, feed: Feed, day: date, part: Path) 
             job.start(spark, job_of(connector, spool)).awaitTermination()
         job.cut(spark, f"bronze.{spool}", night)
     events = job.of_night(spark, f"bronze.{spool}", night)
-    count = lines.write(part, feed.gzip, (line_of(event["value"]) for event in events.toLocalIterator()))
+    count = lines.write(part, feed.gzip, (line_of(event["value"], feed.key[0]) for event in events.toLocalIterator()))
     log.info("%s %s: %d events", spool, night, count)
     return count > 0 or feed.mode is Mode.UPSERT
 
@@ -54,15 +53,15 @@ def spool_of(source: Source, feed: Feed) -> str:
     return f"{table(source, feed)}__stream"
 
 
-def line_of(event: str | None) -> str:
-    """``event`` as a line of a landing file.
+def line_of(event: str | None, key: str) -> str:
+    """``event`` as a line of a landing file, of a feed whose first key is ``key``.
 
-    One that is no JSON object would have the file refused, with all others in it. Under a key that no feed has, it
-    breaks its contract alone, and goes to the quarantine.
+    One that is no JSON object would have the file refused, with all others in it. As the key of an object, where no
+    type takes it, it breaks its contract alone, goes to the quarantine, and is no copy of another one.
     """
     # Between the tokens of an object its writer may have broken the line; within one JSON has no line breaks.
     line = re.sub(r"[\r\n]+", " ", event or "")
-    return line if landing.is_row(line) else json.dumps({BROKEN: event and event[:MOST]})
+    return line if landing.is_row(line) else json.dumps({key: {"_event": event and event[:MOST]}})
 
 
 def job_of(connector: Stream, spool: str) -> job.Job:
@@ -100,6 +99,13 @@ def quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def brief(error: Exception) -> str:
+    """What Spark says went wrong, in a line. That its server is gone it says in several."""
+    text = str(error).strip()
+    details = re.search(r'details = "([^"\n]*)', text) if text.startswith("<") else None
+    return details[1] if details else text.partition("\n")[0]
+
+
 @contextmanager
 def told(connector: Stream) -> Iterator[None]:
     """Errors of Spark in a line. The others tell the query's plan, and with it the options that it was given."""
@@ -110,7 +116,7 @@ def told(connector: Stream) -> Iterator[None]:
     try:
         yield
     except PySparkException as error:
-        first = str(error).strip().partition("\n")[0]
+        first = brief(error)
         if NO_KAFKA in first:
             raise RefusedError(
                 f"{where}: Spark has no reader of Kafka. Give it the four jars that docs/connectors.md names"
@@ -153,7 +159,7 @@ class Continuous:
                 query.stop()
         except PySparkException as error:
             # Its server may be gone, and it with that. If not, Spark stops it when the next one starts.
-            log.warning("%s: %s", self.spool, str(error).partition("\n")[0])
+            log.warning("%s: %s", self.spool, brief(error))
         finally:
             if lock:
                 lock.close()
