@@ -1,6 +1,6 @@
 # Every target first does the whole set-up itself; a second call finds it done.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status lake run backfill test check format lock clean catalogue screenshots
+.PHONY: help setup up down status lake run backfill stream test check format lock clean catalogue screenshots
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
@@ -39,6 +39,11 @@ backfill: venv ## from=2013-06-01 to=2013-06-07 [source=flights]: run a range of
 		echo "backfill: say the days, both included: make backfill from=2013-06-01 to=2013-06-07" >&2; exit 2; fi
 	@$(SERVICES) up --quiet
 	@$(SERVICES) exec -- $(PYTHON) -m include.backfill --from "$(from)" --to "$(to)" --source "$(or $(source),flights)"
+
+stream: venv ## source=… [every=10]: spool its events as they come, looking every so many seconds, until Ctrl-C
+	@if [ -z "$(source)" ]; then echo "stream: say which source: make stream source=rides" >&2; exit 2; fi
+	@$(SERVICES) up --quiet
+	@$(SERVICES) exec -- $(PYTHON) -m include.stream --source "$(source)" --every "$(or $(every),10)"
 
 release: venv ## [source=flights] [from= to=] [dry_run=1]: ingest again what the quarantine holds, after a fix
 	@$(SERVICES) up --quiet

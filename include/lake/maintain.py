@@ -147,6 +147,8 @@ def to_retain(sources: Iterable[Source]) -> Plan:
             cutoffs[feed.name] = cutoff
             for beside in ("", "__quarantine", "__late"):
                 days_gone += _days_before(f"{table}{beside}", cutoff)
+            # What no night has taken yet is in none of these.
+            days_gone += _days_before(f"{table}__stream", feed.night(cutoff), "night")
         # The counts go first: transform refuses a night without them. With them, and without the rows that they
         # count, it would take the night for an empty one and publish that.
         plan.removals += [*_counts_before(f"bronze.{source.name}__completeness", cutoffs), *days_gone]
@@ -183,14 +185,15 @@ def too_many(table: str, feed: Feed, days: Sequence[date], cutoff: date) -> str 
     )
 
 
-def _days_before(table: str, cutoff: date) -> list[Removal]:
+def _days_before(table: str, cutoff: date, day: str = "partition_day") -> list[Removal]:
     if not _exists(table):
         return []
-    files = files_of(opened(table)).filter(pl.col(DAY) < cutoff)
+    column = f"partition.{day}"
+    files = files_of(opened(table)).filter(pl.col(column) < cutoff)
     if files.is_empty():
         return []
     rows = None if files["rows"].has_nulls() else int(files["rows"].sum())
-    return [_of_days(_of_files("retention", table, files, rows), files[DAY], f"partition_day < '{cutoff}'")]
+    return [_of_days(_of_files("retention", table, files, rows), files[column], f"{day} < '{cutoff}'")]
 
 
 def _counts_before(table: str, cutoffs: Mapping[str, date]) -> list[Removal]:

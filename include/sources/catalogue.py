@@ -6,7 +6,7 @@ from pathlib import Path
 
 from include.settings import settings
 from include.sources import sources
-from include.sources.connectors import Bucket, Database, Http
+from include.sources.connectors import Bucket, Database, Folder, Http, Stream
 from include.sources.spec import Column, Feed, Mode, Source, table
 
 MODES = {
@@ -92,6 +92,12 @@ def brought_by(feed: Feed) -> str:
             return f"Fetched from {where}: the rows whose `{base.watermark}` is within the day (UTC)."
         case Bucket() as bucket:
             return f"Fetched from `s3://{bucket.bucket}/{bucket.key}` by the connection `{bucket.connection}`."
+        case Stream(events):
+            if isinstance(events, Folder):
+                where = f"the files in `{events.path}`"
+            else:
+                where = f"the topic `{events.topic}` of the connection `{events.connection}`"
+            return f"Fetched from {where}: the events that have arrived by the end of the night (UTC)."
         case None:
             return ""
 

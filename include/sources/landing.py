@@ -249,6 +249,16 @@ def _keys(path: UPath, line: str, number: int) -> set[str]:
     return set(found)
 
 
+def is_row(line: str) -> bool:
+    """Whether ``line`` could be one of a file of JSON lines, and would not have the whole file refused."""
+    if any(one in line for one in "\0\r\n") or len(line.encode()) >= LONGEST_LINE:
+        return False
+    try:
+        return isinstance(_DECODER.decode(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from include.sources import catalogue, sources
-from include.sources.connectors import Bucket, Database, Http
+from include.sources.connectors import Bucket, Database, Http, Stream
 from include.sources.spec import Column, Feed, Mode, Source, as_json
 
 SOURCES = list(sources().values())
@@ -88,7 +88,7 @@ def examples() -> dict[str, Feed]:
 
 
 def test_the_page_of_connectors_shows_each_of_them() -> None:
-    assert {type(feed.connector) for feed in examples().values()} == {Http, Database, Bucket}
+    assert {type(feed.connector) for feed in examples().values()} == {Http, Database, Bucket, Stream}
     assert Mode.UPSERT in {feed.mode for feed in examples().values()}
 
 

@@ -6,7 +6,8 @@ Airflow connection, which the task looks up by the name given here. What they do
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 
@@ -80,4 +81,33 @@ class Bucket:
     key: str  # {day} and {next_day} become YYYY-MM-DD
 
 
-Connector = Http | Database | Bucket
+@dataclass(frozen=True)
+class Folder:
+    """Events in files of JSON lines. A file appears whole, by being renamed, and is read once."""
+
+    path: str  # absolute, or below var
+
+
+@dataclass(frozen=True)
+class Kafka:
+    """The events of a topic.
+
+    The connection's host is a broker, or some of them with commas between; login and password are for SASL, and its
+    extra has further settings of a Kafka client by their names.
+    """
+
+    connection: str
+    topic: str
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Events, spooled as they come; a night is what has arrived by its end and is in no earlier one."""
+
+    formats: ClassVar[tuple[str, ...]] = ("jsonl",)
+
+    events: Folder | Kafka
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)  # of Spark's streaming source; nothing secret
+
+
+Connector = Http | Database | Bucket | Stream

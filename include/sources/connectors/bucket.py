@@ -15,14 +15,14 @@ from include.sources.connectors.errors import RefusedError, UpstreamError
 if TYPE_CHECKING:
     from upath import UPath
 
-    from include.sources.spec import Feed
+    from include.sources.spec import Feed, Source
 
 PIECE = 1 << 20  # bytes
 ABSENT = {"NoSuchKey", "404"}
 REFUSING = {"AccessDenied", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"}
 
 
-def fetch(connector: Bucket, feed: Feed, day: date, part: UPath) -> bool:
+def fetch(connector: Bucket, source: Source, feed: Feed, day: date, part: UPath) -> bool:
     """Copy the object of ``day`` to ``part``. Returns whether it is there."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from botocore.exceptions import BotoCoreError, ClientError

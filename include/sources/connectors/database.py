@@ -10,7 +10,7 @@ from include.lake import spark as lake
 from include.sources.connectors import Database
 from include.sources.connectors.connections import connection
 from include.sources.connectors.errors import RefusedError, UpstreamError
-from include.sources.spec import Feed, Mode
+from include.sources.spec import Feed, Mode, Source
 from include.storage import for_spark, remove
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ CONNECT_TIMEOUT = 10  # seconds
 PASSED_ON = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 
 
-def fetch(connector: Database, feed: Feed, day: date, part: UPath) -> bool:
+def fetch(connector: Database, source: Source, feed: Feed, day: date, part: UPath) -> bool:
     """Write the rows of ``day`` to ``part``, in the order of their key. Returns whether the night has a file."""
     from pyspark.errors import PySparkException
 

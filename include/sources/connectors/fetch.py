@@ -21,7 +21,7 @@ from uuid import uuid4
 from upath import UPath
 
 from include.partitions import Partitions
-from include.sources.connectors import Bucket, Database, Http, bucket, database, http
+from include.sources.connectors import Bucket, Database, Http, Stream, bucket, database, http, stream
 from include.sources.connectors.errors import NightNotOverError
 from include.sources.landing import path_of
 from include.sources.spec import Feed, Source
@@ -31,9 +31,14 @@ log = logging.getLogger(__name__)
 
 ABANDONED = timedelta(days=1)  # what a killed task left half-written goes when it is this old
 
-# Writes the data of a feed's day to the path. False: the upstream has none.
-Fetcher = Callable[[Any, Feed, date, UPath], bool]
-FETCHERS: dict[type, Fetcher] = {Http: http.fetch, Database: database.fetch, Bucket: bucket.fetch}
+# Writes the data of a day of a source's feed to the path. False: the upstream has none.
+Fetcher = Callable[[Any, Source, Feed, date, UPath], bool]
+FETCHERS: dict[type, Fetcher] = {
+    Http: http.fetch,
+    Database: database.fetch,
+    Bucket: bucket.fetch,
+    Stream: stream.fetch,
+}
 
 
 def extract(source: Source, nights: Partitions) -> dict[str, list[str]]:
@@ -62,7 +67,7 @@ def fetch(source: Source, feed: Feed, day: date) -> UPath | None:
         raise NightNotOverError(f"{source.name} {feed.name} {day}: night {night} ends at {ends:%Y-%m-%d %H:%M} UTC")
     begun = time.monotonic()
     with hidden(path) as part:
-        if not FETCHERS[type(feed.connector)](feed.connector, feed, day, part):
+        if not FETCHERS[type(feed.connector)](feed.connector, source, feed, day, part):
             log.info("%s %s has nothing for %s", source.name, feed.name, day)
             return None
         land(part, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 import math
@@ -13,10 +12,10 @@ from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from include.sources.connectors import Cursor, Http
+from include.sources.connectors import Cursor, Http, lines
 from include.sources.connectors.connections import connection
 from include.sources.connectors.errors import RefusedError, UpstreamError
-from include.sources.spec import Feed, Mode
+from include.sources.spec import Feed, Mode, Source
 
 if TYPE_CHECKING:
     import httpx
@@ -41,10 +40,11 @@ class PassingError(UpstreamError):
         self.after = after
 
 
-def fetch(connector: Http, feed: Feed, day: date, part: UPath) -> bool:
+def fetch(connector: Http, source: Source, feed: Feed, day: date, part: UPath) -> bool:
     """Write the rows of ``day`` to ``part``. Returns whether the night has a file."""
     with client(connector, connection(connector.connection)) as api:
-        rows = write(part, feed.gzip, (row for page in pages(api, connector, day) for row in page))
+        found = (row for page in pages(api, connector, day) for row in page)
+        rows = lines.write(part, feed.gzip, (json.dumps(row, allow_nan=False) for row in found))
     return rows > 0 or feed.mode is Mode.UPSERT
 
 
@@ -62,19 +62,6 @@ def client(connector: Http, login: Connection) -> httpx.Client:
         name, _, value = connector.authorization.partition(":")
         headers[name] = value.strip().format(token=login.password)
     return httpx.Client(base_url=base, headers=headers, auth=basic, timeout=connector.timeout)
-
-
-def write(part: UPath, zipped: bool, rows: Iterator[Row]) -> int:
-    """Write ``rows`` as lines and return how many. The same rows make the same bytes."""
-    count = 0
-    with part.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if zipped else raw as file:
-        for row in rows:
-            file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
-            count += 1
-        if not count:
-            # A file without a byte could also be a damaged one.
-            file.write(b"\n")
-    return count
 
 
 def pages(api: httpx.Client, connector: Http, day: date) -> Iterator[list[Row]]:

@@ -33,7 +33,7 @@ def upstream(home: Path, monkeypatch: pytest.MonkeyPatch) -> Upstream:
     """What an upstream has for each day; asked for by a fetcher that only copies."""
     there: Upstream = {}
 
-    def copies(_: Any, feed: Feed, day: date, part: Path) -> bool:
+    def copies(_: Any, source: Source, feed: Feed, day: date, part: Path) -> bool:
         part.write_bytes(there.get(day, b"half of "))
         if there.get(day) == b"fails":
             raise OSError("cut off")

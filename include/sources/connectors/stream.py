@@ -1,0 +1,165 @@
+"""Events from a folder or from Kafka → a spool → JSON lines: what has arrived by the end of the night."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from typing import IO, TYPE_CHECKING
+
+from include.lake import spark as lake
+from include.settings import settings
+from include.sources import landing
+from include.sources.connectors import Folder, Kafka, Stream, lines, turns
+from include.sources.connectors.connections import connection
+from include.sources.connectors.errors import RefusedError, UpstreamError
+from include.sources.spec import Feed, Mode, Source, table
+from spark_jobs import stream as job
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+    from pyspark.sql import SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
+    from upath import UPath
+
+log = logging.getLogger(__name__)
+
+MOST = 10_000  # characters that are kept of an event that is no JSON object
+NEVER = "36500d"  # Spark would pass over a file a week older than the newest one
+PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
+SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
+NO_KAFKA = "Failed to find data source: kafka"
+
+
+def fetch(connector: Stream, source: Source, feed: Feed, day: date, part: UPath) -> bool:
+    """Catch up, cut the night of ``day`` and write its events to ``part``. Returns whether the night has a file."""
+    spark, spool, night = lake.session(), spool_of(source, feed), str(feed.night(day))
+    lake.create_layers(spark)
+    with turns.turn(spool):
+        with told(connector):
+            job.start(spark, job_of(connector, spool)).awaitTermination()
+        job.cut(spark, f"bronze.{spool}", night)
+    events = job.of_night(spark, f"bronze.{spool}", night)
+    count = lines.write(part, feed.gzip, (line_of(event["value"], feed.key[0]) for event in events.toLocalIterator()))
+    log.info("%s %s: %d events", spool, night, count)
+    return count > 0 or feed.mode is Mode.UPSERT
+
+
+def spool_of(source: Source, feed: Feed) -> str:
+    """The table in bronze that has the events of ``feed`` as they come, without the layer."""
+    return f"{table(source, feed)}__stream"
+
+
+def line_of(event: str | None, key: str) -> str:
+    """``event`` as a line of a landing file, of a feed whose first key is ``key``.
+
+    One that is no JSON object would have the file refused, with all others in it. As the key of an object, where no
+    type takes it, it breaks its contract alone, goes to the quarantine, and is no copy of another one.
+    """
+    # Between the tokens of an object its writer may have broken the line; within one JSON has no line breaks.
+    line = re.sub(r"[\r\n]+", " ", event or "")
+    return line if landing.is_row(line) else json.dumps({key: {"_event": event and event[:MOST]}})
+
+
+def job_of(connector: Stream, spool: str) -> job.Job:
+    """What Spark is asked to spool. The options may hold a password: not for a log."""
+    match connector.events:
+        case Folder(path):
+            folder = settings().var / path
+            if not folder.is_dir():
+                raise RefusedError(f"{folder} is no folder: make it, or mend the path in the spec")
+            format, options = "text", {"path": str(folder), "wholetext": "true", "maxFileAge": NEVER}
+        case Kafka(name, topic):
+            format, options = "kafka", {"subscribe": topic, "startingOffsets": "earliest"}
+            options |= login_of(name, connection(name))
+    return {"format": format, "options": options | dict(connector.options), "spool": f"bronze.{spool}"}
+
+
+def login_of(name: str, login: Connection) -> dict[str, str]:
+    """How to reach Kafka and log in, in Spark's words."""
+    if not login.host:
+        raise RefusedError(f"the connection {name} names no host: the brokers, with commas between")
+    brokers = [broker if ":" in broker else f"{broker}:{login.port or 9092}" for broker in login.host.split(",")]
+    client = {"bootstrap.servers": ",".join(brokers)}
+    if login.login:
+        client |= {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN"}
+    client |= {key: str(value) for key, value in login.extra_dejson.items()}
+    if login.login:
+        module = SCRAM if client["sasl.mechanism"].startswith("SCRAM") else PLAIN
+        user, password = quoted(login.login), quoted(login.password or "")
+        client["sasl.jaas.config"] = f"{module} required username={user} password={password};"
+    return {f"kafka.{key}": value for key, value in client.items()}
+
+
+def quoted(text: str) -> str:
+    """``text`` as a value in a login of JAAS."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def brief(error: Exception) -> str:
+    """What Spark says went wrong, in a line. That its server is gone it says in several."""
+    text = str(error).strip()
+    details = re.search(r'details = "([^"\n]*)', text) if text.startswith("<") else None
+    return details[1] if details else text.partition("\n")[0]
+
+
+@contextmanager
+def told(connector: Stream) -> Iterator[None]:
+    """Errors of Spark in a line. The others tell the query's plan, and with it the options that it was given."""
+    from pyspark.errors import PySparkException
+
+    events = connector.events
+    where = str(settings().var / events.path) if isinstance(events, Folder) else f"Kafka's topic {events.topic}"
+    try:
+        yield
+    except PySparkException as error:
+        first = brief(error)
+        if NO_KAFKA in first:
+            raise RefusedError(
+                f"{where}: Spark has no reader of Kafka. Give it the four jars that docs/connectors.md names"
+            ) from None
+        raise UpstreamError(f"{where}: {first}") from None
+
+
+class Continuous:
+    """The query of a feed that goes on for ever, and makes room for the night's task that catches up and cuts."""
+
+    def __init__(self, source: Source, feed: Feed, every: float) -> None:
+        assert isinstance(feed.connector, Stream)
+        self.connector, self.spool, self.every = feed.connector, spool_of(source, feed), every
+        self.query: StreamingQuery | None = None
+        self._lock: IO[str] | None = None
+
+    def step(self, spark: SparkSession) -> None:
+        """Start, go on, or make room; to be called every second or so. Raises what ended the query."""
+        if not self.query:
+            self._lock = turns.taken(turns.spooling(self.spool))
+            if self._lock:
+                with told(self.connector):
+                    self.query = job.start(spark, job_of(self.connector, self.spool), self.every)
+        elif turns.is_taken(turns.waiting(self.spool)):
+            self.stop()
+        elif not self.query.isActive:
+            error = self.query.exception()
+            self.stop()
+            with told(self.connector):
+                if error:
+                    raise error
+
+    def stop(self) -> None:
+        """End the query, which loses nothing: what is under way is done again by the next one."""
+        from pyspark.errors import PySparkException
+
+        query, lock, self.query, self._lock = self.query, self._lock, None, None
+        try:
+            if query:
+                query.stop()
+        except PySparkException as error:
+            # Its server may be gone, and it with that. If not, Spark stops it when the next one starts.
+            log.warning("%s: %s", self.spool, brief(error))
+        finally:
+            if lock:
+                lock.close()

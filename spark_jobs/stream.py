@@ -1,0 +1,136 @@
+"""Events as they come → a spool, and the spool → nights.
+
+extract → load by a streaming query, then a cut for each night that is over. Imports PySpark alone, so that it also runs
+on a cluster without the rest of the repository: ``spark-submit stream.py < job.json``. The job comes by standard input,
+since its options may hold a password.
+
+The spool is a Delta table with **every** event as it came:
+
+- ``origin`` and ``position``: which event it is, by file and line, or by partition of its topic and offset;
+- ``value``: its text, null where it has none;
+- ``arrived_at``: when it was put where it was found; ``arrived_on`` is that day, UTC;
+- ``night``: the one whose landing file has it; null until one is cut that takes it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+if TYPE_CHECKING:
+    from pyspark.sql.streaming.query import StreamingQuery
+
+EVENT = ("origin", "position")
+BY = ("arrived_on", "night")
+# Among the table's files, so that nobody loses or restores one without the other. Delta passes over such a folder.
+CHECKPOINT = "/_checkpoint"
+NOT_UTF8 = "not UTF-8: "  # makes it no JSON, so that nobody takes what is damaged for sound
+REPLACEMENT = "\ufffd"  # what Spark puts in the place of bytes that are no text
+
+
+class Job(TypedDict):
+    """What to spool: ``options`` are those of Spark's source ``format``, which is text or kafka."""
+
+    format: str
+    options: dict[str, str]
+    spool: str
+
+
+def extract(spark: SparkSession, job: Job) -> DataFrame:
+    """The events as they come: ``origin``, ``position``, ``value`` and ``arrived_at``."""
+    found = spark.readStream.format(job["format"]).options(**job["options"]).load()
+    return files(found, job["options"]["path"]) if job["format"] == "text" else records(found)
+
+
+def files(found: DataFrame, folder: str) -> DataFrame:
+    """The lines of whole files: of a part of one nobody could say which line it begins with."""
+    # Below the folder: where that is moved to, its files are the same ones.
+    above = Path(folder).as_uri().replace("file:///", "file:/") + "/"
+    lines = found.select(
+        F.replace(F.col("_metadata.file_path"), F.lit(above), F.lit("")).alias("origin"),
+        F.col("_metadata.file_modification_time").alias("arrived_at"),
+        F.is_valid_utf8("value").alias("sound"),
+        F.posexplode(F.split("value", "\r?\n")).alias("before", "line"),
+    ).where(F.col("line").rlike(r"[^\x00-\x20]"))
+    return lines.select(
+        "origin",
+        (F.col("before") + 1).cast("bigint").alias("position"),
+        _text(F.col("line"), F.col("sound") | ~F.contains("line", F.lit(REPLACEMENT))),
+        "arrived_at",
+    )
+
+
+def records(found: DataFrame) -> DataFrame:
+    """The records of Kafka. One without a value, as which a key is deleted, is an event too."""
+    text = F.col("value").cast("string")
+    return found.select(
+        F.concat_ws("-", "topic", "partition").alias("origin"),
+        F.col("offset").alias("position"),
+        _text(text, F.is_valid_utf8(text)),
+        F.col("timestamp").alias("arrived_at"),
+    )
+
+
+def _text(text: Column, sound: Column) -> Column:
+    return F.when(sound, text).otherwise(F.concat(F.lit(NOT_UTF8), F.make_valid_utf8(text))).alias("value")
+
+
+def dated(events: DataFrame) -> DataFrame:
+    """``events`` with the day of their arrival, which belong to no night yet."""
+    # A time that is still to come would keep its event from every night until then.
+    at = F.least("arrived_at", F.current_timestamp())
+    # By the seconds since 1970: whatever zone the session is in, a night ends at midnight UTC.
+    day = F.date_from_unix_date(F.floor(F.unix_seconds("arrived_at") / 86400).cast("int"))
+    return events.withColumn("arrived_at", at).withColumns({"arrived_on": day, "night": F.lit(None).cast("date")})
+
+
+def start(spark: SparkSession, job: Job, every: float | None = None) -> StreamingQuery:
+    """Begin to spool where the last query came to. One that still runs, in whichever session, is stopped by Spark.
+
+    What is there now and no more; or, looking ``every`` so many seconds, until it is stopped.
+    """
+    columns = "origin string, position bigint, value string, arrived_at timestamp, arrived_on date, night date"
+    spark.sql(f"CREATE TABLE IF NOT EXISTS {job['spool']} ({columns}) USING delta PARTITIONED BY ({', '.join(BY)})")
+    folder = spark.sql(f"DESCRIBE DETAIL {job['spool']}").collect()[0]["location"]
+    spooling = dated(extract(spark, job)).writeStream.format("delta").option("checkpointLocation", folder + CHECKPOINT)
+    triggered = spooling.trigger(processingTime=f"{every} seconds") if every else spooling.trigger(availableNow=True)
+    return triggered.start(folder)
+
+
+def cut(spark: SparkSession, spool: str, night: str) -> None:
+    """Give ``night`` the events that have arrived by its end and belong to no night yet, in one commit.
+
+    Once it, or a later one, has events, it gets no more: what comes after that is for the next night that is cut. An
+    event that is in the spool a second time, as after the loss of a checkpoint, goes.
+    """
+    events, end = spark.table(spool), f"DATE'{night}'"
+    uncut = events.where(f"arrived_on <= {end} AND night IS NULL")
+    if not events.where(f"night >= {end}").isEmpty() or uncut.isEmpty():
+        return
+    known = events.where("night IS NOT NULL").select(*EVENT)
+    new = uncut.dropDuplicates(list(EVENT)).join(known, list(EVENT), "left_anti")
+    new.withColumn("night", F.expr(end)).createOrReplaceTempView("cut")
+    # The night has nothing yet. It is named because what is written must be in what is replaced.
+    spark.sql(
+        f"INSERT INTO {spool} REPLACE WHERE arrived_on <= {end} AND (night IS NULL OR night = {end}) "
+        "SELECT origin, position, value, arrived_at, arrived_on, night FROM cut"
+    )
+
+
+def of_night(spark: SparkSession, spool: str, night: str) -> DataFrame:
+    """The ``value`` of each event of ``night``, in an order that is always the same."""
+    return spark.table(spool).where(f"night = DATE'{night}'").orderBy(*EVENT).select("value")
+
+
+def main() -> None:
+    job: Job = json.load(sys.stdin)
+    start(SparkSession.builder.appName("stream").getOrCreate(), job).awaitTermination()
+
+
+if __name__ == "__main__":
+    main()
