@@ -17,11 +17,14 @@ from datetime import date, timedelta
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
-from upath import UPath
 
 from include.partitions import Partitions
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 # The column names of the landing files, in their order; the values are columns of the data set.
 IDENTITY = {

@@ -5,13 +5,18 @@ profile, which needs no account, no container engine and no network. Nothing els
 ``os.environ``; a test enforces that.
 """
 
+from __future__ import annotations
+
+import re
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from upath import UPath
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 HOME = Path(__file__).resolve().parent.parent
 
@@ -66,7 +71,7 @@ class Settings(BaseSettings):
             return ""
         if "://" not in uri:
             return str(cls._absolute(Path(uri)))
-        if not uri.startswith("s3://") or not UPath(uri).drive:
+        if not re.match("s3://[^/]", uri):
             raise ValueError(f"{uri!r} is neither a folder nor s3://<bucket>/<prefix>")
         return uri.rstrip("/")
 
@@ -86,6 +91,8 @@ class Settings(BaseSettings):
         return any(uri.startswith("s3://") for uri in (self.landing_uri, self.lake_uri))
 
     def _at(self, uri: str) -> UPath:
+        from upath import UPath  # takes a third of a second, and few need to know where something is
+
         if not uri.startswith("s3://"):
             return UPath(uri)
         # Others write to the bucket too: a listing that was true a minute ago may hide a file that has landed since.

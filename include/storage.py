@@ -1,6 +1,11 @@
 """Folders of this machine and prefixes of S3: what paths themselves cannot do alike."""
 
-from upath import UPath
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 
 def for_spark(path: UPath) -> str:

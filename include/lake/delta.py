@@ -5,20 +5,24 @@ commit, and makes no commit at all when the content is already there: re-running
 Never ``to_pyarrow_table``: it aborts the process at exit about every second time.
 """
 
+from __future__ import annotations
+
 import hashlib
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from upath import UPath
 
 from include.settings import settings
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 ATTEMPTS = 8
 

@@ -11,14 +11,16 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 from deltalake import DeltaTable
-from upath import UPath
 
 from include.lake import delta
 from include.settings import settings
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 type Writer = Literal["spark", "delta-rs"]
 

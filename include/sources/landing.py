@@ -13,14 +13,15 @@ import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
-from typing import IO, Any, TypedDict, cast
-
-from upath import UPath
+from typing import IO, TYPE_CHECKING, Any, TypedDict, cast
 
 from include.errors import NeedsAttentionError
 from include.partitions import Partitions
 from include.settings import settings
 from include.sources.spec import Feed, Format, Mode, Source
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 log = logging.getLogger(__name__)
 

@@ -15,10 +15,8 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
-
-from upath import UPath
 
 from include.partitions import Partitions
 from include.sources.connectors import Bucket, Database, Http, Stream, bucket, database, http, stream
@@ -27,12 +25,15 @@ from include.sources.landing import path_of
 from include.sources.spec import Feed, Source
 from include.storage import remove
 
+if TYPE_CHECKING:
+    from upath import UPath
+
 log = logging.getLogger(__name__)
 
 ABANDONED = timedelta(days=1)  # what a killed task left half-written goes when it is this old
 
 # Writes the data of a day of a source's feed to the path. False: the upstream has none.
-Fetcher = Callable[[Any, Source, Feed, date, UPath], bool]
+type Fetcher = Callable[[Any, Source, Feed, date, UPath], bool]
 FETCHERS: dict[type, Fetcher] = {
     Http: http.fetch,
     Database: database.fetch,

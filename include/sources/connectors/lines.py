@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from upath import UPath
+if TYPE_CHECKING:
+    from upath import UPath
 
 
 def write(part: UPath, zipped: bool, lines: Iterable[str]) -> int:
