@@ -30,6 +30,7 @@ _TASKS = (
     "pyspark.sql.connect.functions",
     "polars",
     "deltalake",
+    "upath.implementations.local",
     "xgboost",
     "mlflow.xgboost",
     "dbt.cli.main",

@@ -152,7 +152,7 @@ def test_a_killed_ingestion_ends_as_an_undisturbed_one(
     reader = Reader(stack)
     reader.start()
     run = ingest(stack)
-    time.sleep(chance.uniform(0, seconds))
+    time.sleep(chance.uniform(0, 0.8 * seconds))  # now and then a run is faster: somebody must be there to be killed
     os.kill(victim(stack, ORDER[seed]), signal.SIGKILL)
     ended = end_of(stack, run)
     reader.stop()
