@@ -65,11 +65,13 @@ def exists(layer: str, name: str) -> bool:
 
 
 def opened(layer: str, name: str, version: int | None = None) -> DeltaTable:
-    """A table, as it is or as it was. Raises TableMissing."""
+    """A table, as it is or as it was. Raises TableMissing, or DeltaError where it has no such version."""
     path = table_path(layer, name)
     try:
         return DeltaTable(str(path), version=version, storage_options=storage_options())
     except TableNotFoundError:
+        if version is not None and exists(layer, name):
+            raise
         raise TableMissing(f"table {layer}.{name} is missing: no Delta table at {path}") from None
 
 
