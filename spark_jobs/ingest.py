@@ -3,7 +3,7 @@
 extract → transform → load, for one feed and any number of its files. Imports PySpark alone, so that it also runs on a
 cluster without the rest of the repository: ``spark-submit ingest.py '<job as JSON>'``.
 
-The candidate holds **every** row of the files, so that nothing can go missing between two writes:
+The candidate holds **every** row of the files, so that nothing can go missing between two writes. ``judged`` reads it:
 
 - the feed's columns, cast to their types;
 - ``partition_day`` (date): the row's own business day where it is an earlier one than the file's, else the file's;
