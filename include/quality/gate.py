@@ -19,12 +19,16 @@ class GateFailedError(NeedsAttentionError):
     """A candidate did not pass; the message lists each expectation with what was found. Nothing was published."""
 
 
+class GateUncheckedError(Exception):
+    """Nothing was found wrong, and not everything could be looked at: Spark may have gone. Another try may do it."""
+
+
 def describe(result: Any) -> str:
     """One failed expectation in a line: which column, what was expected, what was found."""
     config = result.expectation_config
     kwargs = {k: v for k, v in config.kwargs.items() if k not in ("batch_id", "column") and v not in (None, [])}
     expected = ", ".join(f"{key} {value}" for key, value in kwargs.items())
-    if error := next((e["exception_message"] for e in _exceptions(result) if e.get("raised_exception")), None):
+    if error := _exception(result):
         found = f"could not be checked: {error.splitlines()[0]}"
     else:
         found = json.dumps(
@@ -39,15 +43,18 @@ def describe(result: Any) -> str:
     return f"{column + ': ' if column else ''}{config.type} ({expected}) found {found}"
 
 
-def _exceptions(result: Any) -> list[dict[str, Any]]:
+def _exception(result: Any) -> str | None:
+    """What kept an expectation from being checked; None where it was."""
     info = result.exception_info or {}
-    return [info] if "raised_exception" in info else list(info.values())
+    found = [info] if "raised_exception" in info else list(info.values())
+    return next((one["exception_message"] for one in found if one.get("raised_exception")), None)
 
 
 def check(name: str, key: str, rows: DataFrame, expectations: Sequence[Expectation]) -> None:
     """Validate ``rows`` and keep the result as ``var/report/gates/<name>/<key>.json``.
 
-    Raises GateFailedError naming everything that failed.
+    Raises GateFailedError naming everything that failed, or GateUncheckedError where all that did is that something
+    could not be checked.
     """
     import great_expectations as gx
 
@@ -64,11 +71,13 @@ def check(name: str, key: str, rows: DataFrame, expectations: Sequence[Expectati
     if not result.success:
         result = candidate.validate(suite, result_format="BASIC")
     keep(settings().report / "gates" / name / f"{key}.json", result.to_json_dict())
-    failed = [describe(one) for one in result.results if not one.success]
+    failed = [one for one in result.results if not one.success]
     if failed:
-        raise GateFailedError(
-            f"{name} {key}: {len(failed)} of {len(result.results)} expectations failed; nothing was published.\n"
-            + "\n".join(f"- {line}" for line in failed)
+        unchecked = all(_exception(one) for one in failed)
+        what = "could not be checked" if unchecked else "failed"
+        lines = "".join(f"\n- {describe(one)}" for one in failed)
+        raise (GateUncheckedError if unchecked else GateFailedError)(
+            f"{name} {key}: {len(failed)} of {len(result.results)} expectations {what}; nothing was published.{lines}"
         )
 
 

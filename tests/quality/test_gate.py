@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from include.errors import NeedsAttentionError
 from include.quality import contract, gate
-from include.quality.gate import GateFailedError, describe
+from include.quality.gate import GateFailedError, GateUncheckedError, describe
 from include.sources.spec import Column, Feed
 
 if TYPE_CHECKING:
@@ -74,9 +75,16 @@ def test_no_rows_do_not_pass(spark: SparkSession) -> None:
 
 
 def test_what_could_not_be_checked_did_not_pass(spark: SparkSession) -> None:
-    """A column that is not there makes an expectation raise: that is no pass."""
-    with pytest.raises(GateFailedError, match=r"kind: expect_column_values_to_be_in_set .* could not be checked"):
+    """A column that is not there makes an expectation raise: that is no pass, and no failure of the data either."""
+    with pytest.raises(GateUncheckedError, match="1 of 5 expectations could not be checked") as raised:
         check(spark, [(DAY, 1, "a")], "number int, note string")
+    assert "kind: expect_column_values_to_be_in_set" in str(raised.value)
+    assert not isinstance(raised.value, NeedsAttentionError), "such a task is tried again"
+
+
+def test_what_did_fail_is_not_tried_again_whatever_else_could_not_be_checked(spark: SparkSession) -> None:
+    with pytest.raises(GateFailedError, match=r"2 of 5 expectations failed(.|\n)*could not be checked"):
+        check(spark, [(DAY, 12, "a")], "number int, note string")
 
 
 def failed(exception_info: dict[str, Any], result: dict[str, Any] | None = None, **kwargs: Any) -> Any:
