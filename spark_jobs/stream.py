@@ -18,6 +18,7 @@ import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
+from uuid import uuid4
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -114,11 +115,12 @@ def cut(spark: SparkSession, spool: str, night: str) -> None:
         return
     known = events.where("night IS NOT NULL").select(*EVENT)
     new = uncut.dropDuplicates(list(EVENT)).join(known, list(EVENT), "left_anti")
-    new.withColumn("night", F.expr(end)).createOrReplaceTempView("cut")
+    view = f"cut__{uuid4().hex}"
+    new.withColumn("night", F.expr(end)).createTempView(view)
     # The night has nothing yet. It is named because what is written must be in what is replaced.
     spark.sql(
         f"INSERT INTO {spool} REPLACE WHERE arrived_on <= {end} AND (night IS NULL OR night = {end}) "
-        "SELECT origin, position, value, arrived_at, arrived_on, night FROM cut"
+        "SELECT origin, position, value, arrived_at, arrived_on, night FROM {view}"
     )
 
 

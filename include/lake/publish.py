@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from include.errors import NeedsAttentionError
 
@@ -86,11 +87,15 @@ def publish(
     new, old = _contents(spark, rows, spark.table(table), by, scope, content)
     replaced = sorted(one for one in new.keys() | old.keys() if new.get(one) != old.get(one))
     if replaced:
-        view = f"publish__{table.replace('.', '__')}"
-        rows.createOrReplaceTempView(view)
+        # Of this call's own: another one that replaced the view in between would have these partitions emptied.
+        view = f"publish__{uuid4().hex}"
+        rows.createTempView(view)
         names = ", ".join(f"`{name}`" for name in columns)
         inside = _exactly(by, replaced)
-        spark.sql(f"INSERT INTO {table} REPLACE WHERE {inside} SELECT {names} FROM {view} WHERE {inside}")
+        try:
+            spark.sql(f"INSERT INTO {table} REPLACE WHERE {inside} SELECT {names} FROM {view} WHERE {inside}")
+        finally:
+            spark.catalog.dropTempView(view)
     return Publication(table, dict.fromkeys(replaced, NOTHING) | new, tuple(replaced))
 
 

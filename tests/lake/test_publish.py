@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import date, datetime
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -206,3 +207,11 @@ def test_it_tells_the_content_of_every_partition(spark: SparkSession, frame: Mak
     done = put(spark, two_days, frame((MONDAY, "a", 1.0)), [MONDAY, TUESDAY])
     assert done.content == {(MONDAY,): Content(1, done.content[(MONDAY,)].hash), (TUESDAY,): NOTHING}
     assert done.replaced == ((TUESDAY,),)
+
+
+def test_days_that_are_published_at_once_do_not_mix(spark: SparkSession, frame: Make, two_days: str) -> None:
+    """By threads of one session, which share its views."""
+    days = [WEDNESDAY + timedelta(n) for n in range(6)]
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        list(pool.map(lambda day: put(spark, two_days, frame((day, str(day), 1.0)), [day]), days))
+    assert content(spark, two_days)[2:] == [(day, str(day), 1.0) for day in days]
