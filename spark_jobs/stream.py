@@ -120,7 +120,7 @@ def cut(spark: SparkSession, spool: str, night: str) -> None:
     # The night has nothing yet. It is named because what is written must be in what is replaced.
     spark.sql(
         f"INSERT INTO {spool} REPLACE WHERE arrived_on <= {end} AND (night IS NULL OR night = {end}) "
-        "SELECT origin, position, value, arrived_at, arrived_on, night FROM {view}"
+        f"SELECT origin, position, value, arrived_at, arrived_on, night FROM {view}"
     )
 
 
