@@ -117,11 +117,14 @@ def cut(spark: SparkSession, spool: str, night: str) -> None:
     new = uncut.dropDuplicates(list(EVENT)).join(known, list(EVENT), "left_anti")
     view = f"cut__{uuid4().hex}"
     new.withColumn("night", F.expr(end)).createTempView(view)
-    # The night has nothing yet. It is named because what is written must be in what is replaced.
-    spark.sql(
-        f"INSERT INTO {spool} REPLACE WHERE arrived_on <= {end} AND (night IS NULL OR night = {end}) "
-        f"SELECT origin, position, value, arrived_at, arrived_on, night FROM {view}"
-    )
+    try:
+        # The night has nothing yet. It is named because what is written must be in what is replaced.
+        spark.sql(
+            f"INSERT INTO {spool} REPLACE WHERE arrived_on <= {end} AND (night IS NULL OR night = {end}) "
+            f"SELECT origin, position, value, arrived_at, arrived_on, night FROM {view}"
+        )
+    finally:
+        spark.catalog.dropTempView(view)
 
 
 def of_night(spark: SparkSession, spool: str, night: str) -> DataFrame:
