@@ -187,7 +187,7 @@ def _read_csv(path: UPath, feed: Feed) -> tuple[int, list[str]]:
 
 
 def _plain_rows(path: UPath) -> int | None:
-    """The rows of a CSV file in which all is well, counted in pieces: ten times as fast as line by line.
+    """The rows of a CSV file in which all is well, counted in pieces: seven times as fast as line by line.
 
     None where anything asks for a closer look, be it a blank line: ``_lines`` then says what and where.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,17 @@ class Stack:
         return self.settings.landing / "flights" / feed / f"{day}.csv"
 
 
+@contextmanager
+def started(settings: Settings) -> Iterator[Stack]:
+    """An installation, set up and running while this lasts."""
+    set_up(settings)
+    try:
+        control.up(settings, progress=print)
+        yield Stack(settings, Airflow(settings))
+    finally:
+        control.down(settings)
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     settings = Settings(
@@ -41,9 +53,5 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         mlflow_port=free_port(),
         spark_port=free_port(),
     )
-    set_up(settings)
-    try:
-        control.up(settings, progress=print)
-        yield Stack(settings, Airflow(settings))
-    finally:
-        control.down(settings)
+    with started(settings) as running:
+        yield running

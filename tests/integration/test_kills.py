@@ -34,7 +34,7 @@ pytestmark = pytest.mark.integration
 HEAD, FOLLOWER = "lakehouse_ingest_flights", "lakehouse_transform_flights"
 NIGHT = Partitions.parse("2013-12-01")
 LATE = date(2013, 11, 20)
-SAMPLE = (5,)  # rounds of `make test`; the others are for `make test-full`
+SAMPLE = (0, 5)  # rounds of `make test`, a task's and the scheduler's; the others are for `make test-full`
 ROUNDS = 52
 VICTIMS = ("task", "spark", "scheduler", "worker")
 # Every kind in turn; the worker's own death is noticed only by the missing heartbeats of its task, which takes minutes.

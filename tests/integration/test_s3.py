@@ -10,11 +10,9 @@ import pytest
 from demo.replay import replay
 from include.lake import delta
 from include.partitions import Partitions
-from include.services import control
-from include.services.setup import set_up
 from include.settings import Settings, settings
 from tests import s3
-from tests.integration.conftest import Airflow, Stack
+from tests.integration.conftest import Stack, started
 
 pytestmark = [pytest.mark.integration, pytest.mark.full]
 
@@ -35,13 +33,8 @@ def on_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         for service in ("AIRFLOW", "MLFLOW", "SPARK"):
             patch.setenv(f"NOCTURNE_{service}_PORT", str(s3.free_port()))
         settings.cache_clear()
-        here = Settings()
-        set_up(here)
-        try:
-            control.up(here, progress=print)
-            yield Stack(here, Airflow(here))
-        finally:
-            control.down(here)
+        with started(Settings()) as running:
+            yield running
     settings.cache_clear()
 
 

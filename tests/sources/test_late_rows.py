@@ -6,6 +6,7 @@ On a real Spark with Delta: every step of an ingestion as its DAG runs it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,15 +98,22 @@ ORDERS = {
 SAMPLE = ["backwards", "as one range"]
 
 
-@pytest.fixture
-def toys(spark: SparkSession, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SparkSession]:
-    """An empty lake, and files in landing."""
-    monkeypatch.setattr(lake, "session", lambda: spark)
-    for day, lines in FILES.items():
-        put(day, lines)
-    yield spark
+@contextmanager
+def landed(spark: SparkSession) -> Iterator[SparkSession]:
+    """An empty lake, wherever the settings have it, and files in landing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lake, "session", lambda: spark)
+        for day, lines in FILES.items():
+            put(day, lines)
+        yield spark
     for layer in lake.LAYERS:
         spark.sql(f"DROP SCHEMA IF EXISTS {layer} CASCADE")
+
+
+@pytest.fixture
+def toys(spark: SparkSession, home: Path) -> Iterator[SparkSession]:
+    with landed(spark) as session:
+        yield session
 
 
 def put(day: str, lines: list[str]) -> None:

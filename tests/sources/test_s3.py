@@ -16,7 +16,6 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import TaskDeferred
 
 from include.lake import delta, maintain, usage
-from include.lake import spark as lake
 from include.partitions import Partitions
 from include.services.checks import Problem, check_bucket
 from include.settings import Settings, settings
@@ -24,7 +23,7 @@ from include.sources import landing
 from include.sources.landing import UnreadableFileError
 from include.task_groups.arrival import arrival
 from tests import s3
-from tests.sources.test_late_rows import FILES, NIGHTS, SOURCE, TRIPS, check, put, run
+from tests.sources.test_late_rows import FILES, NIGHTS, SOURCE, TRIPS, check, landed, put, run
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -45,14 +44,9 @@ def bucket(s3_server: Any, s3_port: int, home: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.fixture
-def toys(bucket: str, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> Iterator[SparkSession]:
-    """An empty lake there, and files in landing."""
-    monkeypatch.setattr(lake, "session", lambda: spark)
-    for day, lines in FILES.items():
-        put(day, lines)
-    yield spark
-    for layer in lake.LAYERS:
-        spark.sql(f"DROP SCHEMA IF EXISTS {layer} CASCADE")
+def toys(bucket: str, spark: SparkSession) -> Iterator[SparkSession]:
+    with landed(spark) as session:
+        yield session
 
 
 def test_nights_are_ingested_from_there_to_there(toys: SparkSession, bucket: str, home: Path) -> None:
