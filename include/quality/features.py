@@ -23,7 +23,7 @@ def suite(features: tuple[Feature, ...], rows: int) -> list[Expectation]:
         gxe.ExpectTableRowCountToEqual(value=rows),
         gxe.ExpectColumnValuesToBeUnique(column="flight_id"),
         gxe.ExpectColumnPairValuesAToBeGreaterThanB(
-            column_A="flight_date", column_B="history_through", ignore_row_if="either_value_is_missing"
+            column_A="flight_date", column_B="known_from", ignore_row_if="neither"
         ),
     ]
     for feature in features:

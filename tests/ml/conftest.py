@@ -26,7 +26,7 @@ def toy_case(**changes: object) -> UseCase:
         "source": "coins",
         "entity": "coin_id",
         "label": "is_head",
-        "context": ("history_through",),
+        "context": ("known_from",),
         "features": (
             Feature("weight", unit="grams"),
             Feature("metal", "categorical", vocabulary=("gold", "iron")),
@@ -65,7 +65,7 @@ def toy_rows(first: date, days: int, shift: float = 0.0) -> pl.DataFrame:
                 {
                     "coin_id": [f"{day}-{i}" for i in range(ROWS)],
                     "flight_date": [day] * ROWS,
-                    "history_through": [day - timedelta(1)] * ROWS,
+                    "known_from": [day - timedelta(1)] * ROWS,
                     "weight": weight + shift,
                     "metal": metal,
                     "noise": random.normal(size=ROWS),

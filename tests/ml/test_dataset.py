@@ -73,7 +73,7 @@ def test_a_label_that_came_later_was_not_known(toy: UseCase) -> None:
 
 
 def test_columns_must_match_the_spec(toy: UseCase) -> None:
-    expected = ["coin_id", "flight_date", "history_through", "weight", "metal", "noise"]
+    expected = ["coin_id", "flight_date", "known_from", "weight", "metal", "noise"]
     dataset.check_columns(toy, expected)
     with pytest.raises(dataset.DataMissing, match="missing noise; not in the spec dep_delay"):
         dataset.check_columns(toy, [*expected[:-1], "dep_delay"])

@@ -30,7 +30,7 @@ SPEC = UseCase(
     source="flights",
     entity="flight_id",
     label="is_disrupted",
-    context=("history_through",),
+    context=("known_from",),
     features=(
         Feature("carrier", "categorical", vocabulary=CARRIERS, nullable=False),
         Feature("origin", "categorical", vocabulary=ORIGINS, nullable=False),

@@ -66,7 +66,7 @@ history as (
             sum(case when daily.flight_date = date_sub(wanted.flight_date, 1) then daily.flights end)
         ) as cancelled_rate_1d,
         sum(daily.flights) as flights_28d,
-        max(daily.flight_date) as history_through
+        max(daily.night) as known_from
     from wanted
     inner join daily
         on wanted.kind = daily.kind
@@ -85,7 +85,7 @@ select
     history.disrupted_rate_28d,
     history.cancelled_rate_1d,
     coalesce(history.flights_28d, 0) as flights_28d,
-    history.history_through
+    history.known_from
 from scheduled
 left join history
     on scheduled.flight_date = history.flight_date

@@ -20,7 +20,7 @@ history as (
         max(case when kind = 'network' then disrupted_rate_7d end) as network_disrupted_rate_7d,
         max(case when kind = 'network' then cancelled_rate_1d end) as network_cancelled_rate_1d,
         max(case when kind = 'origin' then cancelled_rate_1d end) as origin_cancelled_rate_1d,
-        max(history_through) as history_through
+        max(known_from) as known_from
     from {{ ref('int_flight_delays__history') }}
     group by flight_id
 ),
@@ -34,7 +34,8 @@ weather as (
         sum(precip_in) as weather_precip_sum_in,
         min(visib_mi) as weather_visib_min_mi,
         min(pressure_mb) as weather_pressure_min_mb,
-        avg(humid_pct) as weather_humid_mean_pct
+        avg(humid_pct) as weather_humid_mean_pct,
+        max(night) as known_from
     from {{ ref('fct_weather_hourly') }}
     where weather_date between {{ night('from') }} and {{ night('to') }} and night <= weather_date
     group by weather_date, origin
@@ -54,6 +55,7 @@ snapshots as (
 aircraft as (
     select
         snapshots.flight_date,
+        snapshots.snapshot_date,
         dim_aircraft.aircraft,
         dim_aircraft.built_year,
         dim_aircraft.seats
@@ -64,7 +66,8 @@ aircraft as (
 select
     flights.flight_id,
     flights.flight_date,
-    history.history_through,
+    -- what is null was not drawn on: greatest passes over it
+    greatest(flights.night, history.known_from, weather.known_from, aircraft.snapshot_date) as known_from,
     flights.carrier,
     flights.origin,
     cast(flights.sched_dep_minute div 60 as int) as sched_dep_hour,
