@@ -9,42 +9,117 @@ from include.lake import spark as lake
 from include.partitions import Partitions
 from include.quality import gate
 from include.use_cases import use_case
-from include.use_cases.spec import Feature
+from include.use_cases.spec import UseCase
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
     from great_expectations.expectations import Expectation
+    from pyspark.sql import DataFrame
+
+    from include.ml.reference import Reference
+
+KNOWN_FROM = "known_from"
+"""The column of a features table that says from which night all values of a row were known."""
+
+LEAST_IN_VOCABULARY = 0.95
+"""The share of a categorical feature's values that must be in its vocabulary; the model takes the rest for unknown."""
+
+TIMES_THE_WORST_DAY = 2.0
+"""A day may be so many times as far from the champion's training set as the farthest day of that set itself."""
+
+LEAST_LIMIT = 1.0
+"""And a day's PSI is never too large below this: a feature that was the same every day has a limit of nothing."""
 
 
-def suite(features: tuple[Feature, ...], rows: int) -> list[Expectation]:
-    """The expectations for a candidate that should have ``rows`` rows: each flight of the schedule once."""
+def suite(case: UseCase, rows: int) -> list[Expectation]:
+    """The expectations for a candidate that should have ``rows`` rows: each one of the schedule once."""
     from great_expectations import expectations as gxe
 
     expected: list[Expectation] = [
         gxe.ExpectTableRowCountToEqual(value=rows),
-        gxe.ExpectColumnValuesToBeUnique(column="flight_id"),
-        gxe.ExpectColumnPairValuesAToBeGreaterThanB(
-            column_A="flight_date", column_B="known_from", ignore_row_if="neither"
-        ),
+        gxe.ExpectColumnValuesToBeUnique(column=case.entity),
+        gxe.ExpectColumnValuesToNotBeNull(column=KNOWN_FROM),
+        gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A=case.day, column_B=KNOWN_FROM, ignore_row_if="neither"),
     ]
-    for feature in features:
+    for feature in case.features:
         if not feature.nullable:
             expected.append(gxe.ExpectColumnValuesToNotBeNull(column=feature.name))
         if feature.low is not None or feature.high is not None:
             expected.append(
                 gxe.ExpectColumnValuesToBeBetween(column=feature.name, min_value=feature.low, max_value=feature.high)
             )
+        if feature.vocabulary:
+            expected.append(
+                gxe.ExpectColumnValuesToBeInSet(
+                    column=feature.name, value_set=list(feature.vocabulary), mostly=LEAST_IN_VOCABULARY
+                )
+            )
+        if feature.min_distinct > 1:
+            expected.append(
+                gxe.ExpectColumnUniqueValueCountToBeBetween(column=feature.name, min_value=feature.min_distinct)
+            )
     return expected
 
 
+def distances(case: UseCase, reference: Reference, rows: pl.DataFrame) -> pd.DataFrame:
+    """How far each day of ``rows`` is from what a model was trained on: one row a day, each feature's PSI a column."""
+    import pandas as pd
+
+    from include.ml import dataset, metrics
+
+    found = []
+    for (day,), of_day in rows.group_by(case.day, maintain_order=True):
+        values = dataset.matrix(case, of_day)
+        psi = {case.day: day}
+        for column, name in enumerate(case.feature_names):
+            expected = reference["features"][name]
+            actual = metrics.shares(metrics.bin_counts(values[:, column], expected["edges"]))
+            psi[name] = metrics.psi(expected["shares"], actual)
+        found.append(psi)
+    return pd.DataFrame(found)
+
+
+def distance_suite(case: UseCase, reference: Reference) -> list[Expectation]:
+    """The expectations for ``distances``: no day is farther away than days may be."""
+    from great_expectations import expectations as gxe
+
+    def limit(name: str) -> float:
+        return max(LEAST_LIMIT, TIMES_THE_WORST_DAY * reference["features"][name]["day_psi_limit"])
+
+    return [gxe.ExpectColumnMaxToBeBetween(column=name, max_value=round(limit(name), 3)) for name in case.feature_names]
+
+
 def audit(name: str, stage: str, nights: Partitions) -> None:
-    """Check the features that ``stage`` has built for the use case ``name``. Raises GateFailedError naming columns."""
+    """Check the features that ``stage`` has built for the use case ``name``. Raises GateFailedError naming columns.
+
+    First each row for itself, and that none is missing; then, where there is a champion, each day beside the days that
+    it was trained on.
+    """
     spark = lake.session()
     case = use_case(name)
     days = nights.shift(case.horizon_days)
     scheduled = spark.sql(
         f"SELECT count(*) AS n FROM silver.fct_scheduled_flights "
-        f"WHERE flight_date BETWEEN DATE'{days.first}' AND DATE'{days.last}'"
+        f"WHERE flight_date BETWEEN DATE'{days.first}' AND DATE'{days.last}' AND night < flight_date"
     ).collect()[0]["n"]
     table = f"gold.{case.features_table}"
     rows = candidate.read(spark, dbt.candidate_for(table, stage, nights))
-    gate.check(table, nights.key, rows, suite(case.features, scheduled))
+    gate.check(table, nights.key, rows, suite(case, scheduled))
+    _audit_distances(case, table, nights, rows)
+
+
+def _audit_distances(case: UseCase, table: str, nights: Partitions, rows: DataFrame) -> None:
+    import polars as pl
+
+    from include.ml import ledger, registry
+
+    day = nights.shift(case.horizon_days).last
+    champion = ledger.champion_for(case, day)
+    if champion is None:
+        print(f"{day} has no champion, whose training set the features could be compared with")
+        return
+    reference = registry.load_reference(case, champion)
+    values = pl.DataFrame(rows.select(case.day, *case.feature_names).toArrow())
+    found = distances(case, reference, values)
+    gate.check(f"{table}.psi", nights.key, found, distance_suite(case, reference))

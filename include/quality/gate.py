@@ -7,12 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from include.errors import NeedsAttentionError
 from include.settings import settings
 
 if TYPE_CHECKING:
+    import pandas as pd
     from great_expectations.expectations import Expectation
     from pyspark.sql import DataFrame
+
+
+# What of a failed expectation's result tells people what was found.
+TOLD = ("observed_value", "unexpected_count", "unexpected_percent", "partial_unexpected_list")
 
 
 class GateFailedError(NeedsAttentionError):
@@ -31,13 +38,9 @@ def describe(result: Any) -> str:
     if error := _exception(result):
         found = f"could not be checked: {error.splitlines()[0]}"
     else:
+        told = {key: result.result.get(key) for key in TOLD}
         found = json.dumps(
-            {
-                key: result.result[key]
-                for key in ("observed_value", "unexpected_count", "unexpected_percent", "partial_unexpected_list")
-                if result.result.get(key) not in (None, [])
-            },
-            default=str,
+            {key: value for key, value in told.items() if np.size(value) and value is not None}, default=str
         )
     column = config.kwargs.get("column")
     return f"{column + ': ' if column else ''}{config.type} ({expected}) found {found}"
@@ -50,19 +53,21 @@ def _exception(result: Any) -> str | None:
     return next((one["exception_message"] for one in found if one.get("raised_exception")), None)
 
 
-def check(name: str, key: str, rows: DataFrame, expectations: Sequence[Expectation]) -> None:
-    """Validate ``rows`` and keep the result as ``var/report/gates/<name>/<key>.json``.
+def check(name: str, key: str, rows: DataFrame | pd.DataFrame, expectations: Sequence[Expectation]) -> None:
+    """Validate ``rows``, of Spark or of pandas, and keep the result as ``var/report/gates/<name>/<key>.json``.
 
     Raises GateFailedError naming everything that failed, or GateUncheckedError where all that did is that something
     could not be checked.
     """
     import great_expectations as gx
+    import pandas as pd
 
     # An ephemeral context for each check: two tasks that write one file context at once race.
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]  # what GX reads back is a mapping
+    sources = context.data_sources
     # The candidate is read a few times and gone; caching it would only fill the shared server's memory.
-    source = context.data_sources.add_spark("lake", persist=False)
+    source = sources.add_pandas("here") if isinstance(rows, pd.DataFrame) else sources.add_spark("lake", persist=False)
     batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("candidate")
     suite = gx.ExpectationSuite(name=name, expectations=list(expectations))
     # Whether all is well takes a fifth of the queries that the details of what is not take.

@@ -28,6 +28,7 @@ class Feature:
         vocabulary: the levels of a categorical feature, in the order of their codes. ``unknown`` is added as the
             last code, so that a value never seen before is scored and not refused.
         nullable: whether a gate accepts nulls.
+        min_distinct: fewer different values than this in what a night brings fail the gate: part of it is missing.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Feature:
     high: float | None = None
     vocabulary: tuple[str, ...] = ()
     nullable: bool = True
+    min_distinct: int = 1
 
     def __post_init__(self) -> None:
         if (self.kind == "categorical") != bool(self.vocabulary):

@@ -32,9 +32,9 @@ SPEC = UseCase(
     label="is_disrupted",
     context=("known_from",),
     features=(
-        Feature("carrier", "categorical", vocabulary=CARRIERS, nullable=False),
-        Feature("origin", "categorical", vocabulary=ORIGINS, nullable=False),
-        Feature("sched_dep_hour", unit="hour of day", low=0, high=24, nullable=False),
+        Feature("carrier", "categorical", vocabulary=CARRIERS, nullable=False, min_distinct=8),
+        Feature("origin", "categorical", vocabulary=ORIGINS, nullable=False, min_distinct=3),
+        Feature("sched_dep_hour", unit="hour of day", low=0, high=24, nullable=False, min_distinct=12),
         Feature("sched_dep_minute", unit="minute of day", low=0, high=1440, nullable=False),
         Feature("sched_arr_minute", unit="minute of day", low=0, high=1440, nullable=False),
         Feature("distance_miles", unit="miles", low=1, high=6000, nullable=False),

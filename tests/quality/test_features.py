@@ -1,0 +1,137 @@
+"""The feature gate names the feature, what was found and what was allowed. Great Expectations on rows of pandas."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from include.ml import dataset, reference
+from include.quality import features, gate
+from include.quality.gate import GateFailedError
+from include.use_cases.spec import Feature, UseCase
+from tests.ml.conftest import FIRST, ROWS, toy_case, toy_rows
+
+pytestmark = pytest.mark.usefixtures("home")
+
+CASE = toy_case(
+    entity="coin_id",
+    context=("known_from",),
+    features=(
+        Feature("weight", unit="grams", low=-9, high=9, nullable=False),
+        Feature("metal", "categorical", vocabulary=("gold", "iron", "tin"), min_distinct=2),
+        Feature("noise"),
+    ),
+)
+DAYS = 40
+
+
+def rows(days: int = 1) -> pl.DataFrame:
+    return toy_rows(FIRST, days).drop("is_head")
+
+
+def check(case: UseCase, found: pl.DataFrame, expected_rows: int = ROWS) -> list[str]:
+    """What the gate says of ``found``, a line an expectation that failed."""
+    try:
+        gate.check("gold.toy__features", "2020-01-01", found.to_pandas(), features.suite(case, expected_rows))
+    except GateFailedError as failed:
+        return str(failed).splitlines()[1:]
+    return []
+
+
+def test_a_good_day_passes() -> None:
+    assert check(CASE, rows()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (pl.col("coin_id").first(), "coin_id: expect_column_values_to_be_unique"),
+        (pl.col("weight") * 1000, "weight: expect_column_values_to_be_between (min_value -9.0, max_value 9.0"),
+        (pl.lit(None, pl.Float64).alias("weight"), "weight: expect_column_values_to_not_be_null"),
+        (pl.lit("lead").alias("metal"), "metal: expect_column_values_to_be_in_set (mostly 0.95, value_set"),
+        (pl.lit("tin").alias("metal"), "metal: expect_column_unique_value_count_to_be_between (min_value 2"),
+        (pl.lit(None, pl.Date).alias("known_from"), "known_from: expect_column_values_to_not_be_null"),
+        (pl.col("flight_date").alias("known_from"), "expect_column_pair_values_a_to_be_greater_than_b"),
+    ],
+)
+def test_what_is_wrong_is_named(change: pl.Expr, said: str) -> None:
+    lines = check(CASE, rows().with_columns(change))
+    assert any(said in line for line in lines), lines
+
+
+def test_a_row_that_is_missing_or_too_many_fails() -> None:
+    assert any("expect_table_row_count_to_equal (value 60" in line for line in check(CASE, rows().head(ROWS - 1)))
+    assert any("expect_table_row_count_to_equal (value 59" in line for line in check(CASE, rows(), ROWS - 1))
+
+
+@pytest.fixture(scope="module")
+def trained() -> reference.Reference:
+    """What a champion that was trained on the first 40 days knows of them."""
+    known = toy_rows(FIRST, DAYS)
+    days = known["flight_date"].to_numpy().astype("datetime64[D]")
+    labels = known["is_head"].to_numpy()
+    holdout = (FIRST + timedelta(DAYS - 7), FIRST + timedelta(DAYS - 1))
+    late = days >= np.datetime64(holdout[0])
+    scores = np.linspace(0, 1, int(late.sum()))
+    return reference.build(CASE, dataset.matrix(CASE, known), days, {}, holdout, labels[late], scores)
+
+
+def distant(trained: reference.Reference, found: pl.DataFrame) -> list[str]:
+    measured = features.distances(CASE, trained, found)
+    try:
+        gate.check("gold.toy__features.psi", "2020-02-20", measured, features.distance_suite(CASE, trained))
+    except GateFailedError as failed:
+        return [line.removeprefix("- ") for line in str(failed).splitlines()[1:]]
+    return []
+
+
+def later(days: int) -> pl.DataFrame:
+    return toy_rows(date(2020, 6, 1), days).drop("is_head")
+
+
+def test_days_like_those_of_the_training_set_pass(trained: reference.Reference) -> None:
+    assert distant(trained, later(60)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "feature"),
+    [
+        (pl.lit(None, pl.Float64).alias("noise"), "noise"),  # its source has gone
+        (pl.lit(0.0).alias("noise"), "noise"),  # filled with a constant
+        (pl.col("weight") * 1.8 + 32, "weight"),  # in another unit
+        (pl.lit("gold").alias("metal"), "metal"),
+    ],
+)
+def test_one_day_unlike_all_of_them_is_named(trained: reference.Reference, change: pl.Expr, feature: str) -> None:
+    days = later(3)
+    changed = days.filter(pl.col("flight_date") == date(2020, 6, 2)).with_columns(change)
+    lines = distant(trained, pl.concat([days.filter(pl.col("flight_date") != date(2020, 6, 2)), changed]))
+    assert len(lines) == 1
+    worst = trained["features"][feature]["day_psi_limit"]
+    limit = max(features.LEAST_LIMIT, round(features.TIMES_THE_WORST_DAY * worst, 3))
+    assert lines[0].startswith(f"{feature}: expect_column_max_to_be_between (max_value {limit}")
+    assert "observed_value" in lines[0]
+
+
+def test_a_feature_that_never_varied_still_has_a_limit(trained: reference.Reference) -> None:
+    still = {name: replace_limit(one) for name, one in trained["features"].items()}
+    (expected,) = (
+        one for one in features.distance_suite(replace(CASE), {**trained, "features": still}) if one.column == "noise"
+    )
+    assert expected.max_value == features.LEAST_LIMIT
+
+
+def replace_limit(of_feature: dict[str, object]) -> dict[str, object]:
+    return of_feature | {"day_psi_limit": 0.0}
+
+
+def test_distances_are_a_row_a_day(trained: reference.Reference) -> None:
+    found = features.distances(CASE, trained, later(3))
+    assert isinstance(found, pd.DataFrame)
+    assert list(found.columns) == ["flight_date", "weight", "metal", "noise"]
+    assert len(found) == 3
