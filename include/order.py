@@ -1,7 +1,8 @@
 """Nights may run in any order and side by side; a stage that looks back waits here for the nights before its own.
 
-What has landed decides: a night whose files are there and that is not through yet is waited for, a night without files
-is not. So the result of a night does not depend on when the others ran.
+What has landed decides: a night whose files are there and that is not through yet is waited for. So the result of a
+night does not depend on when the others ran. A look-back that lacks a night of which nothing has landed is refused:
+features on half a history would look like any others.
 """
 
 from __future__ import annotations
@@ -10,13 +11,19 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from include.errors import NeedsAttentionError
 from include.lake import delta
 from include.ml import ledger
 from include.partitions import Partitions
+from include.settings import settings
 from include.sources import source
 from include.sources.landing import path_of
 from include.sources.spec import Mode
 from include.use_cases import use_case
+
+
+class HistoryMissingError(NeedsAttentionError):
+    """A stage looks back on nights that have never landed; the message lists them and says what to do."""
 
 
 def landed_nights(source_name: str, nights: Partitions) -> list[date]:
@@ -37,10 +44,25 @@ def days_of(layer: str, table: str, days: Partitions) -> set[date]:
 
 
 def awaited_by_features(use_case_name: str, nights: Partitions, look_back_days: int) -> list[date]:
-    """The nights of the look-back that have landed and are not silver yet."""
+    """The nights of the look-back that have landed and are not silver yet.
+
+    It reaches ``look_back_days`` back, and not before the source's first day. Raises HistoryMissingError where nothing
+    has landed for one of its nights, unless the source's spec says that the upstream never had it.
+    """
+    this = source(use_case(use_case_name).source)
     back = Partitions(nights.first - timedelta(look_back_days - 1), nights.last)
-    there = days_of("silver", "fct_flights", back)
-    return [night for night in landed_nights(use_case(use_case_name).source, back) if night not in there]
+    there = {*days_of("silver", "fct_flights", back), *this.gaps}
+    needed = [night for night in back.days if night >= this.first_day and night not in there]
+    landed = landed_nights(this.name, back)
+    if missing := [night for night in needed if night not in landed]:
+        shown = ", ".join(map(str, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
+        raise HistoryMissingError(
+            f"{use_case_name} {nights} looks back on {look_back_days} days, and of {len(missing)} nights nothing has "
+            f"landed: {shown}. Bring their files to {settings().landing_uri or settings().landing}/{this.name} and run "
+            f"`make backfill from={missing[0]} to={missing[-1]}`; or list days that the upstream never had as `gaps` in "
+            f"include/sources/{this.name}/spec.py."
+        )
+    return needed
 
 
 def awaited_by_monitor(use_case_name: str, nights: Partitions) -> list[date]:

@@ -3,8 +3,8 @@
 **Reads** `silver.*`. **Writes** `gold.flight_delays__features` of the day after the night, whose schedule is known, and
 `gold.flight_delays__labels` of the night's own day, which has just ended. **Parameters**: `from` and `to` for a range.
 
-**Waits** for the nights of its look-back that have landed and are not through.
-**Fails** where a model, a test or an expectation of the feature gate does; nothing is published then.
+**Waits** for the nights of its look-back that have landed and are not through. **Fails** where one of them has not
+landed, naming it, and where a model, a test or an expectation of the feature gate does; nothing is published then.
 """
 
 from airflow.sdk import PartitionedAssetTimetable, dag, task
@@ -31,11 +31,13 @@ LOOK_BACK_DAYS = 28  # the longest window in int_flight_delays__history
 def features() -> None:
     @task.sensor(poke_interval=3, timeout=900)
     def history(**context):
-        """Wait for the nights that the look-back needs; they may be on their way beside this one."""
+        """Wait for the nights that the look-back needs, on their way beside this one; refuse half a history."""
         from include import order
 
         awaited = order.awaited_by_features(USE_CASE, of_run(context), LOOK_BACK_DAYS)
-        print("waiting for the nights", *awaited) if awaited else print("the look-back is complete")
+        if awaited:
+            command = f"make backfill from={awaited[0]} to={awaited[-1]}"
+            print("waiting for the nights", *awaited, f"to come through; if nothing runs them: {command}")
         return not awaited
 
     build = DbtBuild(task_id="build", stage=STAGE, select=f"marts.{USE_CASE}")

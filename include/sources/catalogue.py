@@ -35,6 +35,7 @@ def page(source: Source) -> str:
         f"| schedule | `{source.schedule}` (UTC) |",
         f"| freshness objective | a night's files within {source.freshness_hours} h of midnight |",
         f"| first day | {source.first_day} |",
+        *([f"| days that never came | {', '.join(map(str, source.gaps))} |"] if source.gaps else []),
         f"| personal columns | {', '.join(_personal(source)) or 'none'} |",
         "",
         "| feed | | key, unique within a day |",

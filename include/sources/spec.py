@@ -108,6 +108,7 @@ class Source:
     freshness_hours: int  # how long after midnight the night's files may take
     first_day: date
     feeds: tuple[Feed, ...]
+    gaps: tuple[date, ...] = ()  # days that the upstream never had: no look-back waits for them
 
     def feed(self, name: str) -> Feed:
         return next(feed for feed in self.feeds if feed.name == name)

@@ -16,7 +16,7 @@ from tests.integration.conftest import Stack, started
 
 pytestmark = [pytest.mark.integration, pytest.mark.full]
 
-NIGHT = Partitions.parse("2013-06-01")
+NIGHT = Partitions.parse("2013-01-01")  # the first: there is nothing to look back on
 HEAD, FOLLOWER = "lakehouse_ingest_flights", "lakehouse_transform_flights"
 
 
