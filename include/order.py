@@ -59,8 +59,8 @@ def awaited_by_features(use_case_name: str, nights: Partitions, look_back_days: 
         raise HistoryMissingError(
             f"{use_case_name} {nights} looks back on {look_back_days} days, and of {len(missing)} nights nothing has "
             f"landed: {shown}. Bring their files to {settings().landing_uri or settings().landing}/{this.name} and run "
-            f"`make backfill from={missing[0]} to={missing[-1]}`; or list days that the upstream never had as `gaps` in "
-            f"include/sources/{this.name}/spec.py."
+            f"`make backfill from={missing[0]} to={missing[-1]}`; or list days that the upstream never had as `gaps` "
+            f"in include/sources/{this.name}/spec.py."
         )
     return needed
 
