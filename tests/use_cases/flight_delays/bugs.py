@@ -160,7 +160,16 @@ BUGS = (
         "an observation counts the night before it arrived",
         ((FEATURES, "night <= weather_date", "night <= date_add(weather_date, 1)"),),
     ),
-    Bug("the row says that it was known earlier than it was", ((HISTORY, "max(daily.night)", "min(daily.night)"),)),
+    Bug(
+        "the row says that it was known when its register was",
+        (
+            (
+                FEATURES,
+                "greatest(flights.night, history.known_from, weather.known_from, aircraft.snapshot_date)",
+                "aircraft.snapshot_date",
+            ),
+        ),
+    ),
     Bug(
         "a label is said to be known before it arrived",
         ((LABELS, "    night,\n", "    flight_date as night,\n"),),
