@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -19,16 +19,23 @@ import polars as pl
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from include.errors import NeedsAttentionError
 from include.settings import settings
 
 if TYPE_CHECKING:
     from upath import UPath
 
 ATTEMPTS = 8
+HASHED_ROWS = 100_000
+"""So many rows at a time become text, which is larger than they are."""
 
 
 class TableMissing(FileNotFoundError):
     """A Delta table that is not there yet."""
+
+
+class VersionMissing(NeedsAttentionError):
+    """A version of a Delta table that is not there, or not any more."""
 
 
 @dataclass(frozen=True)
@@ -65,19 +72,50 @@ def exists(layer: str, name: str) -> bool:
 
 
 def opened(layer: str, name: str, version: int | None = None) -> DeltaTable:
-    """A table, as it is or as it was. Raises TableMissing, or DeltaError where it has no such version."""
+    """A table, as it is or as it was. Raises TableMissing, or VersionMissing where the log has no such version."""
     path = table_path(layer, name)
     try:
         return DeltaTable(str(path), version=version, storage_options=storage_options())
-    except TableNotFoundError:
+    except DeltaError as error:
         if version is not None and exists(layer, name):
-            raise
-        raise TableMissing(f"table {layer}.{name} is missing: no Delta table at {path}") from None
+            version_now = opened(layer, name).version()
+            raise VersionMissing(
+                f"{layer}.{name} has no version {version}: there never was one, or its log is gone. The newest is "
+                f"{version_now}"
+            ) from error
+        if isinstance(error, TableNotFoundError):
+            raise TableMissing(f"table {layer}.{name} is missing: no Delta table at {path}") from None
+        raise
 
 
 def version(layer: str, name: str) -> int:
     """The newest version of a table. Raises TableMissing."""
     return int(opened(layer, name).version())
+
+
+def require_whole(layer: str, name: str, version: int, first: date, last: date, *, day: str = "flight_date") -> None:
+    """Raise VersionMissing unless every file of the days ``first`` to ``last`` of an older version is still there."""
+    files = opened(layer, name, version).file_uris([(day, ">=", str(first)), (day, "<=", str(last))])
+    # By their names, which are unique: one listing, and not a question for each file.
+    left = {path.name for path in table_path(layer, name).rglob("*.parquet")}
+    gone = [uri for uri in files if uri.rsplit("/", 1)[-1] not in left]
+    if gone:
+        raise VersionMissing(
+            f"{layer}.{name} version {version} has lost {len(gone)} of its {len(files)} files of {first} to {last}: a "
+            f"vacuum removed them. Put them back from a backup, or read another version; the newest is "
+            f"{opened(layer, name).version()}"
+        )
+
+
+def scan_days(
+    layer: str, name: str, first: date, last: date, *, day: str = "flight_date", version: int | None = None
+) -> pl.LazyFrame:
+    """The rows of the days ``first`` to ``last``, both included, in no particular order, lazily.
+
+    Only the partitions of those days are read. ``version`` reads an older version. Raises TableMissing, VersionMissing.
+    Days without rows are simply not there: who needs every day checks.
+    """
+    return pl.scan_delta(opened(layer, name, version)).filter(pl.col(day).is_between(first, last))
 
 
 def read_days(
@@ -90,12 +128,8 @@ def read_days(
     day: str = "flight_date",
     version: int | None = None,
 ) -> pl.DataFrame:
-    """The rows of the days ``first`` to ``last``, both included, in no particular order.
-
-    Only the partitions of those days are read. ``columns`` limits what comes back, ``version`` reads an older version.
-    Raises TableMissing. Days without rows are simply not there: who needs every day checks.
-    """
-    rows = pl.scan_delta(opened(layer, name, version)).filter(pl.col(day).is_between(first, last))
+    """The rows of :func:`scan_days`, read; ``columns`` limits what comes back."""
+    rows = scan_days(layer, name, first, last, day=day, version=version)
     return (rows.select(columns) if columns else rows).collect()
 
 
@@ -108,11 +142,24 @@ def read_all(layer: str, name: str, *, columns: Sequence[str] | None = None) -> 
 def content_hash(frame: pl.DataFrame) -> str:
     """sha256 over columns, types and rows; neither the order of rows nor that of columns matters, multiplicity does."""
     columns = sorted(frame.columns)
-    ordered = frame.select(columns).sort(columns, nulls_last=True, maintain_order=True)
-    digest = hashlib.sha256(repr([(name, str(ordered.schema[name])) for name in columns]).encode())
-    # Text, not Arrow bytes: these do not depend on chunks or on the library's version. With every string quoted, an
-    # empty one differs from a null.
-    digest.update(ordered.write_csv(quote_style="non_numeric", null_value="").encode())
+    return hash_in_order([frame.select(columns).sort(columns, nulls_last=True, maintain_order=True)])
+
+
+def hash_in_order(frames: Iterable[pl.DataFrame]) -> str:
+    """sha256 over columns, types and rows in their order, which may be cut into frames anywhere.
+
+    The order of columns does not matter.
+    """
+    digest = hashlib.sha256()
+    for number, frame in enumerate(frames):
+        columns = sorted(frame.columns)
+        if number == 0:
+            digest.update(repr([(name, str(frame.schema[name])) for name in columns]).encode())
+        for rows in frame.select(columns).iter_slices(HASHED_ROWS):
+            # Text, not Arrow bytes: these do not depend on chunks or on the library's version. With every string
+            # quoted, an empty one differs from a null.
+            text = rows.write_csv(include_header=False, quote_style="non_numeric", null_value="")
+            digest.update(text.encode())
     return digest.hexdigest()
 
 

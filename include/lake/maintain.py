@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
-from deltalake.exceptions import DeltaError
 
 from include.errors import NeedsAttentionError
 from include.lake import candidate, delta, removals, usage
@@ -293,7 +292,7 @@ def keep_readable(spark: SparkSession, table: str) -> None:
 def _readable(table: str, version: int) -> bool:
     try:
         opened(table, version)
-    except DeltaError:
+    except delta.VersionMissing:
         return False
     return True
 

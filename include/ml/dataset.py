@@ -1,7 +1,12 @@
-"""The training set: features ⋈ labels of a range of days, in a fixed order, with its fingerprint and its time split."""
+"""The training set: features ⋈ labels of a range of days as of a night, in a fixed order, and its split by time."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +16,17 @@ from include.errors import NeedsAttentionError
 from include.lake import delta
 from include.use_cases.spec import UNKNOWN, Feature, Training, UseCase
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 KNOWN = "night"
 """The column of a labels table: the night from which a label is known."""
 
 MOST_UNMATCHED = 0.01
 """The share of rows that may have features and no label yet, or the other way round: what comes late."""
+
+PART_ROWS = 250_000
+"""At most so many rows are read at once, unless one day has more."""
 
 type Floats = npt.NDArray[np.float32]
 type Ints = npt.NDArray[np.int8]
@@ -36,17 +47,88 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows of features and label, sorted by day and entity, and what they were read from.
+    """Which rows a training set has, and three ways to read them. :func:`load` makes one.
+
+    A row is an entity with its day, features and label. However they are read, rows are sorted by day and entity, and
+    the same versions of the same tables give the same rows.
 
     Attributes:
-        frame: entity, day, features, label.
-        versions: the Delta version of each table it was read from, by table name.
-        content_hash: sha256 of the frame.
+        first, last: the days of the rows, both included.
+        as_of: the night; a label that was known only later is left out, and its row with it.
+        versions: the Delta version of each table it reads, by table name.
     """
 
-    frame: pl.DataFrame
+    case: UseCase
+    first: date
+    last: date
+    as_of: date
     versions: dict[str, int]
-    content_hash: str
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """All rows, in memory."""
+        return pl.concat(self._frames(), rechunk=False)  # joining the parts would take them twice
+
+    def scan(self) -> pl.LazyFrame:
+        """All rows, lazily: a query reads only the columns that it uses."""
+        return self._matched((self.first, self.last)).sort(self.case.day, self.case.entity)
+
+    def batches(self, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
+        """All rows as Arrow record batches of at most ``rows``; never more than a part of them is in memory."""
+        for frame in self._frames():
+            # The types that every reader of Arrow knows, and not the newest.
+            yield from frame.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches(max_chunksize=rows)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """sha256 of all rows in their order; the order of columns does not matter."""
+        return delta.hash_in_order(self._frames())
+
+    def require_complete(self) -> None:
+        """Raise DataMissing unless the columns are those of the spec and each day has features and labels.
+
+        Features without a label, or the other way round, came late; where there are many, one table is wrong.
+        """
+        case, days = self.case, (self.first, self.last)
+        check_columns(case, self._features(days).collect_schema().names())
+        require_days(case.features_table, self._rows_a_day, self.first, self.last, case.day)
+        labels = self._labels(days).group_by(case.day).len().collect()
+        require_days(case.labels_table, labels, self.first, self.last, case.day)
+        wanted, known = int(self._rows_a_day["len"].sum()), int(labels["len"].sum())
+        both = sum(self._matched(part).select(pl.len()).collect().item() for part in self._parts)
+        if wanted + known - 2 * both > MOST_UNMATCHED * wanted:
+            raise DataMissing(
+                f"{case.features_table} has {wanted} rows and {case.labels_table} {known} for {self.first} to "
+                f"{self.last}, but only {both} have both"
+            )
+
+    @cached_property
+    def _rows_a_day(self) -> pl.DataFrame:
+        return self._features((self.first, self.last)).group_by(self.case.day).len().sort(self.case.day).collect()
+
+    @cached_property
+    def _parts(self) -> list[tuple[date, date]]:
+        return parts(self._rows_a_day.rows())
+
+    def _frames(self) -> Iterator[pl.DataFrame]:
+        """All rows, part by part. The parts follow each other, so that sorting each sorts all."""
+        for part in self._parts:
+            yield self._matched(part).sort(self.case.day, self.case.entity).collect().rechunk()
+
+    def _matched(self, days: tuple[date, date]) -> pl.LazyFrame:
+        """What has features and a label, in no particular order."""
+        case = self.case
+        joined = self._features(days).join(self._labels(days), on=[case.day, case.entity], how="inner", validate="1:1")
+        return joined.select(case.entity, case.day, *case.feature_names, case.label)
+
+    def _features(self, days: tuple[date, date]) -> pl.LazyFrame:
+        table = self.case.features_table
+        return delta.scan_days("gold", table, *days, day=self.case.day, version=self.versions[table])
+
+    def _labels(self, days: tuple[date, date]) -> pl.LazyFrame:
+        table = self.case.labels_table
+        rows = delta.scan_days("gold", table, *days, day=self.case.day, version=self.versions[table])
+        return rows.filter(pl.col(KNOWN) <= self.as_of).select(self.case.day, self.case.entity, self.case.label)
 
 
 def days_between(first: date, last: date) -> list[date]:
@@ -98,31 +180,55 @@ def split_days(training: Training, first: date, last: date) -> Split:
     )
 
 
-def load(case: UseCase, first: date, last: date) -> Dataset:
-    """Features and labels of the days ``first`` to ``last``, joined on the entity.
+def parts(rows_a_day: list[tuple[date, int]]) -> list[tuple[date, date]]:
+    """Days, in their order, cut into ranges of at most ``PART_ROWS`` rows, or of one day that has more."""
+    found: list[tuple[date, date]] = []
+    together = 0
+    for day, rows in rows_a_day:
+        if found and together + rows <= PART_ROWS:
+            found[-1] = (found[-1][0], day)
+            together += rows
+        else:
+            found.append((day, day))
+            together = rows
+    return found
 
-    Both tables are read at the version they have now, which the result names; a label that was not known in the night
-    of ``last`` is not there, so that the same days always give the same set. Every day must have features and labels. A
-    row with features and no label, or the other way round, came late and is left out; where there are many such rows
-    one of the two tables is wrong. Raises DataMissing or TableMissing.
+
+def load(
+    case: UseCase, first: date, last: date, *, as_of: date | None = None, versions: Mapping[str, int] | None = None
+) -> Dataset:
+    """The training set of the days ``first`` to ``last``, as it was known in the night ``as_of`` (default: ``last``).
+
+        data = load(use_case("flight_delays"), date(2013, 1, 29), date(2013, 5, 31))
+        data.frame                                                      # a Polars frame
+        data.scan().group_by("carrier").agg(pl.mean("is_disrupted")).collect()      # two columns of it
+        for batch in data.batches(): ...                                # more than fits into memory
+        again = load(data.case, data.first, data.last, versions=data.versions)
+        assert again.content_hash == data.content_hash                  # whatever was written since
+
+    Both tables are read at the version they have now, or at ``versions``, by table name. A label that was not known in
+    the night of ``as_of`` is not there, so that the same days give the same set, whatever came late. A row with
+    features and no label, or the other way round, is left out.
+
+    Raises ValueError for arguments that contradict each other, DataMissing where days or columns lack, TableMissing,
+    and VersionMissing for a version that is not there any more.
     """
-    versions = {table: delta.version("gold", table) for table in (case.features_table, case.labels_table)}
-    features = delta.read_days(
-        "gold", case.features_table, first, last, day=case.day, version=versions[case.features_table]
-    )
-    labels = delta.read_days("gold", case.labels_table, first, last, day=case.day, version=versions[case.labels_table])
-    labels = labels.filter(pl.col(KNOWN) <= last)
-    check_columns(case, features.columns)
-    require_days(case.features_table, features, first, last, case.day)
-    require_days(case.labels_table, labels, first, last, case.day)
-    joined = features.join(labels.select(case.entity, case.label), on=case.entity, how="inner", validate="1:1")
-    if features.height + labels.height - 2 * joined.height > MOST_UNMATCHED * features.height:
-        raise DataMissing(
-            f"{case.features_table} has {features.height} rows and {case.labels_table} {labels.height} for {first} to "
-            f"{last}, but only {joined.height} have both"
-        )
-    frame = joined.select(case.entity, case.day, *case.feature_names, case.label).sort(case.day, case.entity)
-    return Dataset(frame, versions, delta.content_hash(frame))
+    as_of = as_of or last
+    if last < first:
+        raise ValueError(f"a training set ends before it begins: {first} to {last}")
+    if as_of < last:
+        raise ValueError(f"as of the night {as_of}, {last} has no labels yet: end the range with {as_of}, or before")
+    tables = (case.features_table, case.labels_table)
+    if versions is not None and set(versions) != set(tables):
+        raise ValueError(f"versions of {', '.join(versions) or 'nothing'} are given, and not of {' and '.join(tables)}")
+    if versions is None:
+        versions = {table: delta.version("gold", table) for table in tables}
+    else:
+        for table, version in versions.items():
+            delta.require_whole("gold", table, version, first, last, day=case.day)
+    data = Dataset(case, first, last, as_of, dict(versions))
+    data.require_complete()
+    return data
 
 
 def encode(feature: Feature, values: pl.Series) -> pl.Series:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from math import isnan
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import xgboost as xgb
 
 from include.ml import ledger
-from include.ml.dataset import Dataset
+from include.ml.dataset import DataMissing, Dataset, load
 from include.ml.ledger import Champion
 from include.ml.reference import Reference
 from include.settings import settings
@@ -178,23 +178,62 @@ def pinned() -> dict[str, list[int]]:
 
     Also of models whose use case is gone: what holds a table's version is the registry, until somebody deletes there.
     """
-    from mlflow import MlflowClient
-
-    client, found, token = MlflowClient(), set(), None
-    while True:
-        page = client.search_model_versions(page_token=token)
-        for tags in (one.tags for one in page):
-            found |= {
-                (f"gold.{name.removeprefix(DELTA_VERSION)}", int(version))
-                for name, version in tags.items()
-                if name.startswith(DELTA_VERSION)
-            }
-        if not (token := page.token):
-            break
+    found = {
+        (f"gold.{name.removeprefix(DELTA_VERSION)}", int(version))
+        for one in _registered()
+        for name, version in one.tags.items()
+        if name.startswith(DELTA_VERSION)
+    }
     pins: dict[str, list[int]] = {}
     for table, version in sorted(found):
         pins.setdefault(table, []).append(version)
     return pins
+
+
+def references(case: UseCase) -> dict[int, Reference]:
+    """What is known of each registered version's training data, by version. Its ``features`` are what it takes.
+
+    Raises DamagedModel where MLflow's copy is not what was registered.
+    """
+    found = sorted(_registered(f"name = '{case.name}'"), key=lambda each: int(each.version))
+    return {
+        int(one.version): json.loads(
+            cached(case, int(one.version), str(one.run_id), REFERENCE_FILE, one.tags["reference_sha256"]).read_text()
+        )
+        for one in found
+    }
+
+
+def training_set(case: UseCase, version: int) -> Dataset:
+    """The rows that a registered version was trained on, its holdout included, as the tables were then.
+
+    Raises MlflowException for an unknown version, VersionMissing where a table was vacuumed by others than the upkeep,
+    and DataMissing where the columns of the spec or the rows of the tables are not those of that training any more.
+    """
+    from mlflow import MlflowClient
+
+    tags = MlflowClient().get_model_version(case.name, str(version)).tags
+    first, last, night = (date.fromisoformat(tags[name]) for name in ("trained_from", "trained_through", "night"))
+    versions = {table: int(tags[f"{DELTA_VERSION}{table}"]) for table in (case.features_table, case.labels_table)}
+    data = load(case, first, last, as_of=night, versions=versions)
+    if data.content_hash != tags["content_hash"]:
+        raise DataMissing(
+            f"{case.name} version {version} was not trained on what {case.features_table} and {case.labels_table} have "
+            f"at versions {' and '.join(map(str, versions.values()))}: the tables were made anew since"
+        )
+    return data
+
+
+def _registered(which: str | None = None) -> Iterator[ModelVersion]:
+    """Every registered version, of all models or of those that MLflow's filter ``which`` names."""
+    from mlflow import MlflowClient
+
+    client, token = MlflowClient(), None
+    while True:
+        page = client.search_model_versions(which, page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
 
 
 def gate_reasons(gates: Gates, found: Mapping[str, float], champion: int | None) -> list[str]:
@@ -285,20 +324,19 @@ def promote(name: str, version: int, decided_by: str = "gates") -> dict[str, Any
         return answer | {"promoted": True, "effective_from": str(row.effective_from)}
 
 
-def cached(case: UseCase, champion: Champion, file: str) -> Path:
-    """The path of a champion's file on this machine, downloaded where it is missing or damaged.
+def cached(case: UseCase, version: int, run_id: str, file: str, expected: str) -> Path:
+    """The path of a version's file on this machine, downloaded where it is missing or damaged.
 
-    Its checksum is compared with the ledger's every time. Raises DamagedModel when MLflow's copy differs too.
+    Its checksum is compared with ``expected`` every time. Raises DamagedModel when MLflow's copy differs too.
     """
-    expected = {MODEL_FILE: champion.model_sha256, REFERENCE_FILE: champion.reference_sha256}[file]
-    path = settings().var / "cache" / "models" / case.name / str(champion.model_version) / file
+    path = settings().var / "cache" / "models" / case.name / str(version) / file
     if path.exists() and sha256(path.read_bytes()) == expected:
         return path
     import mlflow
 
     source = {
-        MODEL_FILE: f"models:/{case.name}/{champion.model_version}",
-        REFERENCE_FILE: f"runs:/{champion.run_id}/{REFERENCE_FILE}",
+        MODEL_FILE: f"models:/{case.name}/{version}",
+        REFERENCE_FILE: f"runs:/{run_id}/{REFERENCE_FILE}",
     }[file]
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
@@ -306,8 +344,8 @@ def cached(case: UseCase, champion: Champion, file: str) -> Path:
         fetched = fetched / file if fetched.is_dir() else fetched
         if sha256(fetched.read_bytes()) != expected:
             raise DamagedModel(
-                f"{file} of {case.name} version {champion.model_version} in MLflow does not have the checksum in the "
-                f"ledger, {expected}: restore the artifact store, or roll back to another version"
+                f"{file} of {case.name} version {version} in MLflow does not have the checksum that it was registered "
+                f"with, {expected}: restore the artifact store, or roll back to another version"
             )
         # Into place in one step: another task never reads half a file.
         fetched.replace(path)
@@ -316,12 +354,14 @@ def cached(case: UseCase, champion: Champion, file: str) -> Path:
 
 def load_booster(case: UseCase, champion: Champion) -> xgb.Booster:
     """A champion's booster, for the CPU."""
-    booster = xgb.Booster(model_file=str(cached(case, champion, MODEL_FILE)))
+    path = cached(case, champion.model_version, champion.run_id, MODEL_FILE, champion.model_sha256)
+    booster = xgb.Booster(model_file=str(path))
     booster.set_param({"device": "cpu", "nthread": case.training.threads})
     return booster
 
 
 def load_reference(case: UseCase, champion: Champion) -> Reference:
     """The distributions a champion's drift is measured against."""
-    found: Reference = json.loads(cached(case, champion, REFERENCE_FILE).read_text())
+    path = cached(case, champion.model_version, champion.run_id, REFERENCE_FILE, champion.reference_sha256)
+    found: Reference = json.loads(path.read_text())
     return found

@@ -26,12 +26,75 @@ def test_load_joins_sorts_and_names_versions(toy: UseCase) -> None:
     assert again.frame.equals(data.frame)
 
 
+def test_it_reads_the_same_part_by_part(toy: UseCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = dataset.load(toy, FIRST, LAST)
+    monkeypatch.setattr(dataset, "PART_ROWS", 4 * ROWS)
+    cut = dataset.load(toy, FIRST, LAST)
+    batches = list(cut.batches(rows=100))
+    assert max(batch.num_rows for batch in batches) == 100
+    assert pl.from_arrow(batches).equals(whole.frame)  # type: ignore[union-attr]
+    assert cut.content_hash == whole.content_hash == delta.hash_in_order([whole.frame])
+    assert cut.frame.equals(whole.frame)
+    assert cut.scan().collect().equals(whole.frame)
+
+
+def test_days_are_cut_into_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "PART_ROWS", 10)
+    days = dataset.days_between(FIRST, FIRST + timedelta(5))
+    rows = [4, 6, 1, 11, 9, 1]
+    assert dataset.parts(list(zip(days, rows, strict=True))) == [
+        (days[0], days[1]),
+        (days[2], days[2]),
+        (days[3], days[3]),
+        (days[4], days[5]),
+    ]
+
+
 def test_other_content_has_another_hash(toy: UseCase) -> None:
     before = dataset.load(toy, FIRST, LAST)
     write_days(toy, LAST, 1, shift=0.001)
     after = dataset.load(toy, FIRST, LAST)
     assert after.content_hash != before.content_hash
     assert after.versions["toy__features"] == 1
+
+
+def test_pinned_versions_give_the_same_set_whatever_was_written_since(toy: UseCase) -> None:
+    write_labels(toy, LAST, ROWS - 1)
+    before = dataset.load(toy, FIRST, LAST)
+    write_labels(toy, LAST, ROWS, late=1)
+    write_days(toy, FIRST, 2, shift=0.5, labels=False)
+    again = dataset.load(toy, FIRST, LAST, versions=before.versions)
+    assert again.content_hash == before.content_hash
+    assert dataset.load(toy, FIRST, LAST).content_hash != before.content_hash
+
+
+def test_what_cannot_be_meant_is_refused(toy: UseCase) -> None:
+    with pytest.raises(ValueError, match="ends before it begins: 2020-01-30 to 2020-01-01"):
+        dataset.load(toy, LAST, FIRST)
+    with pytest.raises(
+        ValueError, match="as of the night 2020-01-29, 2020-01-30 has no labels yet: end the range with"
+    ):
+        dataset.load(toy, FIRST, LAST, as_of=LAST - timedelta(1))
+    with pytest.raises(ValueError, match="versions of toy__features are given, and not of toy__features and toy__lab"):
+        dataset.load(toy, FIRST, LAST, versions={"toy__features": 0})
+
+
+def test_a_version_that_is_not_there_is_named(toy: UseCase) -> None:
+    with pytest.raises(delta.VersionMissing, match=r"gold\.toy__labels has no version 7: .* The newest is 0"):
+        dataset.load(toy, FIRST, LAST, versions={"toy__features": 0, "toy__labels": 7})
+
+
+def test_a_version_that_a_vacuum_has_taken_is_named(toy: UseCase) -> None:
+    before = dataset.load(toy, FIRST, LAST).versions
+    write_days(toy, LAST, 1, shift=0.5)
+    delta.opened("gold", toy.features_table).vacuum(0, dry_run=False, enforce_retention_duration=False)
+    with pytest.raises(
+        delta.VersionMissing, match=r"gold\.toy__features version 0 has lost 1 of its 30 files .* the newest is 3"
+    ):
+        dataset.load(toy, FIRST, LAST, versions=before)
+    # What the vacuum has not touched can be read.
+    there = dataset.load(toy, FIRST, LAST - timedelta(1), versions=before)
+    assert there.frame.height == 29 * ROWS
 
 
 def test_missing_days_are_listed(toy: UseCase) -> None:
@@ -68,6 +131,7 @@ def test_a_label_that_came_later_was_not_known(toy: UseCase) -> None:
     before = dataset.load(toy, FIRST, LAST)
     write_labels(toy, LAST, ROWS, late=1)
     assert dataset.load(toy, FIRST, LAST).content_hash == before.content_hash
+    assert dataset.load(toy, FIRST, LAST, as_of=LAST + timedelta(1)).frame.height == before.frame.height + 1
     write_days(toy, LAST + timedelta(1), 1)
     assert dataset.load(toy, FIRST, LAST + timedelta(1)).frame.height == 1800 + ROWS
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 from dataclasses import replace
 from datetime import date, timedelta
@@ -87,8 +88,24 @@ def test_what_a_version_was_trained_on_is_pinned_until_it_is_deleted(toy: UseCas
     write_days(toy, NIGHT + timedelta(1), 11)
     train.train("toy", NIGHT + timedelta(10), "cpu")
     assert registry.pinned() == {"gold.toy__features": [0, 1], "gold.toy__labels": [0, 1]}
+    assert {version: set(known["features"]) for version, known in registry.references(toy).items()} == {
+        1: set(toy.feature_names),
+        2: set(toy.feature_names),
+    }
     mlflow.MlflowClient().delete_model_version("toy", "1")
     assert registry.pinned() == {"gold.toy__features": [1], "gold.toy__labels": [1]}
+
+
+def test_the_rows_of_a_version_come_back(toy: UseCase, first: dict[str, Any]) -> None:
+    trained = dataset.load(toy, FIRST, NIGHT)
+    write_days(toy, FIRST, 2, shift=0.5)
+    assert dataset.load(toy, FIRST, NIGHT).content_hash != trained.content_hash
+    assert registry.training_set(toy, 1).frame.equals(trained.frame)
+    for table in (toy.features_table, toy.labels_table):
+        shutil.rmtree(delta.table_path("gold", table))
+    write_days(toy, FIRST, 30, shift=0.5)
+    with pytest.raises(dataset.DataMissing, match=r"toy version 1 was not trained on what .* made anew since"):
+        registry.training_set(toy, 1)
 
 
 def test_every_page_of_the_registry_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +113,7 @@ def test_every_page_of_the_registry_is_read(monkeypatch: pytest.MonkeyPatch) -> 
         token: str | None = None
 
     class Registry:
-        def search_model_versions(self, page_token: str | None) -> Page:
+        def search_model_versions(self, which: str | None, page_token: str | None) -> Page:
             page = Page([SimpleNamespace(tags={"delta_version.t": "2" if page_token else "1", "night": "2020-01-01"})])
             page.token = None if page_token else "more"
             return page
@@ -158,14 +175,15 @@ def test_a_refused_version_is_tagged_and_the_ledger_untouched(
 def test_a_damaged_cache_is_fetched_again_and_a_damaged_model_refused(toy: UseCase, first: dict[str, Any]) -> None:
     champion = ledger.latest_champion(toy)
     assert champion is not None
-    path = registry.cached(toy, champion, registry.MODEL_FILE)
+    model = (toy, champion.model_version, champion.run_id, registry.MODEL_FILE)
+    path = registry.cached(*model, champion.model_sha256)
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    assert registry.cached(toy, champion, registry.MODEL_FILE).read_bytes() == whole
+    assert registry.cached(*model, champion.model_sha256).read_bytes() == whole
     with pytest.raises(
         registry.DamagedModel, match=r"model\.ubj of toy version 1 in MLflow does not have the checksum"
     ):
-        registry.cached(toy, replace(champion, model_sha256="0" * 64), registry.MODEL_FILE)
+        registry.cached(*model, "0" * 64)
 
 
 def test_code_state(tmp_path: Path) -> None:
