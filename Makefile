@@ -1,6 +1,6 @@
 # Every target first does the whole set-up itself; a second call finds it done.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status lake run backfill stream test check format lock clean catalogue screenshots
+.PHONY: help setup up down status lake run backfill stream test check format lock clean catalogue features screenshots
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
@@ -78,8 +78,13 @@ lock: venv ## compile requirements.txt and requirements-setup.txt from their .in
 screenshots: venv ## the README's pictures, and a backfill in a real browser that must change nothing; needs Chromium
 	@$(SERVICES) exec -- $(PYTHON) docs/screenshots.py
 
-catalogue: venv ## docs/sources: the pages of the sources, from their specs
+catalogue: venv ## docs/sources, docs/features: the pages of sources and features, from specs and dbt's metadata
 	@$(SERVICES) exec -- $(PYTHON) -m include.sources.catalogue
+	@$(SERVICES) exec -- $(PYTHON) -m include.features.catalogue
+
+features: venv ## [use_case=flight_delays]: each feature, what it gives the champion, which versions use it
+	@$(SERVICES) up --quiet
+	@$(SERVICES) exec -- $(PYTHON) -m include.features $(use_case)
 
 clean: ## remove all state under var (CONFIRM=yes)
 	@if [ -x $(PYTHON) ]; then $(SERVICES) clean $(if $(filter yes,$(CONFIRM)),--yes); else echo "nothing is set up"; fi

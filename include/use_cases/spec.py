@@ -18,12 +18,11 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Feature:
-    """One column of the features table.
+    """What a model expects of one column of the features table. What the column is, dbt says beside its model.
 
     Attributes:
         name: the column.
         kind: ``numeric`` (null allowed, read as missing) or ``categorical``.
-        unit: what a value counts, for people (``"share"``, ``"minute of day"``, ``"miles"``).
         low, high: the range that a gate accepts for a numeric value, both ends included; None means open.
         vocabulary: the levels of a categorical feature, in the order of their codes. ``unknown`` is added as the
             last code, so that a value never seen before is scored and not refused.
@@ -33,7 +32,6 @@ class Feature:
 
     name: str
     kind: Literal["numeric", "categorical"] = "numeric"
-    unit: str = ""
     low: float | None = None
     high: float | None = None
     vocabulary: tuple[str, ...] = ()

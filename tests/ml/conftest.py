@@ -28,7 +28,7 @@ def toy_case(**changes: object) -> UseCase:
         "label": "is_head",
         "context": ("known_from",),
         "features": (
-            Feature("weight", unit="grams"),
+            Feature("weight"),
             Feature("metal", "categorical", vocabulary=("gold", "iron")),
             Feature("noise"),
         ),

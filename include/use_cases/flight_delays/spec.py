@@ -10,11 +10,11 @@ ORIGINS = ("EWR", "JFK", "LGA")
 
 def _share(name: str) -> Feature:
     """A share of flights in a window that ends the day before; null where the window has no flights."""
-    return Feature(name, unit="share of flights", low=0.0, high=1.0)
+    return Feature(name, low=0.0, high=1.0)
 
 
 def _count(name: str) -> Feature:
-    return Feature(name, unit="flights", low=0.0)
+    return Feature(name, low=0.0)
 
 
 RATES = tuple(
@@ -34,11 +34,11 @@ SPEC = UseCase(
     features=(
         Feature("carrier", "categorical", vocabulary=CARRIERS, nullable=False, min_distinct=8),
         Feature("origin", "categorical", vocabulary=ORIGINS, nullable=False, min_distinct=3),
-        Feature("sched_dep_hour", unit="hour of day", low=0, high=24, nullable=False, min_distinct=12),
-        Feature("sched_dep_minute", unit="minute of day", low=0, high=1440, nullable=False),
-        Feature("sched_arr_minute", unit="minute of day", low=0, high=1440, nullable=False),
-        Feature("distance_miles", unit="miles", low=1, high=6000, nullable=False),
-        Feature("day_of_week", unit="1 is Sunday", low=1, high=7, nullable=False),
+        Feature("sched_dep_hour", low=0, high=24, nullable=False, min_distinct=12),
+        Feature("sched_dep_minute", low=0, high=1440, nullable=False),
+        Feature("sched_arr_minute", low=0, high=1440, nullable=False),
+        Feature("distance_miles", low=1, high=6000, nullable=False),
+        Feature("day_of_week", low=1, high=7, nullable=False),
         *RATES,
         _count("aircraft_flights_28d"),
         _count("route_flights_28d"),
@@ -47,14 +47,14 @@ SPEC = UseCase(
         _share("network_disrupted_rate_7d"),
         _share("network_cancelled_rate_1d"),
         _share("origin_cancelled_rate_1d"),
-        Feature("weather_temp_mean_f", unit="°F, day before at the origin", low=-40, high=130),
-        Feature("weather_wind_max_mph", unit="mph, day before at the origin", low=0, high=150),
-        Feature("weather_precip_sum_in", unit="inches, day before at the origin", low=0, high=20),
-        Feature("weather_visib_min_mi", unit="miles, day before at the origin", low=0, high=20),
-        Feature("weather_pressure_min_mb", unit="millibar, day before at the origin", low=900, high=1100),
-        Feature("weather_humid_mean_pct", unit="percent, day before at the origin", low=0, high=100),
-        Feature("aircraft_age_years", unit="years", low=0, high=100),
-        Feature("aircraft_seats", unit="seats", low=1, high=900),
+        Feature("weather_temp_mean_f", low=-40, high=130),
+        Feature("weather_wind_max_mph", low=0, high=150),
+        Feature("weather_precip_sum_in", low=0, high=20),
+        Feature("weather_visib_min_mi", low=0, high=20),
+        Feature("weather_pressure_min_mb", low=900, high=1100),
+        Feature("weather_humid_mean_pct", low=0, high=100),
+        Feature("aircraft_age_years", low=0, high=100),
+        Feature("aircraft_seats", low=1, high=900),
     ),
     training=Training(
         # Few columns a tree and a node: the weather and network features have one value a day, so that a tree

@@ -1,0 +1,1 @@
+"""Features: what each one is, and how their values are put together as they were known at a time."""

@@ -1,0 +1,228 @@
+"""The feature catalogue as pages that people read: ``make catalogue`` writes ``docs/features/<use_case>.md``.
+
+What a feature *is* (meaning, type, unit, as-of rule, look-back) is written beside its dbt model, in the ``.yml``; what
+a model *expects* of it (kind, range, vocabulary), in the spec of its use case. Here the two are put together, without
+running dbt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from include.errors import NeedsAttentionError
+from include.settings import settings
+from include.use_cases.spec import Feature, UseCase, use_cases
+
+NUMBERS = ("int", "bigint", "float", "double", "boolean")
+"""The types of a column that a numeric feature may have."""
+
+
+class BlankError(NeedsAttentionError):
+    """dbt's metadata and the spec of a use case do not make a catalogue; the message lists why."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One feature.
+
+    Attributes:
+        feature: what a model expects of it.
+        type: of the column, as Spark names it.
+        unit: what a value counts.
+        as_of: the rule by which its value is one that was known in time, by the rule's name.
+        look_back_days: how many days before the row's own it draws on; 0 where it is no matter of days.
+    """
+
+    feature: Feature
+    meaning: str
+    type: str
+    unit: str
+    as_of: str
+    look_back_days: int
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The features of a use case.
+
+    Attributes:
+        meaning: of the features table.
+        columns: what its other columns mean, and its label, by name.
+        freshness_hours: so many hours after the midnight that ends a night its rows are published.
+        rules: the as-of rules in words, by name.
+        entries: in the order of the spec.
+    """
+
+    case: UseCase
+    meaning: str
+    columns: dict[str, str]
+    freshness_hours: int
+    rules: dict[str, str]
+    entries: tuple[Entry, ...]
+
+    @property
+    def look_back_days(self) -> int:
+        """The longest look-back of a feature."""
+        return max(entry.look_back_days for entry in self.entries)
+
+
+def models(case: UseCase) -> dict[str, Any]:
+    """What the yaml files of the use case's marts say of each dbt model, by name."""
+    folder = settings().home / "dbt_project" / "models" / "marts" / case.name
+    files = [yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yml"))]
+    return {model["name"]: model for file in files for model in file.get("models", [])}
+
+
+def read(case: UseCase) -> Catalogue:
+    """The catalogue of ``case``. Raises BlankError where something is not said, or said differently in two places."""
+    found = models(case)
+    for name in (case.features_table, case.labels_table):
+        if name not in found:
+            raise BlankError(f"no dbt model {name} is described in dbt_project/models/marts/{case.name}/*.yml")
+    table, labels = found[case.features_table], found[case.labels_table]
+    if wrong := problems(case, table):
+        raise BlankError(f"{case.features_table}: {'; '.join(wrong)}. Mend dbt's .yml or the spec of {case.name}")
+    columns, features, meta = _columns(table), set(case.feature_names), _meta(table)
+    return Catalogue(
+        case=case,
+        meaning=table["description"],
+        columns={
+            name: column["description"] for name, column in (_columns(labels) | columns).items() if name not in features
+        },
+        freshness_hours=meta["freshness_hours"],
+        rules=meta["as_of"],
+        entries=tuple(
+            Entry(feature, column["description"], column["data_type"], **_meta(column))
+            for feature in case.features
+            for column in [columns[feature.name]]
+        ),
+    )
+
+
+def problems(case: UseCase, table: dict[str, Any]) -> list[str]:
+    """What the description ``table`` of a features model lacks, or says otherwise than the spec of ``case``."""
+    columns, meta = _columns(table), _meta(table)
+    wrong = []
+    if not isinstance(hours := meta.get("freshness_hours"), int) or hours <= 0:
+        wrong.append("does not say within how many freshness_hours it is published")
+    rules = meta.get("as_of") or {}
+    expected = {case.entity, case.day, *case.context, *case.feature_names}
+    wrong += [f"has no column {name}" for name in sorted(expected - set(columns))]
+    wrong += [f"{name} is neither a feature nor context in the spec" for name in sorted(set(columns) - expected)]
+    for feature in case.features:
+        if feature.name in columns:
+            wrong += [f"{feature.name} {problem}" for problem in _of_feature(feature, columns[feature.name], rules)]
+    used = {_meta(column).get("as_of") for column in columns.values()}
+    return wrong + [f"as-of rule {name} is nobody's" for name in rules if name not in used]
+
+
+def _of_feature(feature: Feature, column: dict[str, Any], rules: dict[str, str]) -> list[str]:
+    meta = _meta(column)
+    wrong = [f"has no {fact}" for fact in ("description", "data_type") if not str(column.get(fact) or "").strip()]
+    wrong += [f"has no {fact}" for fact in ("unit", "as_of", "look_back_days") if meta.get(fact) in (None, "")]
+    wrong += [f"says {fact}, which nobody reads" for fact in sorted(set(meta) - {"unit", "as_of", "look_back_days"})]
+    if meta.get("as_of") and meta["as_of"] not in rules:
+        wrong.append(f"goes by the as-of rule {meta['as_of']}, which is not written")
+    if not isinstance(days := meta.get("look_back_days", 0), int) or days < 0:
+        wrong.append(f"looks back {days} days")
+    numeric = column.get("data_type") in NUMBERS
+    if numeric != (feature.kind == "numeric"):
+        wrong.append(f"is {column.get('data_type')}, and {feature.kind} in the spec")
+    return wrong
+
+
+def _columns(model: dict[str, Any]) -> dict[str, Any]:
+    return {column["name"]: column for column in model.get("columns", [])}
+
+
+def _meta(part: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = (part.get("config") or {}).get("meta") or {}
+    return found
+
+
+def page_of(case: UseCase) -> Path:
+    """Where the page of ``case`` is."""
+    return settings().home / "docs" / "features" / f"{case.name}.md"
+
+
+def page(catalogue: Catalogue) -> str:
+    """The catalogue in Markdown: what the rows are, who answers for them, and the features by their as-of rules."""
+    case, columns = catalogue.case, catalogue.columns
+    others = (case.entity, case.day, *case.context)
+    lines = [
+        f"# Features of {case.name}",
+        "",
+        f"{catalogue.meaning} Made by `make catalogue` from `dbt_project/models/marts/{case.name}/`, which says what a "
+        f"feature is, and from `include/use_cases/{case.name}/spec.py`, which says what the model expects of it. "
+        "`make features` prints which versions of the model use a feature, and what it gives them.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| for | {case.description} |",
+        f"| table | `gold.{case.features_table}`, written by dbt on Spark |",
+        *(f"| `{name}` | {columns[name]} |" for name in others),
+        f"| label | `gold.{case.labels_table}`, `{case.label}`: {columns[case.label]} |",
+        f"| owner | {case.owner} |",
+        f"| freshness objective | a night's rows, which are of {_later(case.horizon_days)}, within "
+        f"{catalogue.freshness_hours} h of the midnight that ends the night |",
+        f"| longest look-back | {catalogue.look_back_days} days |",
+        "",
+    ]
+    for name, rule in catalogue.rules.items():
+        lines += [
+            f"## As of: {name}",
+            "",
+            f"{rule[0].upper()}{rule[1:]}.",
+            "",
+            "| feature | | type | unit | look-back | the model expects |",
+            "|---|---|---|---|---|---|",
+            *(
+                f"| {entry.feature.name} | {entry.meaning} | {entry.type} | {entry.unit} | "
+                f"{look_back(entry.look_back_days)} | {expected(entry.feature)} |"
+                for entry in catalogue.entries
+                if entry.as_of == name
+            ),
+            "",
+        ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _later(days: int) -> str:
+    return {0: "its own day", 1: "the day after"}.get(days, f"{days} days later")
+
+
+def look_back(days: int) -> str:
+    """How far a feature looks back, in words; empty where it does not."""
+    return {0: "", 1: "1 day"}.get(days, f"{days} days")
+
+
+def expected(feature: Feature) -> str:
+    """What values a model expects, in words; the feature gate refuses others."""
+    if feature.kind == "categorical":
+        values = f"{', '.join(feature.vocabulary)}; anything else is `{feature.levels[-1]}`"
+    elif feature.low is not None and feature.high is not None:
+        values = f"{feature.low:g} to {feature.high:g}"
+    elif feature.low is not None:
+        values = f"at least {feature.low:g}"
+    elif feature.high is not None:
+        values = f"at most {feature.high:g}"
+    else:
+        values = "any number"
+    return f"{values}; may be missing" if feature.nullable else values
+
+
+def main() -> None:
+    """Write every page."""
+    for case in use_cases().values():
+        path = page_of(case)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page(read(case)))
+        print(path.relative_to(settings().home))
+
+
+if __name__ == "__main__":
+    main()
