@@ -15,7 +15,6 @@ from include.task_groups.dbt import DbtBuild
 
 USE_CASE = "flight_delays"
 STAGE = f"{USE_CASE}_features"
-LOOK_BACK_DAYS = 28  # the longest window in int_flight_delays__history
 
 
 @dag(
@@ -33,8 +32,11 @@ def features() -> None:
     def history(**context):
         """Wait for the nights that the look-back needs, on their way beside this one; refuse half a history."""
         from include import order
+        from include.features import catalogue
+        from include.use_cases import use_case
 
-        awaited = order.awaited_by_features(USE_CASE, of_run(context), LOOK_BACK_DAYS)
+        look_back_days = catalogue.read(use_case(USE_CASE)).look_back_days
+        awaited = order.awaited_by_features(USE_CASE, of_run(context), look_back_days)
         if awaited:
             command = f"make backfill from={awaited[0]} to={awaited[-1]}"
             print("waiting for the nights", *awaited, f"to come through; if nothing runs them: {command}")

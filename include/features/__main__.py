@@ -91,7 +91,9 @@ def main() -> None:
             table.add_row(*row, style="red" if drifted else None)
         who = "no champion yet"
         if champion:
-            who = f"champion: version {champion.model_version}, of {champion.trained_from} to {champion.trained_through}"
+            who = (
+                f"champion: version {champion.model_version}, of {champion.trained_from} to {champion.trained_through}"
+            )
         console.print(f"[bold]{case.name}[/bold] · {who}")
         console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
         console.print(table)

@@ -212,7 +212,12 @@ def expected(feature: Feature) -> str:
         values = f"at most {feature.high:g}"
     else:
         values = "any number"
-    return f"{values}; may be missing" if feature.nullable else values
+    parts = [values]
+    if feature.min_distinct > 1:
+        parts.append(f"at least {feature.min_distinct} different ones a night")
+    if feature.nullable:
+        parts.append("may be missing")
+    return "; ".join(parts)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from tests.ml.conftest import toy_case
         (Feature("a", low=0.5), "at least 0.5; may be missing"),
         (Feature("a", high=3, nullable=False), "at most 3"),
         (Feature("a"), "any number; may be missing"),
+        (Feature("a", min_distinct=3, nullable=False), "any number; at least 3 different ones a night"),
         (Feature("a", "categorical", vocabulary=("x", "y"), nullable=False), "x, y; anything else is `unknown`"),
     ],
 )

@@ -21,6 +21,7 @@ from tests.integration.conftest import Stack
 
 pytestmark = pytest.mark.integration
 
+ROOT = Path(__file__).resolve().parents[2]
 HEAD = "lakehouse_ingest_flights"
 # A model trains on the days from 2013-01-29 on, the first with their whole look-back.
 HISTORY = Partitions.parse("2013-01-01..2013-05-31")
@@ -140,6 +141,34 @@ def test_the_champion_can_be_traced(stack: Stack, nights: list[Run]) -> None:
     assert data["params"]
     assert any("version" in tag for tag in tags), tags
     assert any("git" in tag for tag in tags), tags
+
+
+def printed_by(stack: Stack, *arguments: str) -> str:
+    """What a Python command of this installation prints."""
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env=environment(stack.settings), check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_readme_loads_a_training_set(stack: Stack, nights: list[Run]) -> None:
+    section = (ROOT / "README.md").read_text().split("### Load a training set")[1]
+    example = section.split("```python")[1].split("```")[0]
+    shown = printed_by(stack, "-c", f"{example}\nprint(len(data.frame), batch.num_rows, data.versions)")
+    features = read(stack, "gold", "flight_delays__features")
+    rows = features["flight_date"].is_between(date(2013, 1, 29), date(2013, 5, 31)).sum()
+    assert shown.startswith(f"{rows} ")
+    assert "'flight_delays__labels'" in shown
+
+
+def test_features_are_shown_with_what_they_give_the_champion(stack: Stack, nights: list[Run]) -> None:
+    shown = printed_by(stack, "-m", "include.features", "flight_delays").splitlines()
+    assert "champion: version 1" in shown[0]
+    (baseline,) = (line.split() for line in shown if line.startswith("origin_hour_disrupted_rate_28d"))
+    assert "28 days" in " ".join(baseline)
+    assert float(next(word for word in baseline if word.endswith("%"))[:-1]) > 1
+    assert baseline[-1] == "1", "the version that takes it"
 
 
 def test_mlflow_asks_for_a_login(stack: Stack) -> None:

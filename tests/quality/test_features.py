@@ -22,7 +22,7 @@ CASE = toy_case(
     entity="coin_id",
     context=("known_from",),
     features=(
-        Feature("weight", unit="grams", low=-9, high=9, nullable=False),
+        Feature("weight", low=-9, high=9, nullable=False),
         Feature("metal", "categorical", vocabulary=("gold", "iron", "tin"), min_distinct=2),
         Feature("noise"),
     ),
