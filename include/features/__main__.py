@@ -79,7 +79,11 @@ def rows(
 def main() -> None:
     """Print a table a use case, or that of the one that is named."""
     console = Console(highlight=False, soft_wrap=True)
-    for case in [use_case(name) for name in sys.argv[1:]] or use_cases().values():
+    try:
+        cases = [use_case(name) for name in sys.argv[1:]] or list(use_cases().values())
+    except KeyError as error:
+        sys.exit(error.args[0])
+    for case in cases:
         champion = ledger.latest_champion(case)
         drifts = drift(case, champion) if champion else {}
         table = Table(box=None, pad_edge=False, header_style="bold")
