@@ -56,19 +56,26 @@ test: setup ## the whole suite, the real stack included
 test-full: setup ## the same, and what takes an hour: every kill, every order
 	@$(SERVICES) exec -- $(PYTHON) -m pytest tests -m "" $(args)
 
+freshness: venv ## how long ago each feed last brought something; fails where that is longer than its objective
+	@$(SERVICES) up --quiet
+	@$(SERVICES) exec -- sh -c 'dbt source freshness --project-dir dbt_project --profiles-dir dbt_project \
+		--target-path "$$NOCTURNE_VAR/dbt/freshness" --log-path "$$NOCTURNE_VAR/dbt/freshness"'
+
 bench: venv ## ours beside a named peer, in the same run, to var/report/bench.json [args="--rows 1000000"]
 	@$(SERVICES) up --quiet
 	@$(SERVICES) exec -- $(PYTHON) -m tests.benchmarks $(args)
 
-check: setup ## lint, format, types and DAG import, in under a minute
+check: setup ## lint (Python and SQL), format, types and DAG import, in under a minute
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+	@.venv/bin/sqlfluff lint --nocolor --disable-progress-bar dbt_project/models dbt_project/tests/*.sql
 	@.venv/bin/mypy
 	@$(SERVICES) exec -- $(PYTHON) -m pytest tests/policy -q
 
-format: venv ## repair what ruff can repair
+format: venv ## repair what ruff and sqlfluff can repair
 	@.venv/bin/ruff check --fix --quiet . || true
 	@.venv/bin/ruff format .
+	@.venv/bin/sqlfluff fix --nocolor --disable-progress-bar dbt_project/models dbt_project/tests/*.sql
 
 lock: venv ## compile requirements.txt and requirements-setup.txt from their .in files
 	@for name in requirements-setup requirements; do \

@@ -17,22 +17,31 @@
     'flight_number': "concat_ws('-', carrier, flight_number)",
     'network': "'all'",
 } %}
-{% set likeness %}
+{% set likeness -%}
     lateral view stack(
         {{ kinds | length }},
         {% for kind, value in kinds.items() %}'{{ kind }}', {{ value }}{{ ', ' if not loop.last }}{% endfor %}
     ) likeness as kind, value
-{% endset %}
+{%- endset %}
 
 with scheduled as (
-    select flight_id, flight_date, kind, value
+    select
+        flight_id,
+        flight_date,
+        kind,
+        value
     from {{ ref('fct_scheduled_flights') }}
-    {{ likeness }}
+        {{ likeness }}
     where {{ in_nights('flight_date') }} and night < flight_date
 ),
 
 wanted as (
-    select distinct flight_date, kind, value from scheduled where value is not null
+    select distinct
+        flight_date,
+        kind,
+        value
+    from scheduled
+    where value is not null
 ),
 
 daily as (
@@ -45,7 +54,7 @@ daily as (
         count_if(is_disrupted) as disrupted,
         count_if(is_cancelled) as cancelled
     from {{ ref('fct_flights') }}
-    {{ likeness }}
+        {{ likeness }}
     where flight_date between {{ night('from', -27) }} and {{ night('to') }} and value is not null
     group by flight_date, night, kind, value
 ),
@@ -72,7 +81,7 @@ history as (
         on wanted.kind = daily.kind
         and wanted.value = daily.value
         and daily.flight_date between date_sub(wanted.flight_date, 28) and date_sub(wanted.flight_date, 1)
-        and daily.night < wanted.flight_date
+        and wanted.flight_date > daily.night
     group by wanted.flight_date, wanted.kind, wanted.value
 )
 

@@ -2,7 +2,9 @@
 
 with flights as (
     -- a flight that was announced later is not one that could be predicted
-    select * from {{ ref('fct_scheduled_flights') }} where {{ in_nights('flight_date') }} and night < flight_date
+    select *
+    from {{ ref('fct_scheduled_flights') }}
+    where {{ in_nights('flight_date') }} and night < flight_date
 ),
 
 history as (
@@ -41,15 +43,22 @@ weather as (
     group by weather_date, origin
 ),
 
+flight_dates as (
+    select distinct flight_date from flights
+),
+
+snapshot_dates as (
+    select distinct snapshot_date from {{ ref('dim_aircraft') }}
+),
+
 -- The register as it was known the evening before the flight: the latest snapshot until then.
 snapshots as (
     select
-        days.flight_date,
-        max(dim_aircraft.snapshot_date) as snapshot_date
-    from (select distinct flight_date from flights) as days
-    inner join (select distinct snapshot_date from {{ ref('dim_aircraft') }}) as dim_aircraft
-        on dim_aircraft.snapshot_date < days.flight_date
-    group by days.flight_date
+        flight_dates.flight_date,
+        max(snapshot_dates.snapshot_date) as snapshot_date
+    from flight_dates
+    inner join snapshot_dates on flight_dates.flight_date > snapshot_dates.snapshot_date
+    group by flight_dates.flight_date
 ),
 
 aircraft as (
