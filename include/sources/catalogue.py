@@ -1,19 +1,31 @@
-"""The catalogue of sources as pages that people read: ``make catalogue`` writes ``docs/sources/<source>.md``."""
+"""The catalogue of sources: ``make catalogue`` writes the pages that people read, and the file that dbt reads."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from include.settings import settings
 from include.sources import sources
 from include.sources.connectors import Bucket, Database, Folder, Http, Stream
-from include.sources.spec import Column, Feed, Mode, Source, table
+from include.sources.spec import Column, Feed, Mode, Pii, Source, table
 
 MODES = {
     Mode.PARTITION: "each file is one business day, and every night brings one",
     Mode.SNAPSHOT: "each file is the whole table as of its day; most nights bring none",
     Mode.UPSERT: "each file is the changes of one business day, and every night brings one, if only an empty one",
 }
+
+
+BOOKKEEPING = {
+    "partition_day": ("date", "the row's own business day, and of a snapshot the day it is of"),
+    "night": ("date", "the night in which the row arrived"),
+    "source_file": ("string", "the file it came in, relative to landing"),
+    "arrived_at": ("timestamp", "when that file was written, UTC"),
+}
+"""What ingestion adds to the columns of every feed."""
 
 
 def page_of(source: Source) -> Path:
@@ -117,13 +129,54 @@ def allowed(column: Column) -> str:
     return "; ".join(parts)
 
 
+def dbt_of(source: Source) -> Path:
+    """Where dbt reads what ``source`` is."""
+    return settings().home / "dbt_project" / "models" / "staging" / source.name / f"_{source.name}__sources.yml"
+
+
+def dbt(source: Source) -> str:
+    """``source`` as dbt reads it: its tables with their columns, and how long each may bring nothing."""
+    described = {
+        "name": source.name,
+        "description": f"{source.description}. Written by the DAG lakehouse_ingest_{source.name}; every row passed "
+        "its contract.",
+        "schema": "bronze",
+        "config": {"loaded_at_field": "arrived_at", "meta": {"owner": source.owner}},
+        "tables": [_dbt_table(source, feed) for feed in source.feeds],
+    }
+    written = yaml.safe_dump({"sources": [described]}, sort_keys=False, allow_unicode=True, width=1000)
+    return f"# Made from include/sources/{source.name}/spec.py by `make catalogue`.\n{written}"
+
+
+def _dbt_table(source: Source, feed: Feed) -> dict[str, Any]:
+    # By the clock, not by the business day: a history that is replayed tonight arrives tonight. Nobody has promised
+    # when the next snapshot comes.
+    most = {"count": 24 + source.freshness_hours, "period": "hour"}
+    freshness = None if feed.mode is Mode.SNAPSHOT else {"error_after": most}
+    columns = [_dbt_column(column) for column in feed.columns]
+    columns += [{"name": name, "data_type": kind, "description": text} for name, (kind, text) in BOOKKEEPING.items()]
+    return {
+        "name": feed.name,
+        "identifier": table(source, feed),
+        "description": f"{feed.description}.",
+        "config": {"freshness": freshness},
+        "columns": columns,
+    }
+
+
+def _dbt_column(column: Column) -> dict[str, Any]:
+    unit = f", {column.unit}" if column.unit else ""
+    personal = {"config": {"meta": {"pii": str(column.pii)}}} if column.pii is not Pii.NONE else {}
+    return {"name": column.name, "data_type": column.type, "description": f"{column.description}{unit}"} | personal
+
+
 def main() -> None:
-    """Write every page."""
+    """Write every page, and what dbt reads."""
     for source in sources().values():
-        path = page_of(source)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page(source))
-        print(path.relative_to(settings().home))
+        for path, text in ((page_of(source), page(source)), (dbt_of(source), dbt(source))):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            print(path.relative_to(settings().home))
 
 
 if __name__ == "__main__":

@@ -126,6 +126,12 @@ def test_its_page_says_what_its_spec_says(source: Source) -> None:
     assert (path.read_text() if path.exists() else "") == catalogue.page(source), "run `make catalogue`"
 
 
+@pytest.mark.parametrize("source", SOURCES, ids=name)
+def test_dbt_is_told_what_its_spec_says(source: Source) -> None:
+    path = catalogue.dbt_of(source)
+    assert (path.read_text() if path.exists() else "") == catalogue.dbt(source), "run `make catalogue`"
+
+
 @pytest.mark.parametrize(
     ("column", "words"),
     [
