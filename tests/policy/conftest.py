@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from include.lake import columns
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -37,3 +39,9 @@ def dag_facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="session")
+def dbt_columns(tmp_path_factory: pytest.TempPathFactory) -> columns.Columns:
+    """The columns of every model of the dbt project as it is, compiled in a folder of its own."""
+    return columns.compiled(ROOT / "dbt_project", tmp_path_factory.mktemp("dbt"))
