@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     spark_cores: int = Field(2, description="task threads of the local Spark server")
     jars: Path = Field(HOME / "var" / "jars", description="Delta's jars; as .venv, for all installations of a clone")
     ivy_settings: str = Field("", description="an Ivy settings file, where Maven Central is reached through a mirror")
+    pseudonym_key_uri: str = Field(
+        "", description="where Spark reads the key of pseudonyms, if not var/secrets/pseudonym_key of its own machine"
+    )
 
     vacuum_hours: int = Field(168, description="how long a replaced file of a table stays, for those still reading it")
 

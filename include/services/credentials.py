@@ -23,6 +23,10 @@ def _fernet_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
+def _hash_key() -> str:
+    return secrets.token_hex(32)
+
+
 SECRETS: dict[str, Callable[[], str]] = {
     "fernet_key": _fernet_key,
     "api_secret_key": _token,
@@ -30,6 +34,7 @@ SECRETS: dict[str, Callable[[], str]] = {
     "airflow_admin_password": _password,
     "mlflow_admin_password": _password,
     "mlflow_secret_key": _token,
+    "pseudonym_key": _hash_key,
 }
 
 
