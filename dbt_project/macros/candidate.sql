@@ -9,7 +9,8 @@
   Plain Parquet: nobody else reads a candidate, so that it needs no transaction log (docs/decisions).
 
   A model's `meta` says which column is the `day` its published table is partitioned by, and by how many `lead_days`
-  the days it builds come after the nights of the run.
+  the days it builds come after the nights of the run. One that is `whole` builds all that there is, whatever the
+  nights, and replaces its published table.
 #}
 
 {% macro candidate(relation) -%}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -31,12 +31,20 @@ class BuildFailedError(NeedsAttentionError):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model's candidate: the published ``table`` it is for, its partition column, and how far ahead its days are."""
+    """A model's candidate: the published ``table`` it is for, its partition column, and how far ahead its days are.
+
+    One that is ``whole`` holds all that there is to publish and not the days of some nights.
+    """
 
     name: str
     table: str
     day: str
     lead_days: int
+    whole: bool = False
+
+    def scope(self, nights: Iterable[date]) -> str:
+        """The SQL predicate of what it replaces, when it was built for ``nights``."""
+        return "TRUE" if self.whole else within(self.day, (night + timedelta(self.lead_days) for night in nights))
 
 
 def artifacts(stage: str) -> Path:
@@ -76,6 +84,7 @@ def candidates(manifest: dict[str, Any], results: dict[str, Any], suffix: str) -
             table=f"{node['schema']}.{node['alias']}",
             day=node["config"]["meta"]["day"],
             lead_days=node["config"]["meta"].get("lead_days", 0),
+            whole=node["config"]["meta"].get("whole", False),
         )
         for node in built
         if node["resource_type"] == "model" and node["config"]["materialized"] == "candidate"
@@ -118,8 +127,7 @@ def publish_built(stage: str, nights: Partitions, run: str = "by hand") -> list[
     built_nights = [*nights.days, *also_built(stage, nights)]
 
     def publish_one(one: Candidate) -> Publication:
-        days = (night + timedelta(one.lead_days) for night in built_nights)
-        return publish(spark, one.table, candidate.read(spark, one.name), [one.day], within(one.day, days))
+        return publish(spark, one.table, candidate.read(spark, one.name), [one.day], one.scope(built_nights))
 
     with ThreadPoolExecutor(max_workers=4) as pool:
         published = list(pool.map(publish_one, built(stage, nights)))

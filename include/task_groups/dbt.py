@@ -37,6 +37,8 @@ class DbtBuild(DbtBuildLocalOperator):
             indirect_selection="buildable",
             install_deps=False,
             emit_datasets=False,
+            # dbt's unit tests are of the code, not of tonight's data: `make test` runs them.
+            dbt_cmd_flags=["--exclude-resource-type", "unit_test"],
             append_env=True,
             # Reading the project again each night would take longer than building a day.
             cache_dir=settings().var / "dbt" / "parsed",

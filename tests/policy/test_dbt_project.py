@@ -1,4 +1,4 @@
-"""Every dbt model says what it is, and what publishing it needs; read off the files, without dbt."""
+"""Every dbt model says what it is, what its columns are and what publishing it needs, and who uses what comes out."""
 
 import re
 from pathlib import Path
@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 import yaml
 
+from include.lake.columns import Columns
 from include.sources import sources
+from include.use_cases import UseCase, use_cases
 
 MODELS = Path(__file__).resolve().parents[2] / "dbt_project" / "models"
 YAML = [yaml.safe_load(path.read_text()) for path in sorted(MODELS.rglob("*.yml"))]
 DESCRIBED: dict[str, Any] = {model["name"]: model for one in YAML for model in one.get("models", [])}
 SQL = {path.stem: path for path in sorted(MODELS.rglob("*.sql"))}
 MARTS = [name for name, path in SQL.items() if path.relative_to(MODELS).parts[0] == "marts"]
+EXPOSURES = [exposure for one in YAML for exposure in one.get("exposures", [])]
 TABLES = [table for one in YAML for source in one.get("sources", []) for table in source["tables"]]
 
 
@@ -31,6 +34,22 @@ def test_what_is_described_is_what_there_is() -> None:
 @pytest.mark.parametrize("name", DESCRIBED)
 def test_a_model_and_its_columns_are_described(name: str) -> None:
     assert undescribed(DESCRIBED[name]) == []
+
+
+@pytest.mark.parametrize("name", SQL)
+def test_the_columns_that_are_described_are_those_there_are(name: str, dbt_columns: Columns) -> None:
+    """In their order: whoever reads the file of descriptions reads the table."""
+    assert [column["name"] for column in DESCRIBED[name].get("columns", [])] == dbt_columns.of(name)
+
+
+@pytest.mark.parametrize("case", use_cases().values(), ids=lambda case: case.name)
+def test_a_use_case_says_what_its_model_reads_and_who_answers_for_it(case: UseCase) -> None:
+    found = next(one for one in EXPOSURES if one["type"] == "ml" and one["name"] == case.name)
+    assert found["owner"]["name"] == case.owner
+    assert found["description"].strip()
+    assert found["url"].endswith(f"/models/{case.name}")
+    read = (case.features_table, case.labels_table)
+    assert set(found["depends_on"]) == {f"ref('{table}')" for table in read}
 
 
 @pytest.mark.parametrize("name", MARTS)
