@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -127,6 +128,19 @@ def test_features_agree_with_a_plain_count(stack: Stack, nights: list[Run]) -> N
     both = features.select("carrier", "carrier_disrupted_rate_7d").unique().join(rates, on="carrier")
     assert both.height == features["carrier"].n_unique()
     assert ((both["carrier_disrupted_rate_7d"] - both["rate"]).abs() < 1e-9).all()
+
+
+def test_the_register_as_it_changed_is_each_of_its_snapshots(stack: Stack, nights: list[Run]) -> None:
+    register = read(stack, "silver", "dim_aircraft")
+    versions = read(stack, "silver", "dim_aircraft_history")
+    for (day,), snapshot in register.group_by("snapshot_date"):
+        valid = versions.filter(pl.col("valid_from") <= day, pl.col("valid_to").is_null() | (pl.col("valid_to") > day))
+        assert sorted(valid["aircraft"]) == sorted(snapshot["aircraft"])
+
+
+def test_a_night_runs_no_unit_tests(stack: Stack, nights: list[Run]) -> None:
+    results = json.loads((stack.settings.var / "dbt" / "flight_delays_features" / "run_results.json").read_text())
+    assert {one["unique_id"].split(".")[0] for one in results["results"]} == {"model", "test"}
 
 
 def test_the_champion_can_be_traced(stack: Stack, nights: list[Run]) -> None:

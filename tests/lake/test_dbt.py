@@ -48,6 +48,17 @@ def test_candidates_are_the_models_that_were_built_as_such() -> None:
     ]
 
 
+def test_a_candidate_replaces_the_days_of_its_nights_or_all_there_is() -> None:
+    features = Candidate("candidate.gold__features", "gold.features", "trip_date", lead_days=1)
+    assert features.scope([date(2013, 6, 1), date(2013, 5, 11)]) == (
+        "`trip_date` IN (DATE'2013-05-12', DATE'2013-06-02')"
+    )
+    assert features.scope([]) == "FALSE"
+    history = {"nodes": {"model.p.h": node("model", "silver", "h", "candidate", day="valid_from", whole=True)}}
+    (whole,) = dbt.candidates(history, {"results": [{"unique_id": "model.p.h", "status": "success"}]}, "")
+    assert whole.scope([date(2013, 6, 1)]) == "TRUE"
+
+
 def test_a_warning_does_not_stop_it() -> None:
     assert len(dbt.candidates(MANIFEST, results(trips="success", unique="warn"), "")) == 1
 

@@ -7,10 +7,11 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+import yaml
 
 from include.sources import catalogue, sources
 from include.sources.connectors import Bucket, Database, Http, Stream
-from include.sources.spec import Column, Feed, Mode, Source, as_json
+from include.sources.spec import Column, Feed, Mode, Pii, Source, as_json
 
 SOURCES = list(sources().values())
 FEEDS = [(source, feed) for source in SOURCES for feed in source.feeds]
@@ -130,6 +131,20 @@ def test_its_page_says_what_its_spec_says(source: Source) -> None:
 def test_dbt_is_told_what_its_spec_says(source: Source) -> None:
     path = catalogue.dbt_of(source)
     assert (path.read_text() if path.exists() else "") == catalogue.dbt(source), "run `make catalogue`"
+
+
+def test_dbt_is_told_how_long_a_feed_may_bring_nothing_and_what_is_personal() -> None:
+    email = Column("email", "string", "where to write to", pii=Pii.PERSONAL)
+    daily = Feed("daily", "Daily", (email, Column("length", "double", "how long", "mile")), ("email",))
+    source = Source(
+        "s", "S", "them", "all", "0 0 * * *", 6, date(2020, 1, 1), (daily, replace(daily, mode=Mode.SNAPSHOT))
+    )
+    (told,) = yaml.safe_load(catalogue.dbt(source))["sources"]
+    each_day, now_and_then = told["tables"]
+    assert each_day["config"]["freshness"] == {"error_after": {"count": 30, "period": "hour"}}
+    assert now_and_then["config"]["freshness"] is None
+    assert each_day["columns"][0]["config"] == {"meta": {"pii": "personal"}}
+    assert each_day["columns"][1]["description"] == "how long, mile"
 
 
 @pytest.mark.parametrize(
