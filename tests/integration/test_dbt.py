@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from include.services.environment import environment
-from include.task_groups.dbt import PROJECT
 from tests.integration.conftest import Stack
 
 pytestmark = pytest.mark.integration
@@ -16,7 +15,8 @@ pytestmark = pytest.mark.integration
 
 def test_dbts_unit_tests_pass(stack: Stack, tmp_path: Path) -> None:
     dbt = [str(Path(sys.executable).with_name("dbt")), "test", "--select", "test_type:unit"]
-    folders = {"project-dir": PROJECT, "profiles-dir": PROJECT, "target-path": tmp_path, "log-path": tmp_path}
+    project = stack.settings.home / "dbt_project"
+    folders = {"project-dir": project, "profiles-dir": project, "target-path": tmp_path, "log-path": tmp_path}
     done = subprocess.run(
         [*dbt, *(f"--{name}={folder}" for name, folder in folders.items())],
         env=environment(stack.settings),
