@@ -83,6 +83,13 @@ def test_exactly_the_days_are_replaced(spark: SparkSession, frame: Make, two_day
     assert content(spark, two_days) == sorted([*around, (TUESDAY, "c", 3.0), (TUESDAY, "d", 4.0)])
 
 
+def test_a_whole_table_becomes_what_there_is_now(spark: SparkSession, frame: Make, two_days: str) -> None:
+    """Of a candidate that is `whole` (include/lake/dbt.py): a day that it has no more goes, one that is equal stays."""
+    done = publish(spark, two_days, frame((TUESDAY, "b", 2.0), (WEDNESDAY, "c", 3.0)), ["day"], "TRUE")
+    assert done.changed == (MONDAY, WEDNESDAY)
+    assert content(spark, two_days) == [(TUESDAY, "b", 2.0), (WEDNESDAY, "c", 3.0)]
+
+
 def test_a_rerun_makes_no_version(spark: SparkSession, frame: Make, standing: str) -> None:
     before = versions(spark, standing)
     done = put(spark, standing, frame((TUESDAY, "b", 2.0), (MONDAY, "a", 1.0)), [MONDAY, TUESDAY])
