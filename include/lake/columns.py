@@ -168,9 +168,10 @@ class _Walk:
         if isinstance(part, exp.Query):
             inner = next(one for one in scope.subquery_scopes if one.expression is part.unnest())
             return frozenset().union(*self.of(inner).values())
-        if part.table not in scope.sources:
-            raise LineageError(f"{part.sql(DIALECT)} is a column of nothing")
-        return self.of(scope.sources[part.table])[part.name]
+        columns = self.of(scope.sources[part.table]) if part.table in scope.sources else {}
+        if part.name not in columns:
+            raise LineageError(f"{part.sql(DIALECT)} is a column of nothing that is known")
+        return columns[part.name]
 
 
 def _parts(expression: exp.Expr) -> Iterator[exp.Column | exp.Query]:

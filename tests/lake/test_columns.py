@@ -39,6 +39,11 @@ def made_of(sql: str) -> dict[str, str]:
         ("select x from (select id, email as x from bronze.people) as a", "people.email"),
         ("select id as x from bronze.people union all select email from bronze.visits", "people.id visits.email"),
         ("select (select max(email) from bronze.visits) as x from bronze.people", "visits.email"),
+        (
+            "select email in (select v.email from bronze.visits as v) as x from bronze.people",
+            "people.email visits.email",
+        ),
+        ("select exists(select 1 from bronze.visits as v where v.email = p.email) as x from bronze.people as p", ""),
         # `stack` says which value is of which column
         ("select k as x from bronze.people lateral view stack(2, 'a', id, 'b', email) as k, v", ""),
         (
@@ -70,7 +75,14 @@ def test_a_star_is_all_columns_in_their_order() -> None:
 
 @pytest.mark.parametrize(
     "sql",
-    ["select telephone from bronze.people", "select a from bronze.strangers", "select a.b from bronze.people as p"],
+    [
+        "select telephone from bronze.people",
+        "select a from bronze.strangers",
+        "select a.b from bronze.people as p",
+        "select a from values (1) as t (a)",
+        "select * from bronze.people pivot (max(email) for age in (1 as young))",
+        "select k from (select stack(1, 'a', email) as (k, v) from bronze.people) as s",
+    ],
 )
 def test_what_is_not_known_is_an_error(sql: str) -> None:
     with pytest.raises((LineageError, SqlglotError)):
