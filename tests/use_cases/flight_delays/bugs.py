@@ -13,7 +13,7 @@ WEATHER = "models/staging/flights/stg_flights__weather.sql"
 MINUTES = "macros/minute_of_day.sql"
 
 THROUGH_THE_DAY_BEFORE = "date_sub(wanted.flight_date, 28) and date_sub(wanted.flight_date, 1)"
-ARRIVED = "        and daily.night < wanted.flight_date\n"
+ARRIVED = "        and wanted.flight_date > daily.night\n"
 DAILY = "where flight_date between {{ night('from', -27) }} and {{ night('to') }} and value is not null"
 FLIGHTS = "from flights\n"
 LABEL_JOINED = "from flights\nleft join {{ ref('fct_flights') }} as outcome on flights.flight_id = outcome.flight_id\n"
@@ -45,12 +45,15 @@ BUGS = (
         "the look-back includes the day itself",
         (
             (HISTORY, THROUGH_THE_DAY_BEFORE, "date_sub(wanted.flight_date, 27) and wanted.flight_date"),
-            (HISTORY, ARRIVED, "        and daily.night <= wanted.flight_date\n"),
+            (HISTORY, ARRIVED, "        and wanted.flight_date >= daily.night\n"),
             (HISTORY, "{{ night('to') }} and value", "{{ night('to', 1) }} and value"),
         ),
     ),
     Bug("when a row arrived is ignored", ((HISTORY, ARRIVED, ""),)),
-    Bug("a row counts the night before it arrived", ((HISTORY, "daily.night < wanted", "daily.night <= wanted"),)),
+    Bug(
+        "a row counts the night before it arrived",
+        ((HISTORY, "flight_date > daily.night", "flight_date >= daily.night"),),
+    ),
     Bug(
         "the look-back is a day too long",
         (
@@ -83,7 +86,7 @@ BUGS = (
         (
             (HISTORY, "daily.flight_date = date_sub(wanted.flight_date, 1)", "daily.flight_date = wanted.flight_date"),
             (HISTORY, THROUGH_THE_DAY_BEFORE, "date_sub(wanted.flight_date, 28) and wanted.flight_date"),
-            (HISTORY, ARRIVED, "        and daily.night <= wanted.flight_date\n"),
+            (HISTORY, ARRIVED, "        and wanted.flight_date >= daily.night\n"),
             (HISTORY, "{{ night('to') }} and value", "{{ night('to', 1) }} and value"),
         ),
     ),
@@ -142,11 +145,11 @@ BUGS = (
     ),
     Bug(
         "the newest register, whatever the day",
-        ((FEATURES, "        on dim_aircraft.snapshot_date < days.flight_date\n", "        on true\n"),),
+        ((FEATURES, "on flight_dates.flight_date > snapshot_dates.snapshot_date", "on true"),),
     ),
     Bug(
         "the register of the day itself",
-        ((FEATURES, "dim_aircraft.snapshot_date < days", "dim_aircraft.snapshot_date <= days"),),
+        ((FEATURES, "flight_date > snapshot_dates", "flight_date >= snapshot_dates"),),
     ),
     Bug(
         "the weather of the day itself",
