@@ -93,6 +93,11 @@ def version(layer: str, name: str) -> int:
     return int(opened(layer, name).version())
 
 
+def scan(layer: str, name: str, version: int | None = None) -> pl.LazyFrame:
+    """A table to read from, as it is or as it was; nothing is read yet. Raises what ``opened`` does."""
+    return pl.scan_delta(opened(layer, name, version))
+
+
 def require_whole(layer: str, name: str, version: int, first: date, last: date, *, day: str = "flight_date") -> None:
     """Raise VersionMissing unless every file of the days ``first`` to ``last`` of an older version is still there."""
     files = opened(layer, name, version).file_uris([(day, ">=", str(first)), (day, "<=", str(last))])
@@ -115,7 +120,7 @@ def scan_days(
     Only the partitions of those days are read. ``version`` reads an older version. Raises TableMissing, VersionMissing.
     Days without rows are simply not there: who needs every day checks.
     """
-    return pl.scan_delta(opened(layer, name, version)).filter(pl.col(day).is_between(first, last))
+    return scan(layer, name, version).filter(pl.col(day).is_between(first, last))
 
 
 def read_days(
@@ -135,7 +140,7 @@ def read_days(
 
 def read_all(layer: str, name: str, *, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """A whole table, or some columns of it: for ledgers, which are small. Raises TableMissing."""
-    rows = pl.scan_delta(opened(layer, name))
+    rows = scan(layer, name)
     return (rows.select(columns) if columns else rows).collect()
 
 
