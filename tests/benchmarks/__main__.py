@@ -11,44 +11,55 @@ from rich.console import Console
 from rich.table import Table
 
 from include.settings import settings
-from tests.benchmarks import ingest
+from tests.benchmarks import ingest, point_in_time
+
+# Each has ``run``, which gives comparisons by name: the seconds of each turn, of ours and of one peer.
+BENCHMARKS = {"ingest": ingest, "point_in_time": point_in_time}
 
 
 def summary(comparison: dict[str, Any]) -> dict[str, Any]:
     """Medians and extremes of each side, and of the ratio within a turn."""
-    totals = {name: [sum(turn.values()) for turn in turns] for name, turns in comparison["turns"].items()}
-    totals["ratio"] = [a / b for a, b in zip(totals["ours"], totals["bare"], strict=True)]
+    totals = {side: [turn["seconds"] for turn in turns] for side, turns in comparison["turns"].items()}
+    ours, peer = totals.values()
+    totals["ratio"] = [a / b for a, b in zip(ours, peer, strict=True)]
     return {
         name: {"median": round(median(values), 2), "min": round(min(values), 2), "max": round(max(values), 2)}
         for name, values in totals.items()
     }
 
 
+def show(console: Console, comparisons: dict[str, Any]) -> None:
+    """One row a comparison; the peer is named in it."""
+    shown = Table(title="Ours beside a peer: median and extremes, seconds")
+    for name in ("benchmark", "ours", "peer", "ratio"):
+        shown.add_column(name, justify="left" if name == "benchmark" else "right")
+    for name, comparison in comparisons.items():
+        cells = [f"{one['median']:g} ({one['min']:g} to {one['max']:g})" for one in comparison["summary"].values()]
+        _, peer, _ = comparison["summary"]
+        shown.add_row(name, cells[0], f"{peer}: {cells[1]}", cells[2])
+    console.print(shown)
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000_000], help="rows of the file")
+    arguments.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS), help="not all of them")
     arguments.add_argument("--turns", type=int, default=3)
+    arguments.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000_000], help="ingest: rows of the file")
     given = arguments.parse_args()
-    console = Console(width=110)
-    report: dict[str, Any] = {}
-    for rows in given.rows:
-        console.print(f"CSV to published bronze, {rows:,} rows")
-        comparison = ingest.compare(rows, given.turns, console.print)
-        report[f"ingest_{rows}"] = comparison | {"summary": summary(comparison)}
-    shown = Table(title="Landing file to published bronze, beside a bare PySpark-to-Delta write")
-    for name in ("rows", "ours", "bare", "ratio"):
-        shown.add_column(name, justify="right")
-    for one in report.values():
-        cells = [
-            f"{found['median']:g} ({found['min']:g} to {found['max']:g})"
-            for found in (one["summary"][name] for name in ("ours", "bare", "ratio"))
-        ]
-        shown.add_row(f"{one['rows']:,}", *cells)
-    console.print(shown)
+    console = Console(width=120)
     path = settings().report / "bench.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1))
+    # What is not measured this time keeps its figures of the last one.
+    report: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    measured: dict[str, Any] = {}
+    for name in given.only:
+        for comparison, found in BENCHMARKS[name].run(given, console.print).items():
+            measured[comparison] = found | {"summary": summary(found)}
+        path.write_text(json.dumps(report | measured, indent=1))
+    show(console, measured)
     console.print(f"all figures: {path}")
 
 
-main()
+# A benchmark may start processes, which import this module.
+if __name__ == "__main__":
+    main()

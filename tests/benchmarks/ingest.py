@@ -6,6 +6,7 @@ Each turn brings another day, as each night does: into tables that are there, bu
 from __future__ import annotations
 
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
@@ -117,7 +118,7 @@ def compare(rows: int, turns: int, say: Callable[[str], None]) -> dict[str, Any]
     spark = lake.session()
     lake.create_layers(spark)
     forget(spark)
-    found: dict[str, list[dict[str, float]]] = {"ours": [], "bare": []}
+    found: dict[str, list[dict[str, Any]]] = {"ours": [], "bare": []}
     size = 0
     for turn in range(turns + 1):
         day = DAY + timedelta(turn)
@@ -126,9 +127,18 @@ def compare(rows: int, turns: int, say: Callable[[str], None]) -> dict[str, Any]
         for name, seconds in (("bare", bare(spark, path)), ("ours", ours(day))):
             say(f"  {turn or 'warm-up'}: {name} {sum(seconds.values()):.1f} s  {seconds}")
             if turn:
-                found[name].append(seconds)
+                found[name].append({"seconds": sum(seconds.values()), "steps": seconds})
         for name in (table(SOURCE, TRIPS), f"{SOURCE.name}__bare"):
             assert spark.table(f"bronze.{name}").where(within("day", [day])).count() == rows
         remove(path)
     forget(spark)
     return {"rows": rows, "bytes": size, "turns": found}
+
+
+def run(given: Namespace, say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+    """Comparisons by name, as ``__main__`` shows them."""
+    found = {}
+    for rows in given.rows:
+        say(f"CSV to published bronze, {rows:,} rows")
+        found[f"ingest_{rows}"] = compare(rows, given.turns, say)
+    return found
