@@ -57,7 +57,7 @@ def test_the_latest_event_that_is_known_counts() -> None:
 
 
 def test_a_late_fact_counts_from_its_arrival() -> None:
-    rows = facts(("a", at(1), at(1), 1.0), ("a", at(2), at(10), 2.0))
+    rows = facts(("a", at(1), at(1), 1.0), ("a", at(2), at(10), 2.0), ("b", at(5), at(5), 9.0))
     assert looked_up(rows, at(5), at(9.99), at(10)) == [1.0, 1.0, 2.0]
 
 
