@@ -79,7 +79,7 @@ def test_a_fact_known_ahead_counts_from_its_event() -> None:
 
 
 def test_without_a_time_of_arrival_the_event_counts_at_once() -> None:
-    rows = facts(("a", at(1), at(50), 1.0), ("a", at(2), at(51), 2.0))
+    rows = facts(("a", at(2), at(51), 2.0), ("a", at(1), at(50), 1.0))
     assert looked_up(rows, at(1), at(3), known_from=None) == [1.0, 2.0]
 
 
