@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from include.settings import settings
-from tests.benchmarks import ingest, point_in_time
+from tests.benchmarks import features, ingest, point_in_time
 
 # Each has ``run``, which gives comparisons by name: the seconds of each turn, of ours and of one peer.
-BENCHMARKS = {"ingest": ingest, "point_in_time": point_in_time}
+BENCHMARKS = {"ingest": ingest, "features": features, "point_in_time": point_in_time}
 
 
 def summary(comparison: dict[str, Any]) -> dict[str, Any]:

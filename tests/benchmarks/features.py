@@ -6,6 +6,7 @@ nothing and so costs the same each time; first after little more history than th
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import tempfile
 import time
@@ -52,9 +53,9 @@ def bare(stack: Stack, night: Partitions, target: Path) -> float:
     return time.monotonic() - begun
 
 
-def compare(turns: int, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(turns: int, say: Callable[[str], None]) -> dict[str, dict[str, list[float]]]:
     """For each history, the seconds of every turn: the whole ``run``, its ``dbt``, and ``bare``."""
-    found: dict[str, Any] = {}
+    found: dict[str, dict[str, list[float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(
             var=Path(folder) / "var", airflow_port=free_port(), mlflow_port=free_port(), spark_port=free_port()
@@ -68,8 +69,27 @@ def compare(turns: int, say: Callable[[str], None]) -> dict[str, Any]:
                 night = Partitions(nights.last, nights.last)
                 found[history] = {"run": [], "dbt": [], "bare": []}
                 for turn in range(-WARM_UP, turns):
-                    ours = under_airflow(stack, night) | {"bare": bare(stack, night, Path(folder) / "target")}
-                    say(f"{history}, turn {turn}: " + ", ".join(f"{name} {took:.1f} s" for name, took in ours.items()))
-                    for name, took in ours.items():
-                        found[history][name] += [took] if turn >= 0 else []
+                    took = under_airflow(stack, night) | {"bare": bare(stack, night, Path(folder) / "target")}
+                    say(f"{history}, turn {turn}: " + ", ".join(f"{name} {one:.1f} s" for name, one in took.items()))
+                    for name, seconds in took.items():
+                        found[history][name] += [seconds] if turn >= 0 else []
     return found
+
+
+def run(given: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]:
+    """dbt under Airflow beside the command line, for both histories; and a night's run after a year beside 40 days."""
+    found = measure(given.turns, say)
+
+    def compare(**sides: list[float]) -> dict[str, Any]:
+        return {"turns": {side: [{"seconds": one} for one in seconds] for side, seconds in sides.items()}}
+
+    short, long = found
+    return {
+        **{
+            f"dbt of a night's features, {history}": compare(
+                **{"under Airflow": took["dbt"], "dbt build": took["bare"]}
+            )
+            for history, took in found.items()
+        },
+        "a night's features": compare(**{f"after {long}": found[long]["run"], f"after {short}": found[short]["run"]}),
+    }
