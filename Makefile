@@ -1,6 +1,6 @@
 # Every target first does the whole set-up itself; a second call finds it done.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status lake run backfill stream test check format lock clean catalogue features screenshots
+.PHONY: help setup up down status lake run backfill stream trace docs test check format lock clean catalogue features screenshots
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
@@ -49,6 +49,15 @@ release: venv ## [source=flights] [from= to=] [dry_run=1]: ingest again what the
 	@$(SERVICES) up --quiet
 	@$(SERVICES) exec -- $(PYTHON) -m include.release --source "$(or $(source),flights)" $(if $(from),--from $(from)) \
 		$(if $(to),--to $(to)) $(if $(dry_run),--dry-run)
+
+trace: venv ## prediction=2013-06-02:UA:15:EWR [use_case=flight_delays] [json=1]: its model, features and landing files
+	@if [ -z "$(prediction)" ]; then echo "trace: say which: make trace prediction=2013-06-02:UA:15:EWR" >&2; exit 2; fi
+	@$(SERVICES) exec -- $(PYTHON) -m include.lineage "$(prediction)" --use-case "$(or $(use_case),flight_delays)" \
+		$(if $(json),--json)
+
+docs: venv ## the pages of dbt: models, columns and their lineage, for Airflow's menu and var/dbt/docs
+	@$(SERVICES) up --quiet
+	@$(SERVICES) exec -- $(PYTHON) -m include.lineage.docs
 
 test: setup ## the whole suite, the real stack included
 	@$(SERVICES) exec -- $(PYTHON) -m pytest tests $(args)

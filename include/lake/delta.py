@@ -8,11 +8,12 @@ Never ``to_pyarrow_table``: it aborts the process at exit about every second tim
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -123,6 +124,22 @@ def scan_days(
     return scan(layer, name, version).filter(pl.col(day).is_between(first, last))
 
 
+def written(layer: str, name: str, column: str, day: date) -> tuple[int, datetime] | None:
+    """The newest version of a table that brought rows of ``day``, and when (UTC).
+
+    ``column`` is what the table is partitioned by. A merge of small files brings none. None where the table's log,
+    which Delta cuts after a month, does not go back so far. Raises TableMissing.
+    """
+    opened(layer, name)
+    for path in sorted((table_path(layer, name) / "_delta_log").glob("*.json"), reverse=True):
+        actions = [json.loads(line) for line in path.read_text().splitlines()]
+        added = [one["add"] for one in actions if "add" in one]
+        if any(one["dataChange"] and one["partitionValues"].get(column) == str(day) for one in added):
+            milliseconds = next(one["commitInfo"]["timestamp"] for one in actions if "commitInfo" in one)
+            return int(path.stem), datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return None
+
+
 def read_days(
     layer: str,
     name: str,
@@ -213,6 +230,10 @@ def _replace_once(layer: str, name: str, frame: pl.DataFrame, first: date, last:
 
 
 def append(layer: str, name: str, frame: pl.DataFrame) -> int:
-    """Add rows to a ledger, which is created where it is missing. Returns the new version."""
-    write_deltalake(str(table_path(layer, name)), frame, mode="append", storage_options=storage_options())
+    """Add rows to a ledger, which is created where it is missing. Returns the new version.
+
+    A column that is new becomes part of it, null for earlier rows.
+    """
+    path = str(table_path(layer, name))
+    write_deltalake(path, frame, mode="append", schema_mode="merge", storage_options=storage_options())
     return version(layer, name)

@@ -33,6 +33,8 @@ SCHEMA: dict[str, pl.DataType] = {
     "rows_in": pl.Int64(),  # the completeness equation of the file that brought the rows; null above bronze
     "quarantined": pl.Int64(),
     "deduplicated": pl.Int64(),
+    "source_file": pl.String(),  # within landing: the file that brought the rows; null above bronze
+    "source_sha256": pl.String(),  # of its bytes when they were read
     "run": pl.String(),
     "published_at": pl.Datetime("us", "UTC"),
 }
@@ -47,24 +49,38 @@ class Terms:
     deduplicated: int
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The landing file that brought a partition of bronze: its path within landing, and the sha256 of its bytes."""
+
+    file: str
+    sha256: str
+
+
 def read() -> pl.DataFrame:
     """Every line, the oldest first. Empty where nothing has been published."""
+    empty = pl.DataFrame(schema=SCHEMA)
     if not delta.exists(LAYER, TABLE):
-        return pl.DataFrame(schema=SCHEMA)
-    return delta.read_all(LAYER, TABLE).sort("published_at", "table", "partition_day", "revision")
+        return empty
+    # A ledger that was begun before a column was thought of has it from its next line on.
+    lines = pl.concat([empty, delta.read_all(LAYER, TABLE)], how="diagonal")
+    return lines.sort("published_at", "table", "partition_day", "revision")
 
 
 def record(
-    publications: Sequence[Publication], run: str, terms: Mapping[tuple[str, Partition], Terms] | None = None
+    publications: Sequence[Publication],
+    run: str,
+    terms: Mapping[tuple[str, Partition], Terms] | None = None,
+    origins: Mapping[tuple[str, date], Origin] | None = None,
 ) -> pl.DataFrame:
     """Add a line for each partition whose content is another than the ledger's last one has. Returns the new lines.
 
-    ``terms`` are looked up by table and partition. Says each revision that replaces an earlier one.
+    ``terms`` are looked up by table and partition, ``origins`` by table and night; of a night that is not there the
+    origin stays what it was. Says each revision that replaces an earlier one.
     """
     there = read().filter(pl.col("table").is_in([one.table for one in publications]))
     last = {
-        (row["table"], row["partition_day"], row["night"]): (row["revision"], row["content"])
-        for row in there.sort("revision").iter_rows(named=True)
+        (row["table"], row["partition_day"], row["night"]): row for row in there.sort("revision").iter_rows(named=True)
     }
     now = datetime.now(UTC)
     lines = []
@@ -72,24 +88,29 @@ def record(
         version: int | None = None
         for partition, content in sorted(publication.content.items()):
             day, night = partition[0], partition[1] if len(partition) > 1 else None
-            revision, before = last.get((publication.table, day, night), (None, None))
-            if before == digest(content) or (before is None and not content.rows):
+            before = last.get((publication.table, day, night))
+            if (before and before["content"] == digest(content)) or (before is None and not content.rows):
                 continue
             version = delta.version(*publication.table.split(".")) if version is None else version
             own = (terms or {}).get((publication.table, partition))
+            origin = (origins or {}).get((publication.table, night)) if night else None
+            if origin is None and before and before["source_sha256"]:
+                origin = Origin(before["source_file"], before["source_sha256"])
             lines.append(
                 {
                     "table": publication.table,
                     "partition_day": day,
                     "night": night,
-                    "revision": (revision or 0) + 1,
-                    "replaces": revision,
+                    "revision": before["revision"] + 1 if before else 1,
+                    "replaces": before["revision"] if before else None,
                     "version": version,
                     "rows": content.rows,
                     "content": digest(content),
                     "rows_in": own.rows_in if own else None,
                     "quarantined": own.quarantined if own else None,
                     "deduplicated": own.deduplicated if own else None,
+                    "source_file": origin.file if origin else None,
+                    "source_sha256": origin.sha256 if origin else None,
                     "run": run,
                     "published_at": now,
                 }

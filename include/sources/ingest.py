@@ -13,7 +13,7 @@ import polars as pl
 from include.errors import NeedsAttentionError
 from include.lake import candidate, delta, publications
 from include.lake import spark as lake
-from include.lake.publications import Terms
+from include.lake.publications import Origin, Terms
 from include.lake.publish import Partition, Publication, publish, within
 from include.partitions import Partitions
 from include.quality import contract, gate
@@ -88,6 +88,8 @@ def load(source: Source, nights: Partitions, plan: Plan) -> Candidates:
                 "candidate": candidates[feed.name],
             },
         )
+        # The ledger names the bytes that rows came from: these must be the ones that Spark has read.
+        landing.check_unchanged(source, feed, plan[feed.name])
         rows = sum(file["rows"] for file in plan[feed.name].values())
         log.info("%s: %d files with %d rows loaded", feed.name, len(files), rows)
 
@@ -161,8 +163,20 @@ def publish_all(
         )
         for row in audited["counts"]
     }
-    publications.record(published, run, terms)
+    publications.record(published, run, terms, _origins(source, plan))
     return published
+
+
+def _origins(source: Source, plan: Plan) -> dict[tuple[str, date], Origin]:
+    """The file that brought each night's rows of each bronze table."""
+    found: dict[tuple[str, date], Origin] = {}
+    for name, files in plan.items():
+        feed = source.feed(name)
+        for day, file in files.items():
+            path = path_of(source, feed, date.fromisoformat(day)).relative_to(settings().landing)
+            night = feed.night(date.fromisoformat(day))
+            found[f"bronze.{table(source, feed)}", night] = Origin(path.as_posix(), file["sha256"])
+    return found
 
 
 def discard(candidates: Candidates, audited: Audited) -> None:

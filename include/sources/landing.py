@@ -5,12 +5,13 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
+import hashlib
 import io
 import json
 import logging
 import re
 import zlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from typing import IO, TYPE_CHECKING, Any, TypedDict, cast
@@ -27,10 +28,14 @@ log = logging.getLogger(__name__)
 
 
 class File(TypedDict):
-    """What a file holds: its rows, and its columns in their order where it has more of them than its feed promises."""
+    """What a file holds: its rows, and its columns in their order where it has more of them than its feed promises.
+
+    ``sha256`` is of its bytes as they are, before anything is unpacked.
+    """
 
     rows: int
     columns: list[str]
+    sha256: str
 
 
 # The files by feed and day, days in ISO format: plain data, since it travels between tasks.
@@ -58,6 +63,10 @@ BLANK_LINE = re.compile(rb"\n[\x01-\x09\x0b-\x20]*\n")
 
 class UnreadableFileError(NeedsAttentionError):
     """A landing file is damaged or not what its feed promises. Names the file and what is wrong with it."""
+
+
+class ChangedFileError(NeedsAttentionError):
+    """A landing file was replaced between being looked through and being loaded. Nothing was published."""
 
 
 class MissingFileError(NeedsAttentionError):
@@ -149,7 +158,24 @@ def look_through(path: UPath, feed: Feed) -> File:
     if not rows and feed.mode is not Mode.UPSERT:
         header = "a header and " if feed.format is Format.CSV else ""
         raise UnreadableFileError(f"{path}: {header}no rows. A day without anything has no file")
-    return {"rows": rows, "columns": columns if len(columns) > len(feed.columns) else []}
+    more = columns if len(columns) > len(feed.columns) else []
+    return {"rows": rows, "columns": more, "sha256": sha256(path)}
+
+
+def sha256(path: UPath) -> str:
+    """Of the bytes of the file at ``path``. Raises FileNotFoundError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
+
+
+def check_unchanged(source: Source, feed: Feed, files: Mapping[str, File]) -> None:
+    """Raise ChangedFileError unless ``files``, by day, are what they were when they were looked through."""
+    paths = {day: path_of(source, feed, date.fromisoformat(day)) for day in files}
+    changed = [path for day, path in paths.items() if not path.exists() or sha256(path) != files[day]["sha256"]]
+    if changed:
+        raise ChangedFileError(
+            f"replaced while they were being read: {', '.join(map(str, changed))}. Clear the run from its first task."
+        )
 
 
 def count_rows(path: UPath, feed: Feed) -> int:

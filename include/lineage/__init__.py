@@ -1,0 +1,1 @@
+"""Where a number came from: from a prediction back to the landing files, and as events for a lineage server."""
