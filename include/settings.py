@@ -58,6 +58,13 @@ class Settings(BaseSettings):
 
     vacuum_hours: int = Field(168, description="how long a replaced file of a table stays, for those still reading it")
 
+    # Under OpenLineage's own name. All else of it (a key, a configuration file) its client reads by itself.
+    openlineage_url: str = Field(
+        "",
+        validation_alias=AliasChoices("OPENLINEAGE_URL"),
+        description="an OpenLineage server; none: a file under var",
+    )
+
     device: str = Field("auto", description="where XGBoost trains: auto, cpu or cuda")
 
     @field_validator("home", "var", "jars")

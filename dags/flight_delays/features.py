@@ -55,11 +55,13 @@ def features() -> None:
     def publish(**context):
         """Replace exactly these days, and announce them."""
         from include.lake import dbt
+        from include.lineage import events
 
         nights = of_run(context)
-        for publication in dbt.publish_built(STAGE, nights, run=recipes.name_of(context)):
-            print(publication)
+        published = dbt.publish_built(STAGE, nights, run=recipes.name_of(context))
+        print(*published, sep="\n")
         assets.announce(context, assets.features(USE_CASE), nights)
+        events.emit(context, events.of_dbt, STAGE, published)
 
     @task
     def discard(**context):

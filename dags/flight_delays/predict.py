@@ -29,6 +29,7 @@ def predict() -> None:
     @task(outlets=[assets.predictions(USE_CASE)])
     def score(**context):
         """Every flight of the day, once."""
+        from include.lineage import events
         from include.ml import ledger, predict
         from include.use_cases import use_case
 
@@ -39,6 +40,7 @@ def predict() -> None:
         except ledger.NoChampion as nobody:
             raise AirflowSkipException(f"{nobody} Nothing was scored.") from None
         assets.announce(context, assets.predictions(USE_CASE), nights, **result)
+        events.emit(context, events.of_scoring, USE_CASE, result)
         return result
 
     score()

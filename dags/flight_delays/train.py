@@ -31,9 +31,12 @@ def train() -> None:
     @task(task_id="train")
     def fit(**context):
         """Fit, evaluate on later days than it was fitted on, register as challenger."""
+        from include.lineage import events
         from include.ml import train
 
-        return train.train(USE_CASE, of_run(context).last)
+        challenger = train.train(USE_CASE, of_run(context).last)
+        events.emit(context, events.of_training, USE_CASE, challenger)
+        return challenger
 
     @task(outlets=[assets.champion(USE_CASE)])
     def promote(challenger, **context):

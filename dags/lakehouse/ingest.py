@@ -69,10 +69,12 @@ def ingest(source: Source) -> DAG:
         @task(outlets=[assets.bronze(source.name)])
         def publish(found, candidates, audited, **context):
             """Replace exactly these days, and announce them."""
+            from include.lineage import events
             from include.sources import ingest
 
-            ingest.publish_all(source, found, candidates, audited, run=recipes.name_of(context))
+            published = ingest.publish_all(source, found, candidates, audited, run=recipes.name_of(context))
             assets.announce(context, assets.bronze(source.name), of_run(context))
+            events.emit(context, events.of_ingest, source, found, published)
 
         @task
         def discard(candidates, audited):

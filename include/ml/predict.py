@@ -38,13 +38,15 @@ def predict(name: str, first: date, last: date) -> dict[str, Any]:
     Reads the features table and the ledger; replaces those days of the predictions table. Scoring again writes
     nothing where nothing changed. Raises NoChampion, DataMissing (days or columns), TableMissing.
 
-    Returns ``rows``, ``days``, ``by_version`` (rows of each model version), ``changed``, ``table_version``.
+    Returns ``rows``, ``days``, ``by_version`` (rows of each model version), ``changed``, ``table_version``, and the
+    ``features_version`` that was read.
     """
     case = use_case(name)
     decided = ledger.read(case)
     days = dataset.days_between(first, last)
     champions = {day: ledger.require_champion(case, decided, day) for day in days}
-    features = delta.read_days("gold", case.features_table, first, last, day=case.day)
+    version = delta.version("gold", case.features_table)
+    features = delta.read_days("gold", case.features_table, first, last, day=case.day, version=version)
     dataset.check_columns(case, features.columns)
     dataset.require_days(case.features_table, features, first, last, case.day)
     # Sorted: the written files are then the same for the same content.
@@ -63,4 +65,5 @@ def predict(name: str, first: date, last: date) -> dict[str, Any]:
         "by_version": {str(version): rows for version, rows in counts},
         "changed": written.changed,
         "table_version": written.version,
+        "features_version": version,
     }

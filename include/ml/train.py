@@ -214,7 +214,7 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
     ``device`` is auto, cpu or cuda; None takes the setting. Raises DataMissing, TableMissing, WrongDevice.
 
     Returns ``version``, ``run_id``, ``created``, ``device``, ``trained_from``, ``fitted_through``,
-    ``trained_through``, ``metrics``.
+    ``trained_through``, ``metrics``, and the Delta ``versions`` of the tables that were read.
     """
     case = use_case(name)
     with ledger.lock(case):
@@ -223,7 +223,10 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
         key = request_key(case, night, data.content_hash)
         existing = registry.find(case, key)
         if existing is not None:
-            return existing.to_dict() | {"created": False}
+            return existing.to_dict() | {"created": False, "versions": data.versions}
         where = choose_device(device or settings().device)
         trained = fit_and_judge(case, data, where, ledger.latest_champion(case))
-        return registry.register(case, night, key, data, trained).to_dict() | {"created": True}
+        return registry.register(case, night, key, data, trained).to_dict() | {
+            "created": True,
+            "versions": data.versions,
+        }

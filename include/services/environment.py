@@ -26,7 +26,7 @@ def _text(value: Any) -> str:
 
 def of_settings(settings: Settings) -> dict[str, str]:
     """``NOCTURNE_*`` such that a child reads exactly these settings."""
-    named = settings.model_dump(mode="json", exclude={"s3_endpoint", "s3_region"})
+    named = settings.model_dump(mode="json", exclude={"s3_endpoint", "s3_region", "openlineage_url"})
     return {f"NOCTURNE_{name.upper()}": _text(value) for name, value in named.items()} | of_s3(settings)
 
 

@@ -33,7 +33,7 @@ def folders(settings: Settings) -> None:
     """Where the services write. What holds secrets, databases or sockets is the owner's alone."""
     for path in (settings.run, settings.var / "airflow", settings.var / "mlflow", settings.log):
         private_folder(path)
-    for path in (settings.report, settings.var / "spark" / "tmp"):
+    for path in (settings.report, settings.var / "openlineage", settings.var / "spark" / "tmp"):
         path.mkdir(parents=True, exist_ok=True)
     for place in (settings.landing, settings.lake):
         if isinstance(place, Path):
