@@ -2,7 +2,7 @@
 
 **Reads** `bronze.<source>__*`. **Writes** the models of `dbt_project/models/marts/core` that draw on the feeds of
 which something came, for the night of the run. **Parameters**: `from` and `to` for a range. **Fails** where a model or
-one of its tests does; nothing of the build is published then.
+one of its tests does; nothing of the build is published then. `docs` comes after all that, and holds nobody up.
 """
 
 from datetime import date
@@ -49,11 +49,13 @@ def transform(source: Source) -> DAG:
         def publish(**context):
             """Replace exactly these days, and announce them."""
             from include.lake import dbt
+            from include.lineage import events
 
             nights = of_run(context)
-            for publication in dbt.publish_built(stage, nights, run=recipes.name_of(context)):
-                print(publication)
+            published = dbt.publish_built(stage, nights, run=recipes.name_of(context))
+            print(*published, sep="\n")
             assets.announce(context, assets.silver(source.name), nights, also=dbt.also_built(stage, nights))
+            events.emit(context, events.of_dbt, stage, published)
 
         @task
         def discard(**context):
@@ -62,7 +64,14 @@ def transform(source: Source) -> DAG:
 
             dbt.discard_built(stage, of_run(context))
 
-        build >> publish() >> discard()
+        @task
+        def docs():
+            """dbt's pages in Airflow's menu, where models or tables have changed."""
+            from include.lineage import docs
+
+            print("built" if docs.refresh() else "they show what is there already")
+
+        build >> publish() >> discard() >> docs()
 
     return recipe()
 

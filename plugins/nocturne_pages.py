@@ -1,0 +1,37 @@
+"""Pages of Nocturne in Airflow's menu, behind Airflow's login: dbt's pages, and the way back from a prediction."""
+
+from functools import cache
+from typing import Any
+
+from airflow.plugins_manager import AirflowPlugin
+
+PREFIX = "/nocturne"
+
+
+@cache
+def _app() -> Any:
+    from include import pages
+
+    return pages.app()
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """The pages, made at the first request: schedulers and tasks load every plugin, and serve none of it."""
+    await _app()(scope, receive, send)
+
+
+class NocturnePages(AirflowPlugin):
+    """Two entries in the menu, and the application behind them."""
+
+    name = "nocturne_pages"
+    fastapi_apps = [{"name": name, "app": app, "url_prefix": PREFIX}]  # noqa: RUF012
+    external_views = [  # noqa: RUF012
+        {
+            "name": "dbt docs",
+            "href": f"{PREFIX}/dbt",
+            "url_route": "dbt-docs",
+            "destination": "nav",
+            "category": "docs",
+        },
+        {"name": "Lineage", "href": f"{PREFIX}/lineage", "url_route": "lineage", "destination": "nav"},
+    ]
