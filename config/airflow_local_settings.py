@@ -35,6 +35,8 @@ _TASKS = (
     "mlflow.xgboost",
     "dbt.cli.main",
     "dbt.adapters.spark",
+    "openlineage.client.event_v2",
+    "openlineage.client.facet_v2",
 )
 _OF_COMPONENT = {"fork-server": _TASKS, "dag-processor": _PARSING}
 

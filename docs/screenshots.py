@@ -159,6 +159,26 @@ def backfill(page: Page, here: Settings, airflow: Airflow) -> list[str]:
     return changed
 
 
+def lineage_pages(page: Page, here: Settings) -> None:
+    """The way back from a prediction, and dbt's graph of what leads to the features."""
+    scored = pl.read_delta(str(here.lake / "gold" / f"{MODEL}__predictions"))
+    newest = scored.filter(pl.col("flight_date") == pl.col("flight_date").max())
+    page.goto(f"{here.airflow_url}/plugin/lineage")
+    frame = page.frame_locator("iframe")
+    frame.get_by_label("flight_id").fill(newest["flight_id"].min())
+    frame.get_by_role("button", name="Trace").click()
+    frame.get_by_text("6 · Landing files").wait_for(timeout=60_000)
+    page.wait_for_timeout(500)
+    shoot(page, "lineage")
+
+    page.goto(f"{here.airflow_url}/plugin/dbt-docs")
+    frame = page.frame_locator("iframe")
+    frame.get_by_title("View Lineage Graph").click()
+    frame.locator("canvas").first.wait_for(timeout=60_000)
+    page.wait_for_timeout(3000)
+    shoot(page, "dbt-docs")
+
+
 def mlflow_pages(browser: Browser, here: Settings) -> None:
     auth = ("admin", here.secret("mlflow_admin_password"))
     api = f"{here.mlflow_url}/api/2.0/mlflow"
@@ -201,6 +221,7 @@ def main() -> int:
         log_in(page, here)
         airflow_pages(page, here, airflow)
         changed = backfill(page, here, airflow)
+        lineage_pages(page, here)
         mlflow_pages(browser, here)
         browser.close()
     for line in changed:

@@ -116,7 +116,7 @@ def _one_writer(shared: bool) -> Iterator[None]:
 
 
 def events_of(context: Mapping[str, Any], steps: Iterable[Step]) -> list[RunEvent]:
-    """START and COMPLETE of each step."""
+    """START and COMPLETE of each step; the second names its datasets."""
     run, task, nights = context["dag_run"], context["ti"], of_run(context)
     parent = parent_run.ParentRunFacet(
         run=parent_run.Run(runId=_uuid(run.run_after, run.dag_id, run.run_id)),
@@ -131,7 +131,7 @@ def events_of(context: Mapping[str, Any], steps: Iterable[Step]) -> list[RunEven
     for step in steps:
         # Another try publishes again, and is another run.
         identity = _uuid(begun, run.dag_id, run.run_id, step.name, str(task.try_number))
-        for state, at in ((RunState.START, begun), (RunState.COMPLETE, ended)):
+        for state, at, known in ((RunState.START, begun, Step(step.name)), (RunState.COMPLETE, ended, step)):
             events.append(
                 RunEvent(
                     eventType=state,
@@ -139,8 +139,8 @@ def events_of(context: Mapping[str, Any], steps: Iterable[Step]) -> list[RunEven
                     producer=PRODUCER,
                     run=Run(runId=identity, facets={"parent": parent, "nominalTime": nominal}),
                     job=Job(namespace=NAMESPACE, name=f"{run.dag_id}.{step.name}", facets={"jobType": kind}),
-                    inputs=list(step.inputs),
-                    outputs=list(step.outputs) if state is RunState.COMPLETE else [],
+                    inputs=list(known.inputs),
+                    outputs=list(known.outputs),
                 )
             )
     return events

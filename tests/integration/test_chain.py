@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import httpx
@@ -183,6 +184,87 @@ def test_features_are_shown_with_what_they_give_the_champion(stack: Stack, night
     assert "28 days" in " ".join(baseline)
     assert float(next(word for word in baseline if word.endswith("%"))[:-1]) > 1
     assert baseline[-1] == "1", "the version that takes it"
+
+
+def test_a_prediction_is_traced_to_the_files_that_its_features_look_at(stack: Stack, nights: list[Run]) -> None:
+    flight = read(stack, "gold", "flight_delays__predictions").filter(pl.col("flight_date") == date(2013, 6, 2))
+    command = [sys.executable, "-m", "include.lineage", flight["flight_id"].min(), "--json"]
+    done = subprocess.run(command, env=environment(stack.settings), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    looked_at = {f"actuals/{date(2013, 5, 5) + timedelta(n)}" for n in range(28)}
+    looked_at |= {"schedule/2013-06-02", "weather/2013-06-01"}
+    paths = {one["path"].removeprefix("flights/").removesuffix(".csv"): one for one in found["files"]}
+    assert {path for path in paths if not path.startswith("planes/")} == looked_at
+    assert [path for path in paths if path.startswith("planes/")] == [max(snapshots(stack, "planes"))]
+    for one in found["files"]:
+        content = (stack.settings.landing / one["path"]).read_bytes()
+        assert (one["sha256"], one["now"]) == (hashlib.sha256(content).hexdigest(), "equal")
+    assert found["champion"]["model_version"] == found["prediction"]["model_version"] == 1
+    assert found["champion"]["model_sha256"] == found["tags"]["model_sha256"]
+    assert found["row"]["history_through"] == "2013-06-01"
+    days = {one["path"][-14:-4] for one in found["training"]["files"] if "/actuals/" in one["path"]}
+    assert days == {str(day) for day in Partitions.parse("2013-01-01..2013-05-31").days}
+
+
+def snapshots(stack: Stack, feed: str) -> list[str]:
+    """The files of ``feed`` that the features of 2013-06-02 could have seen."""
+    there = sorted(path.stem for path in (stack.settings.landing / "flights" / feed).iterdir())
+    return [f"{feed}/{day}" for day in there if day < "2013-06-02"]
+
+
+def test_lineage_is_told_of_every_stage(stack: Stack, nights: list[Run]) -> None:
+    lines = (stack.settings.var / "openlineage" / "events.jsonl").read_text().splitlines()
+    told = [event for event in map(json.loads, lines) if event["eventType"] == "COMPLETE"]
+    lake, landing = stack.settings.lake, stack.settings.landing
+
+    def last(job: str) -> tuple[set[str], set[str]]:
+        event = [one for one in told if one["job"]["name"] == job][-1]
+        return {one["name"] for one in event["inputs"]}, {one["name"] for one in event["outputs"]}
+
+    assert last("lakehouse_ingest_flights.actuals") == (
+        {f"{landing}/flights/actuals/{NIGHTS.last}.csv"},
+        {f"{lake}/bronze/flights__actuals"},
+    )
+    assert last("lakehouse_transform_flights.fct_flights") == (
+        {f"{lake}/bronze/flights__actuals"},
+        {f"{lake}/silver/fct_flights"},
+    )
+    assert last("flight_delays_features.flight_delays__features")[0] == {
+        f"{lake}/silver/{name}"
+        for name in ("fct_scheduled_flights", "fct_flights", "fct_weather_hourly", "dim_aircraft")
+    }
+    assert last("flight_delays_train.train")[1] == {"flight_delays"}
+    assert last("flight_delays_predict.score") == (
+        {f"{lake}/gold/flight_delays__features", "flight_delays"},
+        {f"{lake}/gold/flight_delays__predictions"},
+    )
+
+
+def test_the_pages_in_airflows_menu_are_behind_its_login(stack: Stack, nights: list[Run]) -> None:
+    pages = f"{stack.settings.airflow_url}/nocturne"
+    file = stack.landing("actuals", "2013-06-01")
+    for path in ("dbt", "lineage", "landing/flights/actuals/2013-06-01"):
+        assert httpx.get(f"{pages}/{path}").status_code == 401
+        sent = httpx.get(f"{pages}/{path}", headers={"Accept": "text/html"})
+        assert (sent.status_code, sent.next_request and sent.next_request.url.path) == (303, "/auth/login")
+        assert httpx.get(f"{pages}/{path}", cookies={"_token": "made.up.token"}).status_code in (401, 403)
+
+    body = {"username": "admin", "password": stack.settings.secret("airflow_admin_password")}
+    token = httpx.post(f"{stack.settings.airflow_url}/auth/token", json=body).json()["access_token"]
+    with httpx.Client(base_url=pages, cookies={"_token": token}, timeout=60) as browser:
+        dbt = browser.get("dbt").text
+        # Built after the first transform, when there was no gold, and again when there was.
+        assert "flight_delays__features" in dbt
+        assert "flights__actuals" in dbt
+        assert browser.get("landing/flights/actuals/2013-06-01").content == file.read_bytes()
+        assert browser.get("landing/flights/actuals/..%2F..%2F..").status_code in (404, 422)
+        flight = read(stack, "gold", "flight_delays__predictions")["flight_id"].min()
+        chain = browser.get("lineage", params={"prediction": flight}).text
+        assert "6 · Landing files" in chain
+        assert "landing/flights/schedule/" in chain
+        assert "no prediction with the flight_id" in browser.get("lineage", params={"prediction": "x"}).text
+        assert "<script>" not in browser.get("lineage", params={"prediction": "<script>"}).text
 
 
 def test_mlflow_asks_for_a_login(stack: Stack) -> None:
