@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import socket
 import sys
 from collections import Counter
 from collections.abc import Iterable
 
+import httpx
 from rich.console import Console
 from rich.table import Table
 
 from include.lake.delta import TableMissing
 from include.lineage.models import NotBuiltError
 from include.lineage.trace import File, Partition, Trace, UnknownPredictionError, files_of, trace
-from include.ml import registry
+from include.ml.dataset import DELTA_VERSION
+from include.services.environment import MLFLOW_USER
 from include.settings import settings
 from include.use_cases import use_case
 from include.use_cases.spec import UseCase
@@ -30,20 +31,37 @@ WORDS = {
 
 
 def tags_of(case: UseCase, version: int) -> dict[str, str] | None:
-    """What MLflow has of a version: from its server, or where that is down from its database. None without either."""
-    import mlflow
+    """What MLflow has of a version: from its server, or where that is down from its database. None without either.
 
+    The server is asked without MLflow's client, whose import takes longer than all the rest.
+    """
     here = settings()
     try:
-        socket.create_connection((here.host, here.mlflow_port), timeout=1).close()
-    except OSError:
-        if not here.mlflow_database.exists():
-            return None
-        mlflow.set_tracking_uri(f"sqlite:///{here.mlflow_database}")
+        answer = httpx.get(
+            f"{here.mlflow_url}/api/2.0/mlflow/model-versions/get",
+            params={"name": case.name, "version": version},
+            auth=(MLFLOW_USER, here.secret("mlflow_admin_password")),
+            timeout=10,
+        )
+    except (httpx.TransportError, FileNotFoundError):
+        return _from_database(case, version)
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        return None
+    answer.raise_for_status()
+    return {tag["key"]: tag["value"] for tag in answer.json()["model_version"]["tags"]}
+
+
+def _from_database(case: UseCase, version: int) -> dict[str, str] | None:
+    if not settings().mlflow_database.exists():
+        return None
+    import mlflow
+
+    from include.ml import registry
+
+    mlflow.set_tracking_uri(f"sqlite:///{settings().mlflow_database}")
     try:
         return registry.tags_of(case, version)
-    except mlflow.MlflowException as error:
-        print(f"trace: MLflow does not know version {version} of {case.name}: {error}", file=sys.stderr)
+    except mlflow.MlflowException:
         return None
 
 
@@ -81,7 +99,7 @@ def model_lines(found: Trace) -> list[str]:
         )
         lines.append(f"MLflow run {champion.run_id}, sha256 {champion.model_sha256}")
     if tags is None:
-        return [*lines, "MLflow does not answer: its commit and the hash of its training set are not known here"]
+        return [*lines, "MLflow knows nothing of it: its commit and the hash of its training set cannot be told"]
     dirty = " and changed files (diff.patch of the run)" if tags.get("git_dirty") == "true" else ""
     return [*lines, f"commit {tags.get('git_commit', 'unknown')}{dirty}, trained on {tags.get('device', 'unknown')}"]
 
@@ -93,9 +111,9 @@ def training_lines(found: Trace) -> list[str]:
         return ["the deployment ledger has no such version"]
     tags = found.tags or {}
     versions = [
-        f"gold.{name.removeprefix(registry.DELTA_VERSION)} version {version}"
+        f"gold.{name.removeprefix(DELTA_VERSION)} version {version}"
         for name, version in sorted(tags.items())
-        if name.startswith(registry.DELTA_VERSION)
+        if name.startswith(DELTA_VERSION)
     ]
     files = files_of(training.partitions)
     other = [f"  {one.sha256}  {WORDS[one.now]}  {one.path}" for one in files if one.now != "equal"]
@@ -116,13 +134,12 @@ def show(found: Trace, console: Console) -> None:
             console.print(f"  {line}", markup=False)
 
     prediction, features = found.prediction, found.features
-    scored = (
-        "" if prediction.version is None else f", written in version {prediction.version} at {prediction.scored_at}"
-    )
+    scored = prediction.scored_at
+    written = f", written in version {prediction.version} at {scored:%Y-%m-%d %H:%M:%S} UTC" if scored else ""
     section(
         "prediction",
         f"{prediction.id}  day {prediction.day}  score {prediction.score:.4f}",
-        f"gold.{found.use_case}__predictions{scored}",
+        f"gold.{found.use_case}__predictions{written}",
     )
     section("model", *model_lines(found))
     section("training set", *training_lines(found))

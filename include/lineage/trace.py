@@ -21,7 +21,7 @@ from deltalake.exceptions import DeltaError
 from include.lake import delta, publications
 from include.lineage import models
 from include.lineage.models import Graph
-from include.ml import dataset, ledger, registry
+from include.ml import dataset, ledger
 from include.ml.ledger import Champion
 from include.settings import settings
 from include.sources import landing
@@ -268,7 +268,7 @@ def training_set(
     """
     found: list[Partition] = []
     for name in (case.features_table, case.labels_table):
-        version = (tags or {}).get(f"{registry.DELTA_VERSION}{name}")
+        version = (tags or {}).get(f"{dataset.DELTA_VERSION}{name}")
         for day in dataset.days_between(champion.trained_from, champion.trained_through):
             # Features are what was known the evening before; labels what was known in the night of the training.
             ahead = day - timedelta(case.horizon_days)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 KNOWN = "night"
 """The column of a labels table: the night from which a label is known."""
 
+DELTA_VERSION = "delta_version."
+"""What the tags of a model version begin with that name the version of each gold table it was trained on."""
+
 MOST_UNMATCHED = 0.01
 """The share of rows that may have features and no label yet, or the other way round: what comes late."""
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import xgboost as xgb
 
 from include.ml import ledger
-from include.ml.dataset import DataMissing, Dataset, load
+from include.ml.dataset import DELTA_VERSION, DataMissing, Dataset, load
 from include.ml.ledger import Champion
 from include.ml.reference import Reference
 from include.settings import settings
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from include.ml.train import Trained
 
 MODEL_FILE, REFERENCE_FILE = "model.ubj", "reference.json"
-DELTA_VERSION = "delta_version."
-"""What the tags begin with that name the version of each gold table a model was trained on."""
 REFUSED = "refused"
 """The tag on a version that failed its gates; its value is the reasons."""
 
