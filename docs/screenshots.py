@@ -163,11 +163,10 @@ def lineage_pages(page: Page, here: Settings) -> None:
     """The way back from a prediction, and dbt's graph of what leads to the features."""
     scored = pl.read_delta(str(here.lake / "gold" / f"{MODEL}__predictions"))
     newest = scored.filter(pl.col("flight_date") == pl.col("flight_date").max())
-    page.goto(f"{here.airflow_url}/plugin/lineage")
-    frame = page.frame_locator("iframe")
-    frame.get_by_label("flight_id").fill(newest["flight_id"].min())
-    frame.get_by_role("button", name="Trace").click()
-    frame.get_by_text("6 · Landing files").wait_for(timeout=60_000)
+    page.goto(f"{here.airflow_url}/nocturne/lineage")
+    page.get_by_label("flight_id").fill(newest["flight_id"].min())
+    page.get_by_role("button", name="Trace").click()
+    page.get_by_text("6 · Landing files").wait_for(timeout=60_000)
     page.wait_for_timeout(500)
     shoot(page, "lineage")
 
