@@ -21,13 +21,8 @@ from include.settings import settings
 from include.use_cases import use_case
 from include.use_cases.spec import UseCase
 
-COLOURS = {"equal": "green", "changed": "red", "gone": "red", "unknown": "yellow"}
-WORDS = {
-    "equal": "as ingested",
-    "changed": "another file since",
-    "gone": "gone",
-    "unknown": "ingested before hashes were kept",
-}
+COLOURS = {"equal": "green", "changed": "red", "gone": "red"}
+WORDS = {"equal": "as ingested", "changed": "another file since", "gone": "gone"}
 
 
 def tags_of(case: UseCase, version: int) -> dict[str, str] | None:
@@ -154,7 +149,7 @@ def show(found: Trace, console: Console) -> None:
     console.print(table)
     section(counted(found.files))
     for one in found.files:
-        console.print(f"  {one.sha256 or '-' * 64}  [{COLOURS[one.now]}]{WORDS[one.now]}[/]  {one.path}")
+        console.print(f"  {one.sha256}  [{COLOURS[one.now]}]{WORDS[one.now]}[/]  {one.path}")
 
 
 def parser() -> argparse.ArgumentParser:

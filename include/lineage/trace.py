@@ -29,7 +29,7 @@ from include.use_cases.spec import UseCase
 
 NEAR = 4  # ids that are named beside an unknown one
 
-type State = Literal["equal", "changed", "gone", "unknown"]
+type State = Literal["equal", "changed", "gone"]
 
 
 class UnknownPredictionError(LookupError):
@@ -56,13 +56,10 @@ class Prediction:
 
 @dataclass(frozen=True)
 class File:
-    """A landing file: its path within landing, its sha256 when it was ingested, and what is there now.
-
-    ``unknown``: it was ingested before its hash was kept.
-    """
+    """A landing file: its path within landing, its sha256 when it was ingested, and what is there now."""
 
     path: str
-    sha256: str | None
+    sha256: str
     now: State
 
 
@@ -74,7 +71,7 @@ class Partition:
         night: of bronze: in which the rows arrived.
         newest: the last revision of this partition; above ``revision`` where it was published again since.
         version: of the Delta table, with this revision in it.
-        file: of bronze: the file that brought the rows.
+        file: of bronze: the file that brought the rows; None where it was ingested before files were kept.
     """
 
     table: str
@@ -205,13 +202,11 @@ def _partition(line: Line, newest: int) -> Partition:
 
 
 @cache
-def state(file: str, sha256: str | None) -> State:
+def state(file: str, sha256: str) -> State:
     """How the landing file ``file`` compares with the one that was ingested."""
     path = settings().landing / file
     if not path.exists():
         return "gone"
-    if sha256 is None:
-        return "unknown"
     return "equal" if landing.sha256(path) == sha256 else "changed"
 
 

@@ -202,7 +202,7 @@ def test_a_prediction_is_traced_to_the_files_that_its_features_look_at(stack: St
         assert (one["sha256"], one["now"]) == (hashlib.sha256(content).hexdigest(), "equal")
     assert found["champion"]["model_version"] == found["prediction"]["model_version"] == 1
     assert found["champion"]["model_sha256"] == found["tags"]["model_sha256"]
-    assert found["row"]["history_through"] == "2013-06-01"
+    assert found["row"]["known_from"] == "2013-06-01"
     days = {one["path"][-14:-4] for one in found["training"]["files"] if "/actuals/" in one["path"]}
     assert days == {str(day) for day in Partitions.parse("2013-01-01..2013-05-31").days}
 

@@ -1,5 +1,6 @@
 """The ledger of publications: a line for each content a partition has had, none for a rerun."""
 
+import shutil
 from datetime import date
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import polars as pl
 import pytest
 
 from include.lake import delta, publications
-from include.lake.publications import Terms
+from include.lake.publications import Origin, Terms
 from include.lake.publish import NOTHING, Content, Partition, Publication
 
 MONDAY, TUESDAY, WEDNESDAY = date(2020, 6, 1), date(2020, 6, 2), date(2020, 6, 3)
@@ -78,3 +79,30 @@ def test_the_days_that_nights_have_touched_are_remembered() -> None:
     publications.record([published({(MONDAY, WEDNESDAY): NOTHING})], "a run")
     assert publications.days_of([TABLE], [WEDNESDAY]) == [MONDAY, WEDNESDAY]
     assert publications.days_of(["bronze.toys__others"], [WEDNESDAY]) == []
+
+
+def test_a_partition_keeps_the_file_that_brought_it() -> None:
+    first, mended = Origin("toys/trips/2020-06-01.csv", "aa"), Origin("toys/trips/2020-06-01.csv", "bb")
+    for content, origins in (
+        (Content(3, 7), {(TABLE, MONDAY): first}),
+        (Content(3, 8), {(TABLE, MONDAY): mended}),
+        (Content(2, 9), {(TABLE, TUESDAY): first}),  # another night's run gave its late rows other verdicts
+    ):
+        publications.record([published({(MONDAY, MONDAY): content})], "a run", None, origins)
+    assert lines("revision", "source_file", "source_sha256") == [
+        (1, first.file, "aa"),
+        (2, first.file, "bb"),
+        (3, first.file, "bb"),
+    ]
+
+
+def test_a_ledger_from_before_files_were_kept_is_read_and_goes_on() -> None:
+    publications.record([published({(MONDAY, MONDAY): Content(3, 7)})], "a run")
+    old = publications.read().drop("source_file", "source_sha256")
+    shutil.rmtree(str(delta.table_path("ledger", "publications")))
+    delta.append("ledger", "publications", old)
+    assert lines("revision", "source_sha256") == [(1, None)]
+    publications.record(
+        [published({(MONDAY, MONDAY): Content(3, 8)})], "a run", None, {(TABLE, MONDAY): Origin("a file", "bb")}
+    )
+    assert lines("revision", "source_sha256") == [(1, None), (2, "bb")]

@@ -115,13 +115,12 @@ def test_the_training_set_is_that_of_the_versions_it_was_read_at(lake: Lake) -> 
     ]
 
 
-def test_a_file_that_was_ingested_before_hashes_were_kept_is_unknown(lake: Lake) -> None:
+def test_rows_whose_verdicts_changed_without_a_file_of_their_own_keep_the_one_that_brought_them(lake: Lake) -> None:
     for table in ("bronze.coins__tosses", "silver.tosses"):
         partition = (day(9), day(9)) if table.startswith("bronze") else (day(9),)
         lake.publish(table, partition, 99)
     lake.features(DAY, content=2)
     lake.score(DAY, 0.75)
-    # A partition whose content changed without a file of its own (a verdict on late rows) keeps its origin.
     assert files(lake.trace()) == OWN
 
 

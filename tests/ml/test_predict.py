@@ -21,7 +21,9 @@ def champion(deployed: UseCase) -> UseCase:
 
 def test_each_row_is_scored_once_and_stamped(champion: UseCase) -> None:
     done = predict.predict("toy", TOMORROW, TOMORROW)
-    assert done == {"rows": ROWS, "days": 1, "by_version": {"1": ROWS}, "changed": True, "table_version": 0}
+    version = delta.version("gold", champion.features_table)
+    told = {"rows": ROWS, "days": 1, "by_version": {"1": ROWS}, "changed": True, "table_version": 0}
+    assert done == told | {"features_version": version}
     rows = delta.read_all("gold", champion.predictions_table)
     assert sorted(rows["coin_id"]) == sorted(toy_rows(TOMORROW, 1)["coin_id"])
     assert rows.schema == {"coin_id": pl.String, "flight_date": pl.Date, "score": pl.Float64, "model_version": pl.Int64}

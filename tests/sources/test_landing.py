@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import hashlib
 import io
 import json
 import math
@@ -65,6 +66,19 @@ def test_a_new_column_is_named_and_no_reason_to_stop(caplog: pytest.LogCaptureFi
     assert rows_of(found) == {"plan": {"2020-06-02": 1}, "done": {"2020-06-01": 2}}
     (said,) = caplog.messages
     assert said.startswith("plan 2020-06-02: column 'who' is new. The file is published without it")
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_told(home: Path) -> None:
+    path = put(DONE, FIRST)
+    looked_at = {str(FIRST): landing.look_through(path, DONE)}
+    assert looked_at[str(FIRST)]["sha256"] == hashlib.sha256(GOOD).hexdigest()
+    landing.check_unchanged(SOURCE, DONE, looked_at)
+    put(DONE, FIRST, GOOD.replace(b"x", b"y"))
+    with pytest.raises(landing.ChangedFileError, match=f"replaced while they were being read: {path}"):
+        landing.check_unchanged(SOURCE, DONE, looked_at)
+    path.unlink()
+    with pytest.raises(landing.ChangedFileError):
+        landing.check_unchanged(SOURCE, DONE, looked_at)
 
 
 def test_the_line_of_a_row_is_found_by_its_text() -> None:
