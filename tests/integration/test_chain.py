@@ -188,10 +188,7 @@ def test_features_are_shown_with_what_they_give_the_champion(stack: Stack, night
 
 def test_a_prediction_is_traced_to_the_files_that_its_features_look_at(stack: Stack, nights: list[Run]) -> None:
     flight = read(stack, "gold", "flight_delays__predictions").filter(pl.col("flight_date") == date(2013, 6, 2))
-    command = [sys.executable, "-m", "include.lineage", flight["flight_id"].min(), "--json"]
-    done = subprocess.run(command, env=environment(stack.settings), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = json.loads(printed_by(stack, "-m", "include.lineage", flight["flight_id"].min(), "--json"))
     looked_at = {f"actuals/{date(2013, 5, 5) + timedelta(n)}" for n in range(28)}
     looked_at |= {"schedule/2013-06-02", "weather/2013-06-01"}
     paths = {one["path"].removeprefix("flights/").removesuffix(".csv"): one for one in found["files"]}
