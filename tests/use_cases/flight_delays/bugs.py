@@ -15,8 +15,12 @@ MINUTES = "macros/minute_of_day.sql"
 THROUGH_THE_DAY_BEFORE = "date_sub(wanted.flight_date, 28) and date_sub(wanted.flight_date, 1)"
 ARRIVED = "        and wanted.flight_date > daily.night\n"
 DAILY = "where flight_date between {{ night('from', -27) }} and {{ night('to') }} and value is not null"
-FLIGHTS = "from flights\n"
-LABEL_JOINED = "from flights\nleft join {{ ref('fct_flights') }} as outcome on flights.flight_id = outcome.flight_id\n"
+FLIGHTS = "from flights\ninner join history"
+LABEL_JOINED = (
+    "from flights\n"
+    "left join {{ ref('fct_flights') }} as outcome on flights.flight_id = outcome.flight_id\n"
+    "inner join history"
+)
 
 
 @dataclass(frozen=True)
