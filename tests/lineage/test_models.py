@@ -1,13 +1,14 @@
 """What dbt knows of lineage, and that each features model says which days it looks at."""
 
-import ast
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from include.features import catalogue
 from include.lineage.models import Upstream, graph
+from include.use_cases.spec import UseCase, use_cases
 from tests.lineage.conftest import MANIFEST
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +34,7 @@ def referred(model: str) -> set[str]:
 
 @pytest.mark.parametrize("path", sorted((MODELS / "marts").glob("*/*.yml")), ids=lambda path: path.parent.name)
 def test_days_are_said_of_tables_that_a_model_looks_at(path: Path) -> None:
-    for model in yaml.safe_load(path.read_text())["models"]:
+    for model in yaml.safe_load(path.read_text()).get("models", []):
         days = model.get("config", {}).get("meta", {}).get("draws_on", {})
         assert set(days) <= referred(model["name"]) if days else True
         if model["name"].endswith("__features"):
@@ -42,17 +43,9 @@ def test_days_are_said_of_tables_that_a_model_looks_at(path: Path) -> None:
             assert referred(model["name"]) - set(days) == {"fct_scheduled_flights"}
 
 
-def test_the_look_back_is_as_long_as_its_dag_waits_for() -> None:
-    [described] = [
-        model
-        for model in yaml.safe_load((MODELS / "marts/flight_delays/_flight_delays__models.yml").read_text())["models"]
-        if model["name"] == "flight_delays__features"
-    ]
-    dag = ast.parse((ROOT / "dags/flight_delays/features.py").read_text())
-    days = next(
-        ast.literal_eval(one.value)
-        for one in dag.body
-        if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "LOOK_BACK_DAYS"
-    )
-    first, last = described["config"]["meta"]["draws_on"]["fct_flights"]
-    assert (first, last) == (-days, -1)
+@pytest.mark.parametrize("case", use_cases().values(), ids=lambda case: case.name)
+def test_the_look_back_is_as_long_as_its_dag_waits_for(case: UseCase) -> None:
+    models = yaml.safe_load((MODELS / f"marts/{case.name}/_{case.name}__models.yml").read_text())["models"]
+    [described] = [model for model in models if model["name"] == case.features_table]
+    firsts = [first for first, _ in described["config"]["meta"]["draws_on"].values() if first is not None]
+    assert -min(firsts) == catalogue.read(case).look_back_days
