@@ -61,9 +61,11 @@ class Lake:
         ran = {one["unique_id"]: one for one in results["results"]}
         broken = {name: one["message"] for name, one in ran.items() if one["status"] in ("error", "skipped")}
         assert not broken
-        failed = [name for name, one in ran.items() if one["status"] == "fail"]
+        failed = {
+            manifest["nodes"][name]["test_metadata"]["name"] for name, one in ran.items() if one["status"] == "fail"
+        }
         passed = {"results": [one for one in results["results"] if one["status"] == "success"]}
-        return sorted(name.split(".")[2] for name in failed), dbt.candidates(manifest, passed, "")
+        return sorted(failed), dbt.candidates(manifest, passed, "")
 
     def build_silver(self) -> tuple[list[str], list[dbt.Candidate]]:
         """What draws on the feeds that have landed, for the whole time of the world."""
