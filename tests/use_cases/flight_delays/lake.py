@@ -61,9 +61,8 @@ class Lake:
         ran = {one["unique_id"]: one for one in results["results"]}
         broken = {name: one["message"] for name, one in ran.items() if one["status"] in ("error", "skipped")}
         assert not broken
-        failed = {
-            manifest["nodes"][name]["test_metadata"]["name"] for name, one in ran.items() if one["status"] == "fail"
-        }
+        nodes = (manifest["nodes"][name] for name, one in ran.items() if one["status"] == "fail")
+        failed = {(node.get("test_metadata") or node)["name"] for node in nodes}
         passed = {"results": [one for one in results["results"] if one["status"] == "success"]}
         return sorted(failed), dbt.candidates(manifest, passed, "")
 
