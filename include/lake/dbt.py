@@ -77,7 +77,8 @@ def candidates(manifest: dict[str, Any], results: dict[str, Any], suffix: str) -
     ]
     if failed:
         raise BuildFailedError("these did not pass, nothing was published:\n" + "\n".join(f"- {one}" for one in failed))
-    built = [manifest["nodes"][one["unique_id"]] for one in results["results"]]
+    # What only names who uses a model, as an exposure does, is in the results and no node.
+    built = [manifest["nodes"][one["unique_id"]] for one in results["results"] if one["unique_id"] in manifest["nodes"]]
     return [
         Candidate(
             name=candidate.name(f"{node['schema']}.{node['alias']}", suffix),

@@ -59,6 +59,12 @@ def test_a_candidate_replaces_the_days_of_its_nights_or_all_there_is() -> None:
     assert whole.scope([date(2013, 6, 1)]) == "TRUE"
 
 
+def test_an_exposure_of_a_model_is_none() -> None:
+    exposure = {"unique_id": "exposure.nocturne.trips", "status": "no-op", "message": None}
+    found = {"results": [*results(trips="success")["results"], exposure]}
+    assert [one.table for one in dbt.candidates(MANIFEST, found, "")] == ["silver.trips"]
+
+
 def test_a_warning_does_not_stop_it() -> None:
     assert len(dbt.candidates(MANIFEST, results(trips="success", unique="warn"), "")) == 1
 
