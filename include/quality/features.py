@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from include.errors import NeedsAttentionError
 from include.lake import candidate, dbt
 from include.lake import spark as lake
 from include.partitions import Partitions
@@ -30,6 +31,10 @@ PSI_MARGIN = 5.0
 
 A season moves a long window by up to 4.6, a feature without any values is 7 and more away (docs/decisions).
 """
+
+
+class NoLimitsError(NeedsAttentionError):
+    """A champion's reference lacks what its days' features are compared by; the message says what to do."""
 
 
 def suite(case: UseCase, rows: int) -> list[Expectation]:
@@ -81,8 +86,18 @@ def distances(case: UseCase, reference: Reference, rows: pl.DataFrame) -> pd.Dat
 
 
 def distance_suite(case: UseCase, reference: Reference) -> list[Expectation]:
-    """The expectations for ``distances``: no day is farther away than days may be."""
+    """The expectations for ``distances``: no day is farther away than days may be.
+
+    Raises NoLimitsError for a reference that was made before it told how far the days of its training set lie.
+    """
     from great_expectations import expectations as gxe
+
+    if lacking := [name for name in case.feature_names if "day_psi_limit" not in reference["features"].get(name, {})]:
+        raise NoLimitsError(
+            f"the champion of {case.name} was registered before a reference said how far apart its days lie, or before "
+            f"there were these features: {len(lacking)}, the first {lacking[0]}. Train a version with the DAG "
+            f"{case.name}_train, and clear this run when that is champion"
+        )
 
     def limit(name: str) -> float:
         return float(reference["features"][name]["day_psi_limit"]) + PSI_MARGIN
@@ -120,6 +135,6 @@ def _audit_distances(case: UseCase, table: str, nights: Partitions, rows: DataFr
         print(f"{day} has no champion, whose training set the features could be compared with")
         return
     reference = registry.load_reference(case, champion)
+    expected = distance_suite(case, reference)
     values = pl.DataFrame(rows.select(case.day, *case.feature_names).toArrow())
-    found = distances(case, reference, values)
-    gate.check(f"{table}.psi", nights.key, found, distance_suite(case, reference))
+    gate.check(f"{table}.psi", nights.key, distances(case, reference, values), expected)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
+from upath import UPath
 
 from include.lake import delta
 from include.lake.publish import Content, Publication
@@ -133,7 +134,7 @@ def test_another_try_is_another_run_and_the_same_one_the_same(lake: Lake) -> Non
 
 
 def test_a_bucket_and_its_keys_are_named_as_such() -> None:
-    found = events._at(InputDataset, "s3://nocturne/lake/gold/toy", {})  # type: ignore[arg-type]
+    found = events._at(InputDataset, UPath("s3://nocturne/lake/gold/toy"), {})
     assert (found.namespace, found.name) == ("s3://nocturne", "lake/gold/toy")
 
 

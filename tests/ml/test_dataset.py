@@ -32,7 +32,7 @@ def test_it_reads_the_same_part_by_part(toy: UseCase, monkeypatch: pytest.Monkey
     cut = dataset.load(toy, FIRST, LAST)
     batches = list(cut.batches(rows=100))
     assert max(batch.num_rows for batch in batches) == 100
-    assert pl.from_arrow(batches).equals(whole.frame)  # type: ignore[union-attr]
+    assert pl.from_arrow(batches).equals(whole.frame)
     assert cut.content_hash == whole.content_hash == delta.hash_in_order([whole.frame])
     assert cut.frame.equals(whole.frame)
     assert cut.scan().collect().equals(whole.frame)

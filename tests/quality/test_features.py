@@ -116,6 +116,12 @@ def test_one_day_unlike_all_of_them_is_named(trained: reference.Reference, chang
     assert "observed_value" in lines[0]
 
 
+def test_a_champion_of_an_earlier_version_is_named(trained: reference.Reference) -> None:
+    before = {name: {"edges": one["edges"], "shares": one["shares"]} for name, one in trained["features"].items()}
+    with pytest.raises(features.NoLimitsError, match=r"these features: 3, the first weight\..* DAG toy_train"):
+        features.distance_suite(CASE, {**trained, "features": before})
+
+
 def test_distances_are_a_row_a_day(trained: reference.Reference) -> None:
     found = features.distances(CASE, trained, later(3))
     assert isinstance(found, pd.DataFrame)
