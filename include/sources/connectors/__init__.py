@@ -8,7 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import ClassVar
+
+# How APIs say in a page, and with a 200, that they could not bring all of it.
+FAILURES = (
+    "error",
+    "errors",
+    "error_code",
+    "error_message",
+    "errorcode",
+    "errormessage",
+    "exception",
+    "fault",
+    "incomplete_results",
+    "partial",
+    "partial_results",
+    "timed_out",
+)
+
+
+def dated(text: str, day: date) -> str:
+    """``text`` with {day} and {next_day} as YYYY-MM-DD."""
+    return text.format(day=day, next_day=day + timedelta(1))
+
+
+def check_dated(text: str) -> None:
+    """Raise ValueError where ``dated`` could not say what ``text`` means."""
+    try:
+        dated(text, date(2020, 6, 1))
+    except (ValueError, LookupError, AttributeError) as error:
+        raise ValueError(f"{text!r} has another place than {{day}} and {{next_day}}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -29,7 +59,10 @@ class Numbered:
 
 @dataclass(frozen=True)
 class Http:
-    """A JSON API with pages. The connection's host is its base URL; its password the token, with a login Basic."""
+    """A JSON API with pages. The connection's host is its base URL; its password the token, with a login Basic.
+
+    A password is sent over https alone, or within this machine.
+    """
 
     formats: ClassVar[tuple[str, ...]] = ("jsonl",)
 
@@ -39,6 +72,9 @@ class Http:
     rows: str = "items"  # the key of a page that has its rows; empty: the page is the list of them
     total: str = ""  # the key of a page that says how many rows there are on all of them; empty: nobody says
     unwanted: tuple[str, ...] = ()  # keys of the rows that are no columns and are left out
+    failures: tuple[str, ...] = FAILURES  # keys beside the rows, in small letters: with any value the answer failed
+    successes: tuple[str, ...] = ("success", "ok")  # the same: where one is false, it failed
+    repeats: bool = False  # whether a row may rightly be on two pages; else that shows that rows were missed
     size: int = 1000  # rows a page
     size_parameter: str = "limit"  # of the query; empty: it is not asked for
     authorization: str = "Authorization: Bearer {token}"  # the header that carries the token
@@ -48,6 +84,12 @@ class Http:
     tries: int = 6  # for a page
     backoff: float = 1  # seconds: a wait before another try is up to twice this, and doubles
     patience: float = 300  # seconds: the longest wait that the API may ask for
+
+    def __post_init__(self) -> None:
+        check_dated(self.path)
+        name, colon, value = self.authorization.partition(":")
+        if not (name.strip() and colon and "{token}" in value):
+            raise ValueError(f"authorization is a header as 'X-Api-Key: {{token}}', not {self.authorization!r}")
 
 
 @dataclass(frozen=True)
@@ -79,6 +121,9 @@ class Bucket:
     connection: str
     bucket: str
     key: str  # {day} and {next_day} become YYYY-MM-DD
+
+    def __post_init__(self) -> None:
+        check_dated(self.key)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from include.sources.connectors import Bucket
+from include.sources.connectors import Bucket, dated
 from include.sources.connectors.connections import connection
 from include.sources.connectors.errors import RefusedError, UpstreamError
 
@@ -27,7 +27,7 @@ def fetch(connector: Bucket, source: Source, feed: Feed, day: date, part: UPath)
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from botocore.exceptions import BotoCoreError, ClientError
 
-    key = connector.key.format(day=day, next_day=day + timedelta(1))
+    key = dated(connector.key, day)
     where = f"s3://{connector.bucket}/{key}"
     connection(connector.connection)  # the hook would go on without one, as whoever the machine is
     client = S3Hook(aws_conn_id=connector.connection).get_conn()

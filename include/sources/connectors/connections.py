@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from include.sources.connectors.errors import RefusedError
@@ -22,3 +23,13 @@ def connection(name: str) -> Connection:
             f"there is no Airflow connection {name!r} ({error}): add it under Admin, Connections, or as the variable "
             f"AIRFLOW_CONN_{name.upper()} in the environment of the services"
         ) from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` is this machine, by its name or address: what is sent there passes no network."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

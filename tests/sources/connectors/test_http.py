@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 
 from include.partitions import Partitions
 from include.sources import landing
 from include.sources.connectors import Cursor, Http, Numbered
 from include.sources.connectors import http as module
+from include.sources.connectors.connections import is_loopback
 from include.sources.connectors.errors import RefusedError, UpstreamError
 from include.sources.connectors.fetch import fetch
 from include.sources.spec import Column, Feed, Format, Mode, Source
@@ -315,6 +317,76 @@ def test_what_a_person_has_to_mend_is_not_tried_again(server: Server, status: in
     assert len(server.requests) == 1
 
 
+def test_a_redirect_is_named_and_does_not_get_the_token(server: Server) -> None:
+    away = Answer(b"", 302, {"Location": f"{server.address}/elsewhere?signed=with-a-secret"})
+    said = refused(server, away, error=RefusedError)
+    assert f"to {server.address}/elsewhere: a redirect is not followed" in said
+    assert [request["path"] for request in server.requests] == ["/v1/trips"]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"host": "http://api.example.com"}, "everybody on the way could read it. Use https"),
+        ({"host": "api.example.com", "schema": "http", "login": "me"}, "everybody on the way could read it"),
+        ({"host": "http://127.0.0.1.example.com"}, "everybody on the way could read it"),
+        ({"host": f"https://me:{TOKEN}@api.example.com"}, "holds a login or a query"),
+        ({"host": f"https://api.example.com/?key={TOKEN}"}, "holds a login or a query"),
+        ({"host": "ftp://api.example.com"}, "another scheme than https"),
+        ({"host": ""}, "names no host"),
+        ({"host": "https://api.example.com:port"}, "is no address"),
+        ({"password": f"{TOKEN}\n"}, "is no token"),
+    ],
+)
+def test_a_token_is_for_one_reader_alone(
+    server: Server, connect: Callable[..., None], values: dict[str, str], said: str
+) -> None:
+    """Who else could read it, is not asked at all."""
+    connect("toys_api", **{"conn_type": "http", "host": server.address, "password": TOKEN} | values)
+    assert said in refused(server, *GOOD, error=RefusedError)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("path", ["http://127.0.0.1:{port}/trips", "//127.0.0.1:{port}/trips"])
+def test_a_path_leads_to_no_other_host(server: Server, path: str) -> None:
+    path = path.replace("{port}", server.address.rsplit(":", 1)[1])
+    assert "names none of its own" in refused(server, *GOOD, api=replace(API, path=path), error=RefusedError)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.8.8", "::1", "[::1]"])
+def test_what_is_sent_to_this_machine_passes_no_network(host: str) -> None:
+    assert is_loopback(host)
+    assert not is_loopback(f"{host}.example.com")
+
+
+def test_a_proxy_does_not_get_what_is_for_this_machine(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    assert rows_of(fetched(server, *GOOD)) == ROWS
+
+
+def test_an_api_that_repeats_the_token_does_not_make_it_known(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    says = {"items": [], "error": f"the token {TOKEN} has expired"}
+    assert "the token *** has expired" in refused(server, Answer(json.dumps(says).encode()))
+    assert "not JSON" in refused(server, Answer(f"<p>{TOKEN}".encode()))
+    assert TOKEN not in caplog.text
+
+
+def test_a_certificate_that_nobody_vouches_for_is_for_a_person() -> None:
+    def handle(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate")
+
+    api = httpx.Client(base_url="https://api.example.com", transport=httpx.MockTransport(handle))
+    with pytest.raises(RefusedError, match="or give the services the authority's certificate as SSL_CERT_FILE"):
+        list(module.pages(api, API, DAY))
+
+
+@pytest.mark.parametrize("values", [{"path": "trips/{date}"}, {"path": "trips/{"}, {"authorization": "Bearer {token}"}])
+def test_a_spec_that_cannot_be_meant_is_refused(values: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"has another place than|authorization is a header"):
+        replace(API, **values)
+
+
 def test_a_repeated_cursor_is_refused(server: Server) -> None:
     said = refused(server, page(ROWS[:2], "b"), page(ROWS[2:4], "c"), page(ROWS[4:], "b"))
     assert said.endswith("page 3 names a page that was there before: 'b'")
@@ -325,6 +397,114 @@ def test_a_page_that_comes_twice_is_refused(server: Server, paging: Cursor | Num
     """As from a server that does not know the parameter and gives its first page again and again."""
     said = refused(server, page(ROWS[:2], "b"), page(ROWS[:2], "c"), api=replace(API, paging=paging))
     assert said.endswith("page 2 has the same rows as page 1")
+
+
+SHIFTED = [
+    ("a row went", [ROWS[:2], ROWS[3:], []], [5, 4, 4]),
+    ("a row came", [ROWS[:2], ROWS[1:3], ROWS[3:]], [5, 6, 6]),
+    ("behind the last row that was wanted", [ROWS[:2], ROWS[2:4], ROWS[4:]], [5, 5, 6]),
+]
+
+
+@pytest.mark.parametrize("paging", [Cursor(), Numbered()])
+@pytest.mark.parametrize(("what", "rows", "totals"), SHIFTED, ids=[one[0] for one in SHIFTED])
+def test_rows_that_shift_between_two_pages_are_seen_by_the_total(
+    server: Server, paging: Cursor | Numbered, what: str, rows: list[Any], totals: list[int]
+) -> None:
+    answers = [page(*one) for one in zip(rows, ("b", "c", None), totals, strict=True)]
+    said = refused(server, *answers, api=replace(API, paging=paging))
+    assert f"the total was 5 and is {next(total for total in totals if total != 5)} on page" in said
+
+
+def test_only_some_pages_may_say_the_total(server: Server) -> None:
+    answers = [page(ROWS[:2], "b"), page(ROWS[2:4], "c", None), page(ROWS[4:], total=None)]
+    assert rows_of(fetched(server, *answers)) == ROWS
+
+
+def test_a_row_on_two_pages_shows_that_others_are_on_none(server: Server) -> None:
+    """One came at the front while the last one went: the total is the same, row 1 comes twice and row 4 never."""
+    answers = [page(ROWS[:2], "b"), page([ROWS[1], ROWS[2]], "c"), page([ROWS[3]])]
+    said = refused(server, *answers)
+    assert 'the row {"number": 1} is on page 1 and on page 2' in said
+    assert len(rows_of(fetched(server, *answers, api=replace(API, repeats=True)))) == 5
+
+
+def test_a_total_that_counts_no_further_is_no_end(server: Server) -> None:
+    """As of a search engine that counts to 10,000: behind a full page there may be another one."""
+    api = replace(API, paging=Numbered())
+    said = refused(server, page(ROWS[:2], total=4), page(ROWS[2:4], total=4), page(ROWS[4:], total=4), api=api)
+    assert said.endswith("total is 4 and more rows came, on page 3")
+
+
+@pytest.mark.parametrize(
+    "behind", [page([], total=0), Answer(b"", 404), page(ROWS[2:4], total=4)], ids=["empty", "404", "the last again"]
+)
+def test_behind_the_last_page_an_api_may_say_what_it_likes(server: Server, behind: Answer) -> None:
+    answers = [page(ROWS[:2], total=4), page(ROWS[2:4], total=4), behind]
+    assert rows_of(fetched(server, *answers, api=replace(API, paging=Numbered()))) == ROWS[:4]
+
+
+FAILED = [
+    {"errors": [{"code": "BACKEND_TIMEOUT", "message": "2 of 5 shards did not answer"}]},
+    {"Error": "no more quota"},
+    {"meta": {"error_message": "no more quota"}},
+    {"success": False},
+    {"incomplete_results": True},
+]
+
+
+@pytest.mark.parametrize("says", FAILED, ids=lambda says: next(iter(says)))
+@pytest.mark.parametrize("rows", [[], ROWS[:1]], ids=["empty", "partial"])
+def test_a_200_that_says_that_it_failed_is_no_answer(server: Server, says: dict[str, Any], rows: list[Any]) -> None:
+    api = replace(API, total="")
+    failed = Answer(json.dumps({"items": rows, "next": None} | says).encode())
+    assert "the answer failed" in (said := refused(server, failed, api=api))
+    assert json.dumps(next(iter(says.values()))).strip("{}") in said
+    assert len(server.requests) == API.tries
+    assert rows_of(fetched(server, failed, page(ROWS), api=api)) == ROWS, "it may pass"
+
+
+def test_a_page_may_say_that_nothing_failed(server: Server) -> None:
+    body = {"items": ROWS, "errors": [], "error": None, "success": True, "meta": {"partial": False}, "total": 5}
+    assert rows_of(fetched(server, Answer(json.dumps(body).encode()))) == ROWS
+
+
+def test_a_spec_may_know_better_what_failed(server: Server) -> None:
+    answer = Answer(json.dumps({"items": ROWS, "errors": 3, "halted": "soon", "total": 5}).encode())
+    assert rows_of(fetched(server, answer, api=replace(API, failures=()))) == ROWS
+    landing.path_of(SOURCE, FEED, DAY).unlink()
+    assert "by its halted the answer failed" in refused(server, answer, api=replace(API, failures=("halted",)))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"items": [{"number": 1, "kind": "bus", "kind": "tram"}], "total": 1}', "the key 'kind' is there twice"),
+        (b'{"items": [{"number": 1}], "items": [], "total": 0}', "the key 'items' is there twice"),
+        (b'{"items": [{"number": {"a": 1, "a": 1}}], "total": 1}', "the key 'a' is there twice"),
+        (b'{"items": [], "total": 0} {"items": []}', "Extra data"),
+        (b'{"items": [{"number": -Infinity}], "total": 1}', "-Infinity is no value"),
+        (b'{"items": [{"number": 1, "kind": "\xff"}], "total": 1}', "can't decode byte"),
+    ],
+    ids=["of a row", "of the page", "deeper", "two pages in one", "Infinity", "no UTF-8"],
+)
+def test_json_that_says_two_things_or_none_is_refused(server: Server, body: bytes, said: str) -> None:
+    assert said in refused(server, Answer(body))
+
+
+def test_a_byte_order_mark_is_none_of_the_answer(server: Server) -> None:
+    assert rows_of(fetched(server, Answer(b"\xef\xbb\xbf" + GOOD[0].body), *GOOD[1:])) == ROWS
+
+
+def test_a_body_may_be_zipped_and_is_refused_where_it_is_cut_off(server: Server) -> None:
+    zipped = gzip.compress(page(ROWS).body)
+    header = {"Content-Encoding": "gzip"}
+    assert rows_of(fetched(server, Answer(zipped[:-20], headers=header), Answer(zipped, headers=header))) == ROWS
+
+
+@pytest.mark.parametrize("cursor", [True, {"page": 2}, [2], 1.5])
+def test_a_cursor_that_names_no_page_is_for_a_person(server: Server, cursor: object) -> None:
+    assert "it names no page" in refused(server, page(ROWS[:2], cursor), error=RefusedError)
 
 
 @pytest.mark.parametrize("total", [4, 6, None, "5"])
