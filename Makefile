@@ -22,8 +22,8 @@ run: venv ## the demonstration: set up, start, load history, run the nights, pri
 	@$(SERVICES) up
 	@$(SERVICES) exec -- $(PYTHON) -m demo
 
-up: venv ## start the services and wait until all are healthy
-	@$(SERVICES) up
+up: venv ## start the services and wait until all are healthy [take_lake=yes]
+	@$(SERVICES) up $(if $(filter yes,$(take_lake)),--take-lake)
 
 down: ## stop the services; no process stays
 	@if [ -x $(PYTHON) ]; then $(SERVICES) down; else echo "nothing is set up"; fi

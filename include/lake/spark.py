@@ -1,9 +1,10 @@
-"""The one Spark endpoint."""
+"""The one Spark endpoint, and its catalogue, which is derived from the lake: ``python -m include.lake.spark``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from include.lake import usage
 from include.settings import settings
 from include.storage import for_spark
 
@@ -29,3 +30,39 @@ def create_layers(spark: SparkSession) -> None:
     """Create the schemas of the lake, each in its own folder, where they are not there yet."""
     for layer in LAYERS:
         spark.sql(f"CREATE SCHEMA IF NOT EXISTS {layer} LOCATION '{for_spark(settings().lake / layer)}'")
+
+
+def register_tables(spark: SparkSession) -> tuple[list[str], dict[str, str]]:
+    """Have the catalogue know every Delta table of the lake, as ``<layer>.<name>``.
+
+    Returns those that were new to it, and for each that cannot be read why not. The lake is the truth and the catalogue
+    only points into it: one that was lost, or removed because the installation has moved, comes back from the tables'
+    own logs.
+    """
+    from pyspark.errors import PySparkException
+
+    create_layers(spark)
+    known = {
+        f"{layer}.{row['tableName']}" for layer in LAYERS for row in spark.sql(f"SHOW TABLES IN {layer}").collect()
+    }
+    new, broken = list[str](), dict[str, str]()
+    for table in usage.tables():
+        if table in known:
+            continue
+        try:
+            spark.sql(f"CREATE TABLE IF NOT EXISTS {table} USING delta LOCATION '{for_spark(usage.path_of(table))}'")
+        except PySparkException as error:  # one table must not keep the others away
+            broken[table] = str(error).strip().partition("\n")[0]
+        else:
+            new.append(table)
+    return new, broken
+
+
+if __name__ == "__main__":
+    connected = session()
+    new, broken = register_tables(connected)
+    if new:
+        print(f"{len(new)} tables of the lake are new to Spark's catalogue")
+    for table, reason in broken.items():
+        print(f"{table} cannot be read: {reason}")
+    connected.stop()

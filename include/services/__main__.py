@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("setup", help="make everything that must exist before the first start")
     start = commands.add_parser("up", help="set up, start, wait for health")
     start.add_argument("--quiet", action="store_true", help="no addresses at the end")
+    start.add_argument("--take-lake", action="store_true", help="write a lake that another installation has written")
     commands.add_parser("down", help="stop, leave no process")
     commands.add_parser("status", help="a row for each service; exit 0 healthy, 1 not, 3 nothing runs")
     commands.add_parser("clean", help="stop and remove all state").add_argument("--yes", action="store_true")
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
             set_up(settings, say)
         case "up":
             begun = time.monotonic()
-            control.up(settings, say)
+            control.up(settings, say, take_lake=arguments.take_lake)
             if not arguments.quiet:
                 say(f"all services are healthy ({time.monotonic() - begun:.0f} s)")
                 addresses(settings)

@@ -1,12 +1,15 @@
 """Makes ``.venv`` out of requirements.txt. Runs in a plain Python 3.12, before anything is installed.
 
-``python3.12 -m include.services.bootstrap``: a new environment when the lock files changed, else nothing. The index, a
-mirror, a proxy and certificates come from pip's and uv's own configuration.
+``python3.12 -m include.services.bootstrap``: a new environment when the lock files changed, else nothing; one that was
+moved or copied with its clone is told where it is now. The index, a mirror, a proxy and certificates come from pip's
+and uv's own configuration.
 """
 
 import fcntl
 import hashlib
 import os
+import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -16,6 +19,8 @@ from include.services.checks import FIRST_SETUP_BYTES, Problem, check_disk, chec
 
 HOME = Path(__file__).resolve().parent.parent.parent
 LOCKS = ("requirements.txt", "requirements-setup.txt")
+# How a console script names its Python; in the second line where the path is too long for a first one.
+INTERPRETER = re.compile(rb"#!(?:/bin/sh\n'{3}exec' [\"']?)?(/[^\n\"']*)/bin/python")
 
 
 def key(home: Path, version: str) -> str:
@@ -28,8 +33,47 @@ def key(home: Path, version: str) -> str:
 
 def is_current(home: Path, wanted: str) -> bool:
     """Whether ``.venv`` was completed for exactly this key and its interpreter is still there."""
-    stamp = home / ".venv" / ".nocturne"
-    return stamp.exists() and stamp.read_text() == wanted and os.access(home / ".venv" / "bin" / "python", os.X_OK)
+    folder = home / ".venv"
+    stamp = folder / ".nocturne"
+    complete = stamp.exists() and stamp.read_text() == wanted and os.access(folder / "bin" / "python", os.X_OK)
+    return complete and not elsewhere(folder)
+
+
+def elsewhere(folder: Path) -> dict[Path, bytes]:
+    """The scripts of an environment that would start another one's Python, and which: it was moved or copied.
+
+    An environment behind a symbolic link is the one that its scripts name.
+    """
+    found: dict[Path, bytes] = {}
+    for path in sorted((folder / "bin").glob("*")):
+        if path.is_symlink() or not path.is_file():
+            continue
+        with path.open("rb") as script:
+            named = INTERPRETER.match(script.read(1000))
+        if named and not _same(folder, named[1]):
+            found[path] = named[1]
+    return found
+
+
+def _same(folder: Path, other: bytes) -> bool:
+    try:
+        return os.path.samefile(folder, other)
+    except OSError:  # it is gone
+        return False
+
+
+def relocate(folder: Path) -> None:
+    """Have the scripts of an environment start its own Python. Needs no network; safe to repeat and to kill."""
+    here, moved = os.fsencode(folder.resolve()), elsewhere(folder)
+    # a script still tells that there is work left: these, which do not, come first
+    for path in [*(folder / "bin").glob("[Aa]ctivate*"), *moved]:
+        text = path.read_bytes()
+        for there in set(moved.values()):
+            text = text.replace(there, here)
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_bytes(text)
+        shutil.copymode(path, partial)
+        partial.replace(path)
 
 
 def run(command: list[str], failed: str) -> None:
@@ -87,6 +131,9 @@ def main() -> int:
         check_java()
         with (HOME / LOCKS[0]).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # `make` in two terminals: the second waits and finds it done
+            if elsewhere(HOME / ".venv"):
+                print("set-up: .venv was moved or copied: its scripts are told where it is", flush=True)
+                relocate(HOME / ".venv")
             if not is_current(HOME, wanted):
                 build(HOME, wanted)
     except Problem as problem:

@@ -15,6 +15,7 @@ from include.services import processes
 from include.services.checks import Problem, port_is_free, port_problem
 from include.services.environment import environment
 from include.services.health import WELL, every
+from include.services.installation import forget_moved_catalogue
 from include.services.programs import ports, programs
 from include.services.setup import exclusive, set_up
 from include.services.supervisor import Supervisor
@@ -105,13 +106,13 @@ def wait_healthy(settings: Settings, progress: Progress, timeout: float) -> None
         time.sleep(0.5)
 
 
-def first_query(settings: Settings) -> None:
-    """``SELECT 1`` over Connect: the first query of a server takes seconds, and proves more than an open port does."""
-    code = (
-        "from pyspark.sql import SparkSession as S; s = S.builder.getOrCreate(); s.sql('SELECT 1').collect(); s.stop()"
-    )
+def register_tables(settings: Settings, progress: Progress) -> None:
+    """Have Spark's catalogue know every table of the lake.
+
+    It is the first query of a server as well: that takes seconds, and proves more than an open port does.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-m", "include.lake.spark"],
         env=environment(settings),
         capture_output=True,
         text=True,
@@ -121,11 +122,14 @@ def first_query(settings: Settings) -> None:
     )
     if done.returncode:
         raise Problem(f"Spark at {settings.spark_url} answers no query: {done.stderr.strip().splitlines()[-1]}")
+    for line in done.stdout.splitlines():
+        progress(line)
 
 
-def up(settings: Settings, progress: Progress = print, timeout: float = START_SECONDS) -> None:
+def up(settings: Settings, progress: Progress = print, timeout: float = START_SECONDS, take_lake: bool = False) -> None:
     """Set up, start what does not run, and return when all is healthy. A second call changes nothing.
 
+    ``take_lake`` makes this the installation that writes the lake, where another one was.
     Raises Problem, one line that says what to do.
     """
     supervisor = Supervisor(settings)
@@ -134,7 +138,8 @@ def up(settings: Settings, progress: Progress = print, timeout: float = START_SE
             if killed := processes.kill_all(settings.var):
                 progress(f"ended {killed} processes of an earlier start")
             check_ports(settings)
-    set_up(settings, progress)
+        check_settings(settings)
+    set_up(settings, progress, take_lake=take_lake)
     started_with = settings.run / "settings.json"
     with exclusive(settings):
         if supervisor.is_up():
@@ -144,12 +149,13 @@ def up(settings: Settings, progress: Progress = print, timeout: float = START_SE
             fresh = bool(names)
         else:
             progress(f"starting {', '.join(program.name for program in programs(settings))}")
+            forget_moved_catalogue(settings, progress)
             supervisor.start()
             started_with.write_text(settings.model_dump_json())
             fresh = True
     wait_healthy(settings, progress, timeout)
     if fresh:
-        first_query(settings)
+        register_tables(settings, progress)
 
 
 def down(settings: Settings, progress: Progress = print) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from include.services.checks import RUNNING_BYTES, Problem, check_bucket, check_disk, check_java, check_path
 from include.services.credentials import generate, private_folder, write_private
 from include.services.environment import MLFLOW_USER, environment
+from include.services.installation import claim_lake, identify
 from include.services.jars import fetch
 from include.settings import Settings
 
@@ -103,8 +104,11 @@ def migrate(settings: Settings, progress: Progress) -> None:
         stamp.write_text(key)
 
 
-def set_up(settings: Settings, progress: Progress = print) -> None:
-    """Everything before the first start; a second call finds it done. Raises Problem, one line that says what to do."""
+def set_up(settings: Settings, progress: Progress = print, take_lake: bool = False) -> None:
+    """Everything before the first start; a second call finds it done. Raises Problem, one line that says what to do.
+
+    ``take_lake`` makes this the installation that writes the lake, where another one was.
+    """
     check_path(settings.var, "NOCTURNE_VAR")
     check_disk(settings.var, RUNNING_BYTES, "Nocturne")
     if not settings.spark_remote:
@@ -112,6 +116,7 @@ def set_up(settings: Settings, progress: Progress = print) -> None:
     os.umask(0o077)
     with exclusive(settings):
         folders(settings)
+        claim_lake(settings, identify(settings, progress), take_lake, progress)
         if made := generate(settings):
             progress(f"secrets in {settings.secrets}: {', '.join(made)}")
         if not settings.spark_remote and fetch(settings):
