@@ -18,10 +18,15 @@ def auc(label: Array, score: Array) -> float:
     negatives = len(label) - positives
     if positives == 0 or negatives == 0:
         return float("nan")
-    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-    middle_rank = np.cumsum(counts) - (counts - 1) / 2.0
-    ranks = middle_rank[inverse]
+    ranks = _ranks(score)
     return float((ranks[label == 1].sum() - positives * (positives + 1) / 2.0) / (positives * negatives))
+
+
+def _ranks(score: Array) -> npt.NDArray[np.float64]:
+    """The rank of each row, from 1; rows of one score share the middle of their ranks."""
+    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - (counts - 1) / 2.0
+    return np.asarray(middle[inverse], dtype=np.float64)
 
 
 def log_loss(label: Array, score: Array) -> float:
@@ -36,19 +41,27 @@ def brier(label: Array, score: Array) -> float:
 
 
 def calibration_error(label: Array, score: Array, bins: int = 10) -> float:
-    """Expected calibration error: |mean score − mean label| over equally filled bins of the score, row-weighted."""
-    order = np.argsort(score, kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
-    return float(sum(abs(float(score[i].mean()) - float(label[i].mean())) * len(i) for i in parts) / len(label))
+    """Expected calibration error: |mean score − mean label| over equally filled bins of the score, row-weighted.
+
+    Rows of one score are in one bin, whatever their order; a bin is then larger than the others, or empty.
+    """
+    bin_of = ((_ranks(score) - 0.5) * bins / len(score)).astype(np.int64)
+    off = np.bincount(bin_of, weights=np.asarray(score, dtype=np.float64) - label)
+    return float(np.abs(off).sum() / len(label))
 
 
 def top_decile_lift(label: Array, score: Array) -> float:
-    """How many times the base rate the tenth of rows with the highest scores has. NaN without positives."""
+    """How many times the base rate the tenth of rows with the highest scores has. NaN without positives.
+
+    Of rows that share the score at the end of that tenth each counts in part, as any of them could be in it.
+    """
     base = float(np.mean(label))
     if base == 0:
         return float("nan")
-    top = np.argsort(-score, kind="stable")[: max(1, len(score) // 10)]
-    return float(np.mean(label[top])) / base
+    top = max(1, len(score) // 10)
+    last = np.partition(score, -top)[-top]
+    above, tied = label[score > last], label[score == last]
+    return float((above.sum() + tied.mean() * (top - len(above))) / top / base)
 
 
 def quality(label: Array, score: Array) -> dict[str, float]:
@@ -66,11 +79,32 @@ def quality(label: Array, score: Array) -> dict[str, float]:
 
 
 def bin_edges(values: Array, bins: int = 10) -> list[float]:
-    """Inner edges that cut ``values`` (missing ignored) into at most ``bins`` equally filled bins; ties merge bins."""
-    present = values[~np.isnan(values)]
+    """Inner edges that cut ``values`` (missing ignored) into at most ``bins`` equally filled bins, and a few more.
+
+    A value so frequent that it would fill a bin and more (a constant, a flag, a common maximum) has a bin of its own:
+    to leave it is a move, upwards or downwards.
+    """
+    present = np.asarray(values[~np.isnan(values)], dtype=np.float64)
     if not len(present):
         return []
-    return [float(edge) for edge in np.unique(np.quantile(present, np.linspace(0, 1, bins + 1)[1:-1]))]
+    cuts, times = np.unique(np.quantile(present, np.linspace(0, 1, bins + 1)), return_counts=True)
+    frequent = cuts[times > 1]
+    # The next lower number of 32 bits, which is what features are; of 64 bits, that below 0 is too small to rely on.
+    own = np.concatenate([np.nextafter(frequent.astype(np.float32), np.float32(-np.inf)), frequent])
+    # Where a frequent value cuts an ordinary bin, what is left of it may be a sliver, whose share is all noise.
+    ordered = np.sort(present)
+    others = [
+        cut
+        for cut in cuts[1:-1][times[1:-1] == 1]
+        if all(_between(ordered, cut, edge) * 2 * bins >= len(present) for edge in own)
+    ]
+    return [float(edge) for edge in np.unique(np.concatenate([own, others]))]
+
+
+def _between(ordered: Array, one: float, other: float) -> int:
+    """How many of the sorted values lie above the lower of two edges, and not above the upper one."""
+    low, high = np.searchsorted(ordered, sorted([one, other]), side="right")
+    return int(high - low)
 
 
 def bin_counts(values: Array, edges: Sequence[float]) -> npt.NDArray[np.int64]:
