@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ import polars as pl
 
 from include.errors import NeedsAttentionError
 from include.lake import delta
+from include.sources import sources
 from include.use_cases.spec import UNKNOWN, Feature, Training, UseCase
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ class DataMissing(NeedsAttentionError):
     """Days or columns that a model needs are not there; the message lists them."""
 
 
+class UnfitFeature(NeedsAttentionError):
+    """A column has values that no model can take; the message names it and them."""
+
+
 @dataclass(frozen=True)
 class Split:
     """Three consecutive ranges of days, each ``(first, last)``, both included; no validation is None."""
@@ -59,6 +64,7 @@ class Dataset:
         first, last: the days of the rows, both included.
         as_of: the night; a label that was known only later is left out, and its row with it.
         versions: the Delta version of each table it reads, by table name.
+        features: its columns beside entity, day and label.
     """
 
     case: UseCase
@@ -66,6 +72,7 @@ class Dataset:
     last: date
     as_of: date
     versions: dict[str, int]
+    features: tuple[Feature, ...]
 
     @cached_property
     def frame(self) -> pl.DataFrame:
@@ -75,6 +82,10 @@ class Dataset:
     def scan(self) -> pl.LazyFrame:
         """All rows, lazily: a query reads only the columns that it uses."""
         return self._matched((self.first, self.last)).sort(self.case.day, self.case.entity)
+
+    def narrowed(self, days: tuple[date, date], features: Sequence[Feature]) -> Dataset:
+        """The same rows of fewer days, with other features of the same table, which must be there."""
+        return replace(self, first=days[0], last=days[1], features=tuple(features))
 
     def batches(self, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
         """All rows as Arrow record batches of at most ``rows``; never more than a part of them is in memory."""
@@ -88,22 +99,38 @@ class Dataset:
         return delta.hash_in_order(self._frames())
 
     def require_complete(self) -> None:
-        """Raise DataMissing unless the columns are those of the spec and each day has features and labels.
+        """Raise DataMissing unless the columns are there and each day has features and labels.
 
-        Features without a label, or the other way round, came late; where there are many, one table is wrong.
+        Features without a label, or the other way round, came late; where there are many, one table is wrong. Days of
+        a gap (:func:`days_of_gaps`) may lack either.
         """
         case, days = self.case, (self.first, self.last)
-        check_columns(case, self._features(days).collect_schema().names())
-        require_days(case.features_table, self._rows_a_day, self.first, self.last, case.day)
+        check_columns(case, self.columns, self.features)
+        gaps = days_of_gaps(case)
         labels = self._labels(days).group_by(case.day).len().collect()
-        require_days(case.labels_table, labels, self.first, self.last, case.day)
-        wanted, known = int(self._rows_a_day["len"].sum()), int(labels["len"].sum())
-        both = sum(self._matched(part).select(pl.len()).collect().item() for part in self._parts)
+        for table, rows in ((case.features_table, self._rows_a_day), (case.labels_table, labels)):
+            require_days(table, rows, self.first, self.last, case.day, gaps)
+        whole = ~pl.col(case.day).is_in(gaps)
+        wanted, known = (int(rows.filter(whole)["len"].sum()) for rows in (self._rows_a_day, labels))
+        try:
+            both = sum(self._matched(part).filter(whole).select(pl.len()).collect().item() for part in self._parts)
+        except pl.exceptions.ComputeError as error:
+            if "validation" not in str(error):
+                raise
+            raise DataMissing(
+                f"{case.features_table} or {case.labels_table} has a {case.entity} twice on a day of {self.first} to "
+                f"{self.last}: find it with dbt's test of the key, and run that night again"
+            ) from error
         if wanted + known - 2 * both > MOST_UNMATCHED * wanted:
             raise DataMissing(
                 f"{case.features_table} has {wanted} rows and {case.labels_table} {known} for {self.first} to "
                 f"{self.last}, but only {both} have both"
             )
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """The columns of the features table, at its version."""
+        return self._features((self.first, self.last)).collect_schema().names()
 
     @cached_property
     def _rows_a_day(self) -> pl.DataFrame:
@@ -122,7 +149,7 @@ class Dataset:
         """What has features and a label, in no particular order."""
         case = self.case
         joined = self._features(days).join(self._labels(days), on=[case.day, case.entity], how="inner", validate="1:1")
-        return joined.select(case.entity, case.day, *case.feature_names, case.label)
+        return joined.select(case.entity, case.day, *(feature.name for feature in self.features), case.label)
 
     def _features(self, days: tuple[date, date]) -> pl.LazyFrame:
         table = self.case.features_table
@@ -139,47 +166,83 @@ def days_between(first: date, last: date) -> list[date]:
     return [first + timedelta(n) for n in range((last - first).days + 1)]
 
 
-def check_columns(case: UseCase, columns: list[str]) -> None:
-    """Raise DataMissing unless a features table has exactly the columns that the use case names."""
-    expected = {case.entity, case.day, *case.context, *case.feature_names}
-    missing, extra = sorted(expected - set(columns)), sorted(set(columns) - expected)
+def days_of_gaps(case: UseCase) -> list[date]:
+    """The days that may have no features, or no labels, since the source says that it never had a night (``gaps``).
+
+    A night brings the labels of its own day, and the schedule that makes the features of the day ``horizon_days``
+    later.
+    """
+    source = sources().get(case.source)
+    nights = source.gaps if source else ()
+    return sorted({night + timedelta(later) for night in nights for later in (0, case.horizon_days)})
+
+
+def check_columns(
+    case: UseCase, columns: Collection[str], features: Sequence[Feature] | None = None, who: str = ""
+) -> None:
+    """Raise DataMissing unless a features table has the columns of ``features``, and none that nobody has named.
+
+    ``features`` are those of the spec, or those of the version ``who``. A column is named that the spec has as a
+    feature or as context, or that the version takes.
+    """
+    taken = {case.entity, case.day, *(one.name for one in (case.features if features is None else features))}
+    missing = sorted(taken - set(columns))
+    extra = sorted(set(columns) - taken - {*case.context, *case.feature_names})
+    if missing and who:
+        raise DataMissing(
+            f"{case.features_table} does not match what {who} takes: missing {', '.join(missing)}. Bring it back in "
+            f"dbt, as `context` in include/use_cases/{case.name}/spec.py where no new version is to take it, until "
+            f"another version that does without is champion (DAG {case.name}_train)"
+        )
     if missing or extra:
         raise DataMissing(
-            f"{case.features_table} does not match the spec of {case.name}: "
-            f"missing {', '.join(missing) or 'nothing'}; not in the spec {', '.join(extra) or 'nothing'}"
+            f"{case.features_table} does not match the spec of {case.name}: missing {', '.join(missing) or 'nothing'}; "
+            f"not in the spec {', '.join(extra) or 'nothing'}. Build the one by dbt (DAG {case.name}_features), list "
+            f"the other as a feature or as `context` in include/use_cases/{case.name}/spec.py"
         )
 
 
-def require_days(table: str, frame: pl.DataFrame, first: date, last: date, day: str) -> None:
-    """Raise DataMissing listing the days of the range that have no row in ``frame``."""
-    absent = sorted(set(days_between(first, last)) - set(frame[day].unique()))
+def require_days(
+    table: str, frame: pl.DataFrame, first: date, last: date, day: str, gaps: Collection[date] = ()
+) -> None:
+    """Raise DataMissing listing the days of the range that have no row in ``frame``, those of ``gaps`` apart."""
+    there = set(frame[day].unique())
+    absent = sorted(set(days_between(first, last)) - there - set(gaps if there else ()))
     if absent:
         shown = ", ".join(map(str, absent[:10])) + (f" and {len(absent) - 10} more" if len(absent) > 10 else "")
         raise DataMissing(f"{table} has no rows for {len(absent)} of the days {first} to {last}: {shown}")
 
 
-def training_range(training: Training, through: date) -> tuple[date, date]:
-    """The days to read for a training whose newest label day is ``through``. Raises DataMissing when too few."""
+def training_range(training: Training, through: date, gaps: Collection[date] = ()) -> tuple[date, date]:
+    """The days to read for a training whose newest label day is ``through``.
+
+    Raises DataMissing where they are too few, those of ``gaps`` not counted.
+    """
     first = max(training.first_day, through - timedelta(training.window_days - 1))
     least = training.min_train_days + training.valid_days + training.holdout_days
-    if (through - first).days + 1 < least:
+    there = len(set(days_between(first, through)) - set(gaps))
+    if there < least:
         raise DataMissing(
             f"{least} days with complete look-back are needed to train and judge a model, from "
-            f"{training.first_day} on; through {through} there are {max(0, (through - first).days + 1)}"
+            f"{training.first_day} on; through {through} there are {there}"
         )
     return first, through
 
 
-def split_days(training: Training, first: date, last: date) -> Split:
-    """Cut a range by time: the holdout is the last days, validation lies before it, the rest is for training."""
-    holdout = last - timedelta(training.holdout_days - 1)
-    valid = holdout - timedelta(training.valid_days)
-    if valid <= first:
+def split_days(training: Training, first: date, last: date, absent: Collection[date] = ()) -> Split:
+    """Cut a range by time: the holdout is the last days, validation lies before it, the rest is for training.
+
+    Days that are ``absent`` count nowhere, so that no part is empty.
+    """
+    days = [day for day in days_between(first, last) if day not in absent]
+    holdout = len(days) - training.holdout_days
+    valid = holdout - training.valid_days
+    if valid <= 0:
         raise DataMissing(f"{first} to {last} leaves no day to train on")
     return Split(
-        (first, valid - timedelta(1)),
-        (valid, holdout - timedelta(1)) if training.valid_days else None,
-        (holdout, last),
+        (days[0], days[valid - 1]),
+        (days[valid], days[holdout - 1]) if training.valid_days else None,
+        (days[holdout], days[-1]),
     )
 
 
@@ -198,7 +261,13 @@ def parts(rows_a_day: list[tuple[date, int]]) -> list[tuple[date, date]]:
 
 
 def load(
-    case: UseCase, first: date, last: date, *, as_of: date | None = None, versions: Mapping[str, int] | None = None
+    case: UseCase,
+    first: date,
+    last: date,
+    *,
+    as_of: date | None = None,
+    versions: Mapping[str, int] | None = None,
+    features: Sequence[Feature] | None = None,
 ) -> Dataset:
     """The training set of the days ``first`` to ``last``, as it was known in the night ``as_of`` (default: ``last``).
 
@@ -211,7 +280,8 @@ def load(
 
     Both tables are read at the version they have now, or at ``versions``, by table name. A label that was not known in
     the night of ``as_of`` is not there, so that the same days give the same set, whatever came late. A row with
-    features and no label, or the other way round, is left out.
+    features and no label, or the other way round, is left out. ``features`` are those of the spec unless others are
+    given, as those of a version (``registry.training_set``).
 
     Raises ValueError for arguments that contradict each other, DataMissing where days or columns lack, TableMissing,
     and VersionMissing for a version that is not there any more.
@@ -229,7 +299,7 @@ def load(
     else:
         for table, version in versions.items():
             delta.require_whole("gold", table, version, first, last, day=case.day)
-    data = Dataset(case, first, last, as_of, dict(versions))
+    data = Dataset(case, first, last, as_of, dict(versions), case.features if features is None else tuple(features))
     data.require_complete()
     return data
 
@@ -237,17 +307,28 @@ def load(
 def encode(feature: Feature, values: pl.Series) -> pl.Series:
     """One feature as 32-bit floats: numbers as they are (null is missing), categories as their code.
 
-    A category outside the vocabulary, and null, get the code of ``unknown``.
+    A category outside the vocabulary, and null, get the code of ``unknown``. Raises UnfitFeature for a column of
+    another type than the feature is of, and for an infinite number.
     """
-    if feature.kind == "numeric":
-        return values.cast(pl.Float32)
-    codes = {level: float(code) for code, level in enumerate(feature.levels)}
-    return values.replace_strict(codes, default=codes[UNKNOWN], return_dtype=pl.Float32)
+    if feature.kind == "categorical":
+        if values.dtype not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+            raise UnfitFeature(f"{feature.name} is a category to the model, and the column has {values.dtype}")
+        codes = {level: float(code) for code, level in enumerate(feature.levels)}
+        return values.cast(pl.String).replace_strict(codes, default=codes[UNKNOWN], return_dtype=pl.Float32)
+    if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null)):
+        raise UnfitFeature(f"{feature.name} is a number to the model, and the column has {values.dtype}")
+    numbers = values.cast(pl.Float32)
+    if infinite := int(numbers.is_infinite().sum()):
+        raise UnfitFeature(
+            f"{feature.name} has {infinite} of {len(numbers)} values that are infinite, or too large for 32 bits: make "
+            "them null in dbt where they mean that there is none, and run the night again"
+        )
+    return numbers
 
 
-def matrix(case: UseCase, frame: pl.DataFrame) -> Floats:
-    """The features as a matrix, rows × features in the order of the spec; missing is NaN."""
-    columns = [encode(feature, frame[feature.name]) for feature in case.features]
+def matrix(features: Sequence[Feature], frame: pl.DataFrame) -> Floats:
+    """The features as a matrix, rows × features in their order; missing is NaN. Raises UnfitFeature."""
+    columns = [encode(feature, frame[feature.name]) for feature in features]
     return pl.DataFrame(columns).to_numpy().astype(np.float32, copy=False)
 
 

@@ -18,7 +18,7 @@ import polars as pl
 from include.lake import delta
 from include.ml import dataset, ledger, metrics, registry
 from include.ml.ledger import Champion
-from include.ml.reference import Reference, daily_quality
+from include.ml.reference import Reference, daily_quality, features_of
 from include.use_cases.spec import DriftPolicy, UseCase, use_case
 
 SCHEMA: dict[str, pl.DataType] = {
@@ -71,15 +71,16 @@ class SensorReading:
 
 
 def measure_inputs(case: UseCase, reference: Reference, features: pl.DataFrame, last: date) -> list[Measurement]:
-    """PSI and Jensen-Shannon distance of each feature, for the day ``last`` and the window that ends with it."""
+    """PSI and Jensen-Shannon distance of each feature that the version takes, for the day ``last`` and its window."""
     policy = case.drift
     first = last - timedelta(policy.drift_window_days - 1)
     window = dataset.between(case, features, (first, last))
     if not window.height:
         return []
-    values, newest = dataset.matrix(case, window), (window[case.day] == last).to_numpy()
+    taken = features_of(reference)
+    values, newest = dataset.matrix(taken, window), (window[case.day] == last).to_numpy()
     days, found, drifted = window[case.day].n_unique(), [], 0.0
-    for column, name in enumerate(case.feature_names):
+    for column, name in enumerate(feature.name for feature in taken):
         of_feature = reference["features"][name]
         expected = np.asarray(of_feature["shares"])
         limit = max(policy.feature_psi_floor, of_feature["psi_limit"])
@@ -310,7 +311,6 @@ def measure(name: str, first_night: date, last_night: date) -> dict[str, Any]:
     back = max(case.drift.drift_window_days, case.drift.quality_window_days)
     first, last = min(champions) - timedelta(back), max(champions) + timedelta(case.horizon_days)
     features = delta.read_days("gold", case.features_table, first, last, day=case.day)
-    dataset.check_columns(case, features.columns)
     predictions = _read_if_there(case, case.predictions_table, first, last)
     labels = _read_if_there(case, case.labels_table, first, last)
     if predictions is None:
@@ -322,6 +322,9 @@ def measure(name: str, first_night: date, last_night: date) -> dict[str, Any]:
         champion.model_version: registry.load_reference(case, champion)
         for champion in {row.model_version: row for row in champions.values()}.values()
     }
+    for version, reference in references.items():
+        who = f"version {version} of {case.name}"
+        dataset.check_columns(case, features.columns, features_of(reference), who=who)
     frames = [
         measure_night(case, night, champion, references[champion.model_version], features, predictions, matured)
         for night, champion in champions.items()

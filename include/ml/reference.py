@@ -2,6 +2,7 @@
 
 A reference is a plain dictionary, stored as ``reference.json`` beside the model:
 
+    inputs:   [{name, kind, levels}]    what the model takes, in its order; the place of a level is its code
     features: {name: {edges, shares, weight, psi_limit, day_psi_limit}}   over all days of the training set
     score:    {edges, shares}                               over the holdout, which the model never saw
     holdout:  {first, last, quality: {...}, daily: {auc: [...], gap: [...]}}
@@ -13,6 +14,7 @@ shows against all of it: a week is drifted when it differs from those months mor
 ``day_psi_limit`` is the same of single days, for the feature gate.
 """
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -23,6 +25,16 @@ from include.ml import metrics
 from include.use_cases.spec import Feature, UseCase
 
 type Reference = dict[str, Any]
+
+
+def inputs_of(features: Sequence[Feature]) -> list[dict[str, Any]]:
+    """``features`` as a reference keeps them: all that scoring needs, and nothing that only a gate does."""
+    return [{"name": one.name, "kind": one.kind, "levels": list(one.levels)} for one in features]
+
+
+def features_of(reference: Reference) -> tuple[Feature, ...]:
+    """What a version takes, in its order and with its own codes, whatever the spec of today says."""
+    return tuple(Feature(one["name"], one["kind"], vocabulary=tuple(one["levels"][:-1])) for one in reference["inputs"])
 
 
 def feature_edges(feature: Feature, values: npt.NDArray[Any]) -> list[float]:
@@ -97,6 +109,7 @@ def build(
     edges = metrics.bin_edges(holdout_scores)
     first, last = np.datetime64(holdout[0]), np.datetime64(holdout[1])
     return {
+        "inputs": inputs_of(case.features),
         "features": features,
         "score": {"edges": edges, "shares": metrics.shares(metrics.bin_counts(holdout_scores, edges)).tolist()},
         "holdout": {

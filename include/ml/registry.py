@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from math import isnan
@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import xgboost as xgb
 
-from include.ml import ledger
+from include.errors import NeedsAttentionError
+from include.ml import errors, ledger
+from include.ml.code import Code
 from include.ml.dataset import DELTA_VERSION, DataMissing, Dataset, load
 from include.ml.ledger import Champion
-from include.ml.reference import Reference
+from include.ml.reference import Reference, features_of, inputs_of
 from include.settings import settings
-from include.use_cases.spec import Gates, UseCase, use_case
+from include.use_cases.spec import Feature, Gates, UseCase, use_case
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,13 +35,17 @@ if TYPE_CHECKING:
 
     from include.ml.train import Trained
 
-MODEL_FILE, REFERENCE_FILE = "model.ubj", "reference.json"
+MODEL_FILE, REFERENCE_FILE, USE_CASE_FILE = "model.ubj", "reference.json", "use_case.json"
 REFUSED = "refused"
 """The tag on a version that failed its gates; its value is the reasons."""
 
 
-class DamagedModel(RuntimeError):
+class DamagedModel(NeedsAttentionError):
     """What MLflow hands out for a version is not what was registered."""
+
+
+class UnknownRecipe(NeedsAttentionError):
+    """A version in MLflow that no training of ours has registered: what it was made of is not known."""
 
 
 @dataclass(frozen=True)
@@ -59,71 +65,92 @@ class Version:
         return {key: str(value) if isinstance(value, date) else value for key, value in asdict(self).items()}
 
 
-@dataclass(frozen=True)
-class Code:
-    """The state of the repository: commit, whether files differ from it, and how tracked ones do."""
-
-    commit: str
-    dirty: bool
-    diff: str
-
-
-def code_state(home: Path) -> Code:
-    """What git says about ``home``; ``unknown`` outside a repository."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(home), *arguments]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
-        return done.stdout if done.returncode == 0 else ""
-
-    commit = git("rev-parse", "HEAD").strip()
-    if not commit:
-        return Code("unknown", False, "")
-    status = git("status", "--porcelain")
-    return Code(commit, bool(status.strip()), f"{status}\n{git('diff', 'HEAD')}" if status.strip() else "")
-
-
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def finish_killed(case: UseCase) -> None:
+    """Finish or end what a training has begun in MLflow that was killed. Hold ``ledger.lock``: none is running then.
+
+    A run that had come to register its version is finished, and that version has the alias ``challenger`` if it is the
+    newest; any other run of ours that seems to be running is ended as killed, and its half of a model as failed.
+    """
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModelStatus
+
+    client = MlflowClient()
+    with errors.of_mlflow(f"to list the runs of {case.name}"):
+        experiment = client.get_experiment_by_name(case.name)
+        if experiment is None:
+            return
+        here, registered = [experiment.experiment_id], {str(one.run_id): one for one in _of(case)}
+        for run in client.search_runs(here, "attributes.status = 'RUNNING'"):
+            if "request_key" not in run.data.tags:
+                continue  # somebody's own
+            made = run.info.run_id in registered
+            for model in client.search_logged_models(here, f"source_run_id = '{run.info.run_id}'"):
+                if model.status == LoggedModelStatus.PENDING:
+                    client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
+            client.set_terminated(run.info.run_id, "FINISHED" if made else "KILLED")
+            print(f"run {run.info.run_id} of a training that was killed: {'finished' if made else 'ended as killed'}")
+        newest = max((one for one in registered.values() if "request_key" in one.tags), key=_number, default=None)
+        if newest is not None and client.get_registered_model(case.name).aliases.get("challenger") != newest.version:
+            client.set_registered_model_alias(case.name, "challenger", str(newest.version))
 
 
 def find(case: UseCase, key: str) -> Version | None:
     """The version that was registered for this request key, or None."""
     from mlflow import MlflowClient
 
-    client = MlflowClient()
-    found = client.search_model_versions(f"name = '{case.name}' and tags.request_key = '{key}'")
-    # The lowest: should there ever be two, the first is the one that others have seen.
-    return _version(client, min(found, key=lambda each: int(each.version))) if found else None
+    with errors.of_mlflow(f"to look for a version of {case.name}"):
+        found = [one for one in _of(case) if one.tags.get("request_key") == key]
+        # The lowest: should there ever be two, the first is the one that others have seen.
+        return _version(MlflowClient(), min(found, key=_number)) if found else None
+
+
+def _of(case: UseCase) -> list[ModelVersion]:
+    return list(_registered(f"name = '{case.name}'"))
+
+
+def _number(found: ModelVersion) -> int:
+    return int(found.version)
+
+
+def _tag(found: ModelVersion, name: str) -> str:
+    """What our training wrote down about a version. Raises UnknownRecipe where it did not."""
+    if name not in found.tags:
+        raise UnknownRecipe(
+            f"version {found.version} of {found.name} in MLflow has no tag `{name}`: no training registered it, or the "
+            f"tag was taken off. Train a version with the DAG {found.name}_train, or put the tag back"
+        )
+    return str(found.tags[name])
 
 
 def _version(client: MlflowClient, found: ModelVersion) -> Version:
-    tags = found.tags
     return Version(
-        version=int(found.version),
+        version=_number(found),
         run_id=str(found.run_id),
-        device=tags["device"],
-        trained_from=date.fromisoformat(tags["trained_from"]),
-        fitted_through=date.fromisoformat(tags["fitted_through"]),
-        trained_through=date.fromisoformat(tags["trained_through"]),
+        device=_tag(found, "device"),
+        trained_from=date.fromisoformat(_tag(found, "trained_from")),
+        fitted_through=date.fromisoformat(_tag(found, "fitted_through")),
+        trained_through=date.fromisoformat(_tag(found, "trained_through")),
         metrics=dict(client.get_run(str(found.run_id)).data.metrics),
     )
 
 
-def register(case: UseCase, night: date, key: str, data: Dataset, trained: Trained) -> Version:
-    """Log a run with everything needed to cook this model again, and register it with the alias ``challenger``."""
-    import mlflow
-    from mlflow.models.signature import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
+def register(case: UseCase, night: date, key: str, data: Dataset, trained: Trained, code: Code) -> Version:
+    """Log a run with everything needed to cook this model again, and register it with the alias ``challenger``.
 
+    ``code`` is that before the fit. A kill in between is mended by ``finish_killed``.
+    """
     model, reference = bytes(trained.booster.save_raw("ubj")), json.dumps(trained.reference, sort_keys=True, indent=1)
-    code = code_state(settings().home)
     tags = {
         "request_key": key,
         "night": str(night),
         "content_hash": data.content_hash,
         "git_commit": code.commit,
         "git_dirty": str(code.dirty).lower(),
+        "git_reason": code.reason,
         "device": trained.device,
         "gpu": trained.gpu,
         "trained_from": trained.reference["data"]["first"],
@@ -133,17 +160,39 @@ def register(case: UseCase, night: date, key: str, data: Dataset, trained: Train
         "reference_sha256": sha256(reference.encode()),
         **{f"{DELTA_VERSION}{table}": str(version) for table, version in data.versions.items()},
     }
+    files = {REFERENCE_FILE: reference, USE_CASE_FILE: json.dumps(asdict(case), default=str, indent=1)}
+    if code.dirty:
+        files["diff.patch"] = code.diff
+    with errors.of_mlflow(f"to register a version of {case.name} for the night {night}"):
+        version, run_id = _registered_with(case, f"{case.name} {night}", tags, files, trained)
+    return Version(
+        version=version,
+        run_id=run_id,
+        device=trained.device,
+        trained_from=date.fromisoformat(tags["trained_from"]),
+        fitted_through=date.fromisoformat(tags["fitted_through"]),
+        trained_through=date.fromisoformat(tags["trained_through"]),
+        metrics=trained.metrics,
+    )
+
+
+def _registered_with(
+    case: UseCase, run_name: str, tags: dict[str, str], files: dict[str, str], trained: Trained
+) -> tuple[int, str]:
+    """The number of the new version, and the id of its run."""
+    import mlflow
+    from mlflow.models.signature import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
     training = asdict(case.training)
     params = training.pop("params") | training | {"features": len(case.features)}
     mlflow.set_experiment(case.name)
-    with mlflow.start_run(run_name=f"{case.name} {night}", tags=tags) as run, tempfile.TemporaryDirectory() as folder:
+    with mlflow.start_run(run_name=run_name, tags=tags) as run, tempfile.TemporaryDirectory() as folder:
         mlflow.log_params(params)
         # NaN is a metric that does not exist (an AUC without two classes); stores refuse or garble it.
         mlflow.log_metrics({name: value for name, value in trained.metrics.items() if not isnan(value)})
-        (Path(folder) / REFERENCE_FILE).write_text(reference)
-        (Path(folder) / "use_case.json").write_text(json.dumps(asdict(case), default=str, indent=1))
-        if code.dirty:
-            (Path(folder) / "diff.patch").write_text(code.diff)
+        for name, content in files.items():
+            (Path(folder) / name).write_text(content)
         mlflow.log_artifacts(folder)
         logged = mlflow.xgboost.log_model(
             trained.booster,
@@ -158,17 +207,8 @@ def register(case: UseCase, night: date, key: str, data: Dataset, trained: Train
         )
         # The tags go with the creation: a version is never there without its request key.
         found = mlflow.register_model(logged.model_uri, case.name, await_registration_for=30, tags=tags)
-    client = mlflow.MlflowClient()
-    client.set_registered_model_alias(case.name, "challenger", found.version)
-    return Version(
-        version=int(found.version),
-        run_id=run.info.run_id,
-        device=trained.device,
-        trained_from=date.fromisoformat(tags["trained_from"]),
-        fitted_through=date.fromisoformat(tags["fitted_through"]),
-        trained_through=date.fromisoformat(tags["trained_through"]),
-        metrics=trained.metrics,
-    )
+    mlflow.MlflowClient().set_registered_model_alias(case.name, "challenger", found.version)
+    return _number(found), run.info.run_id
 
 
 def tags_of(case: UseCase, version: int) -> dict[str, str]:
@@ -183,12 +223,13 @@ def pinned() -> dict[str, list[int]]:
 
     Also of models whose use case is gone: what holds a table's version is the registry, until somebody deletes there.
     """
-    found = {
-        (f"gold.{name.removeprefix(DELTA_VERSION)}", int(version))
-        for one in _registered()
-        for name, version in one.tags.items()
-        if name.startswith(DELTA_VERSION)
-    }
+    with errors.of_mlflow("to list the registered versions"):
+        found = {
+            (f"gold.{name.removeprefix(DELTA_VERSION)}", int(version))
+            for one in _registered()
+            for name, version in one.tags.items()
+            if name.startswith(DELTA_VERSION)
+        }
     pins: dict[str, list[int]] = {}
     for table, version in sorted(found):
         pins.setdefault(table, []).append(version)
@@ -198,12 +239,13 @@ def pinned() -> dict[str, list[int]]:
 def references(case: UseCase) -> dict[int, Reference]:
     """What is known of each registered version's training data, by version. Its ``features`` are what it takes.
 
-    Raises DamagedModel where MLflow's copy is not what was registered.
+    A version that somebody registered by hand has none and is not there. Raises DamagedModel where MLflow's copy is not
+    what was registered.
     """
-    found = sorted(_registered(f"name = '{case.name}'"), key=lambda each: int(each.version))
+    found = sorted((one for one in _of(case) if "reference_sha256" in one.tags), key=_number)
     return {
-        int(one.version): json.loads(
-            cached(case, int(one.version), str(one.run_id), REFERENCE_FILE, one.tags["reference_sha256"]).read_text()
+        _number(one): json.loads(
+            cached(case, _number(one), str(one.run_id), REFERENCE_FILE, one.tags["reference_sha256"]).read_text()
         )
         for one in found
     }
@@ -212,16 +254,25 @@ def references(case: UseCase) -> dict[int, Reference]:
 def training_set(case: UseCase, version: int) -> Dataset:
     """The rows that a registered version was trained on, its holdout included, as the tables were then.
 
-    Raises MlflowException for an unknown version, VersionMissing where a table was vacuumed by others than the upkeep,
-    and DataMissing where the columns of the spec or the rows of the tables are not those of that training any more.
+    They have the features that the version takes, whatever the spec says today.
+
+    Raises RegistryRefused for an unknown version, UnknownRecipe for one that no training registered, VersionMissing
+    where a table was vacuumed by others than the upkeep, and DataMissing where the columns or rows of the tables are
+    not those of that training any more.
     """
     from mlflow import MlflowClient
 
-    tags = MlflowClient().get_model_version(case.name, str(version)).tags
-    first, last, night = (date.fromisoformat(tags[name]) for name in ("trained_from", "trained_through", "night"))
-    versions = {table: int(tags[f"{DELTA_VERSION}{table}"]) for table in (case.features_table, case.labels_table)}
-    data = load(case, first, last, as_of=night, versions=versions)
-    if data.content_hash != tags["content_hash"]:
+    with errors.of_mlflow(f"to tell about version {version} of {case.name}"):
+        found = MlflowClient().get_model_version(case.name, str(version))
+    first, last, night = (
+        date.fromisoformat(_tag(found, name)) for name in ("trained_from", "trained_through", "night")
+    )
+    versions = {
+        table: int(_tag(found, f"{DELTA_VERSION}{table}")) for table in (case.features_table, case.labels_table)
+    }
+    features = features_of(_reference(case, version, str(found.run_id), _tag(found, "reference_sha256")))
+    data = load(case, first, last, as_of=night, versions=versions, features=features)
+    if data.content_hash != _tag(found, "content_hash"):
         raise DataMissing(
             f"{case.name} version {version} was not trained on what {case.features_table} and {case.labels_table} have "
             f"at versions {' and '.join(map(str, versions.values()))}: the tables were made anew since"
@@ -285,14 +336,14 @@ def promote(name: str, version: int, decided_by: str = "gates") -> dict[str, Any
 
     Writes one ledger row and moves the alias ``champion``; or tags the version ``refused`` with the reasons, and
     leaves the ledger as it is. Asking again gives the same answer and writes nothing.
-    Raises MlflowException for an unknown version.
+    Raises RegistryRefused for an unknown version, UnknownRecipe for one that no training registered.
 
     Returns ``promoted``, ``version``, ``reasons`` (of a refusal), ``effective_from`` (of a promotion), ``replaces``.
     """
     from mlflow import MlflowClient
 
     case, client = use_case(name), MlflowClient()
-    with ledger.lock(case):
+    with ledger.lock(case), errors.of_mlflow(f"to promote version {version} of {case.name}"):
         found = client.get_model_version(case.name, str(version))
         rows, champion = ledger.read(case), ledger.latest_champion(case)
         answer = {"promoted": False, "version": version, "reasons": [], "effective_from": None, "replaces": None}
@@ -319,8 +370,8 @@ def promote(name: str, version: int, decided_by: str = "gates") -> dict[str, Any
             decided_by=decided_by,
             reason=f"passed all gates with AUC {known.metrics['auc']:.4f} on its holdout",
             run_id=known.run_id,
-            model_sha256=found.tags["model_sha256"],
-            reference_sha256=found.tags["reference_sha256"],
+            model_sha256=_tag(found, "model_sha256"),
+            reference_sha256=_tag(found, "reference_sha256"),
             trained_from=known.trained_from,
             fitted_through=known.fitted_through,
             trained_through=known.trained_through,
@@ -329,44 +380,92 @@ def promote(name: str, version: int, decided_by: str = "gates") -> dict[str, Any
         return answer | {"promoted": True, "effective_from": str(row.effective_from)}
 
 
+def _folder(case: UseCase, version: int) -> Path:
+    """Where the files of a version are on this machine."""
+    return settings().var / "cache" / "models" / case.name / str(version)
+
+
 def cached(case: UseCase, version: int, run_id: str, file: str, expected: str) -> Path:
     """The path of a version's file on this machine, downloaded where it is missing or damaged.
 
-    Its checksum is compared with ``expected`` every time. Raises DamagedModel when MLflow's copy differs too.
+    Its checksum is compared with ``expected`` every time. Raises DamagedModel when MLflow's copy differs too, or is not
+    there.
     """
-    path = settings().var / "cache" / "models" / case.name / str(version) / file
+    path = _folder(case, version) / file
     if path.exists() and sha256(path.read_bytes()) == expected:
         return path
-    import mlflow
-
     source = {
         MODEL_FILE: f"models:/{case.name}/{version}",
         REFERENCE_FILE: f"runs:/{run_id}/{REFERENCE_FILE}",
     }[file]
+    return _fetched(case, version, source, path, expected)
+
+
+def _fetched(case: UseCase, version: int, source: str, path: Path, expected: str | None) -> Path:
+    """A file of MLflow's, put to ``path`` if its checksum is ``expected``; None where nobody noted it down."""
+    import mlflow
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        fetched = Path(mlflow.artifacts.download_artifacts(source, dst_path=folder))
-        fetched = fetched / file if fetched.is_dir() else fetched
-        if sha256(fetched.read_bytes()) != expected:
+        try:
+            with errors.of_mlflow(f"to hand out {path.name} of version {version} of {case.name}"):
+                found = Path(mlflow.artifacts.download_artifacts(source, dst_path=folder))
+                found = found / path.name if found.is_dir() else found
+                content = found.read_bytes()
+        except (errors.RegistryRefused, FileNotFoundError) as error:
             raise DamagedModel(
-                f"{file} of {case.name} version {version} in MLflow does not have the checksum that it was registered "
-                f"with, {expected}: restore the artifact store, or roll back to another version"
+                f"{path.name} of {case.name} version {version} is not to be had from MLflow ({source}): restore the "
+                "artifact store, or roll back to another version"
+            ) from error
+        if expected is not None and sha256(content) != expected:
+            raise DamagedModel(
+                f"{path.name} of {case.name} version {version} in MLflow does not have the checksum that it was "
+                f"registered with, {expected}: restore the artifact store, or roll back to another version"
             )
         # Into place in one step: another task never reads half a file.
-        fetched.replace(path)
+        found.replace(path)
     return path
 
 
 def load_booster(case: UseCase, champion: Champion) -> xgb.Booster:
     """A champion's booster, for the CPU."""
     path = cached(case, champion.model_version, champion.run_id, MODEL_FILE, champion.model_sha256)
-    booster = xgb.Booster(model_file=str(path))
+    with errors.of_xgboost(f"to load version {champion.model_version} of {case.name}"):
+        booster = xgb.Booster(model_file=str(path))
     booster.set_param({"device": "cpu", "nthread": case.training.threads})
     return booster
 
 
 def load_reference(case: UseCase, champion: Champion) -> Reference:
-    """The distributions a champion's drift is measured against."""
-    path = cached(case, champion.model_version, champion.run_id, REFERENCE_FILE, champion.reference_sha256)
-    found: Reference = json.loads(path.read_text())
+    """The distributions a champion's drift is measured against, and the ``inputs`` that it takes.
+
+    Raises DamagedModel where either is not to be had.
+    """
+    return _reference(case, champion.model_version, champion.run_id, champion.reference_sha256)
+
+
+def _reference(case: UseCase, version: int, run_id: str, expected: str) -> Reference:
+    found: Reference = json.loads(cached(case, version, run_id, REFERENCE_FILE, expected).read_text())
+    if "inputs" not in found:
+        found["inputs"] = _inputs_of_then(case, version, run_id, found)
     return found
+
+
+def _inputs_of_then(case: UseCase, version: int, run_id: str, reference: Reference) -> list[dict[str, Any]]:
+    """What a version takes whose reference does not say so yet: as the spec had it that its run has kept."""
+    path = _folder(case, version) / USE_CASE_FILE
+    for fetch in (False, True):
+        if fetch:
+            _fetched(case, version, f"runs:/{run_id}/{USE_CASE_FILE}", path, None)
+        with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+            kept = json.loads(path.read_text())["features"]
+            features = [Feature(one["name"], one["kind"], vocabulary=tuple(one["vocabulary"])) for one in kept]
+            # Nobody noted down its checksum, but the reference's: the two must speak of the same features.
+            codes = {one.name: len(one.levels) - 1 for one in features if one.levels}
+            edges = {name: len(of["edges"]) for name, of in reference["features"].items() if name in codes}
+            if {one.name for one in features} == set(reference["features"]) and codes == edges:
+                return inputs_of(features)
+    raise DamagedModel(
+        f"{USE_CASE_FILE} of the run {run_id} does not tell what version {version} of {case.name} takes: restore the "
+        f"artifact store, or train another version with the DAG {case.name}_train"
+    )

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -11,15 +12,18 @@ import numpy.typing as npt
 import polars as pl
 import xgboost as xgb
 
-from include.ml import dataset, ledger, metrics, reference, registry
+from include.errors import NeedsAttentionError
+from include.ml import dataset, errors, ledger, metrics, reference, registry
+from include.ml.code import code_state
 from include.ml.dataset import Dataset, Split
+from include.ml.reference import features_of
 from include.settings import settings
-from include.use_cases.spec import UseCase, use_case
+from include.use_cases.spec import Feature, UseCase, use_case
 
 type Device = Literal["cpu", "cuda"]
 
 
-class WrongDevice(RuntimeError):
+class WrongDevice(NeedsAttentionError):
     """A booster was not trained where it was meant to be."""
 
 
@@ -84,10 +88,10 @@ def assert_device(booster: xgb.Booster, device: Device) -> None:
 def quantile_matrix(case: UseCase, frame: pl.DataFrame, like: xgb.QuantileDMatrix | None = None) -> xgb.QuantileDMatrix:
     """Rows as XGBoost trains on them; ``like`` gives the bins, for validation data."""
     return xgb.QuantileDMatrix(
-        dataset.matrix(case, frame),
+        dataset.matrix(case.features, frame),
         dataset.labels_of(case, frame),
         feature_names=list(case.feature_names),
-        feature_types=feature_types(case),
+        feature_types=feature_types(case.features),
         max_bin=int(case.training.params.get("max_bin", 256)),
         nthread=case.training.threads,
         enable_categorical=True,
@@ -95,45 +99,59 @@ def quantile_matrix(case: UseCase, frame: pl.DataFrame, like: xgb.QuantileDMatri
     )
 
 
-def feature_types(case: UseCase) -> list[str]:
+def feature_types(features: Sequence[Feature]) -> list[str]:
     """XGBoost's type of each feature: ``c`` for codes of categories, ``q`` for quantities."""
-    return ["c" if feature.kind == "categorical" else "q" for feature in case.features]
+    return ["c" if feature.kind == "categorical" else "q" for feature in features]
 
 
-def score(case: UseCase, booster: xgb.Booster, frame: pl.DataFrame) -> npt.NDArray[np.float64]:
-    """A probability for each row of ``frame``, in its order. Raises on features the booster does not know."""
-    rows = xgb.DMatrix(
-        dataset.matrix(case, frame),
-        feature_names=list(case.feature_names),
-        feature_types=feature_types(case),
-        nthread=case.training.threads,
-        enable_categorical=True,
-    )
-    return booster.predict(rows).astype(np.float64)
+def score(
+    case: UseCase, booster: xgb.Booster, features: Sequence[Feature], frame: pl.DataFrame
+) -> npt.NDArray[np.float64]:
+    """A probability for each row of ``frame``, in its order, on the ``features`` that the booster was fitted on.
+
+    Raises UnfitFeature, and ModelRefused where they are others than the booster's.
+    """
+    values = dataset.matrix(features, frame)
+    with errors.of_xgboost(f"to score {len(values)} rows of {case.features_table}"):
+        rows = xgb.DMatrix(
+            values,
+            feature_names=[feature.name for feature in features],
+            feature_types=feature_types(features),
+            nthread=case.training.threads,
+            enable_categorical=True,
+        )
+        return booster.predict(rows).astype(np.float64)
 
 
 def fit(case: UseCase, frame: pl.DataFrame, split: Split, device: Device) -> xgb.Booster:
-    """Train on ``split.train``, stopping by ``split.valid`` where there is one. Raises WrongDevice after a fallback."""
-    training = case.training
-    params = {**training.params, "seed": training.seed, "nthread": training.threads, "device": device}
-    rows = quantile_matrix(case, dataset.between(case, frame, split.train))
-    if split.valid is None:
-        booster = xgb.train(params, rows, training.rounds)
-    else:
-        booster = xgb.train(
-            {**params, "eval_metric": "logloss"},
-            rows,
-            training.rounds,
-            evals=[(quantile_matrix(case, dataset.between(case, frame, split.valid), like=rows), "valid")],
-            early_stopping_rounds=training.early_stopping_rounds,
-            verbose_eval=False,
-        )
-        # Keep the trees that early stopping chose and no others: what is stored is what predicts.
-        booster = booster[: booster.best_iteration + 1]
+    """Train on ``split.train``, stopping by ``split.valid`` where there is one.
+
+    Raises WrongDevice after a fallback, ModelRefused for data or parameters that XGBoost does not take.
+    """
+    with errors.of_xgboost(f"to train {case.name} with the parameters of its spec"):
+        booster = _fitted(case, frame, split, device)
     assert_device(booster, device)
     # Judge and score on the CPU always, so that one version gives one set of scores.
     booster.set_param({"device": "cpu"})
     return booster
+
+
+def _fitted(case: UseCase, frame: pl.DataFrame, split: Split, device: Device) -> xgb.Booster:
+    training = case.training
+    params = {**training.params, "seed": training.seed, "nthread": training.threads, "device": device}
+    rows = quantile_matrix(case, dataset.between(case, frame, split.train))
+    if split.valid is None:
+        return xgb.train(params, rows, training.rounds)
+    booster = xgb.train(
+        {**params, "eval_metric": "logloss"},
+        rows,
+        training.rounds,
+        evals=[(quantile_matrix(case, dataset.between(case, frame, split.valid), like=rows), "valid")],
+        early_stopping_rounds=training.early_stopping_rounds,
+        verbose_eval=False,
+    )
+    # Keep the trees that early stopping chose and no others: what is stored is what predicts.
+    return booster[: booster.best_iteration + 1]
 
 
 def gain_shares(booster: xgb.Booster) -> dict[str, float]:
@@ -150,19 +168,25 @@ def baseline_auc(case: UseCase, frame: pl.DataFrame) -> float:
 
 
 def compare_with_champion(
-    case: UseCase, booster: xgb.Booster, holdout: pl.DataFrame, champion: ledger.Champion
+    data: Dataset, booster: xgb.Booster, split: Split, champion: ledger.Champion
 ) -> dict[str, float]:
-    """Challenger and champion on the holdout days that the champion was not fitted on either.
+    """Challenger and champion on the same rows: the holdout days that the champion was not fitted on either.
 
-    ``compared_days`` is how many these are; without any it is the only entry.
+    Each is given the features that it takes. ``compared_days`` is how many days these are; without any it is the only
+    entry.
     """
-    fair = holdout.filter(pl.col(case.day) > champion.fitted_through)
+    case, (first, last) = data.case, split.holdout
+    days = (max(first, champion.fitted_through + timedelta(1)), last)
+    fair = dataset.between(case, data.frame, days)
     found = {"champion_version": float(champion.model_version), "compared_days": float(fair[case.day].n_unique())}
     if not fair.height:
         return found
-    labels = dataset.labels_of(case, fair)
-    for who, model in (("challenger", booster), ("champion", registry.load_booster(case, champion))):
-        scores = score(case, model, fair)
+    theirs = features_of(registry.load_reference(case, champion))
+    for who, model, features, rows in (
+        ("challenger", booster, case.features, fair),
+        ("champion", registry.load_booster(case, champion), theirs, data.narrowed(days, theirs).frame),
+    ):
+        labels, scores = dataset.labels_of(case, rows), score(case, model, features, rows)
         found |= {
             f"compared_{who}_auc": metrics.auc(labels, scores),
             f"compared_{who}_log_loss": metrics.log_loss(labels, scores),
@@ -175,17 +199,18 @@ def fit_and_judge(case: UseCase, data: Dataset, device: Device, champion: ledger
     first, last = data.frame[case.day].min(), data.frame[case.day].max()
     assert isinstance(first, date)
     assert isinstance(last, date)
-    split = dataset.split_days(case.training, first, last)
+    absent = set(dataset.days_between(first, last)) - set(data.frame[case.day].unique())
+    split = dataset.split_days(case.training, first, last, absent)
     booster = fit(case, data.frame, split, device)
     holdout = dataset.between(case, data.frame, split.holdout)
-    labels, scores = dataset.labels_of(case, holdout), score(case, booster, holdout)
+    labels, scores = dataset.labels_of(case, holdout), score(case, booster, case.features, holdout)
     found = metrics.quality(labels, scores) | {"baseline_auc": baseline_auc(case, holdout)}
     found |= {"trees": float(booster.num_boosted_rounds()), "rows": float(data.frame.height)}
     if champion is not None:
-        found |= compare_with_champion(case, booster, holdout, champion)
+        found |= compare_with_champion(data, booster, split, champion)
     seen = reference.build(
         case,
-        dataset.matrix(case, data.frame),
+        dataset.matrix(case.features, data.frame),
         data.frame[case.day].to_numpy(),
         gain_shares(booster),
         split.holdout,
@@ -211,22 +236,27 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
     """Task: train a challenger of use case ``name`` on the labels known in ``night``, and register it.
 
     Reads features and labels, writes to MLflow only. The same request again returns the version that is there.
-    ``device`` is auto, cpu or cuda; None takes the setting. Raises DataMissing, TableMissing, WrongDevice.
+    ``device`` is auto, cpu or cuda; None takes the setting. Raises DataMissing, TableMissing, UnfitFeature,
+    WrongDevice, ModelRefused, RegistryRefused: what of it can be known before the fit, before the fit.
 
     Returns ``version``, ``run_id``, ``created``, ``device``, ``trained_from``, ``fitted_through``,
     ``trained_through``, ``metrics``, and the Delta ``versions`` of the tables that were read.
     """
     case = use_case(name)
     with ledger.lock(case):
-        first, last = dataset.training_range(case.training, night)
+        first, last = dataset.training_range(case.training, night, dataset.days_of_gaps(case))
         data = dataset.load(case, first, last)
         key = request_key(case, night, data.content_hash)
+        registry.finish_killed(case)
         existing = registry.find(case, key)
         if existing is not None:
             return existing.to_dict() | {"created": False, "versions": data.versions}
-        where = choose_device(device or settings().device)
-        trained = fit_and_judge(case, data, where, ledger.latest_champion(case))
-        return registry.register(case, night, key, data, trained).to_dict() | {
+        where, code = choose_device(device or settings().device), code_state(settings().home)
+        if champion := ledger.latest_champion(case):
+            theirs = features_of(registry.load_reference(case, champion))
+            dataset.check_columns(case, data.columns, theirs, who=f"version {champion.model_version} of {case.name}")
+        trained = fit_and_judge(case, data, where, champion)
+        return registry.register(case, night, key, data, trained, code).to_dict() | {
             "created": True,
             "versions": data.versions,
         }

@@ -68,16 +68,20 @@ def suite(case: UseCase, rows: int) -> list[Expectation]:
 
 
 def distances(case: UseCase, reference: Reference, rows: pl.DataFrame) -> pd.DataFrame:
-    """How far each day of ``rows`` is from what a model was trained on: one row a day, each feature's PSI a column."""
+    """How far each day of ``rows`` is from what a model was trained on: one row a day, each feature's PSI a column.
+
+    The features are those that the model takes, whatever the spec says today.
+    """
     import pandas as pd
 
     from include.ml import dataset, metrics
+    from include.ml.reference import features_of
 
-    found = []
+    found, taken = [], features_of(reference)
     for (day,), of_day in rows.group_by(case.day, maintain_order=True):
-        values = dataset.matrix(case, of_day)
+        values = dataset.matrix(taken, of_day)
         psi = {case.day: day}
-        for column, name in enumerate(case.feature_names):
+        for column, name in enumerate(feature.name for feature in taken):
             expected = reference["features"][name]
             actual = metrics.shares(metrics.bin_counts(values[:, column], expected["edges"]))
             psi[name] = metrics.psi(expected["shares"], actual)
@@ -92,17 +96,20 @@ def distance_suite(case: UseCase, reference: Reference) -> list[Expectation]:
     """
     from great_expectations import expectations as gxe
 
-    if lacking := [name for name in case.feature_names if "day_psi_limit" not in reference["features"].get(name, {})]:
+    from include.ml.reference import features_of
+
+    names = [feature.name for feature in features_of(reference)]
+    if lacking := [name for name in names if "day_psi_limit" not in reference["features"][name]]:
         raise NoLimitsError(
-            f"the champion of {case.name} was registered before a reference said how far apart its days lie, or before "
-            f"there were these features: {len(lacking)}, the first {lacking[0]}. Train a version with the DAG "
+            f"the champion of {case.name} was registered before a reference said how far apart its days lie, for "
+            f"these features: {len(lacking)}, the first {lacking[0]}. Train a version with the DAG "
             f"{case.name}_train, and clear this run when that is champion"
         )
 
     def limit(name: str) -> float:
         return float(reference["features"][name]["day_psi_limit"]) + PSI_MARGIN
 
-    return [gxe.ExpectColumnMaxToBeBetween(column=name, max_value=round(limit(name), 3)) for name in case.feature_names]
+    return [gxe.ExpectColumnMaxToBeBetween(column=name, max_value=round(limit(name), 3)) for name in names]
 
 
 def audit(name: str, stage: str, nights: Partitions) -> None:
@@ -127,7 +134,8 @@ def audit(name: str, stage: str, nights: Partitions) -> None:
 def _audit_distances(case: UseCase, table: str, nights: Partitions, rows: DataFrame) -> None:
     import polars as pl
 
-    from include.ml import ledger, registry
+    from include.ml import dataset, ledger, registry
+    from include.ml.reference import features_of
 
     day = nights.shift(case.horizon_days).last
     champion = ledger.champion_for(case, day)
@@ -135,6 +143,10 @@ def _audit_distances(case: UseCase, table: str, nights: Partitions, rows: DataFr
         print(f"{day} has no champion, whose training set the features could be compared with")
         return
     reference = registry.load_reference(case, champion)
-    expected = distance_suite(case, reference)
-    values = pl.DataFrame(rows.select(case.day, *case.feature_names).toArrow())
+    expected, taken = distance_suite(case, reference), features_of(reference)
+    who = f"version {champion.model_version} of {case.name}, which is champion of {day},"
+    dataset.check_columns(case, rows.columns, taken, who=who)
+    if new := sorted(set(case.feature_names) - {feature.name for feature in taken}):
+        print(f"{who} does not take {', '.join(new)}, so that there is nothing to compare them with")
+    values = pl.DataFrame(rows.select(case.day, *(feature.name for feature in taken)).toArrow())
     gate.check(f"{table}.psi", nights.key, distances(case, reference, values), expected)

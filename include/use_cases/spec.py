@@ -12,6 +12,8 @@ from datetime import date
 from functools import cache
 from typing import Literal
 
+from include.errors import NeedsAttentionError
+
 UNKNOWN = "unknown"
 """The category level that stands for every value outside a vocabulary, and for null."""
 
@@ -19,6 +21,9 @@ UNKNOWN = "unknown"
 @dataclass(frozen=True)
 class Feature:
     """What a model expects of one column of the features table. What the column is, dbt says beside its model.
+
+    A version keeps the name, kind and vocabulary that it was trained with, and is scored with those, whatever is
+    changed here. A model sees 32-bit floats: whole numbers beyond 2^24 are rounded, in training and in scoring alike.
 
     Attributes:
         name: the column.
@@ -41,6 +46,8 @@ class Feature:
     def __post_init__(self) -> None:
         if (self.kind == "categorical") != bool(self.vocabulary):
             raise ValueError(f"feature {self.name}: a vocabulary belongs to a categorical feature, and only there")
+        if len(set(self.vocabulary)) != len(self.vocabulary):
+            raise ValueError(f"feature {self.name}: a level is in the vocabulary twice")
         if UNKNOWN in self.vocabulary:
             raise ValueError(f"feature {self.name}: `{UNKNOWN}` is added by the platform, leave it out")
 
@@ -209,6 +216,12 @@ class UseCase:
         return f"{self.name}__deployments"
 
 
+class NoUseCaseError(NeedsAttentionError, KeyError):
+    """There is no use case of that name; the message lists those there are."""
+
+    __str__ = RuntimeError.__str__
+
+
 @cache
 def use_cases() -> dict[str, UseCase]:
     """Every use case by name: each package beside this file that has a ``spec.py`` with ``SPEC``."""
@@ -229,8 +242,8 @@ def use_cases() -> dict[str, UseCase]:
 
 
 def use_case(name: str) -> UseCase:
-    """The use case ``name``. Raises KeyError listing what there is."""
+    """The use case ``name``. Raises NoUseCaseError, a KeyError, listing what there is."""
     known = use_cases()
     if name not in known:
-        raise KeyError(f"no use case `{name}`; there are: {', '.join(sorted(known)) or 'none'}")
+        raise NoUseCaseError(f"no use case `{name}`; there are: {', '.join(sorted(known)) or 'none'}")
     return known[name]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from include.lake import delta
 from include.ml import dataset
-from include.use_cases.spec import Training, UseCase
+from include.use_cases.spec import Feature, Training, UseCase
 from tests.ml.conftest import FIRST, ROWS, toy_case, toy_rows, write_days
 
 LAST = FIRST + timedelta(29)
@@ -170,10 +170,54 @@ def test_categories_have_fixed_codes() -> None:
     case = toy_case()
     frame = pl.DataFrame({"weight": [1.5, None, 0.0], "metal": ["iron", "tin", None], "noise": [1, 2, 3]})
     expected = [[1.5, 1, 1], [np.nan, 2, 2], [0, 2, 3]]
-    np.testing.assert_array_equal(dataset.matrix(case, frame), np.array(expected, dtype=np.float32))
+    np.testing.assert_array_equal(dataset.matrix(case.features, frame), np.array(expected, dtype=np.float32))
 
 
 @pytest.mark.parametrize("bad", [2, None])
 def test_labels_are_zero_or_one(bad: int | None) -> None:
     with pytest.raises(dataset.DataMissing, match="neither 0 nor 1"):
         dataset.labels_of(toy_case(), pl.DataFrame({"is_head": [0, 1, bad]}))
+
+
+@pytest.mark.parametrize(
+    ("feature", "values", "said"),
+    [
+        (Feature("weight"), pl.Series([1.0, float("inf")]), r"weight has 1 of 2 values that are infinite"),
+        (Feature("weight"), pl.Series([1e39]), "too large for 32 bits"),
+        (Feature("weight"), pl.Series(["heavy"]), "weight is a number to the model, and the column has String"),
+        (Feature("metal", "categorical", vocabulary=("1",)), pl.Series([1]), "metal is a category .* has Int64"),
+    ],
+)
+def test_values_that_no_model_can_take_are_named(feature: Feature, values: pl.Series, said: str) -> None:
+    with pytest.raises(dataset.UnfitFeature, match=said):
+        dataset.encode(feature, values)
+
+
+@pytest.mark.parametrize(
+    ("feature", "values", "codes"),
+    [
+        (Feature("flag"), pl.Series([True, False, None]), [1.0, 0.0, None]),
+        (Feature("big"), pl.Series([2**24 + 1, -(2**24) - 1]), [2.0**24, -(2.0**24)]),  # as XGBoost has them
+        (Feature("none"), pl.Series([None, None]), [None, None]),
+        (Feature("metal", "categorical", vocabulary=("gold",)), pl.Series([None, None]), [1.0, 1.0]),
+        (Feature("metal", "categorical", vocabulary=("gold",)), pl.Series(["gold", "GOLD", ""]), [0.0, 1.0, 1.0]),
+        (
+            Feature("metal", "categorical", vocabulary=("gold",)),
+            pl.Series(["gold", None], dtype=pl.Categorical),
+            [0, 1],
+        ),
+    ],
+)
+def test_whatever_type_a_column_has_its_values_become_floats(
+    feature: Feature, values: pl.Series, codes: list[float]
+) -> None:
+    assert dataset.encode(feature, values).to_list() == codes
+
+
+def test_an_entity_that_is_twice_on_a_day_is_named(toy: UseCase) -> None:
+    rows = delta.read_days("gold", toy.labels_table, LAST, LAST)
+    delta.replace_days("gold", toy.labels_table, pl.concat([rows, rows.head(1)]), LAST, LAST)
+    with pytest.raises(
+        dataset.DataMissing, match="toy__labels has a coin_id twice on a day of 2020-01-01 to 2020-01-30"
+    ):
+        dataset.load(toy, FIRST, LAST)

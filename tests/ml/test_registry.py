@@ -1,17 +1,20 @@
 import json
+import os
 import shutil
+import signal
 import subprocess
+import sys
 from dataclasses import replace
 from datetime import date, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import mlflow
+import polars as pl
 import pytest
 
 from include.lake import delta
-from include.ml import dataset, ledger, predict, registry, train
+from include.ml import code, dataset, errors, ledger, predict, registry, train
 from include.settings import settings
 from include.use_cases.spec import Gates, UseCase
 from tests.ml.conftest import FIRST, write_days
@@ -77,7 +80,7 @@ def test_a_version_says_how_to_cook_it_again(toy: UseCase, first: dict[str, Any]
     assert tags["delta_version.toy__features"] == "0"
     assert tags["night"] == str(NIGHT)
     assert tags["device"] == "cpu"
-    assert tags["git_commit"] == registry.code_state(settings().home).commit
+    assert tags["git_commit"] == code.code_state(settings().home).commit
     assert len(tags["content_hash"]) == 64
     files = {file.path for file in client.list_artifacts(first["run_id"])}
     assert {"reference.json", "use_case.json"} <= files
@@ -186,22 +189,171 @@ def test_a_damaged_cache_is_fetched_again_and_a_damaged_model_refused(toy: UseCa
         registry.cached(*model, "0" * 64)
 
 
-def test_code_state(tmp_path: Path) -> None:
-    assert registry.code_state(tmp_path).commit == "unknown"
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@example.org"]
-    subprocess.run([*git, "init", "-q"], check=True)
-    (tmp_path / "a").write_text("one\n")
-    subprocess.run([*git, "add", "a"], check=True)
-    subprocess.run([*git, "commit", "-qm", "a"], check=True)
-    clean = registry.code_state(tmp_path)
-    assert (len(clean.commit), clean.dirty, clean.diff) == (40, False, "")
-    (tmp_path / "a").write_text("two\n")
-    dirty = registry.code_state(tmp_path)
-    assert dirty.dirty
-    assert "+two" in dirty.diff
-
-
 def test_unknown_days_cannot_train(toy: UseCase, mlflow_store: None) -> None:
     with pytest.raises(dataset.DataMissing, match="2020-01-31"):
         train.train("toy", date(2020, 1, 31), "cpu")
     assert not delta.exists("gold", toy.deployments_table)
+
+
+KILLED = """
+import os, signal, sys
+from datetime import date
+from importlib import import_module
+
+import mlflow
+from include.use_cases import spec
+from tests.ml.conftest import toy_case
+
+spec.use_cases = lambda: {"toy": toy_case()}
+mlflow.set_tracking_uri(sys.argv[1])
+where, name = sys.argv[2].split(".")
+holder = {"mlflow": mlflow, "client": mlflow.MlflowClient, "xgboost": import_module("mlflow.xgboost")}[where]
+real = getattr(holder, name)
+
+
+def dies(*given, **named):
+    if sys.argv[3] == "after":
+        real(*given, **named)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+setattr(holder, name, dies)
+from include.ml import registry, train
+
+version = train.train("toy", date(2020, 1, 30), "cpu")["version"]
+registry.promote("toy", version)
+"""
+
+
+def killed(where: str, when: str) -> None:
+    """A process trains and promotes, and is killed before or after the call ``where`` to MLflow."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, mlflow.get_tracking_uri(), where, when],
+        env={**os.environ, "PYTHONPATH": str(settings().home)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("where", "when", "statuses"),
+    [
+        ("xgboost.save_model", "before", ["FINISHED", "KILLED"]),  # the model is there, and pending
+        pytest.param("mlflow.register_model", "after", ["FINISHED"], marks=pytest.mark.full),
+        pytest.param("mlflow.log_metrics", "after", ["FINISHED", "KILLED"], marks=pytest.mark.full),
+        pytest.param("mlflow.register_model", "before", ["FINISHED", "KILLED"], marks=pytest.mark.full),
+        pytest.param("client.set_registered_model_alias", "before", ["FINISHED"], marks=pytest.mark.full),
+    ],
+)
+def test_a_killed_training_leaves_one_version_and_no_run_that_seems_to_go_on(
+    toy: UseCase, mlflow_store: None, where: str, when: str, statuses: list[str]
+) -> None:
+    killed(where, when)
+    client = mlflow.MlflowClient()
+    own = client.create_run(mlflow.get_experiment_by_name("toy").experiment_id).info.run_id
+    trained = train.train("toy", NIGHT, "cpu")
+    again = train.train("toy", NIGHT, "cpu")
+    assert (again["version"], again["created"]) == (trained["version"], False) == (1, False)
+    (version,) = client.search_model_versions("name = 'toy'")
+    assert client.get_model_version_by_alias("toy", "challenger").version == version.version
+    runs = mlflow.search_runs(experiment_names=["toy"], output_format="list")
+    assert sorted(run.info.status for run in runs if run.info.run_id != own) == statuses
+    assert client.get_run(own).info.status == "RUNNING", "a person's own run is left alone"
+    models = client.search_logged_models([runs[0].info.experiment_id])
+    assert not [model for model in models if model.status == "PENDING"]
+    assert registry.promote("toy", 1)["promoted"]
+
+
+@pytest.mark.full
+def test_a_promotion_that_was_killed_before_the_alias_is_finished(toy: UseCase, mlflow_store: None) -> None:
+    train.train("toy", NIGHT, "cpu")
+    killed("client.set_registered_model_alias", "before")
+    client = mlflow.MlflowClient()
+    assert "champion" not in client.get_registered_model("toy").aliases
+    assert [row.model_version for row in ledger.read(toy)] == [1]
+    answer = registry.promote("toy", 1)
+    assert (answer["promoted"], answer["replaces"]) == (True, None)
+    assert client.get_model_version_by_alias("toy", "champion").version == 1
+    assert len(ledger.read(toy)) == 1
+
+
+def test_of_two_versions_of_one_request_the_first_counts(toy: UseCase, first: dict[str, Any]) -> None:
+    client = mlflow.MlflowClient()
+    one = client.get_model_version("toy", "1")
+    client.create_model_version("toy", one.source, one.run_id, tags=one.tags)
+    again = train.train("toy", NIGHT, "cpu")
+    assert (again["version"], again["created"]) == (1, False)
+
+
+def test_a_version_that_no_training_registered_is_named_and_disturbs_nothing(
+    toy: UseCase, first: dict[str, Any]
+) -> None:
+    client = mlflow.MlflowClient()
+    one = client.get_model_version("toy", "1")
+    client.create_model_version("toy", one.source, one.run_id)
+    said = r"version 2 of toy in MLflow has no tag `\w+`: .* DAG toy_train"
+    with pytest.raises(registry.UnknownRecipe, match=said):
+        registry.promote("toy", 2)
+    with pytest.raises(registry.UnknownRecipe, match=said):
+        registry.training_set(toy, 2)
+    assert set(registry.references(toy)) == {1}
+    assert registry.pinned() == {"gold.toy__features": [0], "gold.toy__labels": [0]}
+    assert train.train("toy", NIGHT, "cpu")["version"] == 1
+
+
+def test_what_mlflow_refuses_is_not_tried_again(toy: UseCase, first: dict[str, Any]) -> None:
+    with pytest.raises(errors.RegistryRefused, match=r"MLflow refuses to promote version 7 of toy \(RESOURCE_DOES_NOT"):
+        registry.promote("toy", 7)
+    client = mlflow.MlflowClient()
+    client.delete_experiment(mlflow.get_experiment_by_name("toy").experiment_id)
+    write_days(toy, NIGHT, 2)
+    with pytest.raises(errors.RegistryRefused, match="MLflow refuses to register a version of toy"):
+        train.train("toy", NIGHT + timedelta(1), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("code", "again"),
+    [
+        ("RESOURCE_DOES_NOT_EXIST", False),
+        ("PERMISSION_DENIED", False),
+        ("INVALID_PARAMETER_VALUE", False),
+        ("INTERNAL_ERROR", True),
+        ("TEMPORARILY_UNAVAILABLE", True),
+        ("REQUEST_LIMIT_EXCEEDED", True),
+    ],
+)
+def test_what_may_pass_is_tried_again(code: str, again: bool) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import ErrorCode
+
+    with pytest.raises(MlflowException if again else errors.RegistryRefused), errors.of_mlflow("to do it"):
+        raise MlflowException("no", ErrorCode.Value(code))
+
+
+def test_a_version_records_why_its_commit_is_unknown(
+    toy: UseCase, mlflow_store: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "code_state", lambda home: code.Code("unknown", False, "", "no git"))
+    tags = mlflow.MlflowClient().get_run(train.train("toy", NIGHT, "cpu")["run_id"]).data.tags
+    assert (tags["git_commit"], tags["git_dirty"], tags["git_reason"]) == ("unknown", "false", "no git")
+
+
+@pytest.mark.parametrize("metric", ["auc", "baseline_auc", "compared_champion_auc", "compared_challenger_log_loss"])
+def test_a_metric_that_is_no_number_passes_no_gate(metric: str) -> None:
+    assert registry.gate_reasons(GATES, GOOD | COMPARED | {metric: float("nan")}, 1)
+
+
+def test_an_auc_of_exactly_zero_is_one() -> None:
+    assert "AUC 0.0000 is below 0.65" in registry.gate_reasons(GATES, GOOD | {"auc": 0.0}, None)[0]
+    better = COMPARED | {"compared_champion_auc": 0.0, "compared_champion_log_loss": 9.0}
+    assert registry.gate_reasons(GATES, GOOD | better, 1) == []
+
+
+def test_labels_of_one_kind_in_the_holdout_are_refused(toy: UseCase, mlflow_store: None) -> None:
+    rows = delta.read_days("gold", toy.labels_table, NIGHT - timedelta(6), NIGHT)
+    rows = rows.with_columns(is_head=pl.lit(1, pl.Int32))
+    delta.replace_days("gold", toy.labels_table, rows, NIGHT - timedelta(6), NIGHT)
+    answer = registry.promote("toy", train.train("toy", NIGHT, "cpu")["version"])
+    assert not answer["promoted"]
+    assert "AUC nan is below 0.6" in answer["reasons"][0]

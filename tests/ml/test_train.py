@@ -104,6 +104,6 @@ def test_request_key_knows_what_matters(toy: UseCase) -> None:
 
 def test_scores_are_of_the_rows_in_their_order(toy: UseCase, data: dataset.Dataset) -> None:
     booster = train.fit_and_judge(toy, data, "cpu", None).booster
-    scores = train.score(toy, booster, data.frame)
+    scores = train.score(toy, booster, toy.features, data.frame)
     assert scores.shape == (30 * ROWS,)
-    np.testing.assert_array_equal(train.score(toy, booster, data.frame.reverse()), scores[::-1])
+    np.testing.assert_array_equal(train.score(toy, booster, toy.features, data.frame.reverse()), scores[::-1])
