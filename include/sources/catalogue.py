@@ -10,22 +10,13 @@ import yaml
 from include.settings import settings
 from include.sources import sources
 from include.sources.connectors import Bucket, Database, Folder, Http, Stream
-from include.sources.spec import Column, Feed, Mode, Pii, Source, table
+from include.sources.spec import BOOKKEEPING, Column, Feed, Mode, Pii, Source, table
 
 MODES = {
     Mode.PARTITION: "each file is one business day, and every night brings one",
     Mode.SNAPSHOT: "each file is the whole table as of its day; most nights bring none",
     Mode.UPSERT: "each file is the changes of one business day, and every night brings one, if only an empty one",
 }
-
-
-BOOKKEEPING = {
-    "partition_day": ("date", "the row's own business day, and of a snapshot the day it is of"),
-    "night": ("date", "the night in which the row arrived"),
-    "source_file": ("string", "the file it came in, relative to landing"),
-    "arrived_at": ("timestamp", "when that file was written, UTC"),
-}
-"""What ingestion adds to the columns of every feed."""
 
 
 def page_of(source: Source) -> Path:

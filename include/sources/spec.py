@@ -9,6 +9,14 @@ from typing import Any
 
 from include.sources.connectors import Connector
 
+# What ingestion adds to the columns of every feed, as type and description.
+BOOKKEEPING = {
+    "partition_day": ("date", "the row's own business day, and of a snapshot the day it is of"),
+    "night": ("date", "the night in which the row arrived"),
+    "source_file": ("string", "the file it came in, relative to landing"),
+    "arrived_at": ("timestamp", "when that file was written, UTC"),
+}
+
 
 class Mode(StrEnum):
     """How the files of a feed add up to its table."""
@@ -71,6 +79,16 @@ class Feed:
     retention_days: int | None = None
 
     def __post_init__(self) -> None:
+        names = [column.name for column in self.columns]
+        if odd := [name for name in names if not name.isidentifier() or name.startswith("_")]:
+            # What begins so is Spark's or ours, and what is no word has a meaning in SQL or in a path.
+            raise ValueError(
+                f"feed {self.name}: {odd[0]!r} cannot be the name of a column: letters, digits and _, a letter first"
+            )
+        if taken := [name for name in names if name.casefold() in BOOKKEEPING]:
+            raise ValueError(f"feed {self.name}: a column cannot be named {taken[0]}: ingestion adds one of that name")
+        if len({name.casefold() for name in names}) < len(names):
+            raise ValueError(f"feed {self.name}: two columns have one name, or names that differ in case only")
         if self.gzip and self.format is Format.PARQUET:
             raise ValueError(f"feed {self.name}: Parquet compresses its own pages, a gzip file around them is none")
         if self.connector and self.format not in self.connector.formats:

@@ -46,8 +46,6 @@ def feed_problems(feed: Feed) -> list[str]:
     problems = [problem for column in feed.columns for problem in column_problems(column)]
     if not feed.description.strip():
         problems.append("has no description")
-    if len(columns) != len(feed.columns):
-        problems.append("has two columns of one name")
     if not feed.key:
         problems.append("has no key")
     problems += [f"key {key} is no column" for key in feed.key if key not in columns]
@@ -175,24 +173,45 @@ def test_the_rules_refuse() -> None:
         columns=(
             Column("a", "money", ""),
             Column("b", "string", "text", minimum=1),
-            Column("a", "int", "again"),
+            Column("c", "int", ""),
             Column("d", "double", "how much"),
         ),
-        key=("a", "c"),
+        key=("a", "e"),
         day_column="b",
     )
     assert feed_problems(bad) == [
         "a has no description",
         "a money is no type that the gates know",
         "b has bounds and is no number",
+        "c has no description",
         "d is a measure without a unit",
         "has no description",
-        "has two columns of one name",
-        "key c is no column",
+        "key e is no column",
         "key a is not required",
         "day column b is no required date",
         "does not say how many days it keeps",
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (("a", "night"), "cannot be named night: ingestion adds one of that name"),
+        (("a", "Source_File"), "cannot be named Source_File"),
+        (("a", "_metadata"), "'_metadata' cannot be the name of a column"),
+        (("a", "_reason"), "'_reason' cannot be the name of a column"),
+        (("a", "b.c"), "'b.c' cannot be the name of a column"),
+        (("a", "b`c"), "cannot be the name of a column"),
+        (("a", " "), "' ' cannot be the name of a column"),
+        (("a", "a"), "two columns have one name"),
+        (("kind", "Kind"), "or names that differ in case only"),
+    ],
+)
+def test_a_column_that_spark_or_ingestion_would_mistake_is_refused_as_the_spec_is_read(
+    names: tuple[str, ...], why: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(why)):
+        Feed("f", "F", tuple(Column(name, "string", "a") for name in names), (names[0],))
 
 
 def test_the_rules_of_changes_refuse() -> None:
