@@ -21,6 +21,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from include.lineage import docs
 from include.settings import settings
 from include.sources import source
+from include.sources.files import UnreadableFileError, opened
 from include.sources.landing import path_of
 from include.use_cases import use_case
 from include.use_cases.spec import use_cases
@@ -104,11 +105,15 @@ def landing_file(source_name: str, feed_name: str, day: date) -> Response:
     except (KeyError, StopIteration):
         raise HTTPException(404, f"no feed {source_name}/{feed_name}") from None
     path = path_of(source(source_name), feed, day)
-    if not path.exists():
-        raise HTTPException(404, f"{path} is not there")
+    try:
+        file = opened(path)
+    except FileNotFoundError:
+        raise HTTPException(404, f"{path} is not there") from None
+    except UnreadableFileError as error:
+        raise HTTPException(404, str(error)) from None
 
     def pieces() -> Any:
-        with path.open("rb") as file:
+        with file:
             while piece := file.read(1 << 20):
                 yield piece
 

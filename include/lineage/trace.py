@@ -207,7 +207,10 @@ def state(file: str, sha256: str) -> State:
     path = settings().landing / file
     if not path.exists():
         return "gone"
-    return "equal" if landing.sha256(path) == sha256 else "changed"
+    try:
+        return "equal" if landing.sha256(path) == sha256 else "changed"
+    except landing.UnreadableFileError:  # something else of its name
+        return "changed"
 
 
 def find_prediction(case: UseCase, entity: str) -> Prediction:

@@ -12,13 +12,15 @@ import logging
 import re
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, time, timedelta
-from typing import IO, TYPE_CHECKING, Any, TypedDict, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
 from include.errors import NeedsAttentionError
 from include.partitions import Partitions
 from include.settings import settings
+from include.sources.files import UnreadableFileError as UnreadableFileError
+from include.sources.files import check_folder, exists, opened, stamp
 from include.sources.spec import Feed, Format, Mode, Source
 
 if TYPE_CHECKING:
@@ -28,7 +30,9 @@ log = logging.getLogger(__name__)
 
 
 class File(TypedDict):
-    """What a file holds: its rows, and its columns in their order where it has more of them than its feed promises.
+    """What a file holds: its rows, and its columns in their order where they are not those that its feed promises.
+
+    Of Parquet, where the order says nothing, those with a value in any row, the promised ones first.
 
     ``sha256`` is of its bytes as they are, before anything is unpacked.
     """
@@ -48,7 +52,8 @@ MOST_NAMED = 5  # columns that a message lists before it only counts them
 # How a column of each type may be written in Parquet: what Spark reads as that type without a loss.
 _INT = {"INT32", "INT32 Int 8", "INT32 Int 16", "INT32 Int 32"}
 PARQUET_TYPES = {
-    "string": {"BYTE_ARRAY String"},
+    # Impala and old writers do not say that bytes are a text: whether they are is looked at in each row.
+    "string": {"BYTE_ARRAY String", "BYTE_ARRAY Enum", "BYTE_ARRAY JSON", "BYTE_ARRAY"},
     "int": _INT,
     "bigint": _INT | {"INT64", "INT64 Int 64"},
     "double": {"FLOAT", "DOUBLE"},
@@ -56,13 +61,11 @@ PARQUET_TYPES = {
     "date": {"INT32 Date"},
     "timestamp": {"INT64 Timestamp milliseconds", "INT64 Timestamp microseconds", "INT96"},
 }
+PARQUET_CODECS = {"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4"}  # that Spark brings along
+UNREAD_ENCODINGS = {"BYTE_STREAM_SPLIT"}  # that it does not know
 # What Spark trims before it decides that a line is blank.
 BLANK = "".join(map(chr, range(ord(" ") + 1)))
 BLANK_LINE = re.compile(rb"\n[\x01-\x09\x0b-\x20]*\n")
-
-
-class UnreadableFileError(NeedsAttentionError):
-    """A landing file is damaged or not what its feed promises. Names the file and what is wrong with it."""
 
 
 class ChangedFileError(NeedsAttentionError):
@@ -80,8 +83,9 @@ def path_of(source: Source, feed: Feed, day: date) -> UPath:
 def landed(source: Source, nights: Partitions) -> dict[str, list[date]]:
     """The days of each feed whose files belong to ``nights`` and are there.
 
-    A night with no file at all is left out. Raises MissingFileError where a night has some of its files: the others
-    may still be on their way, and half a night must not look like a whole one.
+    A night with no file at all is left out; one may bring snapshots alone, as a weekend does of a source whose other
+    feeds know business days only. Raises MissingFileError where a night has some of its nightly files: the others may
+    still be on their way, and half a night must not look like a whole one.
     """
     nightly = [feed for feed in source.feeds if feed.mode is not Mode.SNAPSHOT]
     snapshots = [feed for feed in source.feeds if feed.mode is Mode.SNAPSHOT]
@@ -89,14 +93,13 @@ def landed(source: Source, nights: Partitions) -> dict[str, list[date]]:
     missing: list[UPath] = []
     for night in nights.days:
         paths = {feed.name: path_of(source, feed, feed.due(night)) for feed in nightly}
-        absent = [path for path in paths.values() if not path.exists()]
-        if len(absent) == len(nightly):
-            continue
-        missing += absent
-        for feed in nightly:
-            there[feed.name].append(feed.due(night))
+        absent = [path for path in paths.values() if not exists(path)]
+        if len(absent) < len(nightly):
+            missing += absent
+            for feed in nightly:
+                there[feed.name].append(feed.due(night))
         for feed in snapshots:
-            if path_of(source, feed, feed.due(night)).exists():
+            if exists(path_of(source, feed, feed.due(night))):
                 there[feed.name].append(feed.due(night))
     if missing:
         raise MissingFileError(
@@ -115,7 +118,7 @@ def awaited(source: Source, nights: Partitions, now: datetime) -> list[UPath]:
         return now >= ended + timedelta(hours=source.freshness_hours)
 
     paths = [path_of(source, feed, feed.due(night)) for night in nights.days if not is_over(night) for feed in brought]
-    return [path for path in paths if not path.exists()]
+    return [path for path in paths if not exists(path)]
 
 
 def plan(source: Source, nights: Partitions) -> Plan:
@@ -124,6 +127,8 @@ def plan(source: Source, nights: Partitions) -> Plan:
     Raises MissingFileError, or UnreadableFileError for the first damaged file. Says which files nobody will read, and
     which columns of the others.
     """
+    for feed in source.feeds:
+        check_folder(path_of(source, feed, source.first_day))
     for path in strangers(source):
         log.warning("ignored, since a file is named by its day, as 2013-06-01.csv: %s", path)
     found: Plan = {}
@@ -158,20 +163,38 @@ def look_through(path: UPath, feed: Feed) -> File:
     if not rows and feed.mode is not Mode.UPSERT:
         header = "a header and " if feed.format is Format.CSV else ""
         raise UnreadableFileError(f"{path}: {header}no rows. A day without anything has no file")
-    more = columns if len(columns) > len(feed.columns) else []
-    return {"rows": rows, "columns": more, "sha256": sha256(path)}
+    other = columns if columns != [column.name for column in feed.columns] else []
+    return {"rows": rows, "columns": other, "sha256": sha256(path)}
 
 
 def sha256(path: UPath) -> str:
-    """Of the bytes of the file at ``path``. Raises FileNotFoundError."""
-    with path.open("rb") as file:
+    """Of the bytes of the file at ``path``. Raises FileNotFoundError, and UnreadableFileError where it is no file."""
+    with opened(path) as file:
         return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
 
 
-def check_unchanged(source: Source, feed: Feed, files: Mapping[str, File]) -> None:
-    """Raise ChangedFileError unless ``files``, by day, are what they were when they were looked through."""
-    paths = {day: path_of(source, feed, date.fromisoformat(day)) for day in files}
-    changed = [path for day, path in paths.items() if not path.exists() or sha256(path) != files[day]["sha256"]]
+def stamps(source: Source, feed: Feed, files: Mapping[str, File]) -> dict[str, tuple[int, ...]]:
+    """For ``check_unchanged``: what shows that a file of ``files`` was away for a while. Raises UnreadableFileError."""
+    return {day: stamp(path_of(source, feed, date.fromisoformat(day))) for day in files}
+
+
+def check_unchanged(
+    source: Source, feed: Feed, files: Mapping[str, File], before: Mapping[str, tuple[int, ...]] | None = None
+) -> None:
+    """Raise ChangedFileError unless ``files``, by day, are what they were when they were looked through.
+
+    With ``before``, what ``stamps`` said earlier, also unless they were there all the time since: Spark opens a file by
+    its name, which may have meant another one when it did.
+    """
+    changed = []
+    for day, file in files.items():
+        path = path_of(source, feed, date.fromisoformat(day))
+        try:
+            same = sha256(path) == file["sha256"] and (before is None or stamp(path) == before[day])
+        except (FileNotFoundError, UnreadableFileError):
+            same = False
+        if not same:
+            changed.append(path)
     if changed:
         raise ChangedFileError(
             f"replaced while they were being read: {', '.join(map(str, changed))}. Clear the run from its first task."
@@ -191,11 +214,12 @@ def line_numbers(path: UPath, feed: Feed, raws: Collection[str]) -> dict[str, in
     if feed.format is Format.PARQUET:
         return {}
     found: dict[str, int] = {}
-    for number, line in enumerate(_lines(path), start=1):
-        values = [line] if feed.format is Format.JSONL else [line, ",".join(next(csv.reader([line]), []))]
-        for raw in values:
-            if raw in raws:
-                found.setdefault(raw, number)
+    with suppress(UnreadableFileError):  # by now it is another file; the lines are an aid, and nothing waits for them
+        for number, line in enumerate(_lines(path), start=1):
+            values = [line] if feed.format is Format.JSONL else [line, ",".join(next(csv.reader([line]), []))]
+            for raw in values:
+                if raw in raws:
+                    found.setdefault(raw, number)
     return found
 
 
@@ -244,24 +268,30 @@ def _too_strange(new: Sequence[str]) -> bool:
 def _read_jsonl(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     """Every line but blank ones is a row, each an object.
 
-    A key may be absent where its value is null, as many upstreams write it. One that no row has is gone.
+    A key may be absent where its value is null, as many upstreams write it. One that no row has is gone; but for one
+    that need not be there, of changes that all say nothing but what was changed: a night of deletes.
     """
     promised = [column.name for column in feed.columns]
+    optional = {column.name for column in feed.columns if not column.required}
     rows, never, new = 0, set(promised), set[str]()
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip(BLANK):
             continue
         rows += 1
         keys = _keys(path, line, number)
+        never -= keys
         new |= keys - set(promised)
         if _too_strange(sorted(new)):
-            raise UnreadableFileError(f"{path}: line {number} breaks the contract: {_named([], sorted(new))}")
-        never -= keys
+            named = _named([name for name in promised if name in never], sorted(new), promised)
+            raise UnreadableFileError(f"{path}: line {number} breaks the contract: {named}")
+    if feed.mode is Mode.UPSERT and never == optional and not new:
+        never = set()
     if rows and never:
         gone = [name for name in promised if name in never]
         # One that is gone may be there under a new name.
-        beside = f", {_named([], sorted(new))}" if new else ""
-        raise UnreadableFileError(f"{path}: the rows break the contract: {_named(gone, [])} in every row{beside}")
+        raise UnreadableFileError(
+            f"{path}: the rows break the contract: {_named(gone, sorted(new), promised)}, looking at every row"
+        )
     return rows, [*promised, *sorted(new)]
 
 
@@ -269,11 +299,27 @@ def _keys(path: UPath, line: str, number: int) -> set[str]:
     """The keys of the object in ``line``. Spark reads no further than the object's end, so that this has to."""
     try:
         found = _DECODER.decode(line)
-    except (ValueError, RecursionError) as error:
-        raise UnreadableFileError(f"{path}: line {number} is not JSON ({error}): {line[:80]!r}") from None
+    except json.JSONDecodeError as error:
+        at = len(line[: error.pos].encode()) + 1
+        raise UnreadableFileError(f"{path}: line {number} is not JSON from byte {at} on: {error.msg}") from None
+    except RecursionError:
+        raise UnreadableFileError(f"{path}: line {number} is too deep: lists or objects within each other") from None
+    except ValueError as error:
+        raise UnreadableFileError(f"{path}: line {number} is not JSON: {error}") from None
     if not isinstance(found, dict):
-        raise UnreadableFileError(f"{path}: line {number} is no JSON object: {line[:80]!r}")
+        raise UnreadableFileError(f"{path}: line {number} is no JSON object")
+    if not all(map(_is_text, found)):
+        raise UnreadableFileError(f"{path}: line {number} has a key with half a character in it")
     return set(found)
+
+
+def _is_text(text: str) -> bool:
+    """Whether ``text`` can be written: JSON may name half a character, as ``\\ud800``."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_row(line: str) -> bool:
@@ -304,33 +350,125 @@ _DECODER = json.JSONDecoder(
 
 
 def _read_parquet(path: UPath, feed: Feed) -> tuple[int, list[str]]:
-    """What the footer says, which is read alone. Spark checks the pages when it reads them."""
+    """What the footer says, which is read alone. Spark checks the pages when it reads them.
+
+    The columns are without those of a strange type that have no value in any row: writers that are given none make up
+    a type.
+    """
+    footer, written = _footer(path)
+    promised = {column.name: column for column in feed.columns}
+    names = [column.name for column in written]
+    new = [name for name in names if name not in promised]
+    gone = [name for name in promised if name not in names]
+    # A column that is gone may be there under a new name, so that both are named.
+    problems = [_named(gone, new if gone or _too_strange(new) else [], promised)]
+    problems += [f"column {name} is there twice" for name in promised if names.count(name) > 1]
+    folded = {name.casefold(): name for name in promised}
+    problems += [
+        f"column {name[:80]!r} differs from {folded[name.casefold()]} in its case only: Spark cannot tell them apart"
+        for name in new
+        if folded.get(name.casefold(), name) not in (name, *gone)
+    ]
+    empty = set[str]()
+    for found in written:
+        column = promised.get(found.name)
+        if not column:
+            continue
+        if found.kind not in PARQUET_TYPES[column.type]:
+            if not (column.required and footer.num_rows) and _is_empty(path, found):
+                empty.add(found.name)
+            else:
+                problems.append(f"column {found.name} is {found.kind}, which is no {column.type}")
+        elif odd := found.codecs(footer) - PARQUET_CODECS or found.encodings(footer) & UNREAD_ENCODINGS:
+            problems.append(f"column {found.name} is written with {', '.join(odd)}, which Spark does not read")
+    if any(problems):
+        raise UnreadableFileError(f"{path}: the columns break the contract: {', '.join(filter(None, problems))}")
+    return footer.num_rows, [*(name for name in promised if name not in empty), *new]
+
+
+class ParquetColumn(NamedTuple):
+    """A column of a Parquet file: how it is written, and which of the footer's leaves it is; nested ones are none."""
+
+    name: str
+    kind: str  # its physical type, and what the file says it means
+    leaf: int = -1
+
+    def chunks(self, footer: Any) -> list[Any]:
+        """What the footer says of the column in each group of rows."""
+        groups = range(footer.num_row_groups) if self.leaf >= 0 else ()
+        return [footer.row_group(group).column(self.leaf) for group in groups]
+
+    def codecs(self, footer: Any) -> set[str]:
+        return {chunk.compression for chunk in self.chunks(footer)}
+
+    def encodings(self, footer: Any) -> set[str]:
+        return {encoding for chunk in self.chunks(footer) for encoding in chunk.encodings}
+
+
+def _footer(path: UPath) -> tuple[Any, list[ParquetColumn]]:
+    """The footer of a Parquet file, and its columns. Raises UnreadableFileError where there is none, or a bad one."""
     import pyarrow
     import pyarrow.parquet
 
-    if not path.stat().st_size:
-        raise UnreadableFileError(f"{path}: the file is empty")
-    try:
-        with path.open("rb") as file:
+    with opened(path) as file:
+        start = file.read(4)
+        if not start:
+            raise UnreadableFileError(f"{path}: the file is empty")
+        file.seek(-min(file.seek(0, io.SEEK_END), 4), io.SEEK_END)
+        end = file.read(4)
+        if b"PARE" in (start, end):
+            raise UnreadableFileError(f"{path}: encrypted. Write it without encryption")
+        if (start, end) != (b"PAR1", b"PAR1"):
+            cut = ", or cut off" if start == b"PAR1" else ""
+            raise UnreadableFileError(f"{path}: no Parquet{cut}: it does not begin and end with PAR1")
+        try:
             footer = pyarrow.parquet.read_metadata(file)
-    except (pyarrow.ArrowException, OSError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise UnreadableFileError(f"{path}: no Parquet, or cut off: {first}") from None
-    leaves = [footer.schema.column(n) for n in range(footer.num_columns)]
-    found = {leaf.path.partition(".")[0]: "nested" if "." in leaf.path else _written(leaf) for leaf in leaves}
-    promised = {column.name: column.type for column in feed.columns}
-    new = [name for name in found if name not in promised]
-    gone = [name for name in promised if name not in found]
-    # A column that is gone may be there under a new name, so that both are named.
-    problems = [_named(gone, new if gone or _too_strange(new) else [])]
-    problems += [
-        f"column {name} is {found[name]}, which is no {type_}"
-        for name, type_ in promised.items()
-        if name in found and found[name] not in PARQUET_TYPES[type_]
-    ]
-    if any(problems):
-        raise UnreadableFileError(f"{path}: the columns break the contract: {', '.join(filter(None, problems))}")
-    return footer.num_rows, list(found)
+            columns = _columns(footer)
+        # What they say may hold what is in the file.
+        except (pyarrow.ArrowException, OSError, ValueError, IndexError):
+            raise UnreadableFileError(f"{path}: damaged, or encrypted: its footer cannot be read") from None
+    if (rows := sum(footer.row_group(n).num_rows for n in range(footer.num_row_groups))) != footer.num_rows:
+        raise UnreadableFileError(
+            f"{path}: damaged: its footer counts {footer.num_rows} rows, and {rows} in its groups"
+        )
+    return footer, columns
+
+
+def _is_empty(path: UPath, column: ParquetColumn) -> bool:
+    """Whether ``column`` has no value in any row. Looked at, since what writers say of that is not always so."""
+    import pyarrow
+    import pyarrow.parquet
+
+    if column.leaf < 0:
+        return False
+    with opened(path) as file:
+        try:
+            batches = pyarrow.parquet.ParquetFile(file).iter_batches(columns=[column.name])
+            return all(batch.column(0).null_count == batch.num_rows for batch in batches)
+        except (pyarrow.ArrowException, OSError, ValueError, IndexError):
+            return False
+
+
+def _columns(footer: Any) -> list[ParquetColumn]:
+    """The columns of a Parquet file by its ``footer``, in their order.
+
+    The footer itself knows leaves, and calls what is within a column and a column with a dot in its name the same.
+    """
+    import pyarrow.types
+
+    def leaves(type_: Any) -> int:
+        if not pyarrow.types.is_nested(type_):
+            return 1
+        return sum(leaves(type_.field(n).type) for n in range(type_.num_fields))
+
+    found, next_leaf = list[ParquetColumn](), 0
+    for field in footer.schema.to_arrow_schema():
+        if pyarrow.types.is_nested(field.type):
+            found.append(ParquetColumn(field.name, "nested"))
+        else:
+            found.append(ParquetColumn(field.name, _written(footer.schema.column(next_leaf)), next_leaf))
+        next_leaf += leaves(field.type)
+    return found
 
 
 def _written(leaf: Any) -> str:
@@ -349,15 +487,20 @@ def _header_problem(header: str, found: list[str], promised: list[str]) -> str:
     gone = [name for name in promised if name not in found]
     new = [name for name in found if name not in promised]
     if gone or _too_strange(new):
-        return f"the header breaks the contract: {_named(gone, new)}"
+        return f"the header breaks the contract: {_named(gone, new, promised)}"
     if len(set(found)) < len(found):
         return "the header breaks the contract: a column is there twice"
     return f"the header breaks the contract: the columns are {found}, in another order than {promised}"
 
 
-def _named(gone: list[str], new: list[str]) -> str:
-    """Which columns are missing and which are unknown, in words; of many the first few. Empty where none are."""
-    words = [f"column {name} is missing" for name in gone[:MOST_NAMED]]
+def _named(gone: Collection[str], new: Sequence[str], promised: Collection[str]) -> str:
+    """Which columns are missing and which are unknown, in words; of many the first few. Empty where none are.
+
+    Where none of ``promised`` is there it is another file, and what is in it is not shown.
+    """
+    if len(gone) == len(promised):
+        return "none of its columns is there. Is it another feed's file, or has it no header?"
+    words = [f"column {name} is missing" for name in [*gone][:MOST_NAMED]]
     words += [f"column {name[:80]!r} is unknown" for name in new[:MOST_NAMED]]
     more = len(gone) + len(new) - len(words)
     return ", ".join([*words, *([f"and {more} more"] if more else [])])
@@ -366,7 +509,7 @@ def _named(gone: list[str], new: list[str]) -> str:
 @contextmanager
 def _open(path: UPath) -> Iterator[IO[bytes]]:
     """The bytes of ``path``, as they were before they were zipped."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         # A file of S3 cannot read a line of limited length by itself.
         raw = cast(io.RawIOBase, file)
         yield cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else io.BufferedReader(raw, PIECE)
@@ -383,7 +526,9 @@ def _lines(path: UPath) -> Iterator[str]:
     except EOFError:
         raise UnreadableFileError(f"{path}: truncated, the gzip stream ends after line {number}") from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise UnreadableFileError(f"{path}: a damaged gzip stream after line {number}: {error}") from None
+        # Without the bytes that it shows.
+        why = str(error).partition(" (")[0]
+        raise UnreadableFileError(f"{path}: a damaged gzip stream after line {number}: {why}") from None
     if not number:
         raise UnreadableFileError(f"{path}: the file is empty")
 
@@ -396,19 +541,21 @@ def _text(path: UPath, line: bytes, number: int) -> str:
     if (at := line.find(b"\0")) >= 0:
         raise UnreadableFileError(f"{path}: not text, there is a zero byte in line {number}, byte {at + 1}")
     if len(line) > LONGEST_LINE:
-        raise UnreadableFileError(f"{path}: line {number} is longer than {LONGEST_LINE >> 20} MiB: {line[:40]!r}...")
+        raise UnreadableFileError(f"{path}: line {number} is longer than {LONGEST_LINE >> 20} MiB")
     whole, line = line.endswith(b"\n"), line.removesuffix(b"\n").removesuffix(b"\r")
-    if b"\r" in line:
+    if (at := line.find(b"\r")) >= 0:
         # Spark ends a line here, and others do not: nobody could say how many rows the file has.
-        raise UnreadableFileError(f"{path}: line {number} has a carriage return within: {line[:80]!r}")
+        raise UnreadableFileError(f"{path}: line {number} has a carriage return within, at byte {at + 1}")
     if not whole:
         raise UnreadableFileError(
-            f"{path}: half-written, the last line has no end: {line[-80:]!r}. Replace the file and clear this task."
+            f"{path}: half-written, line {number} is the last one and has no end. Replace the file and clear this task."
         )
     try:
         return line.decode()
     except UnicodeDecodeError as error:
-        raise UnreadableFileError(f"{path}: not UTF-8 ({error.reason}) in line {number}: {line[:80]!r}") from None
+        raise UnreadableFileError(
+            f"{path}: not UTF-8 ({error.reason}) in line {number}, byte {error.start + 1}"
+        ) from None
 
 
 READERS: dict[Format, Callable[[UPath, Feed], tuple[int, list[str]]]] = {

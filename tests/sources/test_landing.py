@@ -104,11 +104,11 @@ def test_line_ends_of_windows_are_line_ends() -> None:
     ("content", "reason"),
     [
         (b"", "the file is empty"),
-        (b"a,b\n1,x\n2,", "half-written, the last line has no end: b'2,'"),
-        (b"a,b", "half-written, the last line has no end"),
+        (b"a,b\n1,x\n2,", "half-written, line 3 is the last one and has no end"),
+        (b"a,b", "half-written, line 1 is the last one and has no end"),
         (b"a,b\n1,x\0\n", "not text, there is a zero byte in line 2, byte 4"),
         (b"\0\0\0\0", "not text, there is a zero byte in line 1, byte 1"),
-        (b"a,b\n1,\xe9t\xe9\n", "not UTF-8 (invalid continuation byte) in line 2: b'1,"),
+        (b"a,b\n1,\xe9t\xe9\n", "not UTF-8 (invalid continuation byte) in line 2, byte 3"),
         (b"a\n1\n", "the header breaks the contract: column b is missing"),
         (b"a,b,\n1,x,2\n", "the header breaks the contract: column '' is unknown"),
         (b"a,c,b,c\n1,x,2,3\n", "the header breaks the contract: a column is there twice"),
@@ -124,7 +124,7 @@ def test_line_ends_of_windows_are_line_ends() -> None:
         (b"a,b\n", "a header and no rows"),
         (b"a,b\r1,x\r", "line 1 has a carriage return within"),
         (b"a,b\n1,x\r", "half-written"),
-        (b"a,b\n1,x\r2,y\n", "line 2 has a carriage return within: b'1,x\\r2,y'"),
+        (b"a,b\n1,x\r2,y\n", "line 2 has a carriage return within, at byte 4"),
         ("a,b\n1,x\n".encode("utf-16"), "UTF-16. Write it as UTF-8"),
     ],
 )
@@ -143,8 +143,8 @@ def test_a_byte_order_mark_of_utf_8_is_no_part_of_the_header() -> None:
 
 
 def test_of_thousands_of_unknown_columns_a_few_are_named() -> None:
-    reason = refusal(",".join(f"c{n}" for n in range(10_000)).encode() + b"\n")
-    assert "column a is missing, column b is missing, column 'c0' is unknown" in reason
+    reason = refusal(b"a," + ",".join(f"c{n}" for n in range(10_000)).encode() + b"\n")
+    assert "column b is missing, column 'c0' is unknown" in reason
     assert reason.endswith("and 9995 more")
     assert len(reason) < 400
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from include.sources.connectors import Bucket, dated
 from include.sources.connectors.connections import connection
 from include.sources.connectors.errors import RefusedError, UpstreamError
+from include.sources.files import opened
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -54,7 +55,7 @@ def fetch(connector: Bucket, source: Source, feed: Feed, day: date, part: UPath)
 def copy(pieces: Iterable[bytes], part: UPath) -> tuple[int, str]:
     """Write ``pieces`` to ``part``. Returns how many bytes they were, and their MD5."""
     size, digest = 0, hashlib.md5(usedforsecurity=False)
-    with part.open("wb") as file:
+    with opened(part, "wb") as file:
         for piece in pieces:
             file.write(piece)
             digest.update(piece)

@@ -21,6 +21,7 @@ from uuid import uuid4
 from include.partitions import Partitions
 from include.sources.connectors import Bucket, Database, Http, Stream, bucket, database, http, stream
 from include.sources.connectors.errors import NightNotOverError
+from include.sources.files import check_folder, exists
 from include.sources.landing import path_of
 from include.sources.spec import Feed, Source
 from include.storage import remove
@@ -60,7 +61,7 @@ def fetch(source: Source, feed: Feed, day: date) -> UPath | None:
     for what a person has to mend, and whatever an upstream's failing brings for what another try may mend.
     """
     path, night = path_of(source, feed, day), feed.night(day)
-    if path.exists():
+    if exists(path):
         log.info("%s is there: kept, and not fetched again", path)
         return path
     ends = datetime.combine(night + timedelta(1), time_of_day(), UTC)
@@ -78,10 +79,14 @@ def fetch(source: Source, feed: Feed, day: date) -> UPath | None:
 
 @contextmanager
 def hidden(path: UPath) -> Iterator[UPath]:
-    """A name beside ``path`` that no night reads, for what is not whole yet. What is there at the end is removed."""
+    """A name beside ``path`` that no night reads, for what is not whole yet. What is there at the end is removed.
+
+    Raises UnreadableFileError where a link leads there: it would be written to wherever that points.
+    """
+    check_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     for old in path.parent.glob(".*.part"):
-        if time.time() - old.stat().st_mtime > ABANDONED.total_seconds():
+        if not old.is_symlink() and time.time() - old.stat().st_mtime > ABANDONED.total_seconds():
             remove(old)
     part = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:

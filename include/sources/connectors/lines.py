@@ -6,6 +6,8 @@ import gzip
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from include.sources.files import opened
+
 if TYPE_CHECKING:
     from upath import UPath
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 def write(part: UPath, zipped: bool, lines: Iterable[str]) -> int:
     """Write ``lines`` and return how many. The same ones make the same bytes."""
     count = 0
-    with part.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if zipped else raw as file:
+    with opened(part, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if zipped else raw as file:
         for line in lines:
             file.write(line.encode() + b"\n")
             count += 1
