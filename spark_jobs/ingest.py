@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 from pathlib import PurePosixPath
 from typing import Any, TypedDict
@@ -46,7 +46,7 @@ YEARS = (1900, 2199)
 class Job(TypedDict):
     """What to load: ``files`` are URIs of files whose names begin with their day, all in one folder.
 
-    Each comes with its columns in their order where it has more than the feed, else with none. ``feed`` is a feed's
+    Each comes with its columns in their order where they are not the feed's, else with none. ``feed`` is a feed's
     spec as JSON; ``candidate`` is the table to make of them, which must be a new one.
     """
 
@@ -64,15 +64,13 @@ def extract(spark: SparkSession, job: Job) -> DataFrame:
     """
     feed, by_columns = job["feed"], dict[tuple[str, ...], list[str]]()
     for file, columns in job["files"].items():
-        # Only in CSV does the place of a column tell which it is.
-        by_columns.setdefault(tuple(columns) if feed["format"] == "csv" else (), []).append(file)
+        # In JSON lines each row says by itself what it has.
+        by_columns.setdefault(tuple(columns) if feed["format"] != "jsonl" else (), []).append(file)
     return reduce(DataFrame.unionByName, (_read(spark, job, files, names) for names, files in by_columns.items()))
 
 
 def _read(spark: SparkSession, job: Job, files: list[str], names: tuple[str, ...]) -> DataFrame:
-    promised = {column["name"]: column for column in job["feed"]["columns"]}
-    there = [promised.get(name, {"name": name, "type": "string"}) for name in names or promised]
-    rows, columns = READERS[job["feed"]["format"]](spark, there, files)
+    rows, columns = READERS[job["feed"]["format"]](spark, job["feed"]["columns"], names, files)
     # Relative to landing, whatever the folder's name; the path that Spark knows is encoded as a URI.
     folder = PurePosixPath(files[0]).parent.relative_to(job["landing"])
     return rows.select(
@@ -80,16 +78,19 @@ def _read(spark: SparkSession, job: Job, files: list[str], names: tuple[str, ...
         F.concat(F.lit(f"{folder}/"), F.col("_metadata.file_name")).alias("source_file"),
         F.col("_metadata.file_modification_time").alias("arrived_at"),
         F.regexp_extract("_metadata.file_name", r"(\d{4}-\d{2}-\d{2})", 1).cast("date").alias("partition_day"),
-    ).drop(*(name for name in names if name not in promised))
+    )
 
 
-Reader = Callable[[SparkSession, list[dict[str, Any]], list[str]], tuple[DataFrame, list[Column]]]
+Reader = Callable[[SparkSession, list[dict[str, Any]], Sequence[str], list[str]], tuple[DataFrame, list[Column]]]
 
 
-def _csv(spark: SparkSession, columns: list[dict[str, Any]], files: list[str]) -> tuple[DataFrame, list[Column]]:
-    names = [column["name"] for column in columns]
+def _csv(
+    spark: SparkSession, columns: list[dict[str, Any]], there: Sequence[str], files: list[str]
+) -> tuple[DataFrame, list[Column]]:
+    names = there or [column["name"] for column in columns]
     rows = (
-        spark.read.schema(", ".join(f"`{name}` string" for name in names) + ", _malformed string")
+        # By their places: what the columns that nobody promised are called is nobody's business.
+        spark.read.schema(", ".join(f"_{place} string" for place in range(len(names))) + ", _malformed string")
         .option("header", True)
         .option("mode", "PERMISSIVE")
         .option("columnNameOfCorruptRecord", "_malformed")
@@ -99,10 +100,13 @@ def _csv(spark: SparkSession, columns: list[dict[str, Any]], files: list[str]) -
     )
     malformed = F.col("_malformed")
     flaw = F.when(malformed.isNotNull(), F.lit(f"not {len(names)} columns"))
-    return rows, [*(F.col(name) for name in names), malformed.alias("_text"), flaw.alias("_flaw")]
+    texts = [F.col(f"_{names.index(column['name'])}").alias(column["name"]) for column in columns]
+    return rows, [*texts, malformed.alias("_text"), flaw.alias("_flaw")]
 
 
-def _jsonl(spark: SparkSession, columns: list[dict[str, Any]], files: list[str]) -> tuple[DataFrame, list[Column]]:
+def _jsonl(
+    spark: SparkSession, columns: list[dict[str, Any]], _: Sequence[str], files: list[str]
+) -> tuple[DataFrame, list[Column]]:
     """As variants, which keep apart what a schema of texts blurs: 5 and "5", an object and its text."""
     rows = spark.read.text(files).where(F.col("value").rlike(r"[^\x00-\x20]"))
     row = F.try_parse_json("value")
@@ -121,20 +125,32 @@ def _jsonl(spark: SparkSession, columns: list[dict[str, Any]], files: list[str])
     return rows, [*texts, F.col("value").alias("_text"), flaw.alias("_flaw")]
 
 
-def _parquet(spark: SparkSession, columns: list[dict[str, Any]], files: list[str]) -> tuple[DataFrame, list[Column]]:
+def _parquet(
+    spark: SparkSession, columns: list[dict[str, Any]], there: Sequence[str], files: list[str]
+) -> tuple[DataFrame, list[Column]]:
     """Read in the types of the spec, whichever of those that fit a file has; then written as a CSV would."""
-    schema = ", ".join(f"`{column['name']}` {column['type']}" for column in columns)
+    # A column without any value may be of any type, and is not looked at.
+    empty = {column["name"] for column in columns if there and column["name"] not in there}
+    schema = ", ".join(f"`{column['name']}` {column['type']}" for column in columns if column["name"] not in empty)
     rows = spark.read.schema(schema).option("parquet.page.verify-checksum.enabled", True).parquet(*files)
     texts, flaws = [], []
     for column in columns:
-        value = F.col(column["name"])
+        value = F.lit(None).cast(column["type"]) if column["name"] in empty else F.col(column["name"])
         # With its offset: without, an hour of the year would be two in a session of another time zone than UTC.
         exact = F.date_format(value, "yyyy-MM-dd HH:mm:ss.SSSSSSXXX")
-        texts.append((exact if column["type"] == "timestamp" else value.cast("string")).alias(column["name"]))
+        text = exact if column["type"] == "timestamp" else value.cast("string")
         if column["type"] == "string":
-            flaws.append(_zero_byte(column["name"], value))
+            flaws += [_no_text(column["name"], value), _zero_byte(column["name"], value)]
+            # Spark hands on whatever bytes there are. As Latin-1 they stay apart and can be read in the quarantine.
+            text = F.when(F.is_valid_utf8(value), value).otherwise(F.decode(value.cast("binary"), "ISO-8859-1"))
+        texts.append(text.alias(column["name"]))
     flaw = F.nullif(F.concat_ws("; ", *flaws), F.lit(""))
     return rows, [*texts, F.lit(None).cast("string").alias("_text"), flaw.alias("_flaw")]
+
+
+def _no_text(name: str, text: Column) -> Column:
+    """Bytes with which no other reader could read the table."""
+    return F.when(~F.is_valid_utf8(text), F.lit(f"{name}: not UTF-8, shown as Latin-1"))
 
 
 def _zero_byte(name: str, text: Column) -> Column:

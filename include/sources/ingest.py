@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -37,6 +39,7 @@ TERMS = {
     "deduplicated": "_copy AND NOT _late",
 }
 BY = ("partition_day", "night")
+UNREAD = re.compile(r"\[FAILED_READ_FILE\.(?!FILE_NOT_EXIST)\w+\].* reading file (\S+?)\.?\s")  # what Spark says
 MOST_NUMBERED = 10_000  # rows in quarantine whose lines are looked up, for which their file is read once more
 
 # The candidate table of each feed.
@@ -75,26 +78,42 @@ def load(source: Source, nights: Partitions, plan: Plan) -> Candidates:
     candidates = {feed: candidate.name(f"bronze.{table(source, source.feed(feed))}", suffix) for feed in plan}
 
     def load_feed(feed: Feed) -> None:
+        before = landing.stamps(source, feed, plan[feed.name])
         files = {
             for_spark(path_of(source, feed, date.fromisoformat(day))): file["columns"]
             for day, file in plan[feed.name].items()
         }
-        job.run(
-            spark,
-            {
-                "landing": for_spark(settings().landing),
-                "files": files,
-                "feed": as_json(feed),
-                "candidate": candidates[feed.name],
-            },
-        )
+        with reading():
+            job.run(
+                spark,
+                {
+                    "landing": for_spark(settings().landing),
+                    "files": files,
+                    "feed": as_json(feed),
+                    "candidate": candidates[feed.name],
+                },
+            )
         # The ledger names the bytes that rows came from: these must be the ones that Spark has read.
-        landing.check_unchanged(source, feed, plan[feed.name])
+        landing.check_unchanged(source, feed, plan[feed.name], before)
         rows = sum(file["rows"] for file in plan[feed.name].values())
         log.info("%s: %d files with %d rows loaded", feed.name, len(files), rows)
 
     _for_each_feed(source, plan, load_feed)
     return candidates
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Raise UnreadableFileError, naming the file, where Spark says that it cannot read one: no retry will mend that."""
+    try:
+        yield
+    except Exception as error:  # in classic Spark a reader's error has no class of its own
+        if not (found := UNREAD.search(str(error))):
+            raise
+        raise landing.UnreadableFileError(
+            f"{found[1]}: Spark cannot read it: a page of it is damaged, or written in a way that Spark does not know. "
+            "Replace the file and clear the run from its first task."
+        ) from error
 
 
 def audit(source: Source, nights: Partitions, plan: Plan, candidates: Candidates) -> Audited:
