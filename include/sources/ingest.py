@@ -111,7 +111,7 @@ def reading() -> Iterator[None]:
         if not (found := UNREAD.search(str(error))):
             raise
         raise landing.UnreadableFileError(
-            f"{found[1]}: Spark cannot read it: a page of it is damaged, or written in a way that Spark does not know. "
+            f"{found[1]}: Spark cannot read it: a page of it is damaged, or has a time in it that no calendar has. "
             "Replace the file and clear the run from its first task."
         ) from error
 

@@ -289,9 +289,8 @@ def _read_jsonl(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     if rows and never:
         gone = [name for name in promised if name in never]
         # One that is gone may be there under a new name.
-        raise UnreadableFileError(
-            f"{path}: the rows break the contract: {_named(gone, sorted(new), promised)}, looking at every row"
-        )
+        named = _named(gone, sorted(new), promised)
+        raise UnreadableFileError(f"{path}: all rows together break the contract: {named}")
     return rows, [*promised, *sorted(new)]
 
 
@@ -369,7 +368,7 @@ def _read_parquet(path: UPath, feed: Feed) -> tuple[int, list[str]]:
         for name in new
         if folded.get(name.casefold(), name) not in (name, *gone)
     ]
-    empty = set[str]()
+    empty, unknown = set[str](), set[str]()
     for found in written:
         column = promised.get(found.name)
         if not column:
@@ -379,8 +378,9 @@ def _read_parquet(path: UPath, feed: Feed) -> tuple[int, list[str]]:
                 empty.add(found.name)
             else:
                 problems.append(f"column {found.name} is {found.kind}, which is no {column.type}")
-        elif odd := found.codecs(footer) - PARQUET_CODECS or found.encodings(footer) & UNREAD_ENCODINGS:
-            problems.append(f"column {found.name} is written with {', '.join(odd)}, which Spark does not read")
+        else:
+            unknown |= found.codecs(footer) - PARQUET_CODECS | found.encodings(footer) & UNREAD_ENCODINGS
+    problems += [f"they are written with {one}, which Spark does not read" for one in sorted(unknown)]
     if any(problems):
         raise UnreadableFileError(f"{path}: the columns break the contract: {', '.join(filter(None, problems))}")
     return footer.num_rows, [*(name for name in promised if name not in empty), *new]
