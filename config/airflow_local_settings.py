@@ -16,6 +16,8 @@ import sys
 import time
 from multiprocessing import forkserver
 
+from include.services.environment import AIRFLOW_SECRETS, hidden
+
 __all__: list[str] = []  # Airflow takes every other public name here for a setting
 
 # `cosmos` itself imports nothing until a name is used: these are what a DAG file with a DbtTaskGroup uses
@@ -73,7 +75,8 @@ def _find_asset_handlers() -> None:
 def _start_fork_server() -> None:
     """Start now what `mp_start_method = forkserver` in airflow.cfg would start before the first task only."""
     multiprocessing.set_forkserver_preload(["airflow"])  # which imports this file
-    forkserver.ensure_running()
+    with hidden(AIRFLOW_SECRETS):  # a task gets a token of its own from the scheduler, and needs none of these
+        forkserver.ensure_running()
 
 
 def _component() -> str:

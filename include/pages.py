@@ -1,24 +1,29 @@
 """Pages that Airflow's menu opens: dbt's own, and the way from a prediction back to its landing files.
 
 Everything here asks for Airflow's login and its permission to read assets: what a plugin adds to Airflow's web server
-has no login of its own.
+has no login of its own. A landing file, which may hold what is personal, asks for the permission to read connections
+as well: who may see how to log in at an upstream may see what it sent. Of Airflow's simple roles those are ``op`` and
+``admin``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import subprocess
 import sys
+from asyncio.subprocess import PIPE
+from collections.abc import Coroutine
 from datetime import date
 from typing import Annotated, Any
 
 from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.core_api.security import requires_access_asset
+from airflow.api_fastapi.core_api.security import requires_access_asset, requires_access_connection
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from include.lineage import docs
+from include.services.environment import environment
 from include.settings import settings
 from include.sources import source
 from include.sources.files import UnreadableFileError, opened
@@ -27,6 +32,9 @@ from include.use_cases import use_case
 from include.use_cases.spec import use_cases
 
 TRACE_SECONDS = 120
+TRACES = 2  # that run at once: each is a process of 220 MiB
+QUEUE_SECONDS = 15  # that a further one waits for its turn
+Traced = tuple[dict[str, Any] | None, str]
 # The pages are of one file each: nothing is asked of other servers, and no other site frames them.
 HEADERS = {
     "Content-Security-Policy": (
@@ -47,7 +55,9 @@ def app() -> FastAPI:
     pages.exception_handler(HTTPException)(_to_login)
     pages.get("/dbt")(dbt)
     pages.get("/lineage")(lineage)
-    pages.get("/landing/{source_name}/{feed_name}/{day}")(landing_file)
+    raw = [Depends(requires_access_connection("GET"))]
+    pages.get("/landing/{source_name}/{feed_name}/{day}", dependencies=raw)(landing_file)
+    pages.state.traces = asyncio.Semaphore(TRACES)
     return pages
 
 
@@ -55,7 +65,7 @@ async def _to_login(request: Request, error: HTTPException) -> Response:
     """Who is not logged in is sent to the login where it is a browser that asks; others are told."""
     if error.status_code == 401 and "text/html" in request.headers.get("accept", ""):
         return RedirectResponse(get_auth_manager().get_url_login(next_url=str(request.url)), status_code=303)
-    return Response(str(error.detail), error.status_code, media_type="text/plain")
+    return Response(str(error.detail), error.status_code, error.headers, media_type="text/plain")
 
 
 def dbt() -> Response:
@@ -66,11 +76,16 @@ def dbt() -> Response:
     return HTMLResponse(page.read_bytes(), headers=HEADERS)
 
 
-def lineage(prediction: Annotated[str, Query()] = "", case: Annotated[str, Query()] = "flight_delays") -> Response:
-    """What a prediction was made of, down to the landing files."""
+async def lineage(
+    request: Request, prediction: Annotated[str, Query()] = "", case: Annotated[str, Query()] = "flight_delays"
+) -> Response:
+    """What a prediction was made of, down to the landing files. 503 where too many ask at once."""
     if case not in use_cases():
         raise HTTPException(404, f"no use case {case}")
-    found, problem = _traced(prediction.strip(), case) if prediction.strip() else (None, "")
+    found, problem = None, ""
+    if prediction.strip():
+        turn = _in_turn(request.app.state.traces, _traced(prediction.strip(), case))
+        found, problem = await _while_wanted(request, turn)
     return _html(
         "lineage.html",
         prediction=prediction,
@@ -83,19 +98,63 @@ def lineage(prediction: Annotated[str, Query()] = "", case: Annotated[str, Query
     )
 
 
-def _traced(prediction: str, case: str) -> tuple[dict[str, Any] | None, str]:
+async def _while_wanted(request: Request, work: Coroutine[Any, Any, Traced]) -> Traced:
+    """What ``work`` returns; it is cancelled when the browser goes."""
+    answer, gone = asyncio.create_task(work), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait([answer, gone], return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise HTTPException(499, "nobody waits for the answer")
+        return answer.result()
+    finally:
+        answer.cancel()
+        gone.cancel()
+        await asyncio.wait([answer, gone])
+
+
+async def _gone(request: Request) -> None:
+    """Return when the browser has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _in_turn(turns: asyncio.Semaphore, work: Coroutine[Any, Any, Traced]) -> Traced:
+    """What ``work`` returns, one of so many at once. 503 where its turn does not come within QUEUE_SECONDS."""
+    try:
+        await asyncio.wait_for(turns.acquire(), QUEUE_SECONDS)
+    except BaseException as error:
+        work.close()
+        if not isinstance(error, TimeoutError):
+            raise
+        headers = {"Retry-After": str(QUEUE_SECONDS)}
+        raise HTTPException(503, "too many lineages are asked for at once: try again in a moment", headers) from None
+    try:
+        return await work
+    finally:
+        turns.release()
+
+
+async def _traced(prediction: str, case: str) -> Traced:
     """The chain as ``python -m include.lineage`` has it, or what it said instead.
 
-    A process of its own: what it imports would take hundreds of megabytes of the web server for good.
+    A process of its own: what it imports would take hundreds of megabytes of the web server for good. It gets none of
+    the server's secrets, and ends with the request.
     """
     command = [sys.executable, "-m", "include.lineage", "--json", "--use-case", case, "--", prediction]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE, env=environment(settings(), frozenset())
+    )
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TRACE_SECONDS)
-    except subprocess.TimeoutExpired:
+        out, err = await asyncio.wait_for(process.communicate(), TRACE_SECONDS)
+    except TimeoutError:
         return None, f"no answer within {TRACE_SECONDS} s"
-    if done.returncode:
-        return None, (done.stderr.strip().splitlines() or ["it failed"])[-1].removeprefix("trace: ")
-    return json.loads(done.stdout), ""
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        return None, (err.decode().strip().splitlines() or ["it failed"])[-1].removeprefix("trace: ")
+    return json.loads(out), ""
 
 
 def landing_file(source_name: str, feed_name: str, day: date) -> Response:

@@ -43,6 +43,11 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="the address every service binds; loopback unless told otherwise")
 
+    tls_proxy: bool = Field(
+        False,
+        description="a proxy that speaks TLS stands before every port: without one, only loopback is taken as host",
+    )
+
     airflow_port: int = 8080
     mlflow_port: int = 5000
     spark_port: int = Field(15002, description="Spark Connect")
@@ -84,6 +89,14 @@ class Settings(BaseSettings):
         if not re.match("s3://[^/]", uri):
             raise ValueError(f"{uri!r} is neither a folder nor s3://<bucket>/<prefix>")
         return uri.rstrip("/")
+
+    @field_validator("spark_remote")
+    @classmethod
+    def _without_token(cls, url: str) -> str:
+        """This setting is shown; a token is not."""
+        if re.search("(?i)[;/](token|authorization)=", url):
+            raise ValueError("a token belongs into SPARK_CONNECT_AUTHENTICATE_TOKEN, not into the address")
+        return url
 
     @property
     def landing(self) -> UPath:
@@ -149,6 +162,17 @@ class Settings(BaseSettings):
     @property
     def spark_url(self) -> str:
         return self.spark_remote or f"sc://{self.host}:{self.spark_port}"
+
+    @property
+    def spark_connection(self) -> str:
+        """``spark_url`` as a client needs it, with the token of the local server. It is a secret.
+
+        The token goes as metadata: with the client's own parameter for it, it would insist on TLS, or on the name
+        ``localhost``, which may be ::1, where anybody can listen.
+        """
+        if self.spark_remote:
+            return self.spark_remote
+        return f"{self.spark_url}/;authorization=Bearer%20{self.secret('spark_token')}"
 
     def secret(self, name: str) -> str:
         """The generated secret ``name``. Raises FileNotFoundError, saying what to do, where set-up has not run."""

@@ -20,7 +20,7 @@ def session() -> SparkSession:
     from pyspark.sql.connect.client.retries import DefaultPolicy
 
     # This builder, unlike that of ``pyspark.sql.connect``, also tells ``pyspark.sql.functions`` that no JVM is here.
-    connected = SparkSession.builder.remote(settings().spark_url).getOrCreate()
+    connected = SparkSession.builder.remote(settings().spark_connection).getOrCreate()
     # A server that was killed is back in ten seconds; by default a client comes to wait a minute between two tries.
     connected.client.set_retry_policies([DefaultPolicy(max_retries=20, max_backoff=3000)])
     return connected

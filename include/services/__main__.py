@@ -4,13 +4,15 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Set
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from include.services import control
+from include.services import clean, control
 from include.services.checks import Problem, full_disk_problem
-from include.services.environment import AIRFLOW_USER, MLFLOW_USER, environment
+from include.services.environment import AIRFLOW_USER, CLIENT_SECRETS, FERNET_KEY, MLFLOW_USER, environment
 from include.services.health import WELL
 from include.services.setup import set_up
 from include.settings import Settings, settings
@@ -68,6 +70,12 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def of_command(argv: list[str]) -> Set[str]:
+    """The secrets for a command: Airflow's own also reads and writes connections, which are encrypted."""
+    is_airflow = Path(argv[0]).name == "airflow" or argv[1:3] == ["-m", "airflow"]
+    return CLIENT_SECRETS | {FERNET_KEY} if is_airflow else CLIENT_SECRETS
+
+
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Do one command; the exit code."""
     match arguments.command:
@@ -86,13 +94,15 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         case "clean" if arguments.yes:
             control.clean(settings, say)
         case "clean":
+            for line in clean.plan(settings):
+                console.print(line)
             raise Problem(f"this would stop the services and remove {settings.var}: `make clean CONFIRM=yes` does it")
         case "exec":
             argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
             if not argv:
                 raise Problem("exec needs a command")
             sys.stdout.flush()
-            os.execvpe(argv[0], argv, environment(settings))
+            os.execvpe(argv[0], argv, environment(settings, of_command(argv)))
     return 0
 
 

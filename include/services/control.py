@@ -1,7 +1,6 @@
 """Start, stop and look at the services of an installation."""
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +12,9 @@ from typing import Any
 
 from include.services import processes
 from include.services.checks import Problem, port_is_free, port_problem
+from include.services.clean import plan as what_goes
+from include.services.clean import remove
+from include.services.doors import check_host
 from include.services.environment import environment
 from include.services.health import WELL, every
 from include.services.installation import forget_moved_catalogue
@@ -113,7 +115,7 @@ def register_tables(settings: Settings, progress: Progress) -> None:
     """
     done = subprocess.run(
         [sys.executable, "-m", "include.lake.spark"],
-        env=environment(settings),
+        env=environment(settings, frozenset({"SPARK_REMOTE"})),
         capture_output=True,
         text=True,
         check=False,
@@ -132,6 +134,7 @@ def up(settings: Settings, progress: Progress = print, timeout: float = START_SE
     ``take_lake`` makes this the installation that writes the lake, where another one was.
     Raises Problem, one line that says what to do.
     """
+    check_host(settings)
     supervisor = Supervisor(settings)
     with exclusive(settings):  # what is wrong with the ports is said before the minutes of a first set-up
         if not supervisor.is_up():
@@ -201,7 +204,15 @@ def status(settings: Settings) -> list[Row]:
 
 
 def clean(settings: Settings, progress: Progress = print) -> None:
-    """Stop everything and remove all state: data, models, databases, secrets, logs."""
+    """Stop everything and remove all state: data, models, databases, secrets, logs.
+
+    Raises Problem where ``var`` is not ours alone, or something could not be removed.
+    """
+    if not settings.var.exists():
+        return
+    lines = what_goes(settings)
     down(settings, progress)
-    shutil.rmtree(settings.var, ignore_errors=True)
+    for line in lines:
+        progress(line)
+    remove(settings)
     progress(f"removed {settings.var}")

@@ -35,6 +35,7 @@ SECRETS: dict[str, Callable[[], str]] = {
     "mlflow_admin_password": _password,
     "mlflow_secret_key": _token,
     "pseudonym_key": _hash_key,
+    "spark_token": _token,
 }
 
 

@@ -1,11 +1,15 @@
 """The complete environment of a child process: this is the one place, beside the settings, that reads ``os.environ``.
 
-Secrets reach the services by environment only: never an argument, a file in the repository or a log.
+Secrets reach the services by environment only: never an argument, a file in the repository or a log. Each process gets
+those that it uses and no others.
 """
 
 import json
 import os
+import re
 import sys
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,20 @@ MLFLOW_USER = "admin"
 FOREIGN = frozenset(
     {"PYTHONHOME", "PYTHONSTARTUP", "PYSPARK_DRIVER_PYTHON", "SPARK_CONF_DIR", "SPARK_HOME", "SPARK_MASTER"}
 )
+
+FERNET_KEY = "AIRFLOW__CORE__FERNET_KEY"  # connections, variables, and what a trigger is told
+JWT_SECRET = "AIRFLOW__API_AUTH__JWT_SECRET"  # signs logins and what a task shows to the api-server
+AIRFLOW_SECRETS = frozenset({FERNET_KEY, JWT_SECRET, "AIRFLOW__API__SECRET_KEY"})
+MLFLOW_SECRETS = frozenset({"MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"})
+SPARK_TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"
+# what a task needs, or a command that a person gives: a login at MLflow, and Spark's address with its token
+CLIENT_SECRETS = frozenset({"MLFLOW_TRACKING_PASSWORD", "SPARK_REMOTE"})
+
+# Of the caller's shell, what looks like a credential, by its name or by a password in an address.
+_CREDENTIAL_NAME = re.compile(
+    "(?i)secret|token|passw|credential|api_?key|access_?key|private_?key|^(AWS|AIRFLOW|OPENLINEAGE)_"
+)
+_CREDENTIAL_VALUE = re.compile("://[^/@ ]*:[^/@ ]+@")
 
 
 def _text(value: Any) -> str:
@@ -52,13 +70,10 @@ def without_telemetry() -> dict[str, str]:
 
 
 def of_airflow(settings: Settings) -> dict[str, str]:
-    """What airflow.cfg cannot say: paths and ports that follow the settings, and the secrets."""
+    """What airflow.cfg cannot say: paths and ports that follow the settings."""
     log = settings.log / "airflow"
     return {
         "AIRFLOW_HOME": str(settings.home),
-        "AIRFLOW__CORE__FERNET_KEY": settings.secret("fernet_key"),
-        "AIRFLOW__API__SECRET_KEY": settings.secret("api_secret_key"),
-        "AIRFLOW__API_AUTH__JWT_SECRET": settings.secret("jwt_secret"),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(settings.secrets / "airflow_passwords.json"),
         # SQLite lets one writer in at a time: the others wait this long (seconds) before they give up
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{settings.airflow_database}?timeout=60",
@@ -73,11 +88,10 @@ def of_airflow(settings: Settings) -> dict[str, str]:
 
 
 def of_mlflow_client(settings: Settings) -> dict[str, str]:
-    """How a child finds the tracking server and logs in."""
+    """How a child finds the tracking server, and as whom it logs in."""
     return {
         "MLFLOW_TRACKING_URI": settings.mlflow_url,
         "MLFLOW_TRACKING_USERNAME": MLFLOW_USER,
-        "MLFLOW_TRACKING_PASSWORD": settings.secret("mlflow_admin_password"),
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         # a server that is just coming back after a kill answers within this many doubling waits (about a minute)
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7",
@@ -90,12 +104,54 @@ def direct(settings: Settings, inherited: str) -> str:
     return ",".join(dict.fromkeys([*hosts, "localhost", "127.0.0.1", "::1", settings.host]))
 
 
-def environment(settings: Settings) -> dict[str, str]:
+def of_secrets(settings: Settings) -> dict[str, str]:
+    """Every variable that holds a secret of the installation."""
+    return {
+        FERNET_KEY: settings.secret("fernet_key"),
+        JWT_SECRET: settings.secret("jwt_secret"),
+        "AIRFLOW__API__SECRET_KEY": settings.secret("api_secret_key"),
+        "MLFLOW_TRACKING_PASSWORD": settings.secret("mlflow_admin_password"),
+        "MLFLOW_AUTH_ADMIN_PASSWORD": settings.secret("mlflow_admin_password"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": settings.secret("mlflow_secret_key"),
+        "SPARK_REMOTE": settings.spark_connection,
+        SPARK_TOKEN: settings.secret("spark_token"),
+    }
+
+
+def without_credentials(inherited: dict[str, str], keep: tuple[str, ...]) -> dict[str, str]:
+    """``inherited`` less what looks like a credential, but for names that begin as one of ``keep`` does."""
+    return {
+        name: value
+        for name, value in inherited.items()
+        if name.startswith(keep) or not (_CREDENTIAL_NAME.search(name) or _CREDENTIAL_VALUE.search(value))
+    }
+
+
+@contextmanager
+def hidden(names: Set[str]) -> Iterator[None]:
+    """While this lasts, a process that is started inherits none of the variables ``names``."""
+    taken = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
+
+
+def environment(
+    settings: Settings, secrets: Set[str] = CLIENT_SECRETS, credentials: tuple[str, ...] = ("",)
+) -> dict[str, str]:
     """The complete environment of a child: the caller's own, minus what would mislead, plus all of the installation.
 
-    Raises FileNotFoundError, saying what to do, where set-up has not made the secrets.
+    Of the installation's secrets it holds the variables ``secrets``, of the caller's own credentials those whose names
+    begin as one of ``credentials`` does: all of them, unless told otherwise. Raises FileNotFoundError, saying what to
+    do, where set-up has not made the secrets.
     """
-    inherited = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    ours = of_secrets(settings)
+    # who is told of another Spark brings that one's token along
+    theirs = {SPARK_TOKEN} & os.environ.keys() if settings.spark_remote and "SPARK_REMOTE" in secrets else set[str]()
+    unwanted = FOREIGN | (ours.keys() - theirs)
+    inherited = {name: value for name, value in os.environ.items() if name not in unwanted}
+    inherited = without_credentials(inherited, (*credentials, *theirs))
     python = Path(sys.executable)
     path = inherited.get("PATH", os.defpath)
     if path.split(os.pathsep)[0] != str(python.parent):
@@ -107,7 +163,6 @@ def environment(settings: Settings) -> dict[str, str]:
         **without_telemetry(),
         **of_airflow(settings),
         **of_mlflow_client(settings),
-        "SPARK_REMOTE": settings.spark_url,
         "PYSPARK_PYTHON": sys.executable,
         "PYTHONPATH": str(settings.home),
         "PYTHONUNBUFFERED": "1",
@@ -117,4 +172,4 @@ def environment(settings: Settings) -> dict[str, str]:
         "TZ": "UTC",
         # setproctitle must leave /proc/<pid>/environ alone: the mark by which `down` finds every process is there
         "SPT_NOENV": "1",
-    }
+    } | {name: ours[name] for name in secrets}

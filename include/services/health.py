@@ -23,15 +23,18 @@ def get(url: str, timeout: float) -> bytes:
     return body
 
 
-def grpc_answers(host: str, port: int, timeout: float) -> bool:
-    """Whether a gRPC server completes a connection at ``host:port`` within ``timeout`` seconds."""
+def spark_health(host: str, port: int, timeout: float) -> str:
+    """``healthy`` where a Spark Connect server answers at ``host:port`` and refuses who brings no token."""
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
-            grpc.channel_ready_future(channel).result(timeout=timeout)
-        except grpc.FutureTimeoutError:
-            return False
-    return True
+            channel.unary_unary("/spark.connect.SparkConnectService/Config")(b"", timeout=timeout)
+        except grpc.RpcError as error:
+            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                return "starting"
+            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                return WELL
+    return "asks for no token"
 
 
 def component_health(report: Mapping[str, Any], component: str, started: float) -> str:
@@ -68,7 +71,7 @@ def one(program: Program, settings: Settings, info: Mapping[str, Any], report: M
             return "starting" if program.url else "unknown: the api-server does not answer"
         return component_health(report, program.component, float(info.get("start", 0)))
     if program.name == "spark":
-        return WELL if grpc_answers(settings.host, settings.spark_port, 2) else "starting"
+        return spark_health(settings.host, settings.spark_port, 2)
     try:
         get(f"{settings.mlflow_url}/health", 3)
     except OSError:

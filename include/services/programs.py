@@ -5,6 +5,14 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from include.services.environment import (
+    AIRFLOW_SECRETS,
+    CLIENT_SECRETS,
+    FERNET_KEY,
+    JWT_SECRET,
+    MLFLOW_SECRETS,
+    SPARK_TOKEN,
+)
 from include.services.jars import LOCAL_FILE_SYSTEM
 from include.services.jars import paths as jar_paths
 from include.settings import Settings
@@ -22,8 +30,14 @@ class Program:
     url: str = ""
     """Where people and programs reach it; empty for one that does not listen."""
     environment: dict[str, str] = field(default_factory=dict)
-    without: frozenset[str] = frozenset()
-    """Names of the installation's environment that would mislead this program."""
+    secrets: frozenset[str] = frozenset()
+    """The variables with secrets of the installation that it gets."""
+    credentials: tuple[str, ...] = ()
+    """How the names begin of those credentials in the caller's environment that it gets; ``""`` is all of them."""
+    hidden: tuple[Path, ...] = ()
+    """Folders that it must not see, where the system can hide them (include/services/confine.py)."""
+    kept: tuple[Path, ...] = ()
+    """Files in those that it needs."""
     component: str = ""
     """Its key in Airflow's health report."""
 
@@ -44,6 +58,11 @@ def ports(settings: Settings) -> list[Port]:
         Port("mlflow", settings.mlflow_port, "NOCTURNE_MLFLOW_PORT"),
         *([] if settings.spark_remote else [Port("spark", settings.spark_port, "NOCTURNE_SPARK_PORT")]),
     ]
+
+
+def loopback(settings: Settings) -> str:
+    """Where the driver listens for itself: nobody else has any business there, whatever the host."""
+    return "::1" if ":" in settings.host else "127.0.0.1"
 
 
 def java_options(settings: Settings) -> str:
@@ -74,11 +93,14 @@ def java_options(settings: Settings) -> str:
 def spark_configuration(settings: Settings) -> dict[str, str]:
     """The configuration of the local Spark Connect server."""
     spark = settings.var / "spark"
+    own = loopback(settings)
     return {
         "spark.connect.grpc.binding.address": settings.host,
         "spark.connect.grpc.binding.port": str(settings.spark_port),
-        "spark.driver.bindAddress": settings.host,
-        "spark.driver.host": settings.host,
+        # the token of its endpoint comes by environment; the driver's own ports ask for a secret that Spark makes
+        "spark.authenticate": "true",
+        "spark.driver.bindAddress": own,
+        "spark.driver.host": own,
         "spark.driver.memory": settings.spark_memory,
         "spark.driver.extraJavaOptions": java_options(settings),
         "spark.local.dir": str(spark / "tmp"),
@@ -132,8 +154,11 @@ def spark(settings: Settings) -> Program:
         argv=[*argv, "spark-internal"],
         folder=settings.var / "spark",
         url=settings.spark_url,
-        environment={"SPARK_LOCAL_IP": settings.host},
-        without=frozenset({"SPARK_REMOTE"}),
+        environment={"SPARK_LOCAL_IP": loopback(settings)},
+        secrets=frozenset({SPARK_TOKEN}),
+        hidden=(settings.secrets, settings.run, settings.var / "airflow", settings.var / "mlflow"),
+        kept=(settings.secrets / "pseudonym_key",),
+        credentials=("AWS_",) if settings.uses_s3 else (),
     )
 
 
@@ -152,8 +177,6 @@ def mlflow(settings: Settings) -> Program:
         url=settings.mlflow_url,
         environment={
             "MLFLOW_AUTH_CONFIG_PATH": str(folder / "basic_auth.ini"),
-            "MLFLOW_AUTH_ADMIN_PASSWORD": settings.secret("mlflow_admin_password"),
-            "MLFLOW_FLASK_SERVER_SECRET_KEY": settings.secret("mlflow_secret_key"),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # evaluation jobs of language models: not used here
             "MLFLOW_TRACKING_URI": database,
             "MLFLOW_REGISTRY_URI": database,
@@ -164,14 +187,21 @@ def mlflow(settings: Settings) -> Program:
             "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(folder / "artifacts"),
             "_MLFLOW_SGI_NAME": "uvicorn",
         },
-        without=frozenset({"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}),
+        secrets=MLFLOW_SECRETS,
     )
 
 
-def airflow(settings: Settings, name: str, component: str, *arguments: str) -> Program:
-    """One of Airflow's components."""
+def airflow(settings: Settings, name: str, component: str, secrets: frozenset[str], *arguments: str) -> Program:
+    """One of Airflow's components. They run DAGs, tasks and triggers, which may use what the caller's shell holds."""
     argv = [sys.executable, "-m", "airflow", name, *arguments]
-    return Program(name=name, argv=argv, folder=settings.var / "airflow", component=component)
+    return Program(
+        name=name,
+        argv=argv,
+        folder=settings.var / "airflow",
+        component=component,
+        secrets=secrets,
+        credentials=("",),
+    )
 
 
 def api_server(settings: Settings) -> Program:
@@ -184,6 +214,8 @@ def api_server(settings: Settings) -> Program:
         folder=settings.var / "airflow",
         url=settings.airflow_url,
         component="metadatabase",
+        secrets=AIRFLOW_SECRETS,
+        credentials=("AIRFLOW_", "AWS_") if settings.uses_s3 else ("AIRFLOW_",),
     )
 
 
@@ -193,9 +225,10 @@ def programs(settings: Settings) -> list[Program]:
     return [
         api_server(settings),
         # logs are read from the disk they share: no second web server that listens for them
-        airflow(settings, "scheduler", "scheduler", "--skip-serve-logs"),
-        airflow(settings, "dag-processor", "dag_processor"),
-        airflow(settings, "triggerer", "triggerer", "--skip-serve-logs"),
+        # the tasks' secrets are on their way through it; its own end with it (config/airflow_local_settings.py)
+        airflow(settings, "scheduler", "scheduler", CLIENT_SECRETS | {FERNET_KEY, JWT_SECRET}, "--skip-serve-logs"),
+        airflow(settings, "dag-processor", "dag_processor", frozenset({FERNET_KEY})),
+        airflow(settings, "triggerer", "triggerer", frozenset({FERNET_KEY}), "--skip-serve-logs"),
         mlflow(settings),
         *local_spark,
     ]

@@ -12,8 +12,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from include.services.checks import RUNNING_BYTES, Problem, check_bucket, check_disk, check_java, check_path
+from include.services.clean import LOCK, mark
 from include.services.credentials import generate, private_folder, write_private
-from include.services.environment import MLFLOW_USER, environment
+from include.services.doors import check_host
+from include.services.environment import FERNET_KEY, MLFLOW_USER, environment
 from include.services.installation import claim_lake, identify
 from include.services.jars import fetch
 from include.settings import Settings
@@ -24,8 +26,8 @@ Progress = Callable[[str], None]
 @contextmanager
 def exclusive(settings: Settings) -> Iterator[None]:
     """One set-up, start or stop of an installation at a time; a second waits."""
-    settings.var.mkdir(parents=True, exist_ok=True)
-    with (settings.var / ".lock").open("w") as lock:
+    mark(settings.var)
+    with (settings.var / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -90,7 +92,7 @@ def migrate(settings: Settings, progress: Progress) -> None:
         with log.open("w") as output:
             child = subprocess.Popen(
                 command,
-                env=environment(settings),
+                env=environment(settings, frozenset({FERNET_KEY})),
                 stdout=output,
                 stderr=output,
                 cwd=database.parent,
@@ -110,6 +112,7 @@ def set_up(settings: Settings, progress: Progress = print, take_lake: bool = Fal
     ``take_lake`` makes this the installation that writes the lake, where another one was.
     """
     check_path(settings.var, "NOCTURNE_VAR")
+    check_host(settings)
     check_disk(settings.var, RUNNING_BYTES, "Nocturne")
     if not settings.spark_remote:
         check_java()

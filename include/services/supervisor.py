@@ -136,7 +136,7 @@ class Supervisor:
         path = self._settings.run / "supervisord.conf"
         write_private(path, configuration(self._settings))
         command = [str(Path(sys.executable).parent / "supervisord"), "--configuration", str(path)]
-        marked = {**environment(self._settings), SERVICE: SUPERVISOR}
+        marked = {**environment(self._settings, frozenset()), SERVICE: SUPERVISOR}
         done = subprocess.run(
             command,
             env=marked,

@@ -64,7 +64,7 @@ def test_a_path_too_long_for_a_socket_names_the_setting(tmp_path: Path) -> None:
 
 
 def test_a_program_gets_its_own_environment(installation: Settings) -> None:
-    program = Program("p", [], installation.var, environment={"A": "1"}, without=frozenset({"SPARK_REMOTE"}))
+    program = Program("p", [], installation.var, environment={"A": "1"})
     child = child_environment(installation, program)
     assert child["A"] == "1"
     assert child[processes.SERVICE] == "p"

@@ -61,7 +61,7 @@ def test_everything_a_child_writes_follows_var(installation: Settings) -> None:
     child = environment(installation)
     assert str(installation.var) in child["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
     assert child["AIRFLOW__LOGGING__BASE_LOG_FOLDER"].startswith(str(installation.var))
-    assert child["SPARK_REMOTE"] == "sc://127.0.0.1:25003"
+    assert child["SPARK_REMOTE"].startswith("sc://127.0.0.1:25003/;")
     assert child["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:15001"
     assert child["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:18081/execution/"
 
