@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from pathlib import PurePosixPath
 from typing import Any, TypedDict
@@ -36,9 +36,13 @@ WRITTEN = {
     "int": "[+-]?[0-9]+",
     "bigint": "[+-]?[0-9]+",
     "double": _NUMBER,
+    "boolean": "(?i:true|t|yes|y|1|false|f|no|n|0)",
     "date": _DATE,
     "timestamp": rf"{_DATE}[T ]{_TIME}(Z|[+-][0-9]{{2}}:[0-9]{{2}})?",
 }
+# A column of a CSV row, with a pattern that never steps back: one that does runs out of stack on a long text.
+QUOTED = '"[^"]*+(?:""[^"]*+)*+"'
+FIELD = f'(?:{QUOTED}|[^",]*+)'
 # A day outside these years is a placeholder or a mistake.
 YEARS = (1900, 2199)
 
@@ -59,8 +63,8 @@ class Job(TypedDict):
 def extract(spark: SparkSession, job: Job) -> DataFrame:
     """The rows of the files, every column as text.
 
-    ``_flaw`` says why a row could not be taken apart into the columns, null where it could; ``_text`` is the row as it
-    is written, null where Spark keeps only its values.
+    ``_flaw`` says why a row could not be taken apart into the columns, null where it could; ``_odd`` what is wrong with
+    its values that their texts no longer show. ``_text`` is the row as it is written, null where there is no such text.
     """
     feed, by_columns = job["feed"], dict[tuple[str, ...], list[str]]()
     for file, columns in job["files"].items():
@@ -87,21 +91,37 @@ Reader = Callable[[SparkSession, list[dict[str, Any]], Sequence[str], list[str]]
 def _csv(
     spark: SparkSession, columns: list[dict[str, Any]], there: Sequence[str], files: list[str]
 ) -> tuple[DataFrame, list[Column]]:
+    """Line by line: Spark takes the header away, and takes apart only what RFC 4180 lets be taken apart in one way.
+
+    By itself it would cut a text at its line feed, and keep a quote that nobody closes as part of the text.
+    """
     names = there or [column["name"] for column in columns]
-    rows = (
-        # By their places: what the columns that nobody promised are called is nobody's business.
-        spark.read.schema(", ".join(f"_{place} string" for place in range(len(names))) + ", _malformed string")
-        .option("header", True)
-        .option("mode", "PERMISSIVE")
-        .option("columnNameOfCorruptRecord", "_malformed")
-        .option("columnPruning", False)  # or nobody looks whether a row has the columns that are not published
-        .option("escape", '"')  # a quote inside quotes is doubled (RFC 4180); a backslash is a backslash
-        .csv(files)
+    # No line holds the separator, or it would be two.
+    lines = spark.read.schema("_line string").options(header=True, sep="\r", quote="").csv(files)
+    line = F.col("_line")
+    sound = line.rlike(rf"\A{FIELD}(?:,{FIELD}){{{len(names) - 1}}}\z")
+    # By their places: what the columns that nobody promised are called is nobody's business.
+    places = ", ".join(f"_{place} string" for place in range(len(names)))
+    options = {"mode": "FAILFAST", "escape": '"', "maxColumns": str(len(names))}  # a quote inside quotes is doubled
+    rows = lines.withColumn("_row", F.from_csv(F.when(sound, line), places, options))
+    texts = [F.col(f"_row._{names.index(column['name'])}").alias(column["name"]) for column in columns]
+    flaw = F.when(~sound, F.coalesce(_wrong_quote(line, names), F.lit(f"not {len(names)} columns")))
+    return rows, [*texts, line.alias("_text"), flaw.alias("_flaw"), F.lit(None).cast("string").alias("_odd")]
+
+
+def _wrong_quote(line: Column, names: Sequence[str]) -> Column:
+    """In which column of a CSV row a quote is wrong, and how; null where none is."""
+    before = F.regexp_extract(line, rf"\A(?:{FIELD},)*+", 0)
+    rest = F.substring(line, F.length(before) + 1, F.length(line))
+    place = F.size(F.regexp_extract_all(before, F.lit(f"({FIELD}),")))
+    why = (
+        F.when(rest.rlike(rf"\A{FIELD}\z"), None)
+        .when(~rest.startswith('"'), F.lit("a quote within a text that is not in quotes"))
+        .when(rest.rlike(rf"\A{QUOTED}"), F.lit("more text after the closing quote"))
+        .otherwise(F.lit("a quote that its line does not close"))
     )
-    malformed = F.col("_malformed")
-    flaw = F.when(malformed.isNotNull(), F.lit(f"not {len(names)} columns"))
-    texts = [F.col(f"_{names.index(column['name'])}").alias(column["name"]) for column in columns]
-    return rows, [*texts, malformed.alias("_text"), flaw.alias("_flaw")]
+    name = F.coalesce(F.get(F.array(*map(F.lit, names)), place), F.lit("after the last column"))
+    return F.concat(name, F.lit(": "), why)
 
 
 def _jsonl(
@@ -110,19 +130,19 @@ def _jsonl(
     """As variants, which keep apart what a schema of texts blurs: 5 and "5", an object and its text."""
     rows = spark.read.text(files).where(F.col("value").rlike(r"[^\x00-\x20]"))
     row = F.try_parse_json("value")
-    texts, flaws = [], [F.when(~F.coalesce(F.schema_of_variant(row).startswith("OBJECT"), F.lit(False)), NO_OBJECT)]
+    flaw = F.when(~F.coalesce(F.schema_of_variant(row).startswith("OBJECT"), F.lit(False)), F.lit(NO_OBJECT))
+    texts, odd = [], []
     for column in columns:
         name, path = column["name"], f"$['{column['name']}']"
         text = F.try_variant_get(row, path, "string")
         kind = F.schema_of_variant(F.try_variant_get(row, path, "variant"))
         texts.append(text.alias(name))
-        flaws.append(_zero_byte(name, text))
+        odd.append(_zero_byte(name, text))
         # The other types say what they are by how they are written, and are looked at later.
         if wanted := JSON_KINDS.get(column["type"]):
             wrong = kind.isNotNull() & ~kind.rlike(f"^({wanted}|VOID)$")
-            flaws.append(F.when(wrong, F.concat(F.lit(f"{name}: "), text, F.lit(f" is no JSON {column['type']}"))))
-    flaw = F.nullif(F.concat_ws("; ", *flaws), F.lit(""))
-    return rows, [*texts, F.col("value").alias("_text"), flaw.alias("_flaw")]
+            odd.append(F.when(wrong, F.concat(F.lit(f"{name}: "), text, F.lit(f" is no JSON {column['type']}"))))
+    return rows, [*texts, F.col("value").alias("_text"), flaw.alias("_flaw"), _all_of(odd).alias("_odd")]
 
 
 def _parquet(
@@ -133,19 +153,24 @@ def _parquet(
     empty = {column["name"] for column in columns if there and column["name"] not in there}
     schema = ", ".join(f"`{column['name']}` {column['type']}" for column in columns if column["name"] not in empty)
     rows = spark.read.schema(schema).option("parquet.page.verify-checksum.enabled", True).parquet(*files)
-    texts, flaws = [], []
+    texts, odd = [], []
     for column in columns:
         value = F.lit(None).cast(column["type"]) if column["name"] in empty else F.col(column["name"])
         # With its offset: without, an hour of the year would be two in a session of another time zone than UTC.
         exact = F.date_format(value, "yyyy-MM-dd HH:mm:ss.SSSSSSXXX")
         text = exact if column["type"] == "timestamp" else value.cast("string")
         if column["type"] == "string":
-            flaws += [_no_text(column["name"], value), _zero_byte(column["name"], value)]
+            odd += [_no_text(column["name"], value), _zero_byte(column["name"], value)]
             # Spark hands on whatever bytes there are. As Latin-1 they stay apart and can be read in the quarantine.
             text = F.when(F.is_valid_utf8(value), value).otherwise(F.decode(value.cast("binary"), "ISO-8859-1"))
         texts.append(text.alias(column["name"]))
-    flaw = F.nullif(F.concat_ws("; ", *flaws), F.lit(""))
-    return rows, [*texts, F.lit(None).cast("string").alias("_text"), flaw.alias("_flaw")]
+    none = F.lit(None).cast("string")
+    return rows, [*texts, none.alias("_text"), none.alias("_flaw"), _all_of(odd).alias("_odd")]
+
+
+def _all_of(reasons: Iterable[Column]) -> Column:
+    """The ``reasons`` that there are, in one text; null where there are none."""
+    return F.nullif(F.concat_ws("; ", *reasons), F.lit(""))
 
 
 def _no_text(name: str, text: Column) -> Column:
@@ -154,7 +179,7 @@ def _no_text(name: str, text: Column) -> Column:
 
 
 def _zero_byte(name: str, text: Column) -> Column:
-    """A zero byte is what separates the columns where rows are compared."""
+    """Which no other format can hold, and at which many a reader of a table ends the text."""
     return F.when(F.instr(text, "\0") > 0, F.lit(f"{name}: holds a zero byte"))
 
 
@@ -170,7 +195,7 @@ def broken_promise(column: dict[str, Any]) -> Column:
     shown = F.concat(F.lit(f"{name}: "), F.format_string("'%s'", text))
     unreadable = value.isNull()
     if column["type"] in WRITTEN:
-        unreadable |= ~text.rlike(f"^{WRITTEN[column['type']]}$")
+        unreadable |= ~text.rlike(rf"\A(?:{WRITTEN[column['type']]})\z")  # a $ would let a line feed follow
     if column["type"] == "double":
         unreadable |= F.abs(value) == float("inf")  # 1e999
     checks = [F.when(text.isNotNull() & unreadable, F.concat(shown, F.lit(f" is no {column['type']}")))]
@@ -204,10 +229,13 @@ def with_typed(rows: DataFrame, columns: list[dict[str, Any]]) -> DataFrame:
 
     Once, since to read a text as a number takes longer than all that is asked of the number.
     """
-    casts = {
-        f"_typed_{column['name']}": F.expr(f"try_cast(`{column['name']}` AS {column['type']})") for column in columns
-    }
-    return rows.withColumns(casts)
+
+    def cast(column: dict[str, Any]) -> Column:
+        value = F.expr(f"try_cast(`{column['name']}` AS {column['type']})")
+        # -0.0 becomes 0.0: of two equal values it would depend on chance which one is published.
+        return value + F.lit(0.0) if column["type"] == "double" else value
+
+    return rows.withColumns({f"_typed_{column['name']}": cast(column) for column in columns})
 
 
 def typed(column: dict[str, Any]) -> Column:
@@ -222,7 +250,7 @@ def look_at(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
     """
     columns = feed["columns"]
     names = [column["name"] for column in columns]
-    reasons = [F.col("_flaw"), *(broken_promise(column) for column in columns)]
+    reasons = [F.col("_odd"), *(broken_promise(column) for column in columns)]
     late = F.lit(False)
     if feed["day_column"]:
         day = F.expr(f"try_cast(`{feed['day_column']}` AS date)")
@@ -232,7 +260,8 @@ def look_at(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
         with_typed(rows, columns)
         .withColumns(
             {
-                "_broken": F.nullif(F.concat_ws("; ", *reasons), F.lit("")),
+                # Of a row that could not be taken apart nobody knows which value is which.
+                "_broken": F.coalesce("_flaw", _all_of(reasons)),
                 "_raw": F.coalesce("_text", F.concat_ws(",", *(F.coalesce(F.col(n), F.lit("")) for n in names))),
             }
         )
@@ -259,21 +288,23 @@ def alone(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
     return _with_verdict(rows, feed, F.col("_broken"), F.lit(False), F.col("_late"))
 
 
+def content_of(*values: Column) -> Column:
+    """What makes two rows the same: their ``values`` as they are published, not as they are written. 7 is 7.0."""
+    return F.struct(*values)
+
+
 def together(rows: DataFrame, feed: dict[str, Any]) -> DataFrame:
     """The verdicts of rows as ``look_at`` leaves them, where each has its twins beside it.
 
     Rows of one file and day that have the same key and the same content are copies. Where the content differs nobody
     can say which one is right, so all of them break the contract.
     """
-    # A null byte cannot stand in a CSV column, so it separates what a comma in a text would blur.
-    names = [column["name"] for column in feed["columns"]]
-    content = F.sha2(F.concat_ws("\0", *(F.coalesce(F.col(name), F.lit("\1")) for name in names)), 256)
-    # Rows that could not be taken apart have no content to compare.
-    flawed = F.when(F.col("_flaw").isNotNull(), F.col("_raw"))
-    same_row = Window.partitionBy("source_file", "_content", flawed).orderBy("source_file")
+    sound = F.col("_broken").isNull()
+    content = F.when(sound, content_of(*(typed(column) for column in feed["columns"])))
+    # A broken row has no content to compare, only its text.
+    same_row = Window.partitionBy("source_file", "_content", F.when(~sound, F.col("_raw"))).orderBy("_raw")
     same_key = Window.partitionBy("source_file", *_key(feed))
-    sound = F.when(F.col("_broken").isNull(), F.col("_content"))
-    conflict = F.col("_broken").isNull() & (F.min(sound).over(same_key) != F.max(sound).over(same_key))
+    conflict = sound & (F.min("_content").over(same_key) != F.max("_content").over(same_key))
     differs = F.lit(f"another row has the same {', '.join(feed['key'])} and differs")
     return _with_verdict(
         rows.withColumn("_content", content),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import csv
 import gzip
 import hashlib
 import io
@@ -48,6 +47,7 @@ Plan = dict[str, dict[str, File]]
 LONGEST_LINE = 1 << 20  # bytes
 PIECE = 1 << 20  # bytes that are read at once
 MOST_ADDED = 20  # columns: with more than that it is another feed's file
+LONGEST_NAME = 200  # letters of an added column's name: with more it is a row, or what a quote has swallowed
 MOST_NAMED = 5  # columns that a message lists before it only counts them
 # How a column of each type may be written in Parquet: what Spark reads as that type without a loss.
 _INT = {"INT32", "INT32 Int 8", "INT32 Int 16", "INT32 Int 32"}
@@ -65,6 +65,17 @@ PARQUET_CODECS = {"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4"}  # that Spark
 UNREAD_ENCODINGS = {"BYTE_STREAM_SPLIT"}  # that it does not know
 # What Spark trims before it decides that a line is blank.
 BLANK = "".join(map(chr, range(ord(" ") + 1)))
+# A column of a CSV line, by RFC 4180, as ``spark_jobs/ingest.py`` has it: a quote within quotes is doubled.
+_INSIDE = '[^"]*+(?:""[^"]*+)*+'
+_FIELD = rf'"{_INSIDE}"|[^",]*+'
+CSV_LINE = re.compile(rf"(?:{_FIELD})(?:,(?:{_FIELD}))*+")
+CSV_FIELD = re.compile(rf"({_FIELD}),")
+# A line whose last column opens a quote that it does not close; one within such a quote; the end of such a quote.
+OPENS = re.compile(rf'(?:(?:"{_INSIDE}"|[^",][^,]*+|),)*+"{_INSIDE}')
+WITHIN = re.compile(_INSIDE)
+CLOSES = re.compile(rf'{_INSIDE}"(?=,|\Z)')
+# The same in bytes of many lines: a column whose quotes are as they should be.
+QUOTED = re.compile(rb'(?<=[,\n])"[^"\n]*+(?:""[^"\n]*+)*+"(?=[,\r\n])')
 BLANK_LINE = re.compile(rb"\n[\x01-\x09\x0b-\x20]*\n")
 
 
@@ -216,24 +227,60 @@ def line_numbers(path: UPath, feed: Feed, raws: Collection[str]) -> dict[str, in
     found: dict[str, int] = {}
     with suppress(UnreadableFileError):  # by now it is another file; the lines are an aid, and nothing waits for them
         for number, line in enumerate(_lines(path), start=1):
-            values = [line] if feed.format is Format.JSONL else [line, ",".join(next(csv.reader([line]), []))]
-            for raw in values:
-                if raw in raws:
-                    found.setdefault(raw, number)
+            if line in raws:
+                found.setdefault(line, number)
     return found
 
 
 def _read_csv(path: UPath, feed: Feed) -> tuple[int, list[str]]:
-    """Every line but the header and blank ones is a row."""
+    """Every line but the header and blank ones is a row. Those of a text over several lines are broken ones."""
     lines = _lines(path)
     header, promised = next(lines, ""), [column.name for column in feed.columns]
-    found = next(csv.reader([header]), [])
+    found = values_of(header)
     new = [name for name in found if name not in promised]
     twice = len(set(found)) < len(found)
     if [name for name in found if name in promised] != promised or twice or _too_strange(new):
         raise UnreadableFileError(f"{path}: {_header_problem(header, found, promised)}")
     rows = _plain_rows(path)
-    return (sum(1 for line in lines if line.strip(BLANK)) if rows is None else rows), found
+    return _count_lines(path, lines, len(found)) if rows is None else rows, found
+
+
+def values_of(line: str) -> list[str]:
+    """The columns of a CSV line; none where its quotes are not as RFC 4180 has them."""
+    if '"' not in line:
+        return line.split(",")
+    if not CSV_LINE.fullmatch(line):
+        return []
+    fields = CSV_FIELD.findall(f"{line},")
+    return [field[1:-1].replace('""', '"') if field.startswith('"') else field for field in fields]
+
+
+def _count_lines(path: UPath, lines: Iterator[str], columns: int) -> int:
+    """The rows of ``lines``, which follow the header.
+
+    A text over several lines is several broken rows, unless one of them reads as a row by itself: whether it is one
+    nobody can say, since the quote before it may also have been forgotten. Raises UnreadableFileError for such a file.
+    """
+    rows = opened = rowlike = 0  # the lines where a text began, and where within it there is what could be a row
+    for number, line in enumerate(lines, start=2):
+        is_blank = not line.strip(BLANK)
+        rows += not is_blank
+        if opened:
+            if not rowlike and not is_blank and len(values_of(line)) == columns:
+                rowlike = number
+            if end := CLOSES.match(line):
+                if rowlike:
+                    raise UnreadableFileError(
+                        f"{path}: line {rowlike} may be a row, or within the quotes that line {opened} opens and line "
+                        f"{number} closes. Write a text on one line, or close its quote there"
+                    )
+                line = line[end.end() :]
+            elif WITHIN.fullmatch(line):
+                continue
+            opened = rowlike = 0
+        if '"' in line and OPENS.fullmatch(line):
+            opened = number
+    return rows
 
 
 def _plain_rows(path: UPath) -> int | None:
@@ -253,6 +300,8 @@ def _plain_rows(path: UPath) -> int | None:
                     return None
                 if block.count(b"\r") != block.count(b"\r\n") or BLANK_LINE.search(b"\n" + block):
                     return None
+                if b'"' in block and b'"' in QUOTED.sub(b"", b"\n" + block):
+                    return None
                 block.decode()
                 ends += block.count(b"\n")
     except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError):
@@ -262,7 +311,7 @@ def _plain_rows(path: UPath) -> int | None:
 
 def _too_strange(new: Sequence[str]) -> bool:
     """Whether columns that nobody promised are no mere addition."""
-    return len(new) > MOST_ADDED or not all(name.strip() for name in new)
+    return len(new) > MOST_ADDED or not all(name.strip() and len(name) <= LONGEST_NAME for name in new)
 
 
 def _read_jsonl(path: UPath, feed: Feed) -> tuple[int, list[str]]:
@@ -481,6 +530,8 @@ def _written(leaf: Any) -> str:
 
 
 def _header_problem(header: str, found: list[str], promised: list[str]) -> str:
+    if not found:
+        return "a quote in the header is not closed, or within a name that is not in quotes"
     for separator in ";\t|":
         if header.split(separator) == promised != found:
             return f"the columns are separated by {separator!r} and not by commas"

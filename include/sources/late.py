@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from include.lake import delta
 from include.lake.publish import within
 from include.sources.spec import Feed, Source, table
+from spark_jobs import ingest as job
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -63,7 +64,7 @@ def resolve(
     late = late.where(within("partition_day", touched))
 
     names = [column.name for column in feed.columns]
-    content = F.struct(*(F.col(name) for name in names))
+    content = job.content_of(*(F.col(name) for name in names))
     first = judged.where("_reason IS NULL AND NOT _copy AND NOT _late")
     if spark.catalog.tableExists(f"bronze.{table(source, feed)}"):
         published = spark.table(f"bronze.{table(source, feed)}").where(in_time(feed))

@@ -49,7 +49,18 @@ ZIPPED = replace(FEED, name="zipped", gzip=True)
 LINES = replace(FEED, name="lines", format=Format.JSONL)
 ZIPPED_LINES = replace(LINES, name="zipped_lines", gzip=True)
 COLUMNS = replace(FEED, name="columns", format=Format.PARQUET)
-FEEDS = (FEED, ZIPPED, LINES, ZIPPED_LINES, COLUMNS)
+NOTES = Feed(
+    name="notes",
+    description="notes",
+    columns=(
+        Column("day", "date", "the day", required=True),
+        Column("number", "int", "which note", required=True),
+        Column("note", "string", "what it says"),
+    ),
+    key=("number",),
+    day_column="day",
+)
+FEEDS = (FEED, ZIPPED, LINES, ZIPPED_LINES, COLUMNS, NOTES)
 SOURCE = Source("toys", "toys", "tests", "anybody", "0 0 * * *", 6, DAY, FEEDS)
 
 HEADER = "day,number,kind,amount,seen_at"
@@ -125,9 +136,81 @@ PLAIN: dict[str, Callable[[], bytes]] = {
     "a time in the year 9999": lambda: with_rows("2020-06-01,99,bus,1,9999-12-31T00:00:00Z"),
     "an unknown value in a closed set": lambda: with_rows("2020-06-01,99,boat,1,"),
     "a required value missing": lambda: with_rows("2020-06-01,,bus,1,"),
+    "a whole number written as a fraction (`7.0`)": lambda: with_rows("2020-06-01,99.0,bus,1,"),
+    "a number with an underscore, and one with a comma": lambda: with_rows(
+        "2020-06-01,9_9,bus,1,", '2020-06-01,98,bus,"1,5",'
+    ),
+    "digits of another script": lambda: with_rows("2020-06-01,９９,bus,1,"),
+    "blanks around a number": lambda: with_rows("2020-06-01, 99 ,bus,1,"),
+    "a blank before the first column": lambda: with_rows(" 2020-06-01,99,bus,1,"),
+    "a row of commas alone": lambda: with_rows(",,,,"),
+    "a row of 25,000 columns": lambda: with_rows("," * 24_999),
+    "the header once more": lambda: with_rows(HEADER),
+    "a day that only the Julian calendar has": lambda: with_rows("1900-02-29,99,bus,1,"),
+    "the 60th second of a minute": lambda: with_rows("2020-06-01,99,bus,1,2016-12-31T23:59:60Z"),
+    "24 o'clock": lambda: with_rows("2020-06-01,99,bus,1,2020-06-01T24:00:00Z"),
+    "a time zone of 19 hours": lambda: with_rows("2020-06-01,99,bus,1,2020-06-01T05:00:00+19:00"),
+    "a time zone by its name": lambda: with_rows("2020-06-01,99,bus,1,2020-06-01T05:00:00 Europe/Warsaw"),
+    "a time in nanoseconds": lambda: with_rows("2020-06-01,99,bus,1,2020-06-01T05:00:00.123456789Z"),
     "the same row twice": lambda: with_rows(ROWS[0]),
+    "the same row, its values written otherwise": lambda: with_rows(
+        "2020-06-01,+00,bus,5e-1,2020-06-01 07:00:00.000+02:00"
+    ),
+    "zero and minus zero": lambda: with_rows("2020-06-01,99,bus,0,", "2020-06-01,99,bus,-0,"),
     "the same key with other content": lambda: with_rows("2020-06-01,0,tram,1,"),
     "a tenth of the rows broken": lambda: with_rows(*(f"2020-06-01,{n},boat,1," for n in range(90, 95))),
+}
+
+NOTED = [f"2020-06-01,{n},fine" for n in range(40)]
+
+
+def notes(*rows: str, header: str = "day,number,note", of: list[str] = NOTED) -> bytes:
+    return "".join(f"{row}\n" for row in (header, *of, *rows)).encode()
+
+
+TEXTS: dict[str, Callable[[], bytes]] = {
+    "text, nothing": notes,
+    "text, a line feed within the quotes of the last column": lambda: notes(
+        '2020-06-01,90,"door stuck', 'driver called the depot"'
+    ),
+    "text, a line that begins with the closing quote": lambda: notes('2020-06-01,90,"door stuck', '"'),
+    "text, a line feed of Windows within quotes": lambda: notes('2020-06-01,90,"door stuck', 'again"').replace(
+        b"\n", b"\r\n"
+    ),
+    "text, a line within quotes that reads as a row": lambda: notes('2020-06-01,90,"a', "2020-06-01,91,b", 'c"'),
+    "text, a quote in the last column that is never closed": lambda: notes('2020-06-01,91,"never closed', *NOTED),
+    "text, two quotes that are never closed": lambda: notes('2020-06-01,90,"a', *NOTED, '2020-06-01,91,"b'),
+    "text, a quote in the first column that is never closed": lambda: notes('"2020-06-01,90,a'),
+    "text, a quote in the last column of the header that is never closed": lambda: notes(header='day,number,"note'),
+    "text, a header over two lines": lambda: notes(header='day,number,"no\nte"'),
+    "text, a quote where there are none around the text": lambda: notes('2020-06-01,90,a 16" pipe'),
+    "text, two quotes where there are none around the text": lambda: notes('2020-06-01,90,acb""'),
+    "text, more after the closing quote": lambda: notes('2020-06-01,90,"a" b'),
+    "text, quotes within quotes that are not doubled": lambda: notes('2020-06-01,90,"JOHN "WAYNE""'),
+    "text, a quote escaped by a backslash": lambda: notes('2020-06-01,90,"say \\"yes\\""'),
+    "text, a blank before the quotes": lambda: notes('2020-06-01,90, "a, b"'),
+    "text, single quotes": lambda: notes("2020-06-01,90,'a, b'"),
+    "text, quotes around everything": lambda: notes(
+        header='"day","number","note"', of=[f'"2020-06-01","{n}","a ""note"", or two"' for n in range(40)]
+    ),
+    "text, a byte-order mark before a header in quotes": lambda: (
+        b"\xef\xbb\xbf" + notes(header='"day","number","note"')
+    ),
+    "text, a file that ends in its last closing quote": lambda: notes('2020-06-01,90,"a"').removesuffix(b"\n"),
+    "text, a carriage return within quotes": lambda: notes('2020-06-01,90,"a\rb"'),
+    "text, other line ends of Unicode (U+0085, U+2028)": lambda: notes(of=[f"{row}\x85\u2028" for row in NOTED]),
+    "text, 150,000 letters and a broken row": lambda: notes(
+        of=["2020-06-01,0," + "x" * 150_000, *NOTED[1:], "2020-06-01,ninety-one,fine"]
+    ),
+    "text, an empty text in quotes": lambda: notes(of=['2020-06-01,0,""', *NOTED[1:]]),
+    "text, 100,000 quotes": lambda: notes(of=['2020-06-01,0,"' + '""' * 100_000 + '"', *NOTED[1:]]),
+    "text, 100,000 quotes and one more": lambda: notes('2020-06-01,90,"' + '""' * 100_000),
+    "text, a name of 150,000 letters in the header": lambda: notes(
+        header="day,number,note," + "x" * 150_000, of=[f"{row},x" for row in NOTED]
+    ),
+    "text, an added column named like one of ours": lambda: notes(
+        header="day,number,note,source_file", of=[f"{row},x" for row in NOTED]
+    ),
 }
 GZIP: dict[str, Callable[[], bytes]] = {
     "gzip, nothing": lambda: SQUEEZED,
@@ -210,6 +293,7 @@ JSONL: dict[str, Callable[[], bytes]] = {
     "JSON lines, a number as text": lambda: objects(changed(amount="1.5")),
     "JSON lines, a text where a number should be": lambda: objects(changed(amount="much")),
     "JSON lines, a day as a number": lambda: objects(changed(day=20200601)),
+    "JSON lines, a line feed after a number as text": lambda: objects(changed(number="99\n")),
     "JSON lines, a fraction where a whole number should be": lambda: objects(changed(number=99.5)),
     "JSON lines, a whole number with an exponent (`99e0`)": lambda: objects(changed().replace("99", "99e0")),
     "JSON lines, a number of 2,000 digits": lambda: objects(changed().replace("99", "9" * 2000)),
@@ -221,6 +305,9 @@ JSONL: dict[str, Callable[[], bytes]] = {
     "JSON lines, an empty text": lambda: objects(changed(kind="")),
     "JSON lines, the row of another day": lambda: objects(changed(day="2020-06-02")),
     "JSON lines, the same row twice": lambda: objects(json.dumps(OBJECTS[0])),
+    "JSON lines, the same row, its values written otherwise": lambda: objects(
+        changed(number="00", amount="5e-1", seen_at="2020-06-01 07:00:00.000+02:00")
+    ),
     "JSON lines, the same key with other content": lambda: objects(json.dumps(OBJECTS[0] | {"kind": "tram"})),
 }
 JSONL_GZIP: dict[str, Callable[[], bytes]] = {
@@ -393,7 +480,27 @@ PARQUET: dict[str, Callable[[], bytes]] = {
     "Parquet, the same row twice": lambda: parquet(pyarrow.concat_tables([TABLE, TABLE.slice(0, 1)])),
     "Parquet, the same key with other content": lambda: other("kind", "tram", number=0),
 }
-CORPUS = ((FEED, PLAIN), (ZIPPED, GZIP), (LINES, JSONL), (ZIPPED_LINES, JSONL_GZIP), (COLUMNS, PARQUET))
+CORPUS = ((FEED, PLAIN), (ZIPPED, GZIP), (LINES, JSONL), (ZIPPED_LINES, JSONL_GZIP), (COLUMNS, PARQUET), (NOTES, TEXTS))
+
+# Where people told of such a file, which another program had read wrongly or not at all.
+REPORTS = {
+    "text, a line feed within the quotes of the last column": "databricks/spark-csv#311",
+    "text, a line within quotes that reads as a row": "duckdb/duckdb#14177",
+    "text, a line that begins with the closing quote": "iamantony/qtcsv#37",
+    "text, a quote where there are none around the text": "melihbirim/csvql#94",
+    "text, two quotes where there are none around the text": "NVIDIA/cudf#11948",
+    "text, quotes within quotes that are not doubled": "stevehansen/csv#114",
+    "text, a blank before the quotes": "pola-rs/polars#15011",
+    "text, an empty text in quotes": "osiegmar/FastCSV#20",
+    "text, other line ends of Unicode (U+0085, U+2028)": "tototoshi/scala-csv#137",
+    "text, 150,000 letters and a broken row": "frictionlessdata/frictionless-py#914",
+    "a column too few": "duckdb/duckdb#11296",
+    "a row of commas alone": "apache/spark#44946",
+    "a blank before the first column": "pola-rs/polars#12763",
+    "a whole number written as a fraction (`7.0`)": "pola-rs/polars#22358",
+    "the 60th second of a minute": "NVIDIA/cudf#11593",
+    "the same row, its values written otherwise": "wireservice/csvkit#1248",
+}
 
 
 def verdict(spark: SparkSession, table: str, feed: Feed, content: bytes) -> str:
@@ -448,7 +555,13 @@ def page(verdicts: dict[str, str]) -> str:
         "|---|---|",
     ]
     cell = str.maketrans({"|": "\\|", "\n": " ", "\0": "\\0"})
-    return "\n".join([*lines, *(f"| {name} | {said.translate(cell)} |" for name, said in verdicts.items())]) + "\n"
+    lines += [f"| {name} | {said.translate(cell)} |" for name, said in verdicts.items()]
+    lines += ["", "People have told of some of them, which another program had read wrongly or not at all:", ""]
+    lines += [
+        f"- {name}: [{report}](https://github.com/{report.replace('#', '/issues/')})"
+        for name, report in REPORTS.items()
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def test_every_bad_file_gets_the_verdict_of_the_page(verdicts: dict[str, str], home: Path) -> None:
@@ -466,6 +579,12 @@ GOOD_ONES = (
     "JSON lines, keys in another order",
     "JSON lines, a key absent in one row",
     "JSON lines in gzip, nothing",
+    "text, nothing",
+    "text, quotes around everything",
+    "text, a byte-order mark before a header in quotes",
+    "text, other line ends of Unicode (U+0085, U+2028)",
+    "text, an empty text in quotes",
+    "text, 100,000 quotes",
     "Parquet, nothing",
     "Parquet, columns in another order",
     "Parquet, a narrower number",
@@ -486,6 +605,7 @@ GOOD_ONES = (
 
 # Their one more row is a good one.
 GOOD_ROW_MORE = (
+    "zero and minus zero",
     "JSON lines, a number as text",
     "JSON lines, an unknown key in one row",
     "JSON lines, a key whose name differs in case only (`Kind`)",

@@ -83,7 +83,12 @@ def test_a_file_that_is_replaced_while_it_is_read_is_told(home: Path) -> None:
 
 def test_the_line_of_a_row_is_found_by_its_text() -> None:
     path = put(DONE, FIRST, b'a,b\n1,x\n\n2,"y, z"\n1,x\n3,\n')
-    assert landing.line_numbers(path, DONE, {"1,x", "2,y, z", "3,", "4,u"}) == {"1,x": 2, "2,y, z": 4, "3,": 6}
+    assert landing.line_numbers(path, DONE, {"1,x", '2,"y, z"', "3,", "4,u"}) == {"1,x": 2, '2,"y, z"': 4, "3,": 6}
+
+
+def test_the_line_of_a_row_is_found_beside_a_text_of_any_length() -> None:
+    path = put(DONE, FIRST, b"a,b\n1," + b"x" * 150_000 + b"\nmany,x\n")
+    assert landing.line_numbers(path, DONE, {"many,x"}) == {"many,x": 3}
 
 
 def test_a_file_is_below_landing(home: Path) -> None:
@@ -94,6 +99,32 @@ def test_rows_are_counted_without_header_and_blank_lines() -> None:
     assert landing.count_rows(put(DONE, FIRST), DONE) == 2
     assert landing.count_rows(put(DONE, FIRST, b"a,b\n1,x\n\n2,y\n\n"), DONE) == 2
     assert landing.count_rows(put(DONE, FIRST, b"a,b\n1,x\n  \n\t\n"), DONE) == 1, "Spark reads no row there either"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'1,"x\ny"\n',  # a text over two lines
+        b'1,"x\n2,"y, z"\n',  # never closed: what follows the next quote cannot follow an end
+        b'1,"x\n2,y\n',
+        b'1,x"\n2,y"\n',  # within a text without quotes a quote opens nothing
+        b'1,"x"\n2,"y"\n',
+    ],
+)
+def test_whatever_quotes_are_left_open_each_line_is_a_row(content: bytes) -> None:
+    assert landing.count_rows(put(DONE, FIRST, b"a,b\n" + content), DONE) == 2
+
+
+texts = st.text(st.sampled_from('a ",'))
+
+
+@given(st.lists(st.tuples(texts, st.booleans()), min_size=1))
+def test_a_line_is_taken_apart_into_what_it_was_made_of(columns: list[tuple[str, bool]]) -> None:
+    doubled = [text.replace('"', '""') for text, _ in columns]
+    plain = [any(one in text for one in '",') or quoted for text, quoted in columns]
+    line = ",".join(f'"{text}"' if quoted else text for text, quoted in zip(doubled, plain, strict=True))
+    assert landing.values_of(line) == [text for text, _ in columns]
+    assert landing.values_of(f'{line},"') == landing.values_of(f'{line},a"') == landing.values_of(f'{line},"a"b') == []
 
 
 def test_line_ends_of_windows_are_line_ends() -> None:
@@ -121,6 +152,14 @@ def test_line_ends_of_windows_are_line_ends() -> None:
         (b"b,a\nx,1\n", "the header breaks the contract: the columns are ['b', 'a'], in another order than ['a', 'b']"),
         (b"a,b,b\n1,x,y\n", "the header breaks the contract: a column is there twice"),
         (b"a;b\n1;x\n", "the columns are separated by ';' and not by commas"),
+        (b'a,"b\n1,x\n', "a quote in the header is not closed, or within a name that is not in quotes"),
+        (b'a,b"\n1,x\n', "a quote in the header is not closed, or within a name that is not in quotes"),
+        (b"a,b," + b"c" * 201 + b"\n1,x,2\n", "the header breaks the contract: column 'ccc"),
+        (
+            b'a,b\n1,"x\n2,y\nz"\n',
+            "line 3 may be a row, or within the quotes that line 2 opens and line 4 closes. Write a text on one line",
+        ),
+        (b'a,b\n1,"x\n2,"",\n3,y\n",",z\n', "line 4 may be a row, or within the quotes that line 2 opens and line 5"),
         (b"a,b\n", "a header and no rows"),
         (b"a,b\r1,x\r", "line 1 has a carriage return within"),
         (b"a,b\n1,x\r", "half-written"),
@@ -216,7 +255,8 @@ def test_in_pieces_as_many_rows_are_counted_as_line_by_line(content: bytes, feed
         found = landing._plain_rows(path)
     assert found in (None, expected)
     blank = any(not line.strip(landing.BLANK) for line in content.decode().split("\n")[:-1])
-    assert (found is None) == blank
+    odd_quotes = any('"' in line and not landing.values_of(line) for line in content.decode().split("\n")[:-1])
+    assert (found is None) == (blank or odd_quotes)
 
 
 def test_a_file_that_no_night_reads_is_named(caplog: pytest.LogCaptureFixture) -> None:

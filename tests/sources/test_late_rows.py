@@ -48,7 +48,7 @@ FILES = {
         "2020-06-11,4,4.0",  # again, as it was
         "2020-06-12,1,99",  # differs from the one that was in time
         "2020-06-11,6,6",
-        "2020-06-11,6,6",
+        "2020-06-11,06,6.0",  # the same in other letters
         "2020-06-11,7,much",
         "2020-06-07,8,8",  # a day too late
         "2020-06-14,9,9",  # a day too early
