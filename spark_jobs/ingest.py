@@ -204,6 +204,9 @@ def broken_promise(column: dict[str, Any]) -> Column:
         checks.append(F.when(out, F.concat(shown, F.lit(f" is not between {YEARS[0]} and {YEARS[1]}"))))
     if column["required"]:
         checks.append(F.when(text.isNull(), F.lit(f"{name}: missing")))
+    if column["form"] == "HHMM":
+        no_time = ~value.between(0, 2400) | (value % 100 > 59)
+        checks.append(F.when(no_time, F.concat(shown, F.lit(" is no time of day (HHMM)"))))
     if column["values"]:
         checks.append(F.when(~value.isin(*column["values"]), F.concat(shown, F.lit(" is not one of the known values"))))
     if column["minimum"] is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from include.sources.spec import Feed, Mode
+from include.sources.spec import Feed, Form, Mode
 
 if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
@@ -23,6 +23,8 @@ def suite(feed: Feed) -> list[Expectation]:
             expected.append(gxe.ExpectColumnValuesToNotBeNull(column=column.name))
         if column.values:
             expected.append(gxe.ExpectColumnValuesToBeInSet(column=column.name, value_set=list(column.values)))
+        if column.form is Form.HHMM:
+            expected.append(gxe.ExpectColumnValuesToBeBetween(column=column.name, min_value=0, max_value=2400))
         if column.minimum is not None or column.maximum is not None:
             expected.append(
                 gxe.ExpectColumnValuesToBeBetween(

@@ -10,7 +10,7 @@ import yaml
 from include.settings import settings
 from include.sources import sources
 from include.sources.connectors import Bucket, Database, Folder, Http, Stream
-from include.sources.spec import BOOKKEEPING, Column, Feed, Mode, Pii, Source, table
+from include.sources.spec import BOOKKEEPING, Column, Feed, Form, Mode, Pii, Source, table
 
 MODES = {
     Mode.PARTITION: "each file is one business day, and every night brings one",
@@ -111,6 +111,8 @@ def allowed(column: Column) -> str:
     parts = ["required"] if column.required else []
     if column.values:
         parts.append("one of " + ", ".join(column.values))
+    if column.form is Form.HHMM:
+        parts.append("a time of day, 0 to 2400")
     if column.minimum is not None and column.maximum is not None:
         parts.append(f"{column.minimum:g} to {column.maximum:g}")
     elif column.minimum is not None:

@@ -34,6 +34,12 @@ class Format(StrEnum):
     PARQUET = "parquet"  # columns by name, in the types of the spec
 
 
+class Form(StrEnum):
+    """What the digits of a number stand for, where they are more than its value."""
+
+    HHMM = "HHMM"  # a time of day: 1435, and 5 is five past midnight, which itself is 0 or 2400
+
+
 class Pii(StrEnum):
     """How personal a column is."""
 
@@ -43,7 +49,10 @@ class Pii(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """A column as the upstream promises it. ``type`` is a Spark SQL type; ``unit`` is empty for what has none."""
+    """A column as the upstream promises it. ``type`` is a Spark SQL type; ``unit`` is empty for what has none.
+
+    Raises ValueError for a ``form`` that its type cannot have.
+    """
 
     name: str
     type: str
@@ -53,7 +62,12 @@ class Column:
     values: tuple[str, ...] = ()  # a closed set; empty: any value
     minimum: float | None = None  # inclusive, in ``unit``
     maximum: float | None = None  # inclusive, in ``unit``
+    form: Form | None = None  # of an int
     pii: Pii = Pii.NONE
+
+    def __post_init__(self) -> None:
+        if self.form and self.type != "int":
+            raise ValueError(f"column {self.name}: {self.form} is written as an int, not as a {self.type}")
 
 
 @dataclass(frozen=True)

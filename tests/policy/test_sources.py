@@ -11,7 +11,7 @@ import yaml
 
 from include.sources import catalogue, sources
 from include.sources.connectors import Bucket, Database, Http, Stream
-from include.sources.spec import Column, Feed, Mode, Pii, Source, as_json
+from include.sources.spec import Column, Feed, Form, Mode, Pii, Source, as_json
 
 SOURCES = list(sources().values())
 FEEDS = [(source, feed) for source in SOURCES for feed in source.feeds]
@@ -153,6 +153,7 @@ def test_dbt_is_told_how_long_a_feed_may_bring_nothing_and_what_is_personal() ->
         (Column("a", "int", "a", minimum=0, maximum=2400), "0 to 2400"),
         (Column("a", "int", "a", minimum=-1.5), "at least -1.5"),
         (Column("a", "int", "a", maximum=10000), "at most 10000"),
+        (Column("a", "int", "a", required=True, form=Form.HHMM), "required; a time of day, 0 to 2400"),
     ],
 )
 def test_what_is_allowed_is_said_in_words(column: Column, words: str) -> None:

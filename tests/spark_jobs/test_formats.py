@@ -10,11 +10,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pyarrow
 import pyarrow.parquet
 import pytest
 
-from include.sources.spec import Column, Feed, Format, as_json
+from include.sources.spec import Column, Feed, Form, Format, as_json
 from spark_jobs import ingest
 
 if TYPE_CHECKING:
@@ -130,6 +131,28 @@ def test_a_row_is_the_same_in_every_format(spark: SparkSession, tmp_path: Path, 
         assert found == values
     assert {row["source_file"] for row in rows} == {f"toys/trips/2020-06-01.{feed.extension}"}
     assert {row["partition_day"] for row in rows} == {date(2020, 6, 1)}
+
+
+TIMES = {0: "", 5: "", 1435: "", 2359: "", 2400: "", 1275: "no", 2399: "no", 2401: "no", -5: "no", 760: "no"}
+
+
+@pytest.mark.parametrize("format_", Format)
+def test_a_time_of_day_is_one_in_every_format(spark: SparkSession, tmp_path: Path, format_: Format) -> None:
+    columns = (Column("number", "int", "which trip"), Column("at", "int", "when", "HHMM", form=Form.HHMM))
+    feed = replace(FEED, columns=columns, format=format_)
+    path = tmp_path / "toys" / "trips" / f"2020-06-01.{format_}"
+    path.parent.mkdir(parents=True)
+    rows = pl.DataFrame({"number": range(len(TIMES)), "at": list(TIMES)}, {"number": pl.Int32, "at": pl.Int32})
+    writers = {Format.CSV: rows.write_csv, Format.JSONL: rows.write_ndjson, Format.PARQUET: rows.write_parquet}
+    writers[format_](path)
+    job: ingest.Job = {"landing": str(tmp_path), "files": {str(path): []}, "feed": as_json(feed), "candidate": ""}
+    expected = {at: f"at: '{at}' is no time of day (HHMM)" if wrong else None for at, wrong in TIMES.items()}
+    assert {row["at"]: row["_reason"] for row in judged(spark, job, feed).collect()} == expected
+
+
+def test_only_an_int_is_a_time_of_day_as_hhmm() -> None:
+    with pytest.raises(ValueError, match="column at: HHMM is written as an int, not as a string"):
+        Column("at", "string", "when", form=Form.HHMM)
 
 
 def test_a_broken_line_of_json_is_quarantined_as_it_was(spark: SparkSession, tmp_path: Path) -> None:

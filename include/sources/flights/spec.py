@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from include.sources.spec import Column, Feed, Mode, Source
+from include.sources.spec import Column, Feed, Form, Mode, Source
 
 ORIGINS = ("EWR", "JFK", "LGA")
 
@@ -19,7 +19,7 @@ _identity = (
     Column("flight_number", "int", "the airline's number for the flight", required=True, minimum=1, maximum=9999),
     Column("origin", "string", "the airport of departure", required=True, values=ORIGINS),
     Column("dest", "string", "the airport of arrival, FAA code", required=True),
-    Column("sched_dep_time", "int", "scheduled departure, local", "HHMM", required=True, minimum=0, maximum=2400),
+    Column("sched_dep_time", "int", "scheduled departure, local", "HHMM", required=True, form=Form.HHMM),
 )
 
 SCHEDULE = Feed(
@@ -27,9 +27,9 @@ SCHEDULE = Feed(
     description="The flights planned for a day, as known the evening before",
     columns=(
         *_identity,
-        Column("sched_arr_time", "int", "scheduled arrival, local", "HHMM", required=True, minimum=0, maximum=2400),
+        Column("sched_arr_time", "int", "scheduled arrival, local", "HHMM", required=True, form=Form.HHMM),
         Column("aircraft", "string", "the tail number planned for the flight"),
-        Column("distance", "double", "great-circle distance", "mile", required=True, minimum=1, maximum=10000),
+        Column("distance", "double", "great-circle distance", "mile", required=True, minimum=1, maximum=6000),
     ),
     key=FLIGHT_KEY,
     day_column="flight_date",
@@ -44,9 +44,9 @@ ACTUALS = Feed(
     columns=(
         *_identity,
         Column("aircraft", "string", "the tail number that flew, or was to fly"),
-        Column("dep_time", "int", "departure, local", "HHMM", minimum=0, maximum=2400),
+        Column("dep_time", "int", "departure, local", "HHMM", form=Form.HHMM),
         Column("dep_delay", "double", "departure after schedule", "minute", minimum=-1440, maximum=2880),
-        Column("arr_time", "int", "arrival, local", "HHMM", minimum=0, maximum=2400),
+        Column("arr_time", "int", "arrival, local", "HHMM", form=Form.HHMM),
         Column("arr_delay", "double", "arrival after schedule", "minute", minimum=-1440, maximum=2880),
         Column("air_time", "double", "time in the air", "minute", minimum=0, maximum=1440),
     ),
@@ -63,15 +63,15 @@ WEATHER = Feed(
         Column("weather_date", "date", "the day of the observation, New York time", required=True),
         Column("origin", "string", "the airport", required=True, values=ORIGINS),
         Column("observed_at", "timestamp", "the hour of the observation", "UTC", required=True),
-        Column("temp", "double", "air temperature", "degree Fahrenheit", minimum=-80, maximum=140),
+        Column("temp", "double", "air temperature", "degree Fahrenheit", minimum=-40, maximum=130),
         Column("dewp", "double", "dew point", "degree Fahrenheit", minimum=-80, maximum=140),
         Column("humid", "double", "relative humidity", "percent", minimum=0, maximum=100),
         Column("wind_dir", "double", "where the wind comes from", "degree", minimum=0, maximum=360),
-        Column("wind_speed", "double", "mean wind", "mile per hour", minimum=0, maximum=250),
+        Column("wind_speed", "double", "mean wind", "mile per hour", minimum=0, maximum=150),
         Column("wind_gust", "double", "gusts", "mile per hour", minimum=0, maximum=300),
-        Column("precip", "double", "precipitation in the hour", "inch", minimum=0, maximum=20),
-        Column("pressure", "double", "at sea level", "millibar", minimum=850, maximum=1100),
-        Column("visib", "double", "visibility", "mile", minimum=0, maximum=100),
+        Column("precip", "double", "precipitation in the hour", "inch", minimum=0, maximum=12),
+        Column("pressure", "double", "at sea level", "millibar", minimum=900, maximum=1100),
+        Column("visib", "double", "visibility", "mile", minimum=0, maximum=20),
     ),
     key=("origin", "observed_at"),
     day_column="weather_date",
@@ -84,12 +84,12 @@ PLANES = Feed(
     description="The register of aircraft",
     columns=(
         Column("aircraft", "string", "tail number", required=True),
-        Column("built_year", "int", "year of manufacture", "year", minimum=1900, maximum=2100),
+        Column("built_year", "int", "year of manufacture", "year", minimum=1930, maximum=2100),
         Column("type", "string", "kind of aircraft"),
         Column("manufacturer", "string", "who built it"),
         Column("model", "string", "the builder's model"),
         Column("engines", "int", "number of engines", "engine", minimum=0, maximum=10),
-        Column("seats", "int", "number of seats", "seat", minimum=0, maximum=1000),
+        Column("seats", "int", "number of seats", "seat", minimum=1, maximum=900),
         Column("engine", "string", "kind of engine"),
     ),
     key=("aircraft",),

@@ -102,7 +102,11 @@ select
     weather.weather_visib_min_mi,
     weather.weather_pressure_min_mb,
     weather.weather_humid_mean_pct,
-    cast(year(flights.flight_date) - aircraft.built_year as int) as aircraft_age_years,
+    -- of an aircraft that is yet to be built the register is wrong
+    cast(
+        case when aircraft.built_year <= year(flights.flight_date) then year(flights.flight_date) - aircraft.built_year end
+        as int
+    ) as aircraft_age_years,
     aircraft.seats as aircraft_seats
 from flights
 inner join history on flights.flight_id = history.flight_id
