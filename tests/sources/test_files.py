@@ -262,3 +262,10 @@ def test_a_night_of_deletes_says_nothing_but_what_was_deleted(content: str, prob
         return
     with pytest.raises(UnreadableFileError, match=problem):
         landing.plan(source(CHANGES), Partitions(DAY, DAY))
+
+
+def test_parquet_without_rows_is_a_night_without_changes_whatever_types_its_writer_made_up() -> None:
+    none = replace(CHANGES, format=Format.PARQUET)
+    columns = pyarrow.table({column.name: pyarrow.nulls(0) for column in none.columns})
+    pyarrow.parquet.write_table(columns, place(none))
+    assert landing.plan(source(none), Partitions(DAY, DAY))["changes"][str(DAY)]["rows"] == 0
