@@ -25,6 +25,10 @@ run: venv ## the demonstration: set up, start, load history, run the nights, pri
 up: venv ## start the services and wait until all are healthy [take_lake=yes]
 	@$(SERVICES) up $(if $(filter yes,$(take_lake)),--take-lake)
 
+.PHONY: upgrade
+upgrade: venv ## after a git pull: stop, bring packages, databases and lake forward, start [dry_run=1: say what of the lake]
+	@$(SERVICES) upgrade $(if $(dry_run),--dry-run)
+
 down: ## stop the services; no process stays
 	@if [ -x $(PYTHON) ]; then $(SERVICES) down; else echo "nothing is set up"; fi
 

@@ -15,6 +15,7 @@ from include.services.checks import Problem, full_disk_problem
 from include.services.environment import AIRFLOW_USER, CLIENT_SECRETS, FERNET_KEY, MLFLOW_USER, environment
 from include.services.health import WELL
 from include.services.setup import set_up
+from include.services.supervisor import Supervisor
 from include.settings import Settings, settings
 
 console = Console(highlight=False, soft_wrap=True)
@@ -51,6 +52,8 @@ def show_status(settings: Settings) -> int:
         table.add_row(row.service, row.state, health, pid, alive, f"{row.memory / 2**20:.0f} MiB", row.url)
     table.add_row("together", "", "", "", "", f"{sum(row.memory for row in rows) / 2**20:.0f} MiB", "")
     console.print(table)
+    if line := control.given_up(Supervisor(settings).services(), settings):
+        console.print(f"[red]{line}[/red]; `make up` tries again")
     return 0 if all(row.health == WELL for row in rows) else 1
 
 
@@ -62,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
     start = commands.add_parser("up", help="set up, start, wait for health")
     start.add_argument("--quiet", action="store_true", help="no addresses at the end")
     start.add_argument("--take-lake", action="store_true", help="write a lake that another installation has written")
+    upgrade = commands.add_parser("upgrade", help="stop, bring all that an earlier release made to this one, start")
+    upgrade.add_argument("--dry-run", action="store_true", help="say which tables would change, and do nothing")
     commands.add_parser("down", help="stop, leave no process")
     commands.add_parser("status", help="a row for each service; exit 0 healthy, 1 not, 3 nothing runs")
     commands.add_parser("clean", help="stop and remove all state").add_argument("--yes", action="store_true")
@@ -87,6 +92,12 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
             if not arguments.quiet:
                 say(f"all services are healthy ({time.monotonic() - begun:.0f} s)")
                 addresses(settings)
+        case "upgrade" if arguments.dry_run:
+            control.bring_lake_forward(settings, say, dry_run=True)
+        case "upgrade":
+            control.down(settings, say)
+            control.up(settings, say)
+            say("all is of this release, and healthy")
         case "down":
             control.down(settings, say)
         case "status":

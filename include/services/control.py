@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from include.errors import NeedsAttentionError
+from include.lake.migrations import LAYOUT, layout, require_known
 from include.services import processes
 from include.services.checks import Problem, port_is_free, port_problem
 from include.services.clean import plan as what_goes
@@ -20,7 +22,7 @@ from include.services.health import WELL, every
 from include.services.installation import forget_moved_catalogue
 from include.services.programs import ports, programs
 from include.services.setup import exclusive, set_up
-from include.services.supervisor import Supervisor
+from include.services.supervisor import Supervisor, stays_down
 from include.settings import Settings
 
 Progress = Callable[[str], None]
@@ -69,20 +71,21 @@ def check_settings(settings: Settings) -> None:
 
 
 def last_line(path: Path) -> str:
-    """The last line of a log that says something; empty where there is none."""
+    """The last line of a log that says something, of the service itself if any is; empty where there is none."""
     try:
         lines = [line.strip() for line in path.read_text(errors="replace")[-4000:].splitlines() if line.strip()]
     except OSError:
         return ""
-    return lines[-1] if lines else ""
+    own = [line for line in lines if not line.startswith("nocturne:")]
+    return (own or lines or [""])[-1]
 
 
 def given_up(infos: Mapping[str, Mapping[str, Any]], settings: Settings) -> str | None:
     """The line for a service that the supervisor has stopped trying to start, else None."""
     for name, info in infos.items():
-        if info["statename"] == "FATAL":
+        if info["statename"] != "STOPPED" and stays_down(info):
             log = settings.log / f"{name}.log"
-            return f"{name} does not start: see {log} ({last_line(log)[:200]})"
+            return f"{name} does not stay up: see {log} ({last_line(log)[:200]})"
     return None
 
 
@@ -106,6 +109,35 @@ def wait_healthy(settings: Settings, progress: Progress, timeout: float) -> None
             words = ", ".join(f"{name} ({word})" for name, word in missing.items())
             raise Problem(f"not healthy after {timeout:.0f} s: {words}; their logs are in {settings.log}")
         time.sleep(0.5)
+
+
+def bring_lake_forward(settings: Settings, progress: Progress, dry_run: bool = False) -> None:
+    """Take the steps from the lake's layout to that of this release. Raises Problem where it cannot, or is in use.
+
+    Each table changes in one commit, which leaves its version before readable.
+    """
+    try:
+        require_known(settings)
+    except NeedsAttentionError as error:
+        raise Problem(str(error)) from None
+    if layout(settings) == LAYOUT:
+        return
+    if not dry_run and Supervisor(settings).is_up():
+        raise Problem(
+            f"an earlier release wrote the lake {settings.lake}: `make upgrade` stops it and brings it forward"
+        )
+    done = subprocess.run(
+        [sys.executable, "-m", "include.lake.migrations", *(["--dry-run"] if dry_run else [])],
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=settings.run,
+    )
+    for line in done.stdout.splitlines():
+        progress(f"{'would change' if dry_run else 'changed'} {line}")
+    if done.returncode:
+        raise Problem(f"the lake cannot be brought forward: {(done.stderr.strip() or 'killed').splitlines()[-1]}")
 
 
 def register_tables(settings: Settings, progress: Progress) -> None:
@@ -145,6 +177,7 @@ def up(settings: Settings, progress: Progress = print, timeout: float = START_SE
     set_up(settings, progress, take_lake=take_lake)
     started_with = settings.run / "settings.json"
     with exclusive(settings):
+        bring_lake_forward(settings, progress)
         if supervisor.is_up():
             check_settings(settings)
             if names := supervisor.start_missing():

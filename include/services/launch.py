@@ -2,16 +2,50 @@
 
 Ends whatever an earlier incarnation of the service left, then becomes the service. A scheduler that was killed leaves
 its workers and their tasks behind: they would run on beside the ones that the next scheduler starts in their place.
+A service that dies again and again is started ever later, and then given up.
 """
 
+import json
 import os
 import sys
+import time
+from pathlib import Path
 
 from include.services.confine import confine
 from include.services.environment import environment
 from include.services.processes import SERVICE, kill_all
 from include.services.programs import Program, programs
 from include.settings import Settings, settings
+
+MOST_STARTS, WITHIN_SECONDS, LONGEST_WAIT = 12, 600, 10
+GIVEN_UP = 78
+"""The exit code that tells the supervisor not to start the service again."""
+
+
+def starts_file(settings: Settings, name: str) -> Path:
+    """Where the starts of a service are kept. Without it, the count begins anew."""
+    return settings.run / f"{name}.starts"
+
+
+def starts(path: Path, now: float) -> list[float]:
+    """When the service started lately, ``now`` included; in seconds since boot, which no change of the clock moves."""
+    try:
+        before = [float(one) for one in json.loads(path.read_text())]
+    except (FileNotFoundError, ValueError, TypeError):
+        before = []
+    return [*(one for one in before if now - WITHIN_SECONDS < one <= now), now]
+
+
+def wait_or_give_up(settings: Settings, name: str) -> None:
+    """Count this start and wait, the longer the more there were lately. Ends the process where there were too many."""
+    path = starts_file(settings, name)
+    lately = starts(path, time.monotonic())
+    if len(lately) > MOST_STARTS:
+        minutes = WITHIN_SECONDS // 60
+        print(f"nocturne: {name} is given up after {MOST_STARTS} starts in {minutes} minutes", flush=True)
+        sys.exit(GIVEN_UP)
+    path.write_text(json.dumps(lately))
+    time.sleep(min(max(len(lately) - 2, 0), LONGEST_WAIT))
 
 
 def child_environment(settings: Settings, program: Program) -> dict[str, str]:
@@ -25,6 +59,7 @@ def main(name: str) -> None:
     here = settings()
     program = {program.name: program for program in programs(here)}[name]
     killed = kill_all(here.var, [name])
+    wait_or_give_up(here, name)
     print(f"nocturne: starting {name}" + (f", ended {killed} leftover processes" if killed else ""), flush=True)
     os.umask(0o077)
     environment_of_child = child_environment(here, program)  # it reads the secrets

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from include.services.doors import check_host
 from include.services.environment import FERNET_KEY, MLFLOW_USER, environment
 from include.services.installation import claim_lake, identify
 from include.services.jars import fetch
+from include.services.processes import SUPERVISOR, of_service
 from include.settings import Settings
 
 Progress = Callable[[str], None]
@@ -71,38 +72,71 @@ def migrated(stamp: Path, key: str, database: Path) -> bool:
 
 def write_ahead(database: Path) -> None:
     """Let readers go on while somebody writes; SQLite remembers it in the file."""
-    with sqlite3.connect(database, timeout=30) as connection:
+    with closing(sqlite3.connect(database, timeout=30)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
 
 
+def copied(database: Path) -> Path:
+    """Where to migrate: a copy of ``database`` beside it, or nothing yet. What a kill left of one before is gone."""
+    copy = database.with_name(f"{database.name}.migrating")
+    for beside in ("", "-wal", "-shm", "-journal"):
+        copy.with_name(copy.name + beside).unlink(missing_ok=True)
+    if database.exists():
+        with closing(sqlite3.connect(database, timeout=30)) as there, closing(sqlite3.connect(copy)) as here:
+            there.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            there.backup(here)
+    return copy
+
+
+def migration_problem(package: str, log: Path) -> str:
+    """The line for a migration that failed."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    if any("Can't locate revision" in line for line in lines):
+        return (
+            f"the database of {package} was written by a newer release than this one, which has {package} "
+            f"{version(package)}: check that one out again; nothing was changed"
+        )
+    return f"the database of {package} could not be migrated ({lines[-1][:200] if lines else 'killed'}): see {log}"
+
+
 def migrate(settings: Settings, progress: Progress) -> None:
-    """Bring both databases to the schema of the installed versions, side by side. Raises Problem where one fails."""
-    airflow, mlflow = settings.airflow_database, settings.mlflow_database
-    commands = {
-        "apache-airflow": (airflow, [sys.executable, "-m", "airflow", "db", "migrate"]),
-        "mlflow": (mlflow, [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{mlflow}"]),
-    }
+    """Bring both databases to the schema of the installed versions, side by side. Raises Problem where one fails.
+
+    Each is migrated in a copy, which then takes its place: a kill or a full disk leaves it as it was.
+    """
+    databases = {"apache-airflow": settings.airflow_database, "mlflow": settings.mlflow_database}
     running = []
-    for package, (database, command) in commands.items():
+    for package, database in databases.items():
         stamp, key = settings.run / f"{package}.migrated", database_key(package, database)
         if migrated(stamp, key, database):
             continue
+        if of_service(settings.var, SUPERVISOR):
+            raise Problem(
+                f"another version of {package} is running than is installed: `make upgrade` brings it forward"
+            )
         progress(f"database of {package}: {database}")
-        log = settings.log / f"{package}-migrate.log"
+        log, copy = settings.log / f"{package}-migrate.log", copied(database)
+        command = {
+            "apache-airflow": ["airflow", "db", "migrate"],
+            "mlflow": ["mlflow", "db", "upgrade", f"sqlite:///{copy}"],
+        }[package]
         with log.open("w") as output:
             child = subprocess.Popen(
-                command,
-                env=environment(settings, frozenset({FERNET_KEY})),
+                [sys.executable, "-m", *command],
+                env=environment(settings, frozenset({FERNET_KEY}))
+                | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{copy}"},
                 stdout=output,
                 stderr=output,
                 cwd=database.parent,
                 stdin=subprocess.DEVNULL,
             )
-        running.append((package, child, database, stamp, key, log))
-    for package, child, database, stamp, key, log in running:
-        if child.wait():
-            raise Problem(f"the database of {package} could not be migrated: see {log}")
-        write_ahead(database)
+        running.append((package, child, database, copy, stamp, key, log))
+    failed = [(package, log) for package, child, _, _, _, _, log in running if child.wait()]
+    if failed:
+        raise Problem("; ".join(migration_problem(package, log) for package, log in failed))
+    for _, _, database, copy, stamp, key, _ in running:
+        write_ahead(copy)
+        copy.replace(database)
         stamp.write_text(key)
 
 

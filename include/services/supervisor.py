@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +17,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from include.services.checks import Problem
 from include.services.credentials import write_private
 from include.services.environment import environment
+from include.services.launch import GIVEN_UP, starts_file
 from include.services.processes import SERVICE, SUPERVISOR
 from include.services.programs import Program, programs
 from include.settings import Settings
@@ -39,9 +41,9 @@ def _section(program: Program, settings: Settings) -> str:
 command={_literal(command)}
 directory={_literal(settings.home)}
 autostart=true
-autorestart=true
-startsecs=5
-startretries=30
+autorestart=unexpected
+exitcodes={GIVEN_UP}
+startsecs=0
 stopsignal=TERM
 stopwaitsecs={STOP_SECONDS}
 stopasgroup=true
@@ -81,6 +83,12 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
     return head + "".join(_section(program, settings) for program in programs(settings))
 
 
+def stays_down(info: Mapping[str, Any]) -> bool:
+    """Whether a service will not be started again by itself: it was given up, or stopped."""
+    given_up = info["statename"] == "EXITED" and info.get("exitstatus") == GIVEN_UP
+    return given_up or info["statename"] in ("STOPPED", "FATAL", "UNKNOWN")
+
+
 class Supervisor:
     """The calls to the supervisord of one installation. Each raises ConnectionError where none runs."""
 
@@ -111,12 +119,9 @@ class Supervisor:
 
     def start_missing(self) -> list[str]:
         """Start every service that is stopped or was given up. Returns their names."""
-        names = [
-            name
-            for name, info in self.services().items()
-            if info["statename"] in ("STOPPED", "EXITED", "FATAL", "UNKNOWN")
-        ]
+        names = [name for name, info in self.services().items() if stays_down(info)]
         for name in names:
+            starts_file(self._settings, name).unlink(missing_ok=True)
             self._call("startProcess", name, False)
         return names
 
@@ -135,6 +140,8 @@ class Supervisor:
         """Write the configuration and start supervisord as a daemon with the installation's environment."""
         path = self._settings.run / "supervisord.conf"
         write_private(path, configuration(self._settings))
+        for before in self._settings.run.glob("*.starts"):
+            before.unlink()
         command = [str(Path(sys.executable).parent / "supervisord"), "--configuration", str(path)]
         marked = {**environment(self._settings, frozenset()), SERVICE: SUPERVISOR}
         done = subprocess.run(

@@ -1,0 +1,243 @@
+"""Brings a lake that an earlier release made to the layout of this one: ``python -m include.lake.migrations``.
+
+The lake says in ``_layout.json`` which layout it has. A step leads from one layout to the next: it names the tables it
+would change (``plan`` looks, and changes nothing) and changes one of them in one commit, so that a kill leaves each
+table as it was or as it becomes, and the version before stays readable. A step is safe to repeat: it does not plan what
+is done. A change of layout is a function and a line in ``STEPS``; a column that a writer adds by itself needs none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from include.errors import NeedsAttentionError
+from include.settings import Settings, settings
+
+if TYPE_CHECKING:
+    from include.sources.spec import Feed
+
+RECORD = "_layout.json"
+
+
+class NewerLakeError(NeedsAttentionError):
+    """The lake has a layout that this release does not know."""
+
+
+class UnknownTableError(NeedsAttentionError):
+    """A table that a step has to change belongs to nothing that this release knows."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """From the layout before to ``version``.
+
+    Attributes:
+        what: the change, in a few words.
+        plan: the tables that need it, as ``<layer>.<name>``; empty where none does.
+        change: makes it in one table.
+    """
+
+    version: int
+    what: str
+    plan: Callable[[], list[str]]
+    change: Callable[[str], None]
+
+
+def layout(of: Settings) -> int:
+    """The layout of the lake; 0 where it does not say. Needs no library, for those who only want to know."""
+    return int(_record(of).get("version", 0))
+
+
+def _record(of: Settings) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((of.lake / RECORD).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found
+
+
+def require_known(of: Settings) -> None:
+    """Raise NewerLakeError where a newer release has written the lake."""
+    if (there := layout(of)) > LAYOUT:
+        raise NewerLakeError(
+            f"the lake {of.lake} has layout {there}, and this release knows them up to {LAYOUT}: a newer one has "
+            "written it. Check that one out again; nothing was changed"
+        )
+
+
+def migrate(dry_run: bool = False) -> list[str]:
+    """Take every step that the lake has not taken yet. Returns a line for each table that was, or would be, changed.
+
+    Nobody else may write meanwhile. Raises NewerLakeError, UnknownTableError.
+    """
+    here, lines = settings(), list[str]()
+    require_known(here)
+    record = _record(here)
+    for step in STEPS:
+        if step.version <= record.get("version", 0):
+            continue
+        tables = step.plan()
+        for table in tables:
+            if not dry_run:
+                step.change(table)
+            lines.append(f"{table}: {step.what}")
+        if not dry_run:
+            taken = {"version": step.version, "at": datetime.now(UTC).isoformat(timespec="seconds"), "tables": tables}
+            record = {"version": step.version, "steps": [*record.get("steps", []), taken]}
+            (here.lake / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+    return lines
+
+
+def rewrite(table: str, columns: dict[str, str], *, without: Sequence[str] = (), by: Sequence[str] = ()) -> None:
+    """Give ``table`` the ``columns``, each an SQL expression, take those in ``without``, and partition it ``by`` these.
+
+    One commit on the version that was read; the rows pass through, they are never in memory all at once.
+    """
+    from deltalake import QueryBuilder, write_deltalake
+
+    from include.lake import usage
+
+    there = usage.opened(table)
+    kept = [field.name for field in there.schema().fields if field.name not in {*columns, *without}]
+    wanted = [f'"{name}"' for name in kept] + [f'{value} AS "{name}"' for name, value in columns.items()]
+    rows = QueryBuilder().register("t", there).execute(f"SELECT {', '.join(wanted)} FROM t")
+    partitions = list(by) or there.metadata().partition_columns
+    write_deltalake(there, rows, mode="overwrite", schema_mode="overwrite", partition_by=partitions)
+
+
+def _columns(table: str) -> set[str]:
+    from include.lake import usage
+
+    return {field.name for field in usage.opened(table).schema().fields}
+
+
+def _lacking(tables: Sequence[str], column: str) -> list[str]:
+    """Those of ``tables`` that are there and have a row without a value of ``column``, or no such column."""
+    import polars as pl
+
+    from include.lake import delta
+
+    found = []
+    for table in tables:
+        if not delta.exists(*table.split(".")):
+            continue
+        rows = delta.scan(*table.split("."))
+        if column not in _columns(table) or rows.select(pl.col(column).is_null().any()).collect().item():
+            found.append(table)
+    return found
+
+
+def _or(table: str, column: str, value: str) -> str:
+    """``value`` where a row of ``table`` has none of ``column`` yet."""
+    return f'coalesce("{column}", {value})' if column in _columns(table) else value
+
+
+# --- 1: bronze by day and night (late rows) ---
+
+
+def _by_day_alone() -> list[str]:
+    from include.lake import usage
+
+    bronze = [table for table in usage.tables() if table.startswith("bronze.")]
+    return [table for table in bronze if usage.opened(table).metadata().partition_columns == ["partition_day"]]
+
+
+def _feed_of(table: str) -> Feed:
+    from include.sources import sources
+    from include.sources.spec import table as table_of
+
+    for source in sources().values():
+        for feed in source.feeds:
+            if table.removesuffix("__quarantine") == f"bronze.{table_of(source, feed)}":
+                return feed
+    raise UnknownTableError(
+        f"{table} has to be brought to the layout of now and belongs to no feed of include/sources: put its spec back, "
+        "or move its folder out of the lake"
+    )
+
+
+def _by_day_and_night(table: str) -> None:
+    # Nothing was late then: each row came in its own day's file.
+    night = f"CAST(partition_day - INTERVAL '{_feed_of(table).lead_days}' DAY AS DATE)"
+    rewrite(table, {"night": night}, by=("partition_day", "night"))
+
+
+# --- 2: completeness says how many rows were late, and which columns were new ---
+
+COUNTS = {
+    "late_published": "CAST(0 AS BIGINT)",
+    "late_quarantined": "CAST(0 AS BIGINT)",
+    "late_deduplicated": "CAST(0 AS BIGINT)",
+    "added_columns": "''",
+}
+
+
+def _without_counts() -> list[str]:
+    from include.lake import usage
+
+    tables = [one for one in usage.tables() if one.startswith("bronze.") and one.endswith("__completeness")]
+    return [one for one in tables if not _columns(one) >= COUNTS.keys()]
+
+
+def _add_counts(table: str) -> None:
+    there = _columns(table)
+    rewrite(table, {name: value for name, value in COUNTS.items() if name not in there})
+
+
+# --- 3: silver and the labels say in which night a row arrived ---
+
+# The day of each, and how many days before it the row arrived: before late rows that was so of every row.
+ARRIVED = {
+    "silver.fct_flights": ("flight_date", 0),
+    "silver.fct_scheduled_flights": ("flight_date", 1),
+    "silver.fct_weather_hourly": ("weather_date", 0),
+    "gold.flight_delays__labels": ("flight_date", 0),
+}
+
+
+def _add_night(table: str) -> None:
+    day, lead = ARRIVED[table]
+    rewrite(table, {"night": _or(table, "night", f"CAST({day} - INTERVAL '{lead}' DAY AS DATE)")})
+
+
+# --- 4: features say from which night all their values were known ---
+
+FEATURES = "gold.flight_delays__features"
+
+
+def _add_known_from(table: str) -> None:
+    # The schedule of a day comes the evening before it, and nothing later was looked at.
+    known = _or(table, "known_from", "CAST(flight_date - INTERVAL '1' DAY AS DATE)")
+    rewrite(table, {"known_from": known}, without=["history_through"])
+
+
+STEPS = (
+    Step(1, "by day and night of arrival", _by_day_alone, _by_day_and_night),
+    Step(2, "counts of late rows, and added columns", _without_counts, _add_counts),
+    Step(3, "the night in which each row arrived", lambda: _lacking([*ARRIVED], "night"), _add_night),
+    Step(4, "from which night a row was known", lambda: _lacking([FEATURES], "known_from"), _add_known_from),
+)
+LAYOUT = STEPS[-1].version
+
+
+def main() -> int:
+    """Print a line for each table. Exit code 1, and why on standard error, where the lake cannot be brought forward."""
+    arguments = argparse.ArgumentParser(prog="python -m include.lake.migrations", description=__doc__)
+    arguments.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    try:
+        for line in migrate(arguments.parse_args().dry_run):
+            print(line)
+    except NeedsAttentionError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
