@@ -9,7 +9,7 @@ its weather, and even a calm week has days that differ wildly.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
-from math import isfinite, sqrt
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,10 @@ SCHEMA: dict[str, pl.DataType] = {
 
 DAY, WINDOW = "day_", ""
 """Prefixes of metric names: of the newest day alone, and of the trailing window."""
+
+
+MOST_CERTAIN = 99.0
+"""As large as a z is stored."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ def measure_inputs(case: UseCase, reference: Reference, features: pl.DataFrame, 
     first = last - timedelta(policy.drift_window_days - 1)
     window = dataset.between(case, features, (first, last))
     if not window.height:
-        return []
+        # A night that was looked at and had nothing is told from one that nobody has measured.
+        return [Measurement("input_drift", "drifted_share", first, last, 0, 0, None, policy.input_drift_share)]
     taken = features_of(reference)
     values, newest = dataset.matrix(taken, window), (window[case.day] == last).to_numpy()
     days, found, drifted = window[case.day].n_unique(), [], 0.0
@@ -150,9 +155,9 @@ def measure_quality(case: UseCase, reference: Reference, matured: pl.DataFrame, 
             daily = daily_quality(labels, scores, rows[case.day].to_numpy())
             then = reference["holdout"]["daily"]["auc"]
             add("auc_drop", _mean(then) - _mean(daily["auc"]), policy.quality_auc_drop)
-            add("auc_drop_z", -metrics.z_of_difference(then, daily["auc"]), policy.quality_z)
+            add("auc_drop_z", _finite(-metrics.z_of_difference(then, daily["auc"])), policy.quality_z)
             add("calibration_gap", _mean(daily["gap"]), policy.quality_calibration_gap)
-            add("calibration_gap_z", _z_of_mean(daily["gap"]), policy.quality_z)
+            add("calibration_gap_z", _finite(_z_of_mean(daily["gap"])), policy.quality_z)
     return found
 
 
@@ -164,8 +169,12 @@ def _z_of_mean(values: list[float]) -> float:
     """How many standard errors the mean of ``values`` lies above 0; 0 without evidence."""
     if len(values) < 2:
         return 0.0
-    error = float(np.std(values, ddof=1)) / sqrt(len(values))
-    return _mean(values) / error if error else 0.0
+    return metrics.z_of_difference([0.0, 0.0], values)
+
+
+def _finite(z: float) -> float:
+    """Days without any scatter make a difference certain: a large number, where no number would read as none."""
+    return float(np.clip(z, -MOST_CERTAIN, MOST_CERTAIN))
 
 
 # --- the sensors: what the stored measurements of one night mean ---
@@ -231,7 +240,7 @@ def read_quality(policy: DriftPolicy, rows: pl.DataFrame) -> SensorReading:
     thin = _too_little("quality", found.get("auc_drop"), policy.quality_min_days, policy.drift_min_rows)
     if thin is not None:
         return thin
-    # A value is null where a window has no day with both classes, or a z is infinite.
+    # A value is null where a window has no day with both classes.
     value = {metric: row["value"] for metric, row in found.items() if row["value"] is not None}
     drop, drop_z = value.get("auc_drop", 0.0), value.get("auc_drop_z", 0.0)
     gap, gap_z = value.get("calibration_gap", 0.0), value.get("calibration_gap_z", 0.0)

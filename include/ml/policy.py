@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from include.errors import NeedsAttentionError
 from include.lake import delta
 from include.ml import ledger, monitor
 from include.ml.ledger import Champion
@@ -23,7 +24,7 @@ SCHEMA: dict[str, pl.DataType] = {
 }
 
 
-class NotMeasured(RuntimeError):
+class NotMeasured(NeedsAttentionError):
     """A night is to be decided on before it was measured."""
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
-from math import isnan
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,8 +189,9 @@ def _registered_with(
     mlflow.set_experiment(case.name)
     with mlflow.start_run(run_name=run_name, tags=tags) as run, tempfile.TemporaryDirectory() as folder:
         mlflow.log_params(params)
-        # NaN is a metric that does not exist (an AUC without two classes); stores refuse or garble it.
-        mlflow.log_metrics({name: value for name, value in trained.metrics.items() if not isnan(value)})
+        # NaN is a metric that does not exist (an AUC without two classes); stores refuse it, and make a large number of
+        # an infinite one. What is not there passes no gate.
+        mlflow.log_metrics({name: value for name, value in trained.metrics.items() if isfinite(value)})
         for name, content in files.items():
             (Path(folder) / name).write_text(content)
         mlflow.log_artifacts(folder)

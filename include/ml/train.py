@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
@@ -128,8 +129,16 @@ def fit(case: UseCase, frame: pl.DataFrame, split: Split, device: Device) -> xgb
 
     Raises WrongDevice after a fallback, ModelRefused for data or parameters that XGBoost does not take.
     """
-    with errors.of_xgboost(f"to train {case.name} with the parameters of its spec"):
+    asked = f"to train {case.name} with the parameters of include/use_cases/{case.name}/spec.py"
+    with errors.of_xgboost(asked), warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
         booster = _fitted(case, frame, split, device)
+    said = [str(one.message) for one in warned]
+    # A misspelt parameter would train another model than the one that was asked for, with no more than this.
+    if unused := [line for text in said for line in text.splitlines() if line.endswith("are not used.")]:
+        raise errors.ModelRefused(f"XGBoost refuses {asked}: {unused[0]}")
+    for text in said:
+        print(text)
     assert_device(booster, device)
     # Judge and score on the CPU always, so that one version gives one set of scores.
     booster.set_param({"device": "cpu"})

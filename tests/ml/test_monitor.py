@@ -190,3 +190,18 @@ def test_quality_where_every_coin_falls_on_its_head() -> None:
     value = {each.metric: each.value for each in monitor.measure_quality(case, reference, matured, NIGHT)}
     assert value["auc"] is value["auc_drop"] is None
     assert value["calibration_gap"] == pytest.approx(-0.4)
+
+
+def test_a_change_that_is_the_same_every_day_is_certain() -> None:
+    """Days without scatter have no standard error: such a z once was stored as none, and read as no change."""
+    case = toy_case()
+    reference = {"holdout": {"daily": {"auc": [1.0, 1.0, 1.0], "gap": [0.0, 0.0, 0.0]}}}
+    one_day = pl.DataFrame({"is_head": [0, 1] * 40, "score": [0.9] * 80})
+    spans = [NIGHT - days(n) for n in range(4)]
+    matured = pl.concat([one_day.with_columns(flight_date=pl.lit(day)) for day in spans])
+    found = monitor.measure_quality(case, reference, matured, NIGHT)
+    value = {each.metric: each.value for each in found}
+    assert value["auc_drop"] == 0.5
+    assert value["auc_drop_z"] == value["calibration_gap_z"] == monitor.MOST_CERTAIN
+    rows = pl.DataFrame([{**vars(each), "night": NIGHT, "model_version": 1} for each in found], schema=SCHEMA)
+    assert monitor.read_quality(case.drift, rows).fired

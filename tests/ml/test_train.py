@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 import xgboost as xgb
 
-from include.ml import dataset, train
+from include.ml import dataset, errors, train
 from include.use_cases.spec import UseCase
 from tests.ml.conftest import FIRST, ROWS
 
@@ -85,6 +85,28 @@ def test_choosing_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
         train.choose_device("cuda")
     with pytest.raises(ValueError, match="must be auto, cpu or cuda"):
         train.choose_device("gpu")
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"max_depht": 2}, r'XGBoost refuses to train toy with .*spec\.py: Parameters: \{ "max_depht" \} are not used'),
+        ({"objective": "binary:logit"}, "Unknown objective function: `binary:logit`"),
+        ({"max_depth": "deep"}, "Invalid Parameter format for max_depth expect int"),
+    ],
+)
+def test_parameters_that_xgboost_does_not_take_are_named(
+    toy: UseCase, data: dataset.Dataset, params: dict[str, str], said: str
+) -> None:
+    wrong = replace(toy, training=replace(toy.training, params={**toy.training.params, **params}))
+    with pytest.raises(errors.ModelRefused, match=said):
+        train.fit(wrong, data.frame, dataset.split_days(toy.training, FIRST, LAST), "cpu")
+
+
+@pytest.mark.parametrize("message", ["Memory allocation error", "CUDA out of memory"])
+def test_what_ran_out_may_be_there_at_another_try(message: str) -> None:
+    with pytest.raises(xgb.core.XGBoostError), errors.of_xgboost("to train"):
+        raise xgb.core.XGBoostError(message)
 
 
 @pytest.mark.skipif(not train.gpu_names(), reason="no GPU")
