@@ -1,6 +1,6 @@
 # Every target first does the whole set-up itself; a second call finds it done.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status lake run backfill stream trace docs test check format lock clean catalogue features screenshots
+.PHONY: help setup up down status lake verify run backfill stream trace docs test check format lock clean catalogue features screenshots
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
@@ -37,6 +37,10 @@ status: venv ## state, health, memory and address of each service
 
 lake: venv ## rows, files, bytes and version of each table
 	@$(SERVICES) exec -- $(PYTHON) -m include.lake
+
+verify: venv ## whether the tables hold what the ledgers and the counts say; exit code 0 where they do
+	@$(SERVICES) up --quiet
+	@$(SERVICES) exec -- $(PYTHON) -m include.verify
 
 backfill: venv ## from=2013-06-01 to=2013-06-07 [source=flights]: run a range of days through to the predictions
 	@if [ -z "$(from)" ] || [ -z "$(to)" ]; then \

@@ -72,8 +72,9 @@ def ingest(source: Source) -> DAG:
             from include.lineage import events
             from include.sources import ingest
 
-            published = ingest.publish_all(source, found, candidates, audited, run=recipes.name_of(context))
-            assets.announce(context, assets.bronze(source.name), of_run(context))
+            nights = of_run(context)
+            published = ingest.publish_all(source, nights, found, candidates, audited, run=recipes.name_of(context))
+            assets.announce(context, assets.bronze(source.name), nights)
             events.emit(context, events.of_ingest, source, found, published)
 
         @task

@@ -48,7 +48,7 @@ def upkeep() -> None:
 
     @task
     def compact(run_id):
-        """Small files into larger ones, by the engine that writes the table."""
+        """Small files into larger ones."""
         from include.lake import maintain, spark
 
         maintain.compact(spark.session(), run_id)
@@ -56,10 +56,10 @@ def upkeep() -> None:
     @task
     def vacuum(run_id):
         """Files that neither a reader nor a model needs."""
-        from include.lake import maintain, spark
+        from include.lake import maintain
         from include.ml import registry
 
-        maintain.vacuum(spark.session(), registry.pinned(), run_id)
+        maintain.vacuum(registry.pinned(), run_id)
 
     @task
     def sweep(run_id):

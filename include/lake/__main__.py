@@ -14,14 +14,14 @@ def main() -> None:
     """Print a row a table, then what the upkeep has removed and what it did not come to finish."""
     found = usage.report()
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("table", "writer", "rows", "files", "small", "MB", "MB on disk", "version"):
-        shown.add_column(name, justify="left" if name in ("table", "writer") else "right")
+    for name in ("table", "rows", "files", "small", "MB", "MB on disk", "version"):
+        shown.add_column(name, justify="left" if name == "table" else "right")
     for one in found["tables"]:
         rows = "" if one["rows"] is None else str(one["rows"])
         counts = (rows, str(one["files"]), str(one["small"]), megabytes(one["bytes"]), megabytes(one["disk_bytes"]))
-        shown.add_row(one["table"], one["writer"], *counts, str(one["version"]))
+        shown.add_row(one["table"], *counts, str(one["version"]))
     left = found["candidates"]
-    shown.add_row("candidate.*", "", "", "", "", "", megabytes(left["bytes"]), f"{left['tables']} tables")
+    shown.add_row("candidate.*", "", "", "", "", megabytes(left["bytes"]), f"{left['tables']} tables")
     console = Console(highlight=False, soft_wrap=True)
     # As wide as it has to be: a table's name that is cut off is none.
     needed = console.measure(shown, options=console.options.update(width=1000)).maximum

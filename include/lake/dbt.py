@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from include.errors import NeedsAttentionError
 from include.lake import candidate
 from include.lake import spark as lake
-from include.lake.publish import Publication, publish, within
+from include.lake.publish import Judged, Publication, Request, within
 from include.partitions import Partitions, of_run
 from include.settings import settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 PROJECT = "dbt_project"
 
@@ -27,6 +29,10 @@ BUILD = "build.json"
 
 class BuildFailedError(NeedsAttentionError):
     """A model or a test of the build did not pass, or the build on record is another one. Nothing was published."""
+
+
+class StaleBuildError(NeedsAttentionError):
+    """Another run has published the same days since a build was begun. Nothing was published."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,9 @@ def artifacts(stage: str) -> Path:
     return settings().var / "dbt" / stage
 
 
-def keep_artifacts(project: str, *, stage: str, suffix: str, also: Sequence[date], context: Any) -> None:
+def keep_artifacts(
+    project: str, *, stage: str, suffix: str, begun: datetime, also: Sequence[date], context: Any
+) -> None:
     """Keep what the build of ``stage`` in the folder ``project`` left, which nights it was for, and its suffix.
 
     Called by Cosmos after dbt, however it went; a build that broke early leaves fewer files.
@@ -64,7 +72,14 @@ def keep_artifacts(project: str, *, stage: str, suffix: str, also: Sequence[date
         if (file := Path(project) / "target" / name).exists():
             shutil.copyfile(file, folder / name)
     (folder / BUILD).write_text(
-        json.dumps({"nights": of_run(context).key, "also": list(map(str, also)), "suffix": suffix})
+        json.dumps(
+            {
+                "nights": of_run(context).key,
+                "also": list(map(str, also)),
+                "suffix": suffix,
+                "begun": begun.isoformat(),
+            }
+        )
     )
 
 
@@ -121,19 +136,36 @@ def candidate_for(table: str, stage: str, nights: Partitions) -> str:
 
 
 def publish_built(stage: str, nights: Partitions, run: str = "by hand") -> list[Publication]:
-    """Publish every candidate of the last build of ``stage``, which must have been for ``nights``."""
-    from include.lake import publications  # Polars, which a DAG file that names this module must not import
+    """Publish every candidate of the last build of ``stage``, which must have been for ``nights``, all at once.
+
+    Raises StaleBuildError where another run has published some of it since this build was begun: that one may have
+    read newer rows.
+    """
+    # Not on top: a DAG file that names this module must not import Polars.
+    from include.lake import publications, publish
 
     spark = lake.session()
+    begun = datetime.fromisoformat(_build(stage, nights)["begun"])
     built_nights = [*nights.days, *also_built(stage, nights)]
 
-    def publish_one(one: Candidate) -> Publication:
-        return publish(spark, one.table, candidate.read(spark, one.name), [one.day], one.scope(built_nights))
+    def judged() -> Judged:
+        made = built(stage, nights)
+        for one in made:
+            days = None if one.whole else [night + timedelta(one.lead_days) for night in built_nights]
+            if others := publications.since(begun, one.table, days) - {run}:
+                raise StaleBuildError(
+                    f"{one.table}: {', '.join(sorted(others))} has published days of {nights} while they were being "
+                    "built here. Clear this run from its first task."
+                )
+        return Judged([_request(spark, one, built_nights) for one in made])
 
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        published = list(pool.map(publish_one, built(stage, nights)))
-    publications.record(published, run)
-    return published
+    return publish.publish_all(
+        spark, judged, f"{stage} {nights}", lambda versions, published: publications.changes(published, versions, run)
+    )
+
+
+def _request(spark: SparkSession, one: Candidate, nights: list[date]) -> Request:
+    return Request(one.table, candidate.read(spark, one.name), [one.day], one.scope(nights))
 
 
 def discard_built(stage: str, nights: Partitions) -> None:

@@ -2,8 +2,7 @@
 
 Each has a function that only looks (``to_compact``, ``to_retain``, ``to_vacuum``, ``to_sweep``) and one that does what
 that one says (``compact``, ``retain``, ``vacuum``, ``sweep``), one table after the other, each in the ledger. All are
-safe to repeat: what is gone already is not planned again. A table is written by its own engine only; deleting files
-that no version needs is no write.
+safe to repeat: what is gone already is not planned again. Nobody publishes while a step is at a table.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from include.errors import NeedsAttentionError
-from include.lake import candidate, delta, removals, usage
+from include.lake import candidate, commit, delta, removals, usage
 from include.lake.removals import Removal, recorded
-from include.lake.usage import files_of, opened, path_of, writer_of
+from include.lake.usage import files_of, opened, path_of
 from include.settings import settings
 from include.sources.spec import Feed, Mode, Source
 from include.sources.spec import table as table_of
@@ -83,13 +82,18 @@ def _carry_out(look: Callable[[], Plan], act: Callable[[Removal], object], run: 
     for closed in removals.settle(run):
         log.warning("an earlier try was killed; it came to %s", closed)
     for removal in look().removals:
-        with recorded(removal, run):
+        with recorded(removal, run), commit.committing():
             act(removal)
         log.info("%s", removal)
 
 
 def _of_files(what: removals.Kind, table: str, files: pl.DataFrame, rows: int | None = 0) -> Removal:
     return Removal(what, table, files.height, int(files["bytes"].sum()), rows, paths=tuple(files["path"]))
+
+
+def is_spool(table: str) -> bool:
+    """Whether Spark's stream writes ``table``: its own commits do not see those of others that are made meanwhile."""
+    return table.endswith("__stream")
 
 
 def _at(table: str) -> str:
@@ -114,11 +118,10 @@ def compact(spark: SparkSession, run: str) -> None:
     """Merge small files. The content stays as it is, and so do older versions, until they are vacuumed."""
 
     def merge(removal: Removal) -> None:
-        there = opened(removal.table)
-        if writer_of(there) == "spark":
+        if is_spool(removal.table):
             spark.sql(f"OPTIMIZE {_at(removal.table)}")
         else:
-            there.optimize.compact()
+            opened(removal.table).optimize.compact()
 
     _carry_out(to_compact, merge, run)
 
@@ -217,11 +220,10 @@ def retain(spark: SparkSession, sources: Iterable[Source], run: str) -> None:
     """Remove the days that are too old, in one commit a table."""
 
     def delete(removal: Removal) -> None:
-        there = opened(removal.table)
-        if writer_of(there) == "spark":
+        if is_spool(removal.table):
             spark.sql(f"DELETE FROM {_at(removal.table)} WHERE {removal.predicate}")
         else:
-            there.delete(removal.predicate)
+            opened(removal.table).delete(removal.predicate)
 
     of = list(sources)
     _carry_out(lambda: to_retain(of), delete, run)
@@ -248,8 +250,8 @@ def to_vacuum(pins: Pins) -> Plan:
                 f"Then unset {' and '.join(KEPT)} of the table, and it is vacuumed as any other."
             )
             continue
-        # Only ever a dry run: it makes no commit, so that a table of Spark's keeps a single writer, and what goes is
-        # what the ledger says. `full`: a checkpoint forgets files that were replaced long ago.
+        # Only ever a dry run: it makes no commit, and what goes is what the ledger says. `full`: a checkpoint forgets
+        # files that were replaced long ago.
         unneeded = there.vacuum(
             settings().vacuum_hours, dry_run=True, enforce_retention_duration=False, full=True, keep_versions=keep
         )
@@ -263,10 +265,10 @@ def to_vacuum(pins: Pins) -> Plan:
     return plan
 
 
-def vacuum(spark: SparkSession, pins: Pins, run: str) -> None:
+def vacuum(pins: Pins, run: str) -> None:
     """Remove files that nobody needs; have Delta keep what a model was trained on readable."""
     for table in sorted(pins.keys() & set(usage.tables())):
-        keep_readable(spark, table)
+        keep_readable(table)
 
     def unlink(removal: Removal) -> None:
         for path in (path_of(removal.table) / path for path in removal.paths):
@@ -276,15 +278,12 @@ def vacuum(spark: SparkSession, pins: Pins, run: str) -> None:
     _carry_out(lambda: to_vacuum(pins), unlink, run)
 
 
-def keep_readable(spark: SparkSession, table: str) -> None:
+def keep_readable(table: str) -> None:
     """Set ``KEPT`` on a table, once."""
-    there = opened(table)
-    if there.metadata().configuration.items() >= KEPT.items():
-        return
-    if writer_of(there) == "spark":
-        properties = ", ".join(f"'{name}' = '{value}'" for name, value in KEPT.items())
-        spark.sql(f"ALTER TABLE {_at(table)} SET TBLPROPERTIES ({properties})")
-    else:
+    with commit.committing():
+        there = opened(table)
+        if there.metadata().configuration.items() >= KEPT.items():
+            return
         there.alter.set_table_properties(KEPT)
     log.info("%s: its log stays, for the models trained on it", table)
 

@@ -1,20 +1,22 @@
 """The ledger of publications: which content each partition has had, revision by revision, and which run brought it.
 
 ``ledger.publications`` is only ever added to. A partition whose content changes gets a new revision that names the one
-it replaces. It is written after the tables: a task that was killed in between adds the line when it is tried again,
-since it compares contents and not what it did.
+it replaces. Its lines are committed together with the tables that they are about.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import Any
 
 import polars as pl
 
-from include.lake import delta
+from include.lake import chain, delta
+from include.lake.commit import Change
 from include.lake.publish import Content, Partition, Publication
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "version": pl.Int64(),  # of the Delta table, with this revision in it
     "rows": pl.Int64(),
     "content": pl.String(),  # equal where, and only where, the content is
+    "columns": pl.String(),  # that count as content, as JSON, in the order in which they were hashed
     "rows_in": pl.Int64(),  # the completeness equation of the file that brought the rows; null above bronze
     "quarantined": pl.Int64(),
     "deduplicated": pl.Int64(),
@@ -37,7 +40,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "source_sha256": pl.String(),  # of its bytes when they were read
     "run": pl.String(),
     "published_at": pl.Datetime("us", "UTC"),
-}
+} | chain.SEALS
 
 
 @dataclass(frozen=True)
@@ -59,39 +62,33 @@ class Origin:
 
 def read() -> pl.DataFrame:
     """Every line, the oldest first. Empty where nothing has been published."""
-    empty = pl.DataFrame(schema=SCHEMA)
     if not delta.exists(LAYER, TABLE):
-        return empty
-    # A ledger that was begun before a column was thought of has it from its next line on.
-    lines = pl.concat([empty, delta.read_all(LAYER, TABLE)], how="diagonal")
-    return lines.sort("published_at", "table", "partition_day", "revision")
+        return pl.DataFrame(schema=SCHEMA)
+    return _whole(delta.read_all(LAYER, TABLE)).sort("published_at", "table", "partition_day", "revision")
 
 
-def record(
+def changes(
     publications: Sequence[Publication],
+    versions: Mapping[str, int],
     run: str,
     terms: Mapping[tuple[str, Partition], Terms] | None = None,
     origins: Mapping[tuple[str, date], Origin] | None = None,
-) -> pl.DataFrame:
-    """Add a line for each partition whose content is another than the ledger's last one has. Returns the new lines.
+) -> list[Change]:
+    """The change that adds a line for each partition whose content is another than the ledger's last one has.
 
-    ``terms`` are looked up by table and partition, ``origins`` by table and night; of a night that is not there the
-    origin stays what it was. Says each revision that replaces an earlier one.
+    ``versions`` are those that the tables will have. ``terms`` are looked up by table and partition, ``origins`` by
+    table and night; of a night that is not there the origin stays what it was. Says each revision that replaces an
+    earlier one. Hold the lake's lease until it is committed.
     """
-    there = read().filter(pl.col("table").is_in([one.table for one in publications]))
-    last = {
-        (row["table"], row["partition_day"], row["night"]): row for row in there.sort("revision").iter_rows(named=True)
-    }
+    last = _last_of(publications)
     now = datetime.now(UTC)
     lines = []
     for publication in publications:
-        version: int | None = None
         for partition, content in sorted(publication.content.items()):
             day, night = partition[0], partition[1] if len(partition) > 1 else None
             before = last.get((publication.table, day, night))
             if (before and before["content"] == digest(content)) or (before is None and not content.rows):
                 continue
-            version = delta.version(*publication.table.split(".")) if version is None else version
             own = (terms or {}).get((publication.table, partition))
             origin = (origins or {}).get((publication.table, night)) if night else None
             if origin is None and before and before["source_sha256"]:
@@ -103,9 +100,10 @@ def record(
                     "night": night,
                     "revision": before["revision"] + 1 if before else 1,
                     "replaces": before["revision"] if before else None,
-                    "version": version,
+                    "version": versions[publication.table],
                     "rows": content.rows,
                     "content": digest(content),
+                    "columns": json.dumps(publication.columns) if publication.columns else None,
                     "rows_in": own.rows_in if own else None,
                     "quarantined": own.quarantined if own else None,
                     "deduplicated": own.deduplicated if own else None,
@@ -115,15 +113,30 @@ def record(
                     "published_at": now,
                 }
             )
-    added = pl.DataFrame(lines, schema=SCHEMA)
-    if added.height:
-        delta.append(LAYER, TABLE, added)
-    for row in added.filter(pl.col("replaces").is_not_null()).iter_rows(named=True):
-        log.warning(
-            "%s %s: revision %d replaces %d, %d rows",
-            *(row[n] for n in ("table", "partition_day", "revision", "replaces", "rows")),
-        )
-    return added
+    for row in lines:
+        if row["replaces"]:
+            log.warning(
+                "%s %s: revision %d replaces %d, %d rows",
+                *(row[n] for n in ("table", "partition_day", "revision", "replaces", "rows")),
+            )
+    own_columns = {name: kind for name, kind in SCHEMA.items() if name not in chain.SEALS}
+    return [chain.change(f"{LAYER}.{TABLE}", pl.DataFrame(lines, schema=own_columns))] if lines else []
+
+
+def _last_of(publications: Sequence[Publication]) -> dict[tuple[str, date, date | None], dict[str, Any]]:
+    """The last line of each partition that ``publications`` are about."""
+    if not delta.exists(LAYER, TABLE):
+        return {}
+    days = {partition[0] for publication in publications for partition in publication.content}
+    # Of the tables and days in question alone: what a night does must not grow with the ledger.
+    wanted = pl.col("table").is_in([one.table for one in publications]) & pl.col("partition_day").is_in(days)
+    lines = _whole(delta.scan(LAYER, TABLE).filter(wanted).collect()).sort("revision")
+    return {(row["table"], row["partition_day"], row["night"]): row for row in lines.iter_rows(named=True)}
+
+
+def _whole(lines: pl.DataFrame) -> pl.DataFrame:
+    """A ledger that was begun before a column was thought of has it from its next line on."""
+    return pl.concat([pl.DataFrame(schema=SCHEMA), lines], how="diagonal")
 
 
 def digest(content: Content) -> str:
@@ -133,5 +146,17 @@ def digest(content: Content) -> str:
 
 def days_of(tables: Sequence[str], nights: Sequence[date]) -> list[date]:
     """The days of which any of ``tables`` has ever had rows that arrived in one of ``nights``."""
-    lines = read().filter(pl.col("table").is_in(tables) & pl.col("night").is_in(nights))
-    return sorted(lines["partition_day"].unique().to_list())
+    if not delta.exists(LAYER, TABLE):
+        return []
+    lines = delta.scan(LAYER, TABLE).filter(pl.col("table").is_in(tables) & pl.col("night").is_in(nights))
+    return sorted(lines.select("partition_day").unique().collect().to_series().to_list())
+
+
+def since(moment: datetime, table: str, days: Sequence[date] | None) -> set[str]:
+    """The runs that have published new content of ``days`` of ``table``, or of any day, after ``moment``."""
+    if not delta.exists(LAYER, TABLE):
+        return set()
+    wanted = (pl.col("table") == table) & (pl.col("published_at") > moment)
+    if days is not None:
+        wanted &= pl.col("partition_day").is_in(days)
+    return set(delta.scan(LAYER, TABLE).filter(wanted).select("run").collect().to_series())

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import polars as pl
 
-from include.lake import delta, usage
+from include.lake import chain, delta, usage
 
 type Kind = Literal["compaction", "retention", "vacuum", "sweep"]
 
@@ -67,7 +67,8 @@ class Removal:
 
 def _append(identity: str, state: str, run: str, removal: Removal) -> None:
     line = {"removal": identity, "state": state, "at": datetime.now(UTC), "run": run} | asdict(removal)
-    delta.append(LAYER, NAME, pl.DataFrame([line | {"paths": list(removal.paths)}], schema=SCHEMA))
+    lines = pl.DataFrame([line | {"paths": list(removal.paths)}], schema=SCHEMA)
+    chain.append(f"{LAYER}.{NAME}", lines, f"the removal {identity}")
 
 
 @contextmanager

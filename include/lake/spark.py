@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from include.lake import usage
 from include.settings import settings
 from include.storage import for_spark
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 LAYERS = ("bronze", "silver", "gold", "ledger", "candidate")
 
@@ -32,6 +31,21 @@ def create_layers(spark: SparkSession) -> None:
         spark.sql(f"CREATE SCHEMA IF NOT EXISTS {layer} LOCATION '{for_spark(settings().lake / layer)}'")
 
 
+def read(spark: SparkSession, table: str) -> DataFrame:
+    """The rows of ``<layer>.<name>``, whether Spark's catalogue knows it or not."""
+    return spark.read.format("delta").load(_place(table))
+
+
+def register(spark: SparkSession, table: str) -> None:
+    """Make Spark's catalogue know ``<layer>.<name>``, a Delta table of the lake."""
+    if not spark.catalog.tableExists(table):
+        spark.sql(f"CREATE TABLE IF NOT EXISTS {table} USING delta LOCATION '{_place(table)}'")
+
+
+def _place(table: str) -> str:
+    return for_spark(settings().lake.joinpath(*table.split(".")))
+
+
 def register_tables(spark: SparkSession) -> tuple[list[str], dict[str, str]]:
     """Have the catalogue know every Delta table of the lake, as ``<layer>.<name>``.
 
@@ -40,6 +54,8 @@ def register_tables(spark: SparkSession) -> tuple[list[str], dict[str, str]]:
     own logs.
     """
     from pyspark.errors import PySparkException
+
+    from include.lake import usage  # Polars, which a DAG file that names this module must not import
 
     create_layers(spark)
     known = {
@@ -50,7 +66,7 @@ def register_tables(spark: SparkSession) -> tuple[list[str], dict[str, str]]:
         if table in known:
             continue
         try:
-            spark.sql(f"CREATE TABLE IF NOT EXISTS {table} USING delta LOCATION '{for_spark(usage.path_of(table))}'")
+            register(spark, table)
         except PySparkException as error:  # one table must not keep the others away
             broken[table] = str(error).strip().partition("\n")[0]
         else:

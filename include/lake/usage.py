@@ -1,4 +1,4 @@
-"""What the tables of the lake take: rows, files, bytes, how many files are small, and who writes them.
+"""What the tables of the lake take: rows, files, bytes, and how many files are small.
 
 Read from each table's log and folder; nothing here writes.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from deltalake import DeltaTable
@@ -22,12 +22,10 @@ from include.settings import settings
 if TYPE_CHECKING:
     from upath import UPath
 
-type Writer = Literal["spark", "delta-rs"]
-
 SMALL_BYTES = 16 * 2**20
 """Opening a file costs as much as reading some megabytes of it: below this a file is small."""
 
-CANDIDATE = re.compile(r"\w+__\w+?__\d[\d_]*__[0-9a-f]{8}(__twins)?")
+CANDIDATE = re.compile(r"\w+__\w+?__\d[\d_]*__[0-9a-f]{8}(__twins|__files)?")
 """The folder of a candidate: layer, table, key and what sets the try apart."""
 
 
@@ -45,7 +43,6 @@ class Usage:
     """
 
     table: str
-    writer: Writer
     rows: int | None
     files: int
     bytes: int
@@ -79,11 +76,6 @@ def files_of(table: DeltaTable) -> pl.DataFrame:
     return found.select("path", pl.col("size_bytes").alias("bytes"), rows.alias("rows"), *partitions)
 
 
-def writer_of(table: DeltaTable) -> Writer:
-    """The engine that writes a table, which is the one that wrote last: a table has only one."""
-    return "spark" if "Apache-Spark" in str(table.history(1)[0].get("engineInfo")) else "delta-rs"
-
-
 def mergeable(files: pl.DataFrame) -> pl.DataFrame:
     """Those of ``files`` that are small and not the only small one of their partition."""
     small = files.filter(pl.col("bytes") < SMALL_BYTES)
@@ -97,7 +89,6 @@ def usage(table: str) -> Usage:
     files = files_of(there)
     return Usage(
         table=table,
-        writer=writer_of(there),
         rows=None if files["rows"].has_nulls() else int(files["rows"].sum()),
         files=files.height,
         bytes=int(files["bytes"].sum()),

@@ -1,15 +1,13 @@
-"""The deployment ledger: which version was champion for which flight days, who decided and why. Append-only."""
+"""The deployment ledger: which version was champion for which flight days, who decided and why. Sealed."""
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
-from include.lake import delta
-from include.settings import settings
+from include.lake import chain, delta
+from include.lake.lease import lease
 from include.use_cases.spec import UseCase
 
 SCHEMA: dict[str, pl.DataType] = {
@@ -55,14 +53,9 @@ class Champion:
     trained_through: date
 
 
-@contextmanager
-def lock(case: UseCase) -> Iterator[None]:
-    """One process at a time trains or promotes a use case on this machine; a crash releases the lock."""
-    folder = settings().var / "lock"
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f"{case.name}.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def deploying(case: UseCase) -> AbstractContextManager[None]:
+    """What promotes a version and what scores with one take turns: a day has the champion that the ledger names."""
+    return lease(f"deploy {case.name}")
 
 
 def read(case: UseCase) -> list[Champion]:
@@ -70,7 +63,7 @@ def read(case: UseCase) -> list[Champion]:
     if not delta.exists("gold", case.deployments_table):
         return []
     rows = delta.read_all("gold", case.deployments_table).sort("decided_at", "model_version")
-    return [Champion(**row) for row in rows.iter_rows(named=True)]
+    return [Champion(**row) for row in rows.select(SCHEMA.keys()).iter_rows(named=True)]
 
 
 def pick(ledger: list[Champion], day: date) -> Champion | None:
@@ -124,7 +117,7 @@ def append(
     fitted_through: date,
     trained_through: date,
 ) -> Champion:
-    """Write one decision. Hold ``lock`` around reading, deciding and this."""
+    """Write one decision. Hold ``deploying`` around reading, deciding and this."""
     row = Champion(
         model_version=model_version,
         effective_from=effective_from,
@@ -138,5 +131,6 @@ def append(
         fitted_through=fitted_through,
         trained_through=trained_through,
     )
-    delta.append("gold", case.deployments_table, pl.DataFrame([asdict(row)], schema=SCHEMA))
+    line = pl.DataFrame([asdict(row)], schema=SCHEMA)
+    chain.append(f"gold.{case.deployments_table}", line, f"champion {model_version} of {case.name}")
     return row

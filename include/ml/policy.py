@@ -10,6 +10,7 @@ import polars as pl
 
 from include.errors import NeedsAttentionError
 from include.lake import delta
+from include.lake.lease import lease
 from include.ml import ledger, monitor
 from include.ml.ledger import Champion
 from include.ml.monitor import SensorReading
@@ -112,6 +113,11 @@ def decide_night(name: str, night: date) -> dict[str, Any]:
     Returns ``night``, ``decision``, ``reason``, ``evidence``, ``model_version``, ``created``, ``differs``.
     """
     case = use_case(name)
+    with lease(f"decide {case.name}"):
+        return _decide_night(case, night)
+
+
+def _decide_night(case: UseCase, night: date) -> dict[str, Any]:
     champion = ledger.champion_for(case, night)
     rows = monitor.measurements(case, night)
     if champion is not None and not rows.height:

@@ -51,6 +51,11 @@ def predict(name: str, first: date, last: date) -> dict[str, Any]:
     ``features_version`` that was read.
     """
     case = use_case(name)
+    with ledger.deploying(case):
+        return _predict(case, first, last)
+
+
+def _predict(case: UseCase, first: date, last: date) -> dict[str, Any]:
     decided = ledger.read(case)
     days = dataset.days_between(first, last)
     champions = {day: ledger.require_champion(case, decided, day) for day in days}

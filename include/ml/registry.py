@@ -344,7 +344,7 @@ def promote(name: str, version: int, decided_by: str = "gates") -> dict[str, Any
     from mlflow import MlflowClient
 
     case, client = use_case(name), MlflowClient()
-    with ledger.lock(case), errors.of_mlflow(f"to promote version {version} of {case.name}"):
+    with ledger.deploying(case), errors.of_mlflow(f"to promote version {version} of {case.name}"):
         found = client.get_model_version(case.name, str(version))
         rows, champion = ledger.read(case), ledger.latest_champion(case)
         answer = {"promoted": False, "version": version, "reasons": [], "effective_from": None, "replaces": None}

@@ -14,6 +14,7 @@ import polars as pl
 import xgboost as xgb
 
 from include.errors import NeedsAttentionError
+from include.lake.lease import lease
 from include.ml import dataset, errors, ledger, metrics, reference, registry
 from include.ml.code import code_state
 from include.ml.dataset import Dataset, Split
@@ -22,6 +23,9 @@ from include.settings import settings
 from include.use_cases.spec import Feature, UseCase, use_case
 
 type Device = Literal["cpu", "cuda"]
+
+TURN_SECONDS = 6 * 3600.0
+"""How long a training waits for another one of the same use case to end."""
 
 
 class WrongDevice(NeedsAttentionError):
@@ -252,7 +256,8 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
     ``trained_through``, ``metrics``, and the Delta ``versions`` of the tables that were read.
     """
     case = use_case(name)
-    with ledger.lock(case):
+    # One at a time: of two equal requests the second finds what the first has made.
+    with lease(f"train {case.name}", patience=TURN_SECONDS):
         first, last = dataset.training_range(case.training, night, dataset.days_of_gaps(case))
         data = dataset.load(case, first, last)
         key = request_key(case, night, data.content_hash)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import polars as pl
 
 from include.errors import NeedsAttentionError
-from include.lake import candidate, delta, publications
+from include.lake import candidate, commit, delta, publications, publish
 from include.lake import spark as lake
+from include.lake.commit import Change
 from include.lake.publications import Origin, Terms
-from include.lake.publish import Partition, Publication, publish, within
+from include.lake.publish import Judged, Partition, Publication, Request, within
 from include.partitions import Partitions
 from include.quality import contract, gate
 from include.settings import settings
@@ -56,10 +57,14 @@ class Resolved(TypedDict):
 
 
 class Audited(TypedDict):
-    """What an audit found: the equation of each file, and the late rows of each feed that has any."""
+    """What an audit found: the equation of each file, and the late rows of each feed that has any.
+
+    ``versions`` are those of the published tables by which late rows were judged.
+    """
 
     counts: list[Counts]
     late: dict[str, Resolved]
+    versions: dict[str, int]
 
 
 class NotIngestedError(NeedsAttentionError):
@@ -124,6 +129,7 @@ def audit(source: Source, nights: Partitions, plan: Plan, candidates: Candidates
     them. Raises IncompleteError or GateFailedError, naming feed and day.
     """
     spark = lake.session()
+    versions = commit.versions_of(_judged_by(source, plan))  # before any of them is read
 
     def audit_feed(feed: Feed) -> tuple[list[Counts], Resolved | None]:
         rows = _judged(spark, candidates[feed.name])
@@ -143,47 +149,84 @@ def audit(source: Source, nights: Partitions, plan: Plan, candidates: Candidates
     return {
         "counts": [row for counts, _ in audited for row in counts],
         "late": {counts[0]["feed"]: resolved for counts, resolved in audited if resolved},
+        "versions": versions,
     }
+
+
+def _judged_by(source: Source, plan: Plan) -> list[str]:
+    """The published tables that decide what becomes of a row: none, where no row may come late."""
+    feeds = [source.feed(name) for name in plan if source.feed(name).late_days]
+    tables = [f"bronze.{name}" for feed in feeds for name in (table(source, feed), late.store(source, feed))]
+    return [*tables, f"bronze.{_completeness(source)}"] if tables else []
 
 
 def publish_all(
-    source: Source, plan: Plan, candidates: Candidates, audited: Audited, run: str = "by hand"
+    source: Source, nights: Partitions, plan: Plan, candidates: Candidates, audited: Audited, run: str = "by hand"
 ) -> list[Publication]:
-    """Publish the audited candidates: good rows to bronze, the others to quarantine, the counts to completeness."""
+    """Publish the audited candidates: good rows to bronze, the others to quarantine, the counts to completeness.
+
+    All of it becomes visible together. What another run has published since the audit is looked at first: the audit is
+    then made again. Raises what ``audit`` does, and ChangedFileError where a file is not what was loaded any more.
+    """
+    spark = lake.session()
+    found, again = audited, list[Audited]()
+
+    def judged() -> Judged:
+        nonlocal found
+        for name in plan:
+            landing.check_unchanged(source, source.feed(name), plan[name])
+        if commit.has_changed(found["versions"]):
+            log.info("another run has published since the audit, which is made again")
+            found = audit(source, nights, plan, candidates)
+            again.append(found)
+        requests = [
+            one for name in plan for one in _requests(spark, source, source.feed(name), plan, candidates, found, run)
+        ]
+        return Judged(requests, found["versions"])
+
+    def also(versions: Mapping[str, int], published: Sequence[Publication]) -> list[Change]:
+        terms = {
+            (f"bronze.{table(source, source.feed(row['feed']))}", _own_partition(row)): Terms(
+                row["rows_in"], row["quarantined"], row["deduplicated"]
+            )
+            for row in found["counts"]
+        }
+        return [
+            *_record(source, plan, found["counts"]),
+            *publications.changes(published, versions, run, terms, _origins(source, plan)),
+        ]
+
+    try:
+        published = publish.publish_all(spark, judged, f"{source.name} {nights}", also)
+    finally:
+        candidate.discard(spark, [one["candidate"] for each in again for one in each["late"].values()])
+    for one in published:
+        log.info("%s", one)
+    return published
+
+
+def _requests(
+    spark: SparkSession, source: Source, feed: Feed, plan: Plan, candidates: Candidates, audited: Audited, run: str
+) -> list[Request]:
+    """What a feed's candidate makes of its published tables."""
     from pyspark.sql import functions as F
 
-    spark = lake.session()
-
-    def publish_feed(feed: Feed) -> Publication:
-        name, nights, resolved = f"bronze.{table(source, feed)}", _nights(plan, feed), audited["late"].get(feed.name)
-        judged = _judged(spark, candidates[feed.name])
-        scope = within("night", nights)
-        if resolved:
-            touched = within("partition_day", map(date.fromisoformat, resolved["days"]))
-            scope = f"({scope}) OR ({touched} AND `night` > date_sub(`partition_day`, {feed.lead_days}))"
-        # What was refused and what is late first: a kill in between must not leave rows that are nowhere. A feed whose
-        # rows never broke their contract has no quarantine.
-        broken = any(row["quarantined"] for row in audited["counts"] if row["feed"] == feed.name)
-        if broken or delta.exists("bronze", f"{table(source, feed)}__quarantine"):
-            refused = _with_lines(spark, feed, _refused(judged, spark, resolved)).withColumn("run", F.lit(run))
-            publish(spark, f"{name}__quarantine", refused, BY, scope, ignore=["arrived_at", "run"])
-        if resolved:
-            rows = candidate.read(spark, resolved["candidate"])
-            publish(spark, f"bronze.{late.store(source, feed)}", rows, BY, scope, ignore=["arrived_at"])
-        done = publish(spark, name, _good(judged, spark, resolved), BY, scope, ignore=["arrived_at"])
-        log.info("%s", done)
-        return done
-
-    published = _for_each_feed(source, plan, publish_feed)
-    _record(source, plan, audited["counts"])
-    terms = {
-        (f"bronze.{table(source, source.feed(row['feed']))}", _own_partition(row)): Terms(
-            row["rows_in"], row["quarantined"], row["deduplicated"]
-        )
-        for row in audited["counts"]
-    }
-    publications.record(published, run, terms, _origins(source, plan))
-    return published
+    name, nights, resolved = f"bronze.{table(source, feed)}", _nights(plan, feed), audited["late"].get(feed.name)
+    judged = _judged(spark, candidates[feed.name])
+    scope = within("night", nights)
+    if resolved:
+        touched = within("partition_day", map(date.fromisoformat, resolved["days"]))
+        scope = f"({scope}) OR ({touched} AND `night` > date_sub(`partition_day`, {feed.lead_days}))"
+    requests = [Request(name, _good(judged, spark, resolved), BY, scope, ["arrived_at"])]
+    # A feed whose rows never broke their contract has no quarantine.
+    broken = any(row["quarantined"] for row in audited["counts"] if row["feed"] == feed.name)
+    if broken or delta.exists("bronze", f"{table(source, feed)}__quarantine"):
+        refused = _with_lines(spark, feed, _refused(judged, spark, resolved)).withColumn("run", F.lit(run))
+        requests.append(Request(f"{name}__quarantine", refused, BY, scope, ["arrived_at", "run"]))
+    if resolved:
+        rows = candidate.read(spark, resolved["candidate"])
+        requests.append(Request(f"bronze.{late.store(source, feed)}", rows, BY, scope, ["arrived_at"]))
+    return requests
 
 
 def _origins(source: Source, plan: Plan) -> dict[tuple[str, date], Origin]:
@@ -350,7 +393,10 @@ def _with_late(
         # A night's other late rows, of days that this run does not touch, keep the verdicts they have.
         there = spark.table(f"bronze.{late.store(source, feed)}")
         there = there.where(f"NOT ({within('partition_day', map(date.fromisoformat, resolved['days']))})")
-        there = there.where(f"NOT ({within('night', [date.fromisoformat(row['night']) for row in counts])})")
+        # And only of nights of which something may have changed: what a night costs must not grow with history.
+        looked_at = {row["night"] for row in found.select("night").distinct().collect()}
+        looked_at -= {date.fromisoformat(row["night"]) for row in counts}
+        there = there.where(within("night", looked_at))
         found = found.unionByName(there.select("night", late.VERDICT))
     verdicts = {
         (str(r["night"]), r[late.VERDICT]): r["count"] for r in found.groupBy("night", late.VERDICT).count().collect()
@@ -377,13 +423,32 @@ def _recorded(source: Source, feed: Feed, nights: set[str]) -> list[Counts]:
     return rows.filter((pl.col("feed") == feed.name) & pl.col("night").is_in(nights)).to_dicts()
 
 
-def _record(source: Source, plan: Plan, counts: list[Counts]) -> None:
+def _record(source: Source, plan: Plan, counts: list[Counts]) -> list[Change]:
+    """The change of the completeness table: the nights of ``counts``, where they are not what is there already."""
+    name = _completeness(source)
     rows = pl.DataFrame(counts).with_columns(pl.col("night", "partition_day").str.to_date())
-    name, nights = _completeness(source), [date.fromisoformat(row["night"]) for row in counts]
-    first, last = min(nights), max(nights)
-    if delta.exists("bronze", name):
-        # Between the nights of this run may be others, whose counts stay; a feed that a night no longer has goes.
-        own = {night for feed in plan for night in _nights(plan, source.feed(feed))}
-        there = delta.read_days("bronze", name, first, last, day="night").filter(~pl.col("night").is_in(own))
-        rows = pl.concat([rows, there.join(rows, on=["night", "feed"], how="anti").select(rows.columns)])
-    delta.replace_days("bronze", name, rows, first, last, day="night")
+    nights = rows["night"].unique().to_list()
+    if not delta.exists("bronze", name):
+        return [commit.frame_change(f"bronze.{name}", rows, ["night"], lambda partition: True)]
+    there = delta.scan("bronze", name).filter(pl.col("night").is_in(nights)).collect()
+    # A feed that a night of this run no longer has goes; those of another run's nights stay.
+    own = {night for feed in plan for night in _nights(plan, source.feed(feed))}
+    kept = there.filter(~pl.col("night").is_in(own)).join(rows, on=["night", "feed"], how="anti")
+    rows = pl.concat([rows, kept], how="diagonal_relaxed")
+    new, old = (_by_night(frame, rows.columns) for frame in (rows, there))
+    changed = {
+        night
+        for night in new.keys() | old.keys()
+        if night not in new or night not in old or not new[night].equals(old[night])
+    }
+    if not changed:
+        return []
+    rows = rows.filter(pl.col("night").is_in(changed))
+    return [commit.frame_change(f"bronze.{name}", rows, ["night"], lambda partition: partition["night"] in changed)]
+
+
+def _by_night(counts: pl.DataFrame, columns: Sequence[str]) -> dict[date, pl.DataFrame]:
+    """The rows of each night, such that equal ones are equal; a column that is not there yet is null."""
+    lacking = [pl.lit(None).alias(name) for name in columns if name not in counts.columns]
+    rows = counts.with_columns(lacking).select(columns).sort("feed")
+    return {night: part for (night,), part in rows.partition_by("night", as_dict=True).items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from airflow.sdk import Context
@@ -50,8 +50,9 @@ class DbtBuild(DbtBuildLocalOperator):
 
     def execute(self, context: Context, **kwargs: Any) -> Any:
         nights = of_run(context)
+        begun = datetime.now(UTC)
         suffix, also = candidate.suffix(nights), self.also(context)
-        self.callback_args = {"stage": self.stage, "suffix": suffix, "also": also}
+        self.callback_args = {"stage": self.stage, "suffix": suffix, "begun": begun, "also": also}
         self.env = {
             "NOCTURNE_FROM": str(nights.first),
             "NOCTURNE_TO": str(nights.last),

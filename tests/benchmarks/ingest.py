@@ -97,7 +97,7 @@ def ours(day: date) -> dict[str, float]:
     with timed(seconds, "audit"):
         audited = ingest.audit(SOURCE, nights, plan, candidates)
     with timed(seconds, "publish"):
-        ingest.publish_all(SOURCE, plan, candidates, audited, run="benchmark")
+        ingest.publish_all(SOURCE, nights, plan, candidates, audited, run="benchmark")
     with timed(seconds, "discard"):
         ingest.discard(candidates, audited)
     return seconds

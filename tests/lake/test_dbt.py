@@ -1,7 +1,7 @@
 """What a dbt build made is read off its artifacts: what failed is named, and another night's build is refused."""
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -96,7 +96,12 @@ def build(project: Path, found: dict[str, Any] | None) -> None:
         (target / "run_results.json").write_text(json.dumps(found))
     run = SimpleNamespace(partition_key=NIGHT.key, run_id="r", dag_id="d")
     dbt.keep_artifacts(
-        str(project), stage="a_stage", suffix="__x", also=[date(2013, 5, 11)], context={"dag_run": run, "params": {}}
+        str(project),
+        stage="a_stage",
+        suffix="__x",
+        begun=datetime(2013, 6, 1, tzinfo=UTC),
+        also=[date(2013, 5, 11)],
+        context={"dag_run": run, "params": {}},
     )
 
 

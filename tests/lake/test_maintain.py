@@ -112,14 +112,14 @@ def test_vacuum_keeps_what_a_model_was_trained_on_and_no_other_old_version(spark
     before = delta.content_hash(delta.read_days("gold", "t", MONDAY, MONDAY, day="partition_day", version=1))
     a, b, c, d = (file_of(table, version) for version in range(4))
     pins = {table: [1], "gold.never_there": [3]}
-    maintain.vacuum(spark, pins, RUN)
+    maintain.vacuum(pins, RUN)
     assert [path.exists() for path in (a, b, c, d)] == [False, True, False, True]
     assert [path.with_name(f".{path.name}.crc").exists() for path in (a, b, c, d)] == [False, True, False, True]
     assert usage.opened(table).version() == 4, "the property that keeps the log"
     age_log(table)
     overwrite(spark, table, "e")
     overwrite(spark, table, "f")  # a checkpoint, after which Delta drops what of the log is too old
-    maintain.vacuum(spark, pins, RUN)
+    maintain.vacuum(pins, RUN)
     assert usage.opened(table).version() == 6, "the property is set once"
     assert [path.exists() for path in (b, d)] == [True, False]
     assert delta.content_hash(delta.read_days("gold", "t", MONDAY, MONDAY, day="partition_day", version=1)) == before
@@ -132,7 +132,7 @@ def test_a_table_of_delta_rs_keeps_its_pinned_version_too(spark: SparkSession) -
     table = by_delta_rs("gold.t", "a", "b", "c", "d")
     usage.opened(table).create_checkpoint()
     a, b, c, d = (file_of(table, version) for version in range(4))
-    maintain.vacuum(spark, {table: [1]}, RUN)
+    maintain.vacuum({table: [1]}, RUN)
     assert [path.exists() for path in (a, b, c, d)] == [False, True, False, True]
     age_log(table)
     by_delta_rs(table, "e")
@@ -144,8 +144,8 @@ def test_a_table_of_delta_rs_keeps_its_pinned_version_too(spark: SparkSession) -
 
 def test_what_is_gone_is_not_removed_again(spark: SparkSession) -> None:
     by_delta_rs("gold.t", "a", "b")
-    maintain.vacuum(spark, {}, RUN)
-    maintain.vacuum(spark, {}, RUN)
+    maintain.vacuum({}, RUN)
+    maintain.vacuum({}, RUN)
     assert ledger() == [("begun", "vacuum", "gold.t"), ("done", "vacuum", "gold.t")]
 
 
@@ -166,8 +166,8 @@ def test_without_a_pin_the_log_of_a_version_goes_by_itself(spark: SparkSession) 
 def test_the_wrong_registry_does_not_unpin(spark: SparkSession) -> None:
     """An MLflow that is empty or another one names no versions."""
     table = by_delta_rs("gold.t", "a", "b")
-    maintain.vacuum(spark, {table: [0]}, RUN)
-    maintain.vacuum(spark, {}, RUN)
+    maintain.vacuum({table: [0]}, RUN)
+    maintain.vacuum({}, RUN)
     assert value(table, 0) == "a"
     with pytest.raises(RefusedError, match="the registry names none now"):
         maintain.require_nothing_refused([], {})
@@ -177,7 +177,7 @@ def test_a_pinned_version_that_is_lost_stops_the_vacuum_of_its_table(spark: Spar
     table, other = by_delta_rs("gold.t", "a", "b"), by_delta_rs("gold.other", "a", "b")
     before = [file_of(table, 0), file_of(other, 0)]
     pins = {table: [0, 7]}
-    maintain.vacuum(spark, pins, RUN)
+    maintain.vacuum(pins, RUN)
     assert [path.exists() for path in before] == [True, False]
     with pytest.raises(RefusedError, match=r"gold\.t: a registered model was trained on version 7, which"):
         maintain.require_nothing_refused([], pins)
@@ -194,7 +194,7 @@ def test_vacuum_waits_for_those_still_reading(spark: SparkSession, monkeypatch: 
     for path in (stray, fresh):
         path.write_bytes(b"of a writer that was killed, or of one at work")
     age(stray, 8)
-    maintain.vacuum(spark, {}, RUN)
+    maintain.vacuum({}, RUN)
     assert (file_of(table, 0).exists(), stray.exists(), fresh.exists()) == (True, False, True)
 
 
@@ -202,9 +202,7 @@ def test_vacuum_waits_for_those_still_reading(spark: SparkSession, monkeypatch: 
 
 
 @pytest.mark.parametrize("engine", ["spark", "delta-rs"])
-def test_many_small_files_become_one_by_the_tables_own_engine(
-    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, engine: str
-) -> None:
+def test_many_small_files_become_one(spark: SparkSession, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
     monkeypatch.setattr(maintain, "MANY_FILES", 4)
     if engine == "spark":
         table = by_spark(spark, "silver.t", "0")
@@ -217,7 +215,7 @@ def test_many_small_files_become_one_by_the_tables_own_engine(
     assert usage.usage(table).mergeable == 4
     maintain.compact(spark, RUN)
     found = usage.usage(table)
-    assert (found.files, found.mergeable, found.writer) == (1, 0, engine)
+    assert (found.files, found.mergeable) == (1, 0)
     assert usage.opened(table).history(1)[0]["operation"] == "OPTIMIZE"
     assert sorted(delta.read_all(*table.split("."))["value"]) == ["0", "1", "2", "3"]
     version = found.version
@@ -388,12 +386,12 @@ def test_a_kill_between_removal_and_ledger_is_seen_and_closed(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", killed)
         with pytest.raises(KeyboardInterrupt):
-            maintain.vacuum(spark, {}, RUN)
+            maintain.vacuum({}, RUN)
     (gone,) = [path for path in old if not path.exists()]
     (open_,) = removals.unfinished()
     assert (open_.table, open_.files, open_.bytes) == (table, 3, sum(sizes.values()))
 
-    maintain.vacuum(spark, {}, "the next try")
+    maintain.vacuum({}, "the next try")
     assert removals.unfinished() == []
     assert not any(path.exists() for path in old)
     lines = removals.read().filter(pl.col("table") == table).to_dicts()
@@ -430,9 +428,9 @@ def test_a_kill_around_a_commit_is_closed_with_what_happened(spark: SparkSession
 def test_the_ledger_is_kept_as_any_other_table(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintain, "MANY_FILES", 4)
     table = by_delta_rs("gold.t", "a", "b")
-    maintain.vacuum(spark, {}, RUN)
+    maintain.vacuum({}, RUN)
     by_delta_rs(table, "c")
-    maintain.vacuum(spark, {}, RUN)
+    maintain.vacuum({}, RUN)
     lines = removals.read().height
     maintain.compact(spark, RUN)
     assert removals.read().height == lines + 2
@@ -447,14 +445,8 @@ def test_the_report_says_what_each_table_takes(spark: SparkSession) -> None:
     by_delta_rs("gold.t", "a", "b")
     write_deltalake(str(usage.path_of("gold.empty")), pl.DataFrame({"a": []}, schema={"a": pl.Int64}))
     bronze, empty, gold = (usage.usage(table) for table in usage.tables())
-    assert (bronze.table, bronze.writer, bronze.rows, bronze.files, bronze.small) == (
-        "bronze.buses__rides",
-        "spark",
-        10,
-        10,
-        10,
-    )
-    assert (gold.table, gold.writer, gold.rows, gold.files, gold.version) == ("gold.t", "delta-rs", 1, 1, 1)
+    assert (bronze.table, bronze.rows, bronze.files, bronze.small) == ("bronze.buses__rides", 10, 10, 10)
+    assert (gold.table, gold.rows, gold.files, gold.version) == ("gold.t", 1, 1, 1)
     assert gold.disk_bytes == gold.bytes + file_of("gold.t", 0).stat().st_size
     assert (empty.rows, empty.files, empty.bytes, empty.mergeable) == (0, 0, 0, 0)
     path = usage.write_report(run=RUN)

@@ -10,6 +10,7 @@ import pytest
 from include.lake import delta, publications
 from include.lake.publications import Origin, Terms
 from include.lake.publish import NOTHING, Content, Partition, Publication
+from tests.publications import record
 
 MONDAY, TUESDAY, WEDNESDAY = date(2020, 6, 1), date(2020, 6, 2), date(2020, 6, 3)
 TABLE = "bronze.toys__trips"
@@ -30,9 +31,7 @@ def lines(*columns: str) -> list[tuple]:
 
 
 def test_what_is_published_first_is_revision_one() -> None:
-    publications.record(
-        [published({(MONDAY, MONDAY): Content(3, 7)})], "a run", {(TABLE, (MONDAY, MONDAY)): Terms(5, 1, 1)}
-    )
+    record([published({(MONDAY, MONDAY): Content(3, 7)})], "a run", {(TABLE, (MONDAY, MONDAY)): Terms(5, 1, 1)})
     assert lines("table", "partition_day", "night", "revision", "replaces", "version", "rows", "run") == [
         (TABLE, MONDAY, MONDAY, 1, None, 0, 3, "a run")
     ]
@@ -41,13 +40,13 @@ def test_what_is_published_first_is_revision_one() -> None:
 
 def test_a_rerun_adds_nothing() -> None:
     for run in ("first", "second"):
-        publications.record([published({(MONDAY, MONDAY): Content(3, 7), (TUESDAY, TUESDAY): NOTHING})], run)
+        record([published({(MONDAY, MONDAY): Content(3, 7), (TUESDAY, TUESDAY): NOTHING})], run)
     assert lines("partition_day", "run") == [(MONDAY, "first")]
 
 
 def test_other_content_is_a_revision_that_names_the_one_before(caplog: pytest.LogCaptureFixture) -> None:
     for run, content in (("first", Content(3, 7)), ("second", Content(3, 8)), ("third", NOTHING)):
-        publications.record([published({(MONDAY, MONDAY): content})], run)
+        record([published({(MONDAY, MONDAY): content})], run)
     assert lines("revision", "replaces", "rows", "run") == [
         (1, None, 3, "first"),
         (2, 1, 3, "second"),
@@ -57,9 +56,9 @@ def test_other_content_is_a_revision_that_names_the_one_before(caplog: pytest.Lo
 
 
 def test_the_parts_of_a_day_have_revisions_of_their_own() -> None:
-    publications.record([published({(MONDAY, MONDAY): Content(3, 7)})], "first")
-    publications.record([published({(MONDAY, WEDNESDAY): Content(1, 9)})], "second")
-    publications.record([published({(MONDAY,): Content(4, 16)}, "silver.trips")], "third")
+    record([published({(MONDAY, MONDAY): Content(3, 7)})], "first")
+    record([published({(MONDAY, WEDNESDAY): Content(1, 9)})], "second")
+    record([published({(MONDAY,): Content(4, 16)}, "silver.trips")], "third")
     assert lines("partition_day", "night", "revision") == [
         (MONDAY, MONDAY, 1),
         (MONDAY, WEDNESDAY, 1),
@@ -73,10 +72,10 @@ def test_the_days_that_nights_have_touched_are_remembered() -> None:
         (WEDNESDAY, WEDNESDAY): Content(3, 7),
         (TUESDAY, TUESDAY): Content(3, 8),
     }
-    publications.record([published(both)], "a run")
+    record([published(both)], "a run")
     assert publications.days_of([TABLE], [WEDNESDAY]) == [MONDAY, WEDNESDAY]
     # The late row is taken back: its day has changed by that as well.
-    publications.record([published({(MONDAY, WEDNESDAY): NOTHING})], "a run")
+    record([published({(MONDAY, WEDNESDAY): NOTHING})], "a run")
     assert publications.days_of([TABLE], [WEDNESDAY]) == [MONDAY, WEDNESDAY]
     assert publications.days_of(["bronze.toys__others"], [WEDNESDAY]) == []
 
@@ -88,7 +87,7 @@ def test_a_partition_keeps_the_file_that_brought_it() -> None:
         (Content(3, 8), {(TABLE, MONDAY): mended}),
         (Content(2, 9), {(TABLE, TUESDAY): first}),  # another night's run gave its late rows other verdicts
     ):
-        publications.record([published({(MONDAY, MONDAY): content})], "a run", None, origins)
+        record([published({(MONDAY, MONDAY): content})], "a run", None, origins)
     assert lines("revision", "source_file", "source_sha256") == [
         (1, first.file, "aa"),
         (2, first.file, "bb"),
@@ -97,12 +96,10 @@ def test_a_partition_keeps_the_file_that_brought_it() -> None:
 
 
 def test_a_ledger_from_before_files_were_kept_is_read_and_goes_on() -> None:
-    publications.record([published({(MONDAY, MONDAY): Content(3, 7)})], "a run")
+    record([published({(MONDAY, MONDAY): Content(3, 7)})], "a run")
     old = publications.read().drop("source_file", "source_sha256")
     shutil.rmtree(str(delta.table_path("ledger", "publications")))
     delta.append("ledger", "publications", old)
     assert lines("revision", "source_sha256") == [(1, None)]
-    publications.record(
-        [published({(MONDAY, MONDAY): Content(3, 8)})], "a run", None, {(TABLE, MONDAY): Origin("a file", "bb")}
-    )
+    record([published({(MONDAY, MONDAY): Content(3, 8)})], "a run", None, {(TABLE, MONDAY): Origin("a file", "bb")})
     assert lines("revision", "source_sha256") == [(1, None), (2, "bb")]

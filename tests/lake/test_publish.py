@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from include.errors import NeedsAttentionError
 from include.lake.publish import NOTHING, Content, Publication, SchemaChangedError, StaleCandidateError, publish, within
+from include.settings import settings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -22,6 +24,13 @@ Row = tuple[date, str, float | None]
 Make = Callable[..., "DataFrame"]
 
 numbers = count()
+
+
+@pytest.fixture(scope="module")
+def schema(spark: SparkSession, module_home: Path) -> str:
+    """A layer of a lake of this module's own."""
+    spark.sql(f"CREATE SCHEMA publishing LOCATION '{settings().lake / 'publishing'}'")
+    return "publishing"
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from include.lake import delta, publications
+from include.lake import delta
 from include.lake.dbt import artifacts
 from include.lake.publications import Origin
 from include.lake.publish import Content, Partition, Publication
@@ -25,6 +25,7 @@ from include.ml import ledger
 from include.settings import settings
 from include.use_cases.spec import UseCase
 from tests.ml.conftest import FIRST, toy_case, toy_rows
+from tests.publications import record
 
 DAY = FIRST + timedelta(9)
 COIN = f"{DAY}-7"
@@ -80,7 +81,7 @@ class Lake:
     def publish(self, table: str, partition: Partition, content: int, origin: Origin | None = None) -> None:
         """A line of the ledger of publications. ``content`` stands for the rows."""
         origins = {(table, partition[-1]): origin} if origin else None
-        publications.record([Publication(table, {partition: Content(1, content)}, ())], f"{table} run", None, origins)
+        record([Publication(table, {partition: Content(1, content)}, ())], f"{table} run", None, origins)
 
     def ingest(self, feed: str, day: date, night: date, text: str) -> None:
         """Land a file and publish it to bronze and silver."""

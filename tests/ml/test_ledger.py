@@ -55,7 +55,7 @@ def test_ledger_in_the_lake(lake: Path) -> None:
     assert ledger.read(case) == []
     assert ledger.champion_for(case, MARCH) is None
     values = {key: getattr(row(1, MARCH), key) for key in ledger.SCHEMA if key != "decided_at"}
-    with ledger.lock(case):
+    with ledger.deploying(case):
         first = ledger.append(case, **values)
         second = ledger.append(case, **(values | {"model_version": 2, "effective_from": APRIL}))
     assert ledger.read(case) == [first, second]

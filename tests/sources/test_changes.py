@@ -87,7 +87,7 @@ def ingested(night: date) -> dict[str, list[tuple[Any, ...]]]:
     plan = landing.plan(SOURCE, nights)
     candidates = ingest.load(SOURCE, nights, plan)
     counts = ingest.audit(SOURCE, nights, plan, candidates)
-    ingest.publish_all(SOURCE, plan, candidates, counts)
+    ingest.publish_all(SOURCE, nights, plan, candidates, counts)
     return {
         feed.name: delta.read_days("bronze", f"moves__{feed.name}", night, night, columns=NAMES, day="partition_day")
         .sort("sequence")

@@ -20,6 +20,7 @@ from include.partitions import Partitions
 from include.sources import ingest, landing
 from include.sources.ingest import IncompleteError
 from include.sources.spec import Column, Feed, Source
+from tests.lake.test_commit import Killed, killed_at
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -122,13 +123,29 @@ def put(day: str, lines: list[str]) -> None:
     path.write_text("\n".join(["day,trip,amount", *lines]) + "\n")
 
 
+class Run:
+    """The tasks of one run of the DAG."""
+
+    def __init__(self, key: str) -> None:
+        self.nights = Partitions.parse(key)
+
+    def judge(self) -> None:
+        self.plan = landing.plan(SOURCE, self.nights)
+        self.candidates = ingest.load(SOURCE, self.nights, self.plan)
+        self.audited = ingest.audit(SOURCE, self.nights, self.plan, self.candidates)
+
+    def publish(self) -> None:
+        ingest.publish_all(SOURCE, self.nights, self.plan, self.candidates, self.audited, run=self.nights.key)
+
+    def discard(self) -> None:
+        ingest.discard(self.candidates, self.audited)
+
+
 def run(key: str) -> None:
-    nights = Partitions.parse(key)
-    plan = landing.plan(SOURCE, nights)
-    candidates = ingest.load(SOURCE, nights, plan)
-    audited = ingest.audit(SOURCE, nights, plan, candidates)
-    ingest.publish_all(SOURCE, plan, candidates, audited, run=key)
-    ingest.discard(candidates, audited)
+    one = Run(key)
+    one.judge()
+    one.publish()
+    one.discard()
 
 
 def bronze(name: str, *columns: str) -> list[tuple]:
@@ -171,7 +188,7 @@ def test_forwards_and_then_again(toys: SparkSession) -> None:
     for key in (*NIGHTS, "2020-06-10..2020-06-13", NIGHTS[2]):
         run(key)
     check()
-    lines = publications.read().sort("partition_day", "night")
+    lines = publications.read().filter(pl.col("table") == "bronze.toys__trips").sort("partition_day", "night")
     assert lines["revision"].to_list() == [1] * lines.height
     assert {(str(day), str(night)) for day, night in lines.select("partition_day", "night").rows()} == {
         (day, night) for day, _, _, night in PUBLISHED
@@ -204,3 +221,68 @@ def test_another_days_file_under_this_days_name_is_refused(toys: SparkSession) -
     with pytest.raises(IncompleteError, match="trips 2020-06-12: all 3 rows are copies of others"):
         run("2020-06-11")
     assert published() == PUBLISHED[:3]
+
+
+# Who makes the next step; A and B each judge, publish and discard.
+CROSSINGS = ["ABBA", "ABAB", "AABB", "BABA", "BAAB"]
+
+
+@pytest.mark.parametrize(
+    "order", [one if one == "ABBA" else pytest.param(one, marks=pytest.mark.full) for one in CROSSINGS]
+)
+def test_runs_that_cross_end_as_one_after_the_other_does(toys: SparkSession, order: str) -> None:
+    """Both bring late rows of the same days: what the second has published, the first must not take away."""
+    for night in NIGHTS[:2]:
+        run(night)
+    runs = {"A": Run(NIGHTS[2]), "B": Run(NIGHTS[3])}
+    steps = {name: iter((one.judge, one.publish)) for name, one in runs.items()}
+    for name in order:
+        next(steps[name])()
+    for one in runs.values():
+        one.discard()
+    check()
+    assert toys.sql("SHOW TABLES IN candidate").where("NOT isTemporary").count() == 0
+
+
+def test_the_first_late_row_of_all_crosses_the_file_of_its_own_day(toys: SparkSession) -> None:
+    """Nothing had come late when the file was judged; it is judged again beside the row that came meanwhile."""
+    run(NIGHTS[0])
+    own, late = Run(NIGHTS[1]), Run(NIGHTS[2])
+    own.judge()
+    late.judge()
+    late.publish()
+    own.publish()
+    run(NIGHTS[3])
+    check()
+
+
+@pytest.mark.parametrize("call", [1, pytest.param(2, marks=pytest.mark.full), pytest.param(4, marks=pytest.mark.full)])
+def test_a_kill_while_publishing_is_finished_by_whoever_publishes_next(
+    toys: SparkSession, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    for night in NIGHTS[:2]:
+        run(night)
+    killed = Run(NIGHTS[2])
+    killed.judge()
+    with monkeypatch.context() as patch:
+        killed_at(patch, "commit", call, after=True)
+        with pytest.raises(Killed):
+            killed.publish()
+    run(NIGHTS[3])
+    assert equation() == EQUATION
+    check()
+    killed.publish()  # as the task does when it is tried again
+    check()
+    lines = publications.read().filter(pl.col("table") == "bronze.toys__trips")
+    assert lines["revision"].to_list() == [1] * lines.height
+
+
+def test_a_file_that_was_replaced_after_it_was_loaded_is_not_published(toys: SparkSession) -> None:
+    """Another run may have published the newer one already."""
+    older = Run(NIGHTS[0])
+    older.judge()
+    put("2020-06-11", [*FILES["2020-06-11"], "2020-06-11,33,3"])
+    run(NIGHTS[0])
+    with pytest.raises(landing.ChangedFileError, match=r"2020-06-11\.csv"):
+        older.publish()
+    assert ("2020-06-11", 33, 3.0, "2020-06-10") in published()

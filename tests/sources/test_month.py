@@ -33,7 +33,7 @@ def run(nights: Partitions) -> None:
     plan = landing.plan(flights, nights)
     candidates = ingest.load(flights, nights, plan)
     audited = ingest.audit(flights, nights, plan, candidates)
-    ingest.publish_all(flights, plan, candidates, audited)
+    ingest.publish_all(flights, nights, plan, candidates, audited)
     ingest.discard(candidates, audited)
 
 

@@ -75,7 +75,7 @@ def test_upkeep_removes_there_what_nobody_needs(toys: SparkSession, monkeypatch:
     settings.cache_clear()
     (removal,) = (one for one in maintain.to_vacuum({}).removals if one.table == "bronze.toys__trips")
     assert (removal.files, removal.bytes > 0) == (1, True)
-    maintain.vacuum(toys, {}, "tests")
+    maintain.vacuum({}, "tests")
     assert not any(one.table == "bronze.toys__trips" for one in maintain.to_vacuum({}).removals)
     assert delta.read_all("bronze", "toys__trips").height == 2
     candidate = settings().lake / "candidate" / "bronze__toys__trips__2020_06_01__0123abcd"

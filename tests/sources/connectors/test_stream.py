@@ -100,7 +100,7 @@ def run(first: date, last: date, source: Source = SOURCE) -> None:
     plan = landing.plan(source, nights)
     candidates = ingest.load(source, nights, plan)
     audited = ingest.audit(source, nights, plan, candidates)
-    ingest.publish_all(source, plan, candidates, audited)
+    ingest.publish_all(source, nights, plan, candidates, audited)
     ingest.discard(candidates, audited)
 
 
@@ -363,7 +363,7 @@ def test_old_nights_leave_the_spool_and_what_is_in_none_stays(
     assert fetch(SOURCE, CLICKS, date(2020, 5, 31)) is None, "later nights have been cut"
     monkeypatch.setenv("NOCTURNE_VACUUM_HOURS", "0")
     settings.cache_clear()
-    maintain.vacuum(spark, {}, "by hand")
+    maintain.vacuum({}, "by hand")
     put("next.jsonl", "2020-06-04T08:00:00", click(10, THREE))
     assert fetch(SOURCE, CLICKS, date(2020, 6, 4))
     assert len(rows_of(date(2020, 6, 4))) == 2, "the one that had come late, and the new one: the checkpoint is there"
