@@ -75,6 +75,13 @@ def register_tables(spark: SparkSession) -> tuple[list[str], dict[str, str]]:
 
 
 if __name__ == "__main__":
+    from include.lake import commit
+
+    try:
+        with commit.committing():  # which finishes what a kill has left
+            pass
+    except commit.JournalError as error:
+        print(error)
     connected = session()
     new, broken = register_tables(connected)
     if new:

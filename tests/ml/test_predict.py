@@ -1,4 +1,6 @@
-from datetime import timedelta
+from datetime import date, timedelta
+from threading import Thread
+from typing import Any
 
 import polars as pl
 import pytest
@@ -60,3 +62,36 @@ def test_an_entity_twice_is_refused(champion: UseCase) -> None:
     delta.replace_days("gold", champion.features_table, pl.concat([rows, rows.head(1)]), TOMORROW, TOMORROW)
     with pytest.raises(ValueError, match="has an coin_id twice in 61 rows"):
         predict.predict("toy", TOMORROW, TOMORROW)
+
+
+def test_a_promotion_beside_a_scoring_takes_effect_after_it(champion: UseCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each day is scored by the version that the ledger names for it, whatever comes in between."""
+    write, promotions = delta.replace_days, list[Thread]()
+    first = ledger.latest_champion(champion)
+    assert first is not None
+
+    def promote() -> None:
+        """As the task does, once MLflow and the gates have been asked."""
+        with ledger.deploying(champion):
+            values = {name: getattr(first, name) for name in ledger.SCHEMA if name != "decided_at"}
+            free = ledger.first_free_day(champion, NIGHT)
+            ledger.append(champion, **values | {"model_version": 2, "effective_from": free})
+
+    def promoted_meanwhile(*arguments: Any, **named: Any) -> Any:
+        promotions.append(Thread(target=promote))
+        promotions[0].start()
+        promotions[0].join(0.5)
+        return write(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(delta, "replace_days", promoted_meanwhile)
+        predict.predict("toy", TOMORROW, TOMORROW)
+    promotions[0].join()
+    scored: list[tuple[date, int]] = (
+        delta.read_all("gold", champion.predictions_table).select("flight_date", "model_version").unique().rows()
+    )
+    named = [(day, ledger.require_champion(champion, ledger.read(champion), day).model_version) for day, _ in scored]
+    assert scored == named == [(TOMORROW, 1)]
+    second = ledger.latest_champion(champion)
+    assert second is not None
+    assert (second.model_version, second.effective_from) == (2, TOMORROW + timedelta(1))

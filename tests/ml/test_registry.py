@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import date, timedelta
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -357,3 +358,14 @@ def test_labels_of_one_kind_in_the_holdout_are_refused(toy: UseCase, mlflow_stor
     answer = registry.promote("toy", train.train("toy", NIGHT, "cpu")["version"])
     assert not answer["promoted"]
     assert "AUC nan is below 0.6" in answer["reasons"][0]
+
+
+def test_a_promotion_waits_for_a_scoring(toy: UseCase, first: dict[str, Any]) -> None:
+    promotion = Thread(target=registry.promote, args=("toy", first["version"]))
+    with ledger.deploying(toy):
+        promotion.start()
+        promotion.join(1)
+        assert promotion.is_alive()
+        assert ledger.read(toy) == []
+    promotion.join()
+    assert [row.model_version for row in ledger.read(toy)] == [first["version"]]
