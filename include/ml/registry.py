@@ -70,7 +70,7 @@ def sha256(content: bytes) -> str:
 
 
 def finish_killed(case: UseCase) -> None:
-    """Finish or end what a training has begun in MLflow that was killed. Hold the lease of trainings: none is running then.
+    """Finish or end what a killed training has begun in MLflow. Hold the lease of trainings: none is running then.
 
     A run that had come to register its version is finished, and that version has the alias ``challenger`` if it is the
     newest; any other run of ours that seems to be running is ended as killed, and its half of a model as failed.
