@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,16 @@ def connection(name: str) -> Connection:
             f"there is no Airflow connection {name!r} ({error}): add it under Admin, Connections, or as the variable "
             f"AIRFLOW_CONN_{name.upper()} in the environment of the services"
         ) from None
+
+
+def is_address(host: str) -> bool:
+    """Whether ``host`` is the name of a machine or its address, and nothing else that an option could hide in."""
+    if re.fullmatch(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?", host):
+        return True
+    try:
+        return bool(ip_address(host))
+    except ValueError:
+        return False
 
 
 def is_loopback(host: str) -> bool:

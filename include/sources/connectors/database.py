@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from include.lake import spark as lake
 from include.sources.connectors import Database
-from include.sources.connectors.connections import connection
+from include.sources.connectors.connections import connection, is_address, is_loopback
 from include.sources.connectors.errors import RefusedError, UpstreamError
 from include.sources.spec import Feed, Mode, Source
 from include.storage import for_spark, remove
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
-    from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
+    from pyspark.sql import DataFrame, DataFrameReader, SparkSession
     from upath import UPath
 
 log = logging.getLogger(__name__)
@@ -24,38 +28,78 @@ CONNECT_TIMEOUT = 10  # seconds
 # What of a connection's extra the driver is told.
 PASSED_ON = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 
+# Of each column of a table the short name of its type, and how a person would write it.
+Kinds = dict[str, tuple[str, str]]
+MOMENTS = ("date", "timestamp", "timestamptz")
+# How the columns of some types are asked for, so that each value arrives, or breaks its own row and no other.
+ASKED = {
+    # Spark would round it to the 18 digits behind the point of a type of its own, and the driver reads no NaN. A number
+    # that no double can be becomes NaN, which the contract has no place for.
+    "numeric": (
+        "CASE WHEN abs({0}) BETWEEN 5e-324 AND 1.7976931348623157e308 OR {0} = 0 "
+        "OR {0}::text IN ('NaN', 'Infinity', '-Infinity') THEN {0}::float8 WHEN {0} IS NOT NULL THEN 'NaN' END"
+    ),
+    "bpchar": "{0}::text",  # without the blanks that fill a char(n) up, which mean nothing in SQL
+    # Infinity is no time that Spark knows. What it becomes is outside of the years that the contract takes.
+    **dict.fromkeys(
+        MOMENTS, "CASE WHEN {0} > '9999-12-31' THEN '9999-12-31' WHEN {0} < '0002-01-01' THEN '0002-01-01' ELSE {0} END"
+    ),
+}
+CUT_BY = {"int2", "int4", "int8", "numeric", "date", "timestamptz"}
+
+# What the database says that no other try will mend, and what will.
+FOR_A_PERSON = {
+    "password authentication failed|no pg_hba.conf entry|role .* does not exist": "Look at its login and password",
+    "database .* does not exist": "Look at its schema, which is the name of the database",
+    "permission denied": "Give its login the right to read it",
+    "SSL|sslmode|[Cc]ertificate": "Look at sslmode and the certificates in its extra",
+    "does not exist|Bad value for type|out of range|invalid input syntax": "Mend the spec, or the table",
+    "ClassNotFoundException|No suitable driver": "Spark lacks the driver: make setup, then make down up",
+}
+
 
 def fetch(connector: Database, source: Source, feed: Feed, day: date, part: UPath) -> bool:
     """Write the rows of ``day`` to ``part``, in the order of their key. Returns whether the night has a file."""
-    from pyspark.errors import PySparkException
-
     spark, login = lake.session(), options_of(connector, connection(connector.connection))
-    try:
+    with told(connector):
+        there = kinds(spark, login, connector)
+        check(connector, feed, there)
         rows, bounds = look(spark, login, connector, day)
-    except PySparkException as error:
-        # Spark does not say which database: it keeps the whole address to itself.
-        first = str(error).strip().partition("\n")[0]
-        raise UpstreamError(f"{connector.table} by the connection {connector.connection}: {first}") from error
-    if not rows and feed.mode is not Mode.UPSERT:
-        return False
-    found = as_promised(read(spark, login, connector, feed, day, bounds), feed)
-    # Each part is read by a connection that sees a moment of its own.
-    if (written := write(found, feed, part)) != rows:
-        raise UpstreamError(
-            f"{connector.table} {day}: {rows} rows were there and {written} came, it has changed in between"
-        )
+        if not rows and feed.mode is not Mode.UPSERT:
+            return False
+        # One part is a statement, which sees one moment. Of several each sees its own: nothing may change in between.
+        in_parts = bool(connector.partition and bounds)
+        before = content(spark, login, connector, feed, day) if in_parts else ""
+        written = write(read(spark, login, connector, feed, day, bounds, there), feed, part)
+        if written != rows:
+            raise UpstreamError(
+                f"{connector.table} {day}: {rows} rows were there and {written} came, it has changed in between"
+            )
+        if in_parts and content(spark, login, connector, feed, day) != before:
+            raise UpstreamError(f"{connector.table} {day}: it has changed while its parts were read")
     log.info("%s %s: %d rows", connector.table, day, rows)
     return True
 
 
 def options_of(connector: Database, login: Connection) -> dict[str, str]:
-    """How to reach the database and log in, in Spark's words."""
-    if not (login.host and login.schema):
-        raise RefusedError(f"the connection {connector.connection} names no host, or no database as its schema")
-    host = f"[{login.host}]" if ":" in login.host else login.host
+    """How to reach the database and log in, in Spark's words.
+
+    Nothing in a connection but what is named here becomes an option of the driver, some of which load code.
+    """
+    name, host = connector.connection, login.host or ""
+    if not (host and login.schema):
+        raise RefusedError(f"the connection {name} names no host, or no database as its schema")
+    if not is_address(host):
+        raise RefusedError(
+            f"the host of the connection {name} is {host[:80]!r}, which is no name and no address of one"
+        )
+    at = f"[{host}]" if ":" in host else host
     extra = login.extra_dejson
+    # Elsewhere than on this machine the password and the rows are not sent for everybody to read.
+    encrypted = {} if is_loopback(host) else {"sslmode": "require"}
+    passed_on = {key: str(extra[key]) for key in PASSED_ON if key in extra}
     return {
-        "url": f"jdbc:postgresql://{host}:{login.port or 5432}/{login.schema}",
+        "url": f"jdbc:postgresql://{at}:{login.port or 5432}/{quote(login.schema, safe='')}",
         "driver": "org.postgresql.Driver",
         "user": login.login or "",
         "password": login.password or "",
@@ -65,7 +109,89 @@ def options_of(connector: Database, login: Connection) -> dict[str, str]:
         # What the night's bounds mean, and what a time without a zone means.
         "sessionInitStatement": "SET TIME ZONE 'UTC'",
         "preferTimestampNTZ": "true",
-    } | {name: str(extra[name]) for name in PASSED_ON if name in extra}
+        **encrypted,
+        **passed_on,
+    }
+
+
+@contextmanager
+def told(connector: Database) -> Iterator[None]:
+    """Errors of Spark and of the driver as ours: what the database said, by which connection, and what to do."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        said, where = cause(error), f"{connector.table} by the connection {connector.connection}"
+        for pattern, mends in FOR_A_PERSON.items():
+            if re.search(pattern, said):
+                raise RefusedError(f"{where}: {said}. {mends}") from None
+        raise UpstreamError(f"{where}: {said}") from None
+
+
+def cause(error: Exception) -> str:
+    """What the driver said, in a line, which Spark tells only behind a message of its own."""
+    # Spark Connect brings the causes with its stack trace, a Spark in this process with its description.
+    stack = getattr(error, "_stacktrace", None) or getattr(error, "_stackTrace", None) or ""
+    text = f"{error}\n{stack}"
+    found = re.findall(r"org\.postgresql\.util\.PSQLException: (.+)", text) or re.findall(r"(?:ERROR|FATAL): .+", text)
+    found += re.findall(r"(?:ClassNotFoundException|SQLException): .+", text)
+    return str((found or [str(error).strip().partition("\n")[0]])[0]).strip().rstrip(".")
+
+
+def kinds(spark: SparkSession, login: dict[str, str], connector: Database) -> Kinds:
+    """The columns of the table and their types; of a domain that is the type that it stands for."""
+    name = table(connector).replace("'", "''")
+    rows = ask(
+        spark,
+        login,
+        f"""WITH RECURSIVE base(place, name, type, modifier) AS (
+            SELECT attnum, attname, atttypid, atttypmod FROM pg_catalog.pg_attribute
+            WHERE attrelid = pg_catalog.to_regclass('{name}') AND attnum > 0 AND NOT attisdropped
+            UNION ALL
+            SELECT place, name, typbasetype, typtypmod FROM base JOIN pg_catalog.pg_type ON oid = type
+            WHERE typtype = 'd'
+        ) SELECT name::text, typname::text AS kind, format_type(type, modifier) AS written
+        FROM base JOIN pg_catalog.pg_type ON oid = type WHERE typtype <> 'd' ORDER BY place""",
+    )
+    return {row["name"]: (row["kind"], row["written"]) for row in rows.load().collect()}
+
+
+def check(connector: Database, feed: Feed, there: Kinds) -> None:
+    """Raise RefusedError where the table is not there, lacks a column, or has one of a type that cannot be taken."""
+    where = f"{connector.table} by the connection {connector.connection}"
+    if not there:
+        raise RefusedError(f"{where}: there is no such table, or its login may not see it. It is named schema.table")
+    named = [*(column.name for column in feed.columns), connector.watermark, connector.partition]
+    if missing := sorted({name for name in named if name and name not in there}):
+        raise RefusedError(f"{where}: no column {', '.join(missing)}. It has {', '.join(there)[:300]}")
+    problems = [
+        f"column {column.name} is {there[column.name][1]}, which is no {column.type}: {mends}"
+        for column in feed.columns
+        for mends in [unfit(column.type, there[column.name][0])]
+        if mends
+    ]
+    for name, fit, what in (
+        (connector.watermark, MOMENTS, "watermark, which is a date or a timestamp"),
+        (connector.partition, CUT_BY, "partition, which is a whole number, a date, or a timestamp with time zone"),
+    ):
+        if name and there[name][0] not in fit:
+            problems.append(f"column {name} is {there[name][1]}, which is no {what}")
+    if problems:
+        raise RefusedError(f"{where}: {'; '.join(problems)}")
+
+
+def unfit(promised: str, kind: str) -> str:
+    """What to do where a column of ``kind`` would arrive as something else than it is; empty where it would not.
+
+    Another type than promised is else seen in the file, as any file's is.
+    """
+    if kind == "numeric" and promised != "double":
+        return "promise a double, or read a view that casts it"
+    if kind in ("time", "timetz") and promised == "timestamp":
+        return "promise a string, and read a view that casts it to text"
+    return ""
 
 
 def look(
@@ -86,11 +212,13 @@ def read(
     feed: Feed,
     day: date,
     bounds: tuple[str, str] | None,
+    there: Kinds,
 ) -> DataFrame:
     """The night's rows. The bounds say where to cut them into parts; rows outside of them are in the outer parts."""
     names = [column.name for column in feed.columns]
     asked = dict.fromkeys([*names, *filter(None, [connector.partition])])
-    rows = ask(spark, login, f"SELECT {', '.join(map(quoted, asked))} {night(connector, day)}")
+    values = ", ".join(f"{ASKED.get(there[n][0], '{0}').format(quoted(n))} AS {quoted(n)}" for n in asked)
+    rows = ask(spark, login, f"SELECT {values} {night(connector, day)}")
     if connector.partition and bounds:
         rows = rows.options(
             partitionColumn=connector.partition,
@@ -98,20 +226,15 @@ def read(
             upperBound=bounds[1],
             numPartitions=connector.partitions,
         )
-    return rows.load()
+    return rows.load().select(*map(escaped, names))
 
 
-def as_promised(rows: DataFrame, feed: Feed) -> DataFrame:
-    """Decimals become doubles where that is promised. Every other type stays, and is looked at as any file's is."""
-    from pyspark.sql import functions as F
-
-    written = dict(rows.dtypes)
-
-    def value(name: str, type_: str) -> Column:
-        is_decimal = written[name].startswith("decimal") and type_ == "double"
-        return F.col(name).cast("double").alias(name) if is_decimal else F.col(name)
-
-    return rows.select(*(value(column.name, column.type) for column in feed.columns))
+def content(spark: SparkSession, login: dict[str, str], connector: Database, feed: Feed, day: date) -> str:
+    """A sum of the night's rows: equal before and after a reading, nothing has changed in between."""
+    names = ", ".join(quoted(column.name) for column in feed.columns)
+    what = f"coalesce(sum(hashtextextended(ROW({names})::text, 0)), 0)::text AS content"
+    (found,) = ask(spark, login, f"SELECT {what} {night(connector, day)}").load().collect()
+    return str(found["content"])
 
 
 def write(rows: DataFrame, feed: Feed, part: UPath) -> int:
@@ -120,7 +243,7 @@ def write(rows: DataFrame, feed: Feed, part: UPath) -> int:
 
     folder = part.with_name(f"{part.stem}.spark.part")  # Spark writes folders
     try:
-        rows.repartition(1).sortWithinPartitions(*feed.unique).write.parquet(for_spark(folder))
+        rows.repartition(1).sortWithinPartitions(*map(escaped, feed.unique)).write.parquet(for_spark(folder))
         (file,) = folder.glob("part-*.parquet")
         file.replace(part)
     finally:
@@ -136,10 +259,20 @@ def ask(spark: SparkSession, login: dict[str, str], query: str) -> DataFrameRead
 
 def night(connector: Database, day: date) -> str:
     """Where the rows of ``day`` are. The bounds have no type of their own: they take that of the column."""
-    table, column = ".".join(map(quoted, connector.table.split("."))), quoted(connector.watermark)
-    return f"FROM {table} WHERE {column} >= '{day}' AND {column} < '{day + timedelta(1)}'"
+    column = quoted(connector.watermark)
+    return f"FROM {table(connector)} WHERE {column} >= '{day}' AND {column} < '{day + timedelta(1)}'"
+
+
+def table(connector: Database) -> str:
+    """The table's name as SQL has it, whatever is in it."""
+    return ".".join(map(quoted, connector.table.split(".")))
 
 
 def quoted(name: str) -> str:
     """``name`` as an identifier of SQL, whatever is in it."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def escaped(name: str) -> str:
+    """``name`` as a column of Spark, whatever is in it."""
+    return "`" + name.replace("`", "``") + "`"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -283,7 +284,8 @@ def test_parts_are_read_side_by_side(spark: SparkSession) -> None:
     login = database.options_of(base, database.connection("toys_db"))
     rows, bounds = database.look(spark, login, base, DAY)
     assert (rows, bounds) == (101, ("0", "201"))
-    parts = database.read(spark, login, base, TRIPS, DAY, bounds).rdd.glom().map(len).collect()
+    there = database.kinds(spark, login, base)
+    parts = database.read(spark, login, base, TRIPS, DAY, bounds, there).rdd.glom().map(len).collect()
     assert len(parts) == 5
     assert sum(parts) == 101
     assert sorted(parts)[-1] < 101
@@ -343,6 +345,138 @@ def test_a_table_that_changes_while_it_is_read_is_refused(monkeypatch: pytest.Mo
         )
 
 
+def test_parts_of_a_table_that_changes_between_them_are_refused(
+    monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
+    """As many rows as before, and another value in one: which part has seen it nobody could say."""
+    write = database.write
+
+    def note(sign: str) -> None:
+        server.sql(f"SET toys.now TO '2020-06-03'; UPDATE trips SET day = day {sign} 1 WHERE number = 8")
+
+    def changes(*arguments: Any) -> int:
+        note("+")
+        return write(*arguments)
+
+    monkeypatch.setattr(database, "write", changes)
+    with pytest.raises(UpstreamError, match=r"public\.trips 2020-06-01: it has changed while its parts were read"):
+        fetched(with_base(partition="number"))
+    assert left() == []
+    assert fetched(), "in one part it is read in one moment"
+    note("-")
+    note("-")
+
+
+def readings(server: Server, type_: str, *values: str, promised: str = "double") -> Feed:
+    """A feed of a new table, one row a value, in a column of ``type_``."""
+    rows = ", ".join(f"({number}, {value}, '2020-06-01 08:00+00')" for number, value in enumerate(values))
+    server.sql(
+        "DROP TABLE IF EXISTS readings; "
+        f"CREATE TABLE readings (number int PRIMARY KEY, value {type_}, happened_at timestamptz NOT NULL); "
+        f"INSERT INTO readings VALUES {rows}"
+    )
+    columns = (TRIPS.columns[0], Column("value", promised, "what was read"), TRIPS.columns[6])
+    return replace(TRIPS, columns=columns, connector=replace(BASE, table="public.readings"))
+
+
+def verdicts(spark: SparkSession, feed: Feed) -> list[tuple[Any, Any]]:
+    """Each value of ``readings`` as it would be published, and why it would not."""
+    rows = sorted(judged(spark, feed, fetched(feed)), key=lambda row: row["number"])
+    return [(row["value"], row["_reason"]) for row in rows]
+
+
+def test_a_number_that_is_none_breaks_its_row_alone(spark: SparkSession, server: Server) -> None:
+    feed = readings(server, "numeric(10, 2)", "0.25", "'NaN'", "NULL", "-7")
+    found = verdicts(spark, feed)
+    assert [reason for _, reason in found] == [None, "value: 'NaN' is no double", None, None]
+    assert [value for value, reason in found if not reason] == [0.25, None, -7.0]
+
+
+def test_a_number_without_a_scale_keeps_its_digits(spark: SparkSession, server: Server) -> None:
+    feed = readings(server, "numeric", "0.5", "1.25e-20", "-123456789012345678901234.5", "0", "5e-324", "1.5e308")
+    found = [0.5, 1.25e-20, -1.2345678901234568e23, 0.0, 5e-324, 1.5e308]
+    assert verdicts(spark, feed) == [(value, None) for value in found]
+
+
+def test_a_number_that_no_double_can_be_is_not_published_as_another(spark: SparkSession, server: Server) -> None:
+    feed = readings(server, "numeric", "1e400", "-1e-400", "'Infinity'", "'-Infinity'", "1")
+    assert [reason for _, reason in verdicts(spark, feed)] == [
+        *["value: 'NaN' is no double"] * 2,
+        "value: 'Infinity' is no double",
+        "value: '-Infinity' is no double",
+        None,
+    ]
+
+
+def test_digits_behind_the_point_are_not_rounded_away(spark: SparkSession, server: Server) -> None:
+    """Spark has 38 digits, and would give all of them to what is before the point; a domain is what it stands for."""
+    server.sql("CREATE DOMAIN price AS numeric(50, 5); CREATE DOMAIN fee AS price")
+    assert verdicts(spark, readings(server, "fee", "1.5", "'NaN'"))[0] == (1.5, None)
+
+
+@pytest.mark.parametrize("type_", ["date", "timestamp", "timestamptz"])
+def test_a_time_without_end_breaks_its_row_alone(spark: SparkSession, server: Server, type_: str) -> None:
+    promised = type_.removesuffix("tz")
+    values = ("'2020-06-01'", "'infinity'", "'-infinity'", "'0044-03-15 BC'", "NULL")
+    found = verdicts(spark, readings(server, type_, *values, promised=promised))
+    assert [bool(reason) for _, reason in found] == [False, True, True, True, False]
+    assert {reason.endswith("is not between 1900 and 2199") for _, reason in found if reason} == {True}
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "text"),
+    [
+        ("char(5)", "'bus'", "bus"),
+        ("citext", "'Bus'", "Bus"),
+        ("kind_of_trip", "'bus'", "bus"),
+        ("uuid", "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+        ("jsonb", """'{"a": [1]}'""", '{"a": [1]}'),
+        ("text", "U&'\\2028 \\+01F68C \\0085'", "\u2028 \U0001f68c \x85"),
+        ("interval", "'1 day 02:00'", "1 day 02:00:00"),
+        ("inet", "'10.0.0.1'", "10.0.0.1"),
+    ],
+)
+def test_what_is_a_text_arrives_as_it_reads(
+    spark: SparkSession, server: Server, type_: str, value: str, text: str
+) -> None:
+    server.sql("CREATE EXTENSION IF NOT EXISTS citext; DROP TYPE IF EXISTS kind_of_trip CASCADE")
+    server.sql("CREATE TYPE kind_of_trip AS ENUM ('bus', 'tram')")
+    assert verdicts(spark, readings(server, type_, value, promised="string")) == [(text, None)]
+
+
+def test_a_column_may_be_named_as_it_likes(spark: SparkSession, server: Server) -> None:
+    """In capitals and with quotes, in SQL and in Spark alike."""
+    server.sql(
+        '''CREATE TABLE "Odd Ones" ("Number" int, "it's ""so""" text, "At" timestamptz);
+        INSERT INTO "Odd Ones" SELECT n, 'bus', '2020-06-01 08:00+00' FROM generate_series(1, 9) AS n'''
+    )
+    columns = (Column("Number", "int", "n", required=True), Column('it\'s "so"', "string", "s"))
+    odd = replace(BASE, table="public.Odd Ones", watermark="At", partition="Number")
+    found = pl.read_parquet(fetched(replace(TRIPS, columns=columns, key=("Number",), connector=odd)))
+    assert found.rows() == [(number, "bus") for number in range(1, 10)]
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "promised", "said"),
+    [
+        (
+            "numeric(38,0)",
+            "7",
+            "bigint",
+            "column value is numeric(38,0), which is no bigint: promise a double, or read",
+        ),
+        ("numeric(38,0)", "'NaN'", "string", "column value is numeric(38,0), which is no string"),
+        ("time", "'08:00'", "timestamp", "column value is time without time zone, which is no timestamp"),
+    ],
+)
+def test_a_type_that_would_not_arrive_is_for_a_person(
+    server: Server, type_: str, value: str, promised: str, said: str
+) -> None:
+    with pytest.raises(RefusedError, match=re.escape(said)):
+        fetched(readings(server, type_, value, promised=promised))
+    assert left() == []
+
+
 def test_another_type_than_promised_is_named(server: Server) -> None:
     """The file stays: it is what the upstream said."""
     columns = (replace(TRIPS.columns[0], type="bigint"), replace(TRIPS.columns[1], type="int"), *TRIPS.columns[2:])
@@ -354,26 +488,91 @@ def test_another_type_than_promised_is_named(server: Server) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"table": "public.nothing"}, "nothing"),
-        ({"watermark": "no_such"}, "no_such"),
-        ({"table": 'trips"; DROP TABLE trips; --'}, "does not exist"),
+        ({"table": "public.nothing"}, "there is no such table"),
+        ({"table": "no_schema.trips"}, "there is no such table"),
+        ({"table": 'trips"; DROP TABLE trips; --'}, "there is no such table"),
+        ({"table": "trips' OR true"}, "there is no such table"),
+        ({"watermark": "no_such"}, "no column no_such. It has number, big, kind"),
+        ({"watermark": "number"}, "column number is integer, which is no watermark"),
+        ({"partition": "kind"}, "column kind is text, which is no partition"),
     ],
 )
-def test_what_is_not_there_is_named(server: Server, values: dict[str, str], said: str) -> None:
-    with pytest.raises(Exception, match=said) as raised:
+def test_what_is_not_there_is_for_a_person(server: Server, values: dict[str, str], said: str) -> None:
+    with pytest.raises(RefusedError, match=f"by the connection toys_db: {re.escape(said)}") as raised:
         fetched(with_base(**values))
     assert PASSWORD not in str(raised.value)
     assert left() == []
     assert server.sql("SELECT count(*) FROM trips").strip() != "0"
 
 
-def test_a_wrong_password_is_not_said(connect: Callable[..., None], server: Server) -> None:
-    wrong = {"login": "toys", "password": "another-password", "schema": "postgres", "port": server.port}
-    connect("toys_db", conn_type="postgres", host="127.0.0.1", **wrong)
-    with pytest.raises(Exception, match=r"public\.trips by the connection toys_db: .*t connect") as raised:
+@pytest.mark.parametrize(
+    ("values", "kind", "said"),
+    [
+        ({"password": "another-password"}, RefusedError, 'password authentication failed for user "toys". Look at its'),
+        ({"schema": "no_such"}, RefusedError, 'database "no_such" does not exist. Look at its schema'),
+        ({"login": "guest"}, RefusedError, "permission denied for table trips. Give its login the right"),
+        ({"extra": {"sslmode": "require"}}, RefusedError, "The server does not support SSL. Look at sslmode"),
+        ({"port": 1}, UpstreamError, "Connection to 127.0.0.1:1 refused"),
+    ],
+)
+def test_what_the_database_says_is_said(
+    connect: Callable[..., None], server: Server, values: dict[str, Any], kind: type[Exception], said: str
+) -> None:
+    server.sql(f"DROP ROLE IF EXISTS guest; CREATE ROLE guest LOGIN PASSWORD '{PASSWORD}'")
+    login = {"login": "toys", "password": PASSWORD, "schema": "postgres", "host": "127.0.0.1", "port": server.port}
+    connect("toys_db", conn_type="postgres", **login | values)
+    with pytest.raises(kind, match=rf"public\.trips by the connection toys_db: .*{re.escape(said)}") as raised:
         fetched()
-    assert "another-password" not in str(raised.value)
+    assert not any(secret in str(raised.value) for secret in (PASSWORD, "another-password"))
     assert left() == []
+
+
+SMUGGLED = "socketFactory=org.example.Anything&loggerLevel=TRACE"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"schema": f"postgres?{SMUGGLED}"}, f'database "postgres?{SMUGGLED}" does not exist'),
+        ({"schema": f"postgres%3F{SMUGGLED}"}, f'database "postgres%3F{SMUGGLED}" does not exist'),
+        ({"host": f"127.0.0.1/postgres?{SMUGGLED}#"}, "which is no name and no address of one"),
+        ({"host": "127.0.0.1,elsewhere"}, "which is no name and no address of one"),
+        ({"host": "me:secret@127.0.0.1"}, "which is no name and no address of one"),
+    ],
+)
+def test_no_option_hides_in_a_connection(
+    connect: Callable[..., None], server: Server, values: dict[str, str], said: str
+) -> None:
+    login = {"host": "127.0.0.1", "port": server.port, "schema": "postgres", "login": "toys", "password": PASSWORD}
+    connect("toys_db", conn_type="postgres", **login | values)
+    with pytest.raises(RefusedError, match=re.escape(said)):
+        fetched()
+
+
+def test_of_an_extra_the_driver_is_told_what_is_named_alone(connect: Callable[..., None]) -> None:
+    extra = {"socketFactory": "org.example.Anything", "url": "jdbc:h2:mem:", "driver": "org.h2.Driver", "sslkey": "/k"}
+    connect("toys_db", conn_type="postgres", host="127.0.0.1", schema="toys", extra=extra)
+    options = database.options_of(BASE, database.connection("toys_db"))
+    assert (options["url"], options["driver"]) == ("jdbc:postgresql://127.0.0.1:5432/toys", "org.postgresql.Driver")
+    assert "socketFactory" not in options
+    assert options["sslkey"] == "/k"
+
+
+@pytest.mark.parametrize(
+    ("host", "extra", "mode"),
+    [
+        ("127.0.0.1", {}, None),
+        ("localhost", {}, None),
+        ("db.example.com", {}, "require"),
+        ("db.example.com", {"sslmode": "verify-full"}, "verify-full"),
+        ("2001:db8::1", {"sslmode": "disable"}, "disable"),
+    ],
+)
+def test_elsewhere_than_on_this_machine_the_way_is_encrypted(
+    connect: Callable[..., None], host: str, extra: dict[str, str], mode: str | None
+) -> None:
+    connect("toys_db", conn_type="postgres", host=host, schema="toys", extra=extra)
+    assert database.options_of(BASE, database.connection("toys_db")).get("sslmode") == mode
 
 
 def test_a_connection_without_its_parts_is_refused(connect: Callable[..., None]) -> None:
