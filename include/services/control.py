@@ -93,7 +93,10 @@ def wait_healthy(settings: Settings, progress: Progress, timeout: float) -> None
     """Return when every service is healthy. Raises Problem naming those that are not after ``timeout`` seconds."""
     supervisor, begun, said = Supervisor(settings), time.monotonic(), set[str]()
     while True:
-        infos = supervisor.services()
+        try:
+            infos = supervisor.services()
+        except ConnectionError:
+            raise Problem("the services were stopped while this waited for them: `make up` starts them again") from None
         health = every(settings, infos)
         missing = {name: word for name, word in health.items() if word != WELL}
         if not missing and not said:
@@ -228,7 +231,7 @@ def status(settings: Settings) -> list[Row]:
                 state=str(info.get("statename", "STOPPED")).lower(),
                 health=health[program.name],
                 pid=int(info.get("pid", 0)),
-                up=time.time() - info["start"] if running else 0,
+                up=time.time() - processes.created(int(info["pid"])) if running else 0,
                 memory=memory.get(program.name, 0),
                 url=program.url,
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from include.services.processes import started_before
+from include.services.processes import created, started_before
 from include.services.programs import Program, programs
 from include.settings import Settings
 
@@ -69,7 +69,7 @@ def one(program: Program, settings: Settings, info: Mapping[str, Any], report: M
     if program.component:
         if not report:
             return "starting" if program.url else "unknown: the api-server does not answer"
-        return component_health(report, program.component, float(info.get("start", 0)))
+        return component_health(report, program.component, created(int(info.get("pid", 0))))
     if program.name == "spark":
         return spark_health(settings.host, settings.spark_port, 2)
     try:
@@ -86,5 +86,5 @@ def every(settings: Settings, infos: Mapping[str, Mapping[str, Any]]) -> dict[st
         program.name: one(program, settings, infos.get(program.name, {}), report) for program in programs(settings)
     }
     # the server that a killed parent leaves behind goes on answering until the next incarnation ends it
-    starts = {name: float(info.get("start", 0)) for name, info in infos.items()}
+    starts = {name: created(int(info.get("pid", 0))) for name, info in infos.items()}
     return {**health, **dict.fromkeys(started_before(settings.var, starts) & health.keys(), "starting")}

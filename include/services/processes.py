@@ -36,6 +36,14 @@ def of_service(var: Path, service: str) -> list[psutil.Process]:
     return [process for name, process in marked(var) if name == service]
 
 
+def created(pid: int) -> float:
+    """When a process began (Unix seconds), by the clock of now, however that was set since. 0 where it is gone."""
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return 0
+
+
 def started_before(var: Path, starts: Mapping[str, float]) -> set[str]:
     """The services of which a process is older than the service's present start (Unix seconds): leftovers of a kill."""
     old = set[str]()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,11 @@ def test_without_a_supervisor_there_is_no_status_and_nothing_to_stop(installatio
     control.down(installation, progress=lambda line: pytest.fail(line))
 
 
+def test_a_start_whose_services_are_stopped_meanwhile_says_so(installation: Settings) -> None:
+    with pytest.raises(Problem, match="were stopped while this waited"):
+        control.wait_healthy(installation, print, timeout=5)
+
+
 @pytest.fixture
 def leftovers(installation: Settings) -> Iterator[list[subprocess.Popen[bytes]]]:
     """A service that sleeps in a session of its own, its child, and the same of another installation."""
@@ -135,6 +141,16 @@ def leftovers(installation: Settings) -> Iterator[list[subprocess.Popen[bytes]]]
         child.kill()
         child.wait()
     processes.kill_all(installation.var.parent / "other")
+
+
+def test_a_clock_that_was_set_back_leaves_no_service_starting_for_ever(
+    installation: Settings, leftovers: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    infos = {"scheduler": {"statename": "RUNNING", "pid": leftovers[0].pid, "start": int(time.time()) + 7 * 86400}}
+    now = datetime.now(UTC).isoformat()
+    report = {"scheduler": {"status": "healthy", "latest_scheduler_heartbeat": now}}
+    monkeypatch.setattr(health, "airflow_report", lambda _: report)
+    assert health.every(installation, infos)["scheduler"] == "healthy"
 
 
 def test_what_a_service_left_is_found_and_ended_and_only_that(

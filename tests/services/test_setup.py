@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import sqlite3
 import stat
 from pathlib import Path
 
@@ -126,6 +128,37 @@ def test_a_migration_is_done_again_for_another_version_or_a_lost_database(tmp_pa
     database.write_text("")
     assert setup.migrated(stamp, "key", database)
     assert not setup.migrated(stamp, "other key", database)
+
+
+def test_a_migration_works_on_a_copy_with_all_that_was_written(tmp_path: Path) -> None:
+    database = tmp_path / "x.db"
+    (tmp_path / "x.db.migrating-wal").write_text("of an earlier try that was killed")
+    assert not setup.copied(database).exists()
+    with sqlite3.connect(database) as writer:
+        writer.execute("PRAGMA journal_mode=WAL")
+        writer.execute("CREATE TABLE t AS SELECT 1 AS a")
+        writer.commit()
+        copy = setup.copied(database)  # the newest rows are beside the database still
+        with sqlite3.connect(copy) as migrating:
+            assert migrating.execute("SELECT a FROM t").fetchall() == [(1,)]
+            migrating.execute("DROP TABLE t")
+    with sqlite3.connect(database) as there:
+        assert there.execute("SELECT a FROM t").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        ("alembic.util.exc.CommandError: Can't locate revision identified by 'ffffffffffff'", "a newer release"),
+        ("sqlite3.OperationalError: database or disk is full", "could not be migrated .*disk is full"),
+    ],
+)
+def test_why_a_database_was_not_migrated_is_said_in_a_line(tmp_path: Path, last: str, said: str) -> None:
+    log = tmp_path / "mlflow-migrate.log"
+    log.write_text(f"Traceback (most recent call last):\n{last}\n")
+    problem = setup.migration_problem("mlflow", log)
+    assert re.search(said, problem)
+    assert "\n" not in problem
 
 
 def test_the_environment_is_built_again_when_a_lock_changes(tmp_path: Path) -> None:
