@@ -127,3 +127,13 @@ def test_distances_are_a_row_a_day(trained: reference.Reference) -> None:
     assert isinstance(found, pd.DataFrame)
     assert list(found.columns) == ["flight_date", "weight", "metal", "noise"]
     assert len(found) == 3
+
+
+def test_days_are_compared_by_what_the_champion_takes_and_not_by_the_spec(trained: reference.Reference) -> None:
+    """A feature added, one removed and a vocabulary in another order, before a version has learned of it."""
+    turned = Feature("metal", "categorical", vocabulary=("tin", "iron", "gold"))
+    changed = toy_case(features=(Feature("noise"), turned, Feature("humidity")), context=("known_from", "weight"))
+    before, after = (features.distances(case, trained, later(3)) for case in (CASE, changed))
+    assert after.equals(before)
+    told = [each.column for each in features.distance_suite(changed, trained)]
+    assert told == ["weight", "metal", "noise"]
