@@ -130,7 +130,7 @@ def run(key: str) -> list[int]:
     plan = landing.plan(source, nights)
     candidates = ingest.load(source, nights, plan)
     audited = ingest.audit(source, nights, plan, candidates)
-    return [len(one.changed) for one in ingest.publish_all(source, plan, candidates, audited, run=key)]
+    return [len(one.changed) for one in ingest.publish_all(source, nights, plan, candidates, audited, run=key)]
 
 
 def test_a_night_of_before_changes_nothing_and_the_next_one_is_ingested(connected: SparkSession) -> None:
