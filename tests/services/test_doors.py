@@ -105,7 +105,7 @@ def test_another_sparks_token_comes_from_the_shell_and_is_not_in_its_address(
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "::", "2001:db8::1", "nocturne.example"])
 def test_another_host_than_loopback_is_refused_and_each_open_door_named(tmp_path: Path, host: str) -> None:
-    settings = Settings(var=tmp_path / "var", host=host, spark_port=25003)
+    settings = Settings(var=tmp_path / "var", host=host, airflow_port=8080, mlflow_port=5000, spark_port=25003)
     with pytest.raises(Problem) as refused:
         setup.set_up(settings)
     for word in (f"NOCTURNE_HOST={host}", "airflow (8080)", "mlflow (5000)", "spark (25003)", "NOCTURNE_TLS_PROXY"):
