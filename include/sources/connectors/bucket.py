@@ -20,13 +20,24 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 20  # bytes
 ABSENT = {"NoSuchKey", "404"}
-REFUSING = {"AccessDenied", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"}
+REFUSING = {
+    *("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AccountProblem", "AllAccessDisabled", "403"),
+    *("NoSuchBucket", "InvalidBucketName", "PermanentRedirect", "AuthorizationHeaderMalformed", "InvalidObjectState"),
+    *("InvalidToken", "ExpiredToken", "KMS.DisabledException", "400", "301"),
+}
 
 
 def fetch(connector: Bucket, source: Source, feed: Feed, day: date, part: UPath) -> bool:
     """Copy the object of ``day`` to ``part``. Returns whether it is there."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        InvalidRegionError,
+        NoCredentialsError,
+        ParamValidationError,
+        PartialCredentialsError,
+    )
 
     key = dated(connector.key, day)
     where = f"s3://{connector.bucket}/{key}"
@@ -43,8 +54,11 @@ def fetch(connector: Bucket, source: Source, feed: Feed, day: date, part: UPath)
             return False
         kind = RefusedError if code in REFUSING else UpstreamError
         raise kind(f"{where}: {code}. Connection {connector.connection}") from error
+    except (NoCredentialsError, PartialCredentialsError, ParamValidationError, InvalidRegionError) as error:
+        first = str(error).partition("\n")[0]
+        raise RefusedError(f"{where}: {first}. Look at the connection {connector.connection}") from None
     except BotoCoreError as error:
-        raise UpstreamError(f"{where}: {error}") from error
+        raise UpstreamError(f"{where}: {error}. Connection {connector.connection}") from error
     if size != found["ContentLength"]:
         raise UpstreamError(f"{where}: {size} bytes came of {found['ContentLength']}")
     if (promised := md5_of(found)) and digest != promised:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from typing import IO, TYPE_CHECKING
@@ -31,6 +31,12 @@ MOST = 10_000  # characters that are kept of an event that is no JSON object
 NEVER = "36500d"  # Spark would pass over a file a week older than the newest one
 PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
+# What a connection may say of a client of Kafka: where and how, and nothing that names a class to be loaded.
+SETTINGS = re.compile(
+    r"bootstrap\.servers|security\.protocol|sasl\.mechanism|client\.(id|rack|dns\.lookup)|isolation\.level|check\.crcs"
+    r"|ssl\.(truststore|keystore|key)\.[a-z.]+|ssl\.(protocol|enabled\.protocols|cipher\.suites)"
+    r"|ssl\.endpoint\.identification\.algorithm|[a-z.]+\.(ms|bytes|records)"
+)
 NO_KAFKA = "Failed to find data source: kafka"
 
 
@@ -43,7 +49,8 @@ def fetch(connector: Stream, source: Source, feed: Feed, day: date, part: UPath)
             job.start(spark, job_of(connector, spool)).awaitTermination()
         job.cut(spark, f"bronze.{spool}", night)
     events = job.of_night(spark, f"bronze.{spool}", night)
-    count = lines.write(part, feed.gzip, (line_of(event["value"], feed.key[0]) for event in events.toLocalIterator()))
+    values = (event["value"] for event in events.toLocalIterator())
+    count = lines.write(part, feed.gzip, lines_of(values, feed))
     log.info("%s %s: %d events", spool, night, count)
     return count > 0 or feed.mode is Mode.UPSERT
 
@@ -51,6 +58,23 @@ def fetch(connector: Stream, source: Source, feed: Feed, day: date, part: UPath)
 def spool_of(source: Source, feed: Feed) -> str:
     """The table in bronze that has the events of ``feed`` as they come, without the layer."""
     return f"{table(source, feed)}__stream"
+
+
+def lines_of(events: Iterable[str | None], feed: Feed) -> Iterator[str]:
+    """``events`` as the lines of a landing file of ``feed``.
+
+    A file may have a few keys that its feed does not name, and with more is refused as another feed's: an event that
+    brings so many is taken for one that is no row. So is one with a key that is blank.
+    """
+    promised, new, key = {column.name for column in feed.columns}, set[str](), feed.key[0]
+    for event in events:
+        line = line_of(event, key)
+        keys = set(json.loads(line)) - promised
+        if len(new | keys) > landing.MOST_ADDED or not all(name.strip() for name in keys):
+            line = wrapped(event, key)
+        else:
+            new |= keys
+        yield line
 
 
 def line_of(event: str | None, key: str) -> str:
@@ -61,7 +85,12 @@ def line_of(event: str | None, key: str) -> str:
     """
     # Between the tokens of an object its writer may have broken the line; within one JSON has no line breaks.
     line = re.sub(r"[\r\n]+", " ", event or "")
-    return line if landing.is_row(line) else json.dumps({key: {"_event": event and event[:MOST]}})
+    return line if landing.is_row(line) else wrapped(event, key)
+
+
+def wrapped(event: str | None, key: str) -> str:
+    """``event`` as a line that breaks its contract alone."""
+    return json.dumps({key: {"_event": event and event[:MOST]}})
 
 
 def job_of(connector: Stream, spool: str) -> job.Job:
@@ -87,6 +116,11 @@ def login_of(name: str, login: Connection) -> dict[str, str]:
     if login.login:
         client |= {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN"}
     client |= {key: str(value) for key, value in login.extra_dejson.items()}
+    if strange := sorted(key for key in client if not SETTINGS.fullmatch(key)):
+        raise RefusedError(
+            f"the extra of the connection {name} has {', '.join(strange)[:300]}, which a connection may not say: some "
+            "settings load code. What is not secret can be an option of the Stream in the spec"
+        )
     if login.login:
         module = SCRAM if client["sasl.mechanism"].startswith("SCRAM") else PLAIN
         user, password = quoted(login.login), quoted(login.password or "")

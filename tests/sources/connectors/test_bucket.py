@@ -137,6 +137,15 @@ def test_what_it_answers_else_is_said(liar: Liar, status: int, error: type[Excep
     assert "Connection toys_s3" in refused(error)
 
 
+def test_a_key_that_is_no_secret_at_all_is_for_a_person(
+    liar: Liar, connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    extra = {"endpoint_url": "http://127.0.0.1:1", "region_name": s3.REGION}
+    connect("toys_s3", conn_type="aws", extra=extra)
+    assert "Unable to locate credentials. Look at the connection toys_s3" in refused(RefusedError)
+
+
 def test_without_its_connection_nobody_is_asked(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_TOYS_S3")
     assert "there is no Airflow connection 'toys_s3'" in refused(RefusedError)

@@ -333,6 +333,19 @@ def test_an_event_becomes_one_line(event: str | None, line: str) -> None:
     assert stream.line_of(event, "a") == line
 
 
+def test_an_event_with_many_unknown_keys_does_not_have_the_night_refused(home: Path) -> None:
+    few, many = {"click": 1, "day": "2020-06-01", "place": "here", "new": 1}, {f"key {n}": n for n in range(21)}
+    events = [json.dumps(few), json.dumps(few | many), json.dumps({**few, " ": 1}), json.dumps(few | {"newer": 2})]
+    plain = replace(CLICKS, gzip=False)
+    path = landing.path_of(SOURCE, plain, ONE)
+    path.parent.mkdir(parents=True)
+    lines.write(path, False, stream.lines_of(events, plain))
+    assert landing.count_rows(path, plain) == 4
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [json.loads(row["click"]["_event"]) for row in found[1:3]] == [few | many, few | {" ": 1}]
+    assert [found[0], found[3]] == [few, few | {"newer": 2}]
+
+
 def test_a_night_without_changes_has_a_file_that_says_so(put: Callable[..., None]) -> None:
     changes = replace(CLICKS, mode=Mode.UPSERT, op="place", sequence="click", gzip=False)
     path = fetch(SOURCE, changes, ONE)
@@ -454,6 +467,17 @@ def test_without_its_jars_it_is_said_where_to_get_them(connect: Callable[..., No
     assert raised.value.__cause__ is None
     assert raised.value.__suppress_context__, "Spark's own error has the options in it"
     assert "see" not in str(raised.value) + caplog.text
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["sasl.jaas.config", "interceptor.classes", "sasl.login.callback.handler.class", "ssl.engine.factory.class"],
+)
+def test_a_connection_names_no_code_to_load(connect: Callable[..., None], setting: str) -> None:
+    connect("rides_kafka", conn_type="kafka", host="one", extra={setting: PASSWORD, "ssl.truststore.location": "/t"})
+    with pytest.raises(RefusedError, match=f"the extra of the connection rides_kafka has {setting}, which") as raised:
+        stream.job_of(RIDES, SPOOL)
+    assert "see" not in str(raised.value)
 
 
 def test_a_connection_without_a_host_is_refused(connect: Callable[..., None]) -> None:
