@@ -11,13 +11,24 @@ from typing import Any
 
 import httpx
 
-from include.partitions import ANNOUNCED, Partitions
+from include.partitions import ANNOUNCED, BadPartitionError, Partitions
 from include.settings import Settings
 
 FINISHED = ("success", "failed")
+IDENTITY = ("dag_id", "dag_run_id", "task_id", "map_index", "id", "uri")  # what tells one row of a list from another
+PAGE = 100  # rows: the API gives no more at once, whatever is asked for
 
 # Airflow starts a run within a second or two of the event that it waits for; a busy machine takes longer.
 PATIENCE = 120.0
+
+
+FEW = 5
+SILENCE = 60.0  # seconds after which a wait says that it goes on
+
+
+def few(names: list[str]) -> str:
+    """``names`` in a line: of many, only the first ones and how many more."""
+    return ", ".join(names[:FEW]) + (f" and {len(names) - FEW} more" if len(names) > FEW else "")
 
 
 class RunFailedError(RuntimeError):
@@ -58,7 +69,13 @@ class Run:
 
 def _range(conf: dict[str, Any]) -> str | None:
     """The key that a run started with the parameters of a range gives its events."""
-    return Partitions.parse(f"{conf['from']}..{conf['to']}").key if conf.get("from") and conf.get("to") else None
+    try:
+        return Partitions.parse(f"{conf['from']}..{conf['to']}").key
+    except (
+        KeyError,
+        BadPartitionError,
+    ):  # what somebody has mistyped fails in its own run and must not hide the others
+        return None
 
 
 def _epoch(moment: str | None) -> float | None:
@@ -87,8 +104,9 @@ class Airflow:
                 if "Authorization" not in self._http.headers:
                     self._login()
                 answer = self._http.request(method, path, **kwargs)
-            except httpx.TransportError:
-                if time.monotonic() > deadline:
+            except httpx.TransportError as error:
+                # What may have begun something is not asked for twice: only where nobody can have heard it.
+                if time.monotonic() > deadline or not (method == "GET" or isinstance(error, httpx.ConnectError)):
                     raise
                 time.sleep(1)
                 continue
@@ -102,8 +120,23 @@ class Airflow:
                 raise RuntimeError(f"Airflow refused {method} {path}: {answer.status_code} {answer.text}")
             return answer.json() if answer.content else None
 
+    def pages(self, path: str, key: str, **params: Any) -> list[dict[str, Any]]:
+        """All rows under ``key`` of a list that is given by pages, each once, though rows may come while it is read."""
+        found: dict[str, dict[str, Any]] = {}
+        offset = 0
+        while True:
+            rows = self.call("GET", path, params=params | {"limit": PAGE, "offset": offset})[key]
+            found |= {json.dumps([row.get(name) for name in IDENTITY]): row for row in rows}
+            if len(rows) < PAGE:
+                return list(found.values())
+            offset += len(rows)
+
     def dag_ids(self) -> list[str]:
-        return [one["dag_id"] for one in self.call("GET", "/dags", params={"limit": 1000})["dags"]]
+        return [one["dag_id"] for one in self.pages("/dags", "dags", order_by="dag_id")]
+
+    def paused(self) -> set[str]:
+        """The DAGs that are paused: Airflow drops the events that they would have followed."""
+        return {one["dag_id"] for one in self.pages("/dags", "dags", order_by="dag_id", paused=True)}
 
     def wait_for_dags(self, wanted: set[str], patience: float = PATIENCE) -> None:
         """Return when Airflow knows the DAGs ``wanted``. Raises RuntimeError with its import errors if it does not."""
@@ -139,29 +172,35 @@ class Airflow:
             "max_active_runs": max_active_runs,
         }
         wanted = {str(day) for day in nights.days}
-        before = {(run.run_id, run.queued_at) for run in self.runs(dag_id)}
-        self._begin_backfill(dag_id, body)
-        deadline = time.monotonic() + PATIENCE
+        before = {(run.run_id, run.queued_at) for run in self._backfilled(dag_id, nights)}
+        self._begin_backfill(dag_id, body, len(wanted))
+        deadline = time.monotonic() + PATIENCE + len(wanted)
         while True:
             runs = {
                 run.partition_key: run
-                for run in self.runs(dag_id)
+                for run in self._backfilled(dag_id, nights)
                 if run.partition_key in wanted and (run.run_id, run.queued_at) not in before
             }
             if len(runs) == len(wanted):
                 return list(runs.values())
             if time.monotonic() > deadline:
-                raise RunFailedError(f"the backfill of {dag_id} made no run for {sorted(wanted - set(runs))}")
+                without = sorted(wanted - set(runs))
+                raise RunFailedError(f"the backfill of {dag_id} made no run for {len(without)} nights: {few(without)}")
             time.sleep(0.5)
 
-    def _begin_backfill(self, dag_id: str, body: dict[str, Any]) -> None:
+    def _backfilled(self, dag_id: str, nights: Partitions) -> list[Run]:
+        """The runs that backfills have made for ``nights``, of a DAG with a schedule."""
+        days = {"partition_date_gte": str(nights.first), "partition_date_lte": str(nights.last)}
+        return self.runs(dag_id, run_type="backfill", **days)
+
+    def _begin_backfill(self, dag_id: str, body: dict[str, Any], nights: int) -> None:
         # Airflow notices only every half minute that a backfill has ended, and refuses the next one until then.
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                self.call("POST", "/backfills", json=body)
+                self.call("POST", "/backfills", json=body, timeout=PATIENCE + 3 * nights)  # it makes all runs first
             except RuntimeError as refused:
-                under_way = any(run.state not in FINISHED for run in self.runs(dag_id))
+                under_way = self.runs(dag_id, state=["queued", "running"], run_type="backfill")
                 if "already a running backfill" not in str(refused) or under_way or time.monotonic() > deadline:
                     raise
                 time.sleep(1)
@@ -172,16 +211,27 @@ class Airflow:
         return Run.of(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}"))
 
     def runs(self, dag_id: str = "~", **filters: Any) -> list[Run]:
-        """The runs of a DAG, or of all, newest first."""
-        params = {"limit": 500, "order_by": "-run_after"} | filters
+        """The runs of a DAG, or of all, the last made first. ``filters`` are those of the API."""
+        # Read in the order in which they were made: what is made meanwhile comes last and shifts no page.
+        rows = self.pages(f"/dags/{dag_id}/dagRuns", "dag_runs", **({"order_by": "id"} | filters))
+        return [Run.of(one) for one in reversed(rows)]
+
+    def newest_runs(self, dag_id: str) -> list[Run]:
+        """The last ``PAGE`` runs of a DAG, the last made first."""
+        params = {"limit": PAGE, "order_by": "-id"}
         return [Run.of(one) for one in self.call("GET", f"/dags/{dag_id}/dagRuns", params=params)["dag_runs"]]
 
+    def runs_of(self, dag_id: str, key: str) -> list[Run]:
+        """The runs of a DAG for exactly the partition ``key``, the last made first."""
+        found = self.runs(dag_id, partition_key_prefix_pattern=key)
+        return [run for run in found if run.partition_key == key]
+
     def tasks(self, run: Run) -> list[dict[str, Any]]:
-        return list(self.call("GET", f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances")["task_instances"])
+        return self.pages(f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances", "task_instances")
 
     def assets(self) -> list[dict[str, Any]]:
         """Every asset with the tasks that announce it and the DAGs that follow it."""
-        return list(self.call("GET", "/assets", params={"limit": 1000})["assets"])
+        return self.pages("/assets", "assets", order_by="id")
 
     def announced(self, run: Run, assets: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
         """The DAGs and keys that a finished run set off, each with the time (ISO 8601) before which its run cannot be.
@@ -210,27 +260,33 @@ class Airflow:
     def follow(self, heads: list[Run], say: Callable[[str], None] = print) -> list[Run]:
         """Wait for ``heads`` and all that follows from them by asset events. Returns every run, in order of finish.
 
-        Raises RunFailedError as soon as one has failed.
+        Raises RunFailedError as soon as one has failed, or where one can never start, since its DAG is paused.
         """
         assets = self.assets()
         waiting, done, seen = list(heads), [], {(run.dag_id, run.run_id) for run in heads}
         due: list[tuple[str, str, str, float]] = []  # DAG, key, not before, give up at
+        said, of_heads = time.monotonic(), {(run.dag_id, run.run_id) for run in heads}
         while waiting or due:
             time.sleep(0.5)
-            for old in list(waiting):
-                run = self.run(old.dag_id, old.run_id)
-                if run.state not in FINISHED:
-                    continue
-                waiting.remove(old)
+            for run in self._ended(waiting):
+                waiting = [one for one in waiting if (one.dag_id, one.run_id) != (run.dag_id, run.run_id)]
                 done.append(run)
                 if run.state == "failed":
-                    raise RunFailedError(self.explain(run))
+                    raise RunFailedError(self.explain(run) + self._left(waiting))
                 say(self.tell(run))
+                said = time.monotonic()
                 for (dag_id, key), since in self.announced(run, assets).items():
                     due.append((dag_id, key, since, time.monotonic() + PATIENCE))
+            if due and (stopped := self.paused() & {dag_id for dag_id, *_ in due}):
+                keys = sorted({key for dag_id, key, *_ in due if dag_id in stopped})
+                raise RunFailedError(
+                    f"{', '.join(sorted(stopped))} is paused, and Airflow drops what a paused DAG would have followed. "
+                    f"Unpause it, then run {few(keys)} again: `make backfill from={keys[0][:10]} to={keys[-1][-10:]}`"
+                    + self._left(waiting)
+                )
             for item in list(due):
                 dag_id, key, since, deadline = item
-                started = [run for run in self.runs(dag_id, partition_key_pattern=key) if run.queued_at >= since]
+                started = [run for run in self.runs_of(dag_id, key) if run.queued_at >= since]
                 if started:
                     due.remove(item)
                     run = started[-1]
@@ -239,7 +295,24 @@ class Airflow:
                         waiting.append(run)
                 elif time.monotonic() > deadline:
                     raise RunFailedError(f"{dag_id} {key} was announced and never started: is the scheduler up?")
+            if time.monotonic() - said > SILENCE and waiting:
+                said, left = time.monotonic(), sum((run.dag_id, run.run_id) in of_heads for run in waiting)
+                say(f"… {len(done)} runs are through, {len(waiting)} to come, {left} of {len(heads)} first ones")
         return done
+
+    def _ended(self, waiting: list[Run]) -> list[Run]:
+        """Those of ``waiting`` that have ended, as they are now. Of many of a DAG, a list is asked for and not each."""
+        found = []
+        for dag_id in {run.dag_id for run in waiting}:
+            ours = [run for run in waiting if run.dag_id == dag_id]
+            if len(ours) > FEW:
+                active = {run.run_id for run in self.runs(dag_id, state=["queued", "running"])}
+                ours = [run for run in ours if run.run_id not in active]
+            found += [now for run in ours if (now := self.run(run.dag_id, run.run_id)).state in FINISHED]
+        return found
+
+    def _left(self, waiting: list[Run]) -> str:
+        return f"\n{len(waiting)} runs go on in Airflow without being watched here" if waiting else ""
 
     def tell(self, run: Run) -> str:
         """A finished run in a line, with the reason where its last task had nothing to do."""

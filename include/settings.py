@@ -11,8 +11,9 @@ import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 if TYPE_CHECKING:
@@ -21,10 +22,16 @@ if TYPE_CHECKING:
 HOME = Path(__file__).resolve().parent.parent
 
 
+def _is_loopback(url: SplitResult) -> bool:
+    return url.scheme == "http" and url.hostname in ("127.0.0.1", "::1", "localhost")
+
+
 class Settings(BaseSettings):
     """The settings of one installation. Paths are absolute; ports are TCP; memory is in Java's notation."""
 
-    model_config = SettingsConfigDict(env_prefix="NOCTURNE_", frozen=True, env_ignore_empty=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="NOCTURNE_", frozen=True, env_ignore_empty=True, populate_by_name=True, hide_input_in_errors=True
+    )
 
     home: Path = Field(HOME, description="the repository, which is also AIRFLOW_HOME")
     var: Path = Field(HOME / "var", description="all state: landing, lake, databases, logs, secrets, reports")
@@ -70,6 +77,17 @@ class Settings(BaseSettings):
         description="an OpenLineage server; none: a file under var",
     )
 
+    task_minutes: float = Field(60, gt=0, description="how long a task may take; then it is ended, and tried again")
+    long_task_minutes: float = Field(360, gt=0, description="the same for those that read or fit a range of history")
+    wait_minutes: float = Field(
+        360, gt=0, description="how long a stage waits for earlier nights that are on their way"
+    )
+    run_hours: float = Field(168, gt=0, description="how long a run may take; of a backfill, since it was asked for")
+
+    alert_webhook: SecretStr = Field(
+        SecretStr(""), description="where failures are told as well: JSON is posted there; https, or http on loopback"
+    )
+
     device: str = Field("auto", description="where XGBoost trains: auto, cpu or cuda")
 
     @field_validator("home", "var", "jars")
@@ -96,6 +114,17 @@ class Settings(BaseSettings):
         """This setting is shown; a token is not."""
         if re.search("(?i)[;/](token|authorization)=", url):
             raise ValueError("a token belongs into SPARK_CONNECT_AUTHENTICATE_TOKEN, not into the address")
+        return url
+
+    @field_validator("alert_webhook")
+    @classmethod
+    def _private(cls, url: SecretStr) -> SecretStr:
+        """What failed is nobody else's business, and such an address often is a password itself: no plain http."""
+        parts = urlsplit(url.get_secret_value())
+        if parts.scheme and parts.scheme != "https" and not _is_loopback(parts):
+            raise ValueError("NOCTURNE_ALERT_WEBHOOK is neither https:// nor http:// on this machine")
+        if url.get_secret_value() and not parts.hostname:
+            raise ValueError("NOCTURNE_ALERT_WEBHOOK is no address: https://<host>/<path>")
         return url
 
     @property
@@ -137,6 +166,11 @@ class Settings(BaseSettings):
     @property
     def log(self) -> Path:
         return self.var / "log"
+
+    @property
+    def alerts(self) -> Path:
+        """What failed, one JSON object a line, the newest last."""
+        return self.log / "alerts.jsonl"
 
     @property
     def run(self) -> Path:

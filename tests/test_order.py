@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
 
 from include import order
+from include.airflow_client import Run
+from include.errors import StoppedError
 from include.lake import delta
 from include.order import HistoryMissingError
 from include.partitions import Partitions
@@ -85,3 +88,78 @@ def test_days_that_never_were_are_not_waited_for(monkeypatch: pytest.MonkeyPatch
     assert awaited() == [8, 10]
     before = NIGHT.first - timedelta(30)
     assert order.awaited_by_features("flight_delays", Partitions(before, before), DAYS) == []
+
+
+NOW = 1_000_000.0
+
+
+def ran(key: str, state: str, minutes_ago: float = 60, dag_id: str = "lakehouse_ingest_flights") -> Run:
+    end = NOW - 60 * minutes_ago if state in ("success", "failed") else None
+    return Run(dag_id, f"run of {key}", key, state, "", NOW, end, "manual")
+
+
+def stopped(*runs: Run, night: int = 8) -> bool:
+    found = order.standing([date(2013, 6, night)], runs, NOW)
+    assert bool(found.stopped) != bool(found.on_their_way)
+    return bool(found.stopped)
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_a_night_that_a_run_is_on_its_way_with_is_waited_for(state: str) -> None:
+    assert not stopped(ran("2013-06-08", state))
+    assert not stopped(ran("2013-06-01..2013-06-30", state)), "a range brings its nights"
+    assert not stopped(ran("2013-06-08", "failed"), ran("2013-06-08", state)), "it is being mended"
+
+
+def test_a_night_that_has_failed_is_not_waited_for() -> None:
+    assert stopped(ran("2013-06-08", "failed"))
+    assert stopped(ran("2013-06-01..2013-06-30", "failed"))
+    assert stopped(ran("2013-06-08", "success", 60), ran("2013-06-08", "failed", 30, "lakehouse_transform_flights"))
+
+
+def test_what_has_failed_and_was_run_again_is_on_its_way_until_the_next_stage_begins() -> None:
+    assert not stopped(ran("2013-06-08", "failed", 60), ran("2013-06-08", "success", 1))
+    assert stopped(ran("2013-06-08", "success", 10)), "the next stage never began: its DAG may be paused"
+
+
+def test_other_nights_and_what_is_no_key_count_for_nothing() -> None:
+    assert stopped(ran("2013-06-07", "running"), ran("2013-6-8", "running"), ran("", "running"))
+
+
+def test_the_night_to_mend_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [ran("2013-06-08", "failed"), ran("2013-06-09", "failed"), ran("2013-06-10", "running")]
+    monkeypatch.setattr(order, "runs_with", lambda *_: runs)
+    begun = SimpleNamespace(partition_key="2013-06-12", start_date=datetime.now(UTC))
+    with pytest.raises(StoppedError) as raised:
+        order.are_through([date(2013, 6, day) for day in (8, 9, 10)], [], begun)
+    assert raised.value.by == "2013-06-08"
+    said = str(raised.value)
+    assert said.startswith("stopped by night 2013-06-08 (nights that stop this one: 2013-06-08, 2013-06-09)")
+    assert said.endswith("`make backfill from=2013-06-08 to=2013-06-12`")
+    assert "\n" not in said
+
+
+def test_a_night_that_nobody_started_gets_a_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order, "runs_with", lambda *_: [])
+    begun = SimpleNamespace(partition_key="2013-06-10", start_date=datetime.now(UTC))
+    assert not order.are_through([date(2013, 6, 8)], [], begun)
+    begun.start_date -= timedelta(minutes=10)
+    with pytest.raises(StoppedError, match="it has landed, and nothing runs it"):
+        order.are_through([date(2013, 6, 8)], [], begun)
+    assert order.are_through([], [], begun)
+
+
+def test_a_gap_holds_up_neither_features_nor_the_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the message about a night that never landed recommends, done."""
+    land(7, 8, 10)
+    ingested(7, 8, 10)
+    with pytest.raises(HistoryMissingError, match="list days that the upstream never had as `gaps`"):
+        awaited()
+    with_gaps = replace(source("flights"), gaps=(date(2013, 6, 9),))
+    monkeypatch.setattr(order, "source", lambda name: with_gaps)
+    assert awaited() == []
+    for day in (7, 8, 10):
+        night = date(2013, 6, day)
+        labels = pl.DataFrame({"flight_date": [night], "is_disrupted": [True]})
+        delta.replace_days("gold", "flight_delays__labels", labels, night, night)
+    assert order.awaited_by_monitor("flight_delays", NIGHT) == []

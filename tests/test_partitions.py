@@ -1,6 +1,6 @@
 """A partition's key, its days, and how a run says which it is for."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -87,3 +87,28 @@ def test_a_run_for_no_day_says_how_to_give_one() -> None:
     with pytest.raises(NoPartitionError):
         of_run(context())
     assert issubclass(NoPartitionError, NeedsAttentionError), "no retry can mend it"
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("2013-6-1", "YYYY-MM-DD"),
+        ("20130601", "YYYY-MM-DD"),
+        ("2013-W22-6", "YYYY-MM-DD"),
+        ("2013-02-30", "2013-02-30"),
+        ("2013-06-30..2013-06-01", "ends before it begins"),
+        ("0213-06-01..2013-06-01", "is one of its years mistyped"),
+        ("2213-06-01", "reaches into the future"),
+        ("2013-06-01..9999-12-31", "is one of its years mistyped"),
+    ],
+)
+def test_a_mistyped_key_is_for_a_person_and_no_retry(key: str, said: str) -> None:
+    with pytest.raises(NeedsAttentionError, match=said):
+        of(key)
+
+
+def test_tomorrow_is_over_somewhere_before_it_is_here() -> None:
+    today = datetime.now(UTC).date()
+    assert of(str(today + timedelta(1))).last == today + timedelta(1)
+    with pytest.raises(NeedsAttentionError, match="once its day is over"):
+        of(str(today + timedelta(2)))

@@ -3,8 +3,9 @@
 **Reads** `silver.*`. **Writes** `gold.flight_delays__features` of the day after the night, whose schedule is known, and
 `gold.flight_delays__labels` of the night's own day, which has just ended. **Parameters**: `from` and `to` for a range.
 
-**Waits** for the nights of its look-back that have landed and are not through. **Fails** where one of them has not
-landed, naming it, and where a model, a test or an expectation of the feature gate does; nothing is published then.
+**Waits** for the nights of its look-back that are on their way, without a worker. **Fails** at once, naming the night,
+where one of them has failed or has not landed; and where a model, a test or an expectation of the feature gate does.
+Nothing is published then.
 """
 
 from airflow.sdk import PartitionedAssetTimetable, dag, task
@@ -20,29 +21,25 @@ STAGE = f"{USE_CASE}_features"
 @dag(
     dag_id=STAGE,
     schedule=PartitionedAssetTimetable(assets=assets.silver("flights")),
-    catchup=False,
-    max_active_runs=1,
+    **recipes.DAG,
     params=recipes.PARAMS,
     default_args=recipes.DEFAULTS | {"owner": "data-science"},
     doc_md=__doc__,
     tags=[USE_CASE],
 )
 def features() -> None:
-    @task.sensor(poke_interval=3, timeout=900)
+    @task.sensor(**recipes.WAIT)
     def history(**context):
-        """Wait for the nights that the look-back needs, on their way beside this one; refuse half a history."""
+        """Wait for the nights that the look-back needs and that are on their way; refuse half a history."""
         from include import order
         from include.features import catalogue
         from include.use_cases import use_case
 
         look_back_days = catalogue.read(use_case(USE_CASE)).look_back_days
         awaited = order.awaited_by_features(USE_CASE, of_run(context), look_back_days)
-        if awaited:
-            command = f"make backfill from={awaited[0]} to={awaited[-1]}"
-            print("waiting for the nights", *awaited, f"to come through; if nothing runs them: {command}")
-        return not awaited
+        return order.are_through(awaited, order.before_features(USE_CASE), context["dag_run"])
 
-    build = DbtBuild(task_id="build", stage=STAGE, select=f"marts.{USE_CASE}")
+    build = DbtBuild(task_id="build", stage=STAGE, select=f"marts.{USE_CASE}", **recipes.LONG)
 
     @task
     def audit(**context):

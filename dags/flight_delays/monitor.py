@@ -20,22 +20,20 @@ USE_CASE = "flight_delays"
 @dag(
     dag_id=f"{USE_CASE}_monitor",
     schedule=PartitionedAssetTimetable(assets=assets.predictions(USE_CASE)),
-    catchup=False,
-    max_active_runs=1,
+    **recipes.DAG,
     params=recipes.PARAMS,
     default_args=recipes.DEFAULTS | {"owner": "data-science"},
     doc_md=__doc__,
     tags=[USE_CASE],
 )
 def monitor() -> None:
-    @task.sensor(poke_interval=3, timeout=900)
+    @task.sensor(**recipes.WAIT)
     def window(**context):
-        """Wait for the nights that the windows need; they may be on their way beside this one."""
+        """Wait for the nights that the windows need and that are on their way beside this one."""
         from include import order
 
         awaited = order.awaited_by_monitor(USE_CASE, of_run(context))
-        print("waiting for the nights", *awaited) if awaited else print("the windows are complete")
-        return not awaited
+        return order.are_through(awaited, order.before_monitor(USE_CASE), context["dag_run"])
 
     @task
     def measure(**context):

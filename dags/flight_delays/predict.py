@@ -18,8 +18,7 @@ USE_CASE = "flight_delays"
 @dag(
     dag_id=f"{USE_CASE}_predict",
     schedule=PartitionedAssetTimetable(assets=assets.features(USE_CASE)),
-    catchup=False,
-    max_active_runs=1,
+    **recipes.DAG,
     params=recipes.PARAMS,
     default_args=recipes.DEFAULTS | {"owner": "data-science"},
     doc_md=__doc__,

@@ -20,15 +20,14 @@ USE_CASE = "flight_delays"
 @dag(
     dag_id=f"{USE_CASE}_train",
     schedule=PartitionedAssetTimetable(assets=assets.retrain_request(USE_CASE)),
-    catchup=False,
-    max_active_runs=1,
+    **recipes.DAG,
     params=recipes.PARAMS,
     default_args=recipes.DEFAULTS | {"owner": "data-science"},
     doc_md=__doc__,
     tags=[USE_CASE],
 )
 def train() -> None:
-    @task(task_id="train")
+    @task(task_id="train", **recipes.LONG)
     def fit(**context):
         """Fit, evaluate on later days than it was fitted on, register as challenger."""
         from include.lineage import events

@@ -7,18 +7,19 @@ kept: delete a file to have it fetched again). **Writes** `bronze.<source>__<fee
 **Parameters**: none for a single night, which is the run's partition; `from` and `to` for a range, as history is
 loaded. *Backfill* in the Trigger dialog re-runs nights one by one, through to predictions.
 
-Where landing is in S3, `wait` comes first: for the files of a night that may still come, in the triggerer.
+`wait` comes first, without taking a worker: for files of a night that may still come, `freshness_hours` long.
 
 **Skips** a night with nothing in landing. **Fails** where some of a night's files are missing, a file is damaged,
 rows are unaccounted for or too many break their contract; the message names which, and the earlier state stands.
 """
 
-from airflow.sdk import DAG, CronPartitionTimetable, dag, task
+from datetime import UTC, datetime
+
+from airflow.sdk import DAG, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include import assets, recipes
 from include.partitions import of_run
-from include.settings import settings
 from include.sources import sources
 from include.sources.spec import Source
 
@@ -26,23 +27,31 @@ from include.sources.spec import Source
 def ingest(source: Source) -> DAG:
     @dag(
         dag_id=f"lakehouse_ingest_{source.name}",
-        schedule=CronPartitionTimetable(source.schedule, timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"),
-        catchup=False,
-        max_active_runs=1,
+        schedule=recipes.nightly(source),
+        **recipes.DAG | {"max_active_runs": 2},  # a night that waits for its files keeps no other one from running
         params=recipes.PARAMS,
         default_args=recipes.DEFAULTS | {"owner": source.owner},
         doc_md=__doc__,
         tags=["lakehouse", source.name],
     )
     def recipe() -> None:
-        @task
+        @task.sensor(**recipes.WAIT | {"poke_interval": 60, "timeout": recipes.longest_wait(source)})
+        def wait(**context):
+            """For the night's files, until its upstream's hours are over."""
+            from include.sources import landing
+
+            missing = landing.awaited(source, of_run(context), datetime.now(UTC))
+            print("waiting, without a worker, for", *missing) if missing else print("nothing to wait for")
+            return not missing
+
+        @task(**recipes.LONG)
         def extract(**context):
             """Fetch what the night lacks in landing, by the connectors of the feeds."""
             from include.sources.connectors import fetch
 
             return fetch.extract(source, of_run(context))
 
-        @task(trigger_rule="none_failed")
+        @task(trigger_rule="none_failed", **recipes.LONG)
         def plan(**context):
             """Find the night's files and look each through."""
             from include.sources import landing
@@ -52,21 +61,21 @@ def ingest(source: Source) -> DAG:
                 raise AirflowSkipException(f"nothing in landing for {source.name} {nights}: no data, no event")
             return found
 
-        @task
+        @task(**recipes.LONG)
         def load(found, **context):
             """Read them with Spark; every row gets its verdict."""
             from include.sources import ingest
 
             return ingest.load(source, of_run(context), found)
 
-        @task
+        @task(**recipes.LONG)
         def audit(found, candidates, **context):
             """The contract gate and the completeness equation."""
             from include.sources import ingest
 
             return ingest.audit(source, of_run(context), found, candidates)
 
-        @task(outlets=[assets.bronze(source.name)])
+        @task(outlets=[assets.bronze(source.name)], **recipes.LONG)
         def publish(found, candidates, audited, **context):
             """Replace exactly these days, and announce them."""
             from include.lineage import events
@@ -87,10 +96,7 @@ def ingest(source: Source) -> DAG:
         found = plan()
         if any(feed.connector for feed in source.feeds):
             extract() >> found
-        if settings().landing_uri.startswith("s3://"):
-            from include.task_groups.arrival import arrival
-
-            arrival(source) >> found
+        wait() >> found
         candidates = load(found)
         audited = audit(found, candidates)
         publish(found, candidates, audited) >> discard(candidates, audited)

@@ -18,8 +18,7 @@ from include import recipes
 @dag(
     dag_id="lakehouse_maintain",
     schedule="0 12 * * 0",  # half a day from the nights, whose commits a merge could cross
-    catchup=False,
-    max_active_runs=1,
+    **recipes.DAG,
     params={"dry_run": Param(False, type="boolean", title="Only say what would be done")},
     default_args=recipes.DEFAULTS | {"owner": "data-platform"},
     doc_md=__doc__,
@@ -46,14 +45,14 @@ def upkeep() -> None:
 
         maintain.retain(spark.session(), sources().values(), run_id)
 
-    @task
+    @task(**recipes.LONG)
     def compact(run_id):
         """Small files into larger ones."""
         from include.lake import maintain, spark
 
         maintain.compact(spark.session(), run_id)
 
-    @task
+    @task(**recipes.LONG)
     def vacuum(run_id):
         """Files that neither a reader nor a model needs."""
         from include.lake import maintain

@@ -22,8 +22,7 @@ def transform(source: Source) -> DAG:
     @dag(
         dag_id=stage,
         schedule=PartitionedAssetTimetable(assets=assets.bronze(source.name)),
-        catchup=False,
-        max_active_runs=1,
+        **recipes.DAG,
         params=recipes.PARAMS,
         default_args=recipes.DEFAULTS | {"owner": source.owner},
         doc_md=__doc__,
@@ -43,7 +42,7 @@ def transform(source: Source) -> DAG:
 
             return ingest.touched(source, of_run(context))
 
-        build = DbtBuild(task_id="build", stage=stage, select=select, also=touched)
+        build = DbtBuild(task_id="build", stage=stage, select=select, also=touched, **recipes.LONG)
 
         @task(outlets=[assets.silver(source.name)])
         def publish(**context):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from include.settings import settings
@@ -23,6 +24,16 @@ def session() -> SparkSession:
     # A server that was killed is back in ten seconds; by default a client comes to wait a minute between two tries.
     connected.client.set_retry_policies([DefaultPolicy(max_retries=20, max_backoff=3000)])
     return connected
+
+
+def interrupt() -> None:
+    """End what this process has running on Spark; it would go on there without anybody to take the result."""
+    if "pyspark.sql.connect.session" not in sys.modules:
+        return
+    from pyspark.sql.connect.session import SparkSession
+
+    if session := SparkSession._default_session:
+        session.interruptAll()
 
 
 def create_layers(spark: SparkSession) -> None:
@@ -62,6 +73,7 @@ def register_tables(spark: SparkSession) -> tuple[list[str], dict[str, str]]:
         f"{layer}.{row['tableName']}" for layer in LAYERS for row in spark.sql(f"SHOW TABLES IN {layer}").collect()
     }
     new, broken = list[str](), dict[str, str]()
+
     for table in usage.tables():
         if table in known:
             continue

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Set
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -54,7 +55,21 @@ def show_status(settings: Settings) -> int:
     console.print(table)
     if line := control.given_up(Supervisor(settings).services(), settings):
         console.print(f"[red]{line}[/red]; `make up` tries again")
+    show_nights(settings)
     return 0 if all(row.health == WELL for row in rows) else 1
+
+
+def show_nights(settings: Settings) -> None:
+    """Print what failed last, and the nights that have landed and are not through."""
+    if not settings.alerts.exists() and not settings.landing.exists():
+        return
+    from include import alerts, behind
+    from include.sources import sources
+
+    for alert in alerts.told()[-3:]:
+        console.print(f"{alert['at']} {alerts.text(alert)}", markup=False)
+    for line in behind.told(sources().values(), datetime.now(UTC))[:10]:
+        console.print(line, markup=False)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -28,8 +28,9 @@ JWT_SECRET = "AIRFLOW__API_AUTH__JWT_SECRET"  # signs logins and what a task sho
 AIRFLOW_SECRETS = frozenset({FERNET_KEY, JWT_SECRET, "AIRFLOW__API__SECRET_KEY"})
 MLFLOW_SECRETS = frozenset({"MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"})
 SPARK_TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"
+ALERT_WEBHOOK = "NOCTURNE_ALERT_WEBHOOK"  # whoever knows such an address may write there
 # what a task needs, or a command that a person gives: a login at MLflow, and Spark's address with its token
-CLIENT_SECRETS = frozenset({"MLFLOW_TRACKING_PASSWORD", "SPARK_REMOTE"})
+CLIENT_SECRETS = frozenset({"MLFLOW_TRACKING_PASSWORD", "SPARK_REMOTE", ALERT_WEBHOOK})
 
 # Of the caller's shell, what looks like a credential, by its name or by a password in an address.
 _CREDENTIAL_NAME = re.compile(
@@ -44,7 +45,7 @@ def _text(value: Any) -> str:
 
 def of_settings(settings: Settings) -> dict[str, str]:
     """``NOCTURNE_*`` such that a child reads exactly these settings."""
-    named = settings.model_dump(mode="json", exclude={"s3_endpoint", "s3_region", "openlineage_url"})
+    named = settings.model_dump(mode="json", exclude={"s3_endpoint", "s3_region", "openlineage_url", "alert_webhook"})
     return {f"NOCTURNE_{name.upper()}": _text(value) for name, value in named.items()} | of_s3(settings)
 
 
@@ -115,6 +116,7 @@ def of_secrets(settings: Settings) -> dict[str, str]:
         "MLFLOW_FLASK_SERVER_SECRET_KEY": settings.secret("mlflow_secret_key"),
         "SPARK_REMOTE": settings.spark_connection,
         SPARK_TOKEN: settings.secret("spark_token"),
+        ALERT_WEBHOOK: settings.alert_webhook.get_secret_value(),
     }
 
 

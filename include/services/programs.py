@@ -7,6 +7,7 @@ from pathlib import Path
 
 from include.services.environment import (
     AIRFLOW_SECRETS,
+    ALERT_WEBHOOK,
     CLIENT_SECRETS,
     FERNET_KEY,
     JWT_SECRET,
@@ -227,7 +228,7 @@ def programs(settings: Settings) -> list[Program]:
         # logs are read from the disk they share: no second web server that listens for them
         # the tasks' secrets are on their way through it; its own end with it (config/airflow_local_settings.py)
         airflow(settings, "scheduler", "scheduler", CLIENT_SECRETS | {FERNET_KEY, JWT_SECRET}, "--skip-serve-logs"),
-        airflow(settings, "dag-processor", "dag_processor", frozenset({FERNET_KEY})),
+        airflow(settings, "dag-processor", "dag_processor", frozenset({FERNET_KEY, ALERT_WEBHOOK})),
         airflow(settings, "triggerer", "triggerer", frozenset({FERNET_KEY}), "--skip-serve-logs"),
         mlflow(settings),
         *local_spark,

@@ -12,7 +12,7 @@ import re
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
 from include.errors import NeedsAttentionError
@@ -45,6 +45,7 @@ class File(TypedDict):
 Plan = dict[str, dict[str, File]]
 
 LONGEST_LINE = 1 << 20  # bytes
+ALIVE_DAYS = 14  # a source that has brought nothing for so long is not waited for
 PIECE = 1 << 20  # bytes that are read at once
 MOST_ADDED = 20  # columns: with more than that it is another feed's file
 LONGEST_NAME = 200  # letters of an added column's name: with more it is a row, or what a quote has swallowed
@@ -121,15 +122,34 @@ def landed(source: Source, nights: Partitions) -> dict[str, list[date]]:
 
 
 def awaited(source: Source, nights: Partitions, now: datetime) -> list[UPath]:
-    """The files of ``nights`` that are not there and may still come: whose upstream has hours left to bring them."""
+    """The files of ``nights`` that are not there and may still come: whose upstream has hours left to bring them.
+
+    None of a source that is not alive: of which nothing has landed in the ``ALIVE_DAYS`` before. It may be history that
+    is replayed, or one that nobody feeds yet, and there is nothing to wait for.
+    """
     brought = [feed for feed in source.feeds if feed.mode is not Mode.SNAPSHOT and not feed.connector]
+    open_nights = [night for night in nights.days if now < source.ends(night) + timedelta(hours=source.freshness_hours)]
+    paths = [path_of(source, feed, feed.due(night)) for night in open_nights for feed in brought]
+    missing = [path for path in paths if not exists(path)]
+    before = [nights.first - timedelta(n) for n in range(1, ALIVE_DAYS + 1)]
+    is_alive = len(missing) < len(paths) or any(
+        exists(path_of(source, feed, feed.due(night))) for night in before for feed in brought
+    )
+    return missing if is_alive else []
 
-    def is_over(night: date) -> bool:
-        ended = datetime.combine(night + timedelta(1), time(), UTC)
-        return now >= ended + timedelta(hours=source.freshness_hours)
 
-    paths = [path_of(source, feed, feed.due(night)) for night in nights.days if not is_over(night) for feed in brought]
-    return [path for path in paths if not exists(path)]
+def landed_days(source: Source) -> list[date]:
+    """The nights of which a nightly file that tells its night is there, in order: one listing a feed."""
+    found: set[date] = set()
+    for feed in source.feeds:
+        folder = settings().landing / source.name / feed.name
+        # A feed that leads lands a day's file in the night before; only one that does not tells the night itself.
+        if feed.mode is Mode.SNAPSHOT or feed.lead_days or not folder.exists():
+            continue
+        for path in folder.iterdir():
+            with suppress(ValueError):
+                found.add(date.fromisoformat(path.name.removesuffix(f".{feed.extension}")))
+    return sorted(found)
 
 
 def plan(source: Source, nights: Partitions) -> Plan:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from include.sources.connectors import Connector
 
@@ -136,11 +137,33 @@ class Source:
     description: str
     owner: str
     access: str  # where the data comes from, and who may use it for what
-    schedule: str  # cron, UTC; the tick must be midnight, where a business day ends
-    freshness_hours: int  # how long after midnight the night's files may take
+    schedule: str  # cron; the tick must be midnight, where a business day ends
+    freshness_hours: int  # how long after the end of its business day a night's files may take
     first_day: date
     feeds: tuple[Feed, ...]
     gaps: tuple[date, ...] = ()  # days that the upstream never had: no look-back waits for them
+    timezone: str = "UTC"  # where its business days begin and end, an IANA name
+
+    def __post_init__(self) -> None:
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(
+                f"source {self.name}: {self.timezone!r} is no time zone: an IANA name, as Europe/Berlin"
+            ) from None
+
+    def ends(self, night: date) -> datetime:
+        """The moment at which the business day ``night`` is over, in UTC."""
+        return datetime.combine(night + timedelta(1), time(), ZoneInfo(self.timezone)).astimezone(UTC)
+
+    @property
+    def tick_offset(self) -> timedelta:
+        """How far from UTC the clock is that starts the nights: one that never changes, so that no day has two
+        midnights or none, and that is never ahead of the business day's own, so that none is started before its end.
+        """
+        zone, year = ZoneInfo(self.timezone), datetime.now(UTC).year
+        weeks = (datetime(year, 1, 1, tzinfo=UTC) + timedelta(weeks=n) for n in range(-52, 104))
+        return min(offset for week in weeks if (offset := week.astimezone(zone).utcoffset()) is not None)
 
     def feed(self, name: str) -> Feed:
         return next(feed for feed in self.feeds if feed.name == name)

@@ -8,6 +8,12 @@ from typing import Any
 HEAVY = ("great_expectations", "mlflow", "pyspark", "xgboost", "polars", "deltalake", "dbt.cli", "pandas")
 
 
+def tells(callbacks: Any) -> bool:
+    """Whether somebody hears of a failure."""
+    found = callbacks if isinstance(callbacks, list) else [callbacks]
+    return any(type(one).__name__ == "Tell" for one in found)
+
+
 def facts_of(dag: Any) -> dict[str, Any]:
     return {
         "file": dag.fileloc,
@@ -17,11 +23,23 @@ def facts_of(dag: Any) -> dict[str, Any]:
         "max_active_runs": dag.max_active_runs,
         "catchup": dag.catchup,
         "schedule": type(dag.timetable).__name__,
+        "most_seconds": dag.dagrun_timeout and dag.dagrun_timeout.total_seconds(),
+        "tells": tells(dag.on_failure_callback),
         "tasks": {
             task.task_id: {
                 "owner": task.owner,
                 "retries": task.retries,
-                "gives_up_at_once": task.retry_policy is not None,
+                "gives_up_at_once": type(task.retry_policy).__name__ == "OnlyWhatMayPass",
+                "most_seconds": task.execution_timeout and task.execution_timeout.total_seconds(),
+                "is_ended": any(one.__name__ == "limit" for one in task.on_execute_callback),
+                "tells": tells(task.on_failure_callback),
+                "ends_spark": all(
+                    any(getattr(one, "__name__", "") == "end_spark" for one in callbacks)
+                    for callbacks in (task.on_failure_callback, task.on_retry_callback)
+                ),
+                # A sensor that looks once and has a time of 0 waits for nothing.
+                "holds_a_slot": getattr(task, "mode", "") == "poke" and task.timeout > 0,
+                "waits_seconds": getattr(task, "timeout", 0),
                 "after": sorted(task.upstream_task_ids),
                 "outlets": sorted(outlet.name for outlet in task.outlets),
             }

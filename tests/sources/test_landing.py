@@ -8,7 +8,7 @@ import json
 import math
 import re
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow
@@ -399,8 +399,40 @@ def test_a_file_is_awaited_until_its_hours_are_over(now: str, expected: list[str
     nights = Partitions.parse("2020-06-01..2020-06-02")
     done = replace(SOURCE, feeds=(DONE,), freshness_hours=6)
     at = datetime.fromisoformat(f"{now}+00:00")
+    put(DONE, date(2020, 5, 30))
     assert [path.name for path in landing.awaited(done, nights, at)] == [f"{day}.csv" for day in expected]
     put(DONE, date(2020, 6, 2))
     assert [path.name for path in landing.awaited(done, nights, at)] == [
         f"{day}.csv" for day in expected if day != "2020-06-02"
     ]
+
+
+@pytest.mark.parametrize(("zone", "until"), [("UTC", 6), ("America/New_York", 10), ("Asia/Tokyo", -3)])
+def test_its_hours_are_counted_from_the_end_of_the_business_day(zone: str, until: int) -> None:
+    """New York's day ends at 04:00 UTC in summer, Tokyo's at 15:00 UTC of the day itself."""
+    done = replace(SOURCE, feeds=(DONE,), freshness_hours=6, timezone=zone)
+    put(DONE, date(2020, 5, 30))
+    over = datetime(2020, 6, 2, tzinfo=UTC) + timedelta(hours=until)
+    night = Partitions.parse("2020-06-01")
+    assert landing.awaited(done, night, over - timedelta(minutes=1))
+    assert not landing.awaited(done, night, over)
+
+
+def test_nothing_is_awaited_of_a_source_that_brings_nothing() -> None:
+    """As of a replayed history, with the clock of today: its nights run at once, and the scheduled one skips."""
+    done = replace(SOURCE, feeds=(DONE,), freshness_hours=6)
+    night, now = Partitions.parse("2020-06-20"), datetime(2020, 6, 21, 1, tzinfo=UTC)
+    assert landing.awaited(done, night, now) == []
+    put(DONE, date(2020, 6, 5))
+    assert landing.awaited(done, night, now) == []
+    put(DONE, date(2020, 6, 6))
+    assert [path.name for path in landing.awaited(done, night, now)] == ["2020-06-20.csv"]
+
+
+def test_the_nights_that_have_landed_are_told_by_their_files() -> None:
+    done = replace(SOURCE, feeds=(DONE,))
+    assert landing.landed_days(done) == []
+    for day in (9, 7):
+        put(DONE, date(2020, 6, day))
+    landing.path_of(done, DONE, FIRST).with_name(".2020-06-08.csv.part").write_text("half")
+    assert landing.landed_days(done) == [date(2020, 6, 7), date(2020, 6, 9)]

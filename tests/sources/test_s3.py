@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
@@ -12,8 +11,6 @@ from uuid import uuid4
 
 import polars as pl
 import pytest
-from airflow.sdk import DAG
-from airflow.sdk.exceptions import TaskDeferred
 
 from include.lake import delta, maintain, usage
 from include.partitions import Partitions
@@ -21,7 +18,6 @@ from include.services.checks import Problem, check_bucket
 from include.settings import Settings, settings
 from include.sources import landing
 from include.sources.landing import UnreadableFileError
-from include.task_groups.arrival import arrival
 from tests import s3
 from tests.sources.test_late_rows import FILES, NIGHTS, SOURCE, TRIPS, check, landed, put, run
 
@@ -98,25 +94,13 @@ def test_a_file_is_looked_through_there(bucket: str) -> None:
     assert [one.name for one in landing.strangers(SOURCE)] == ["a stranger.csv"]
 
 
-def test_a_run_waits_for_files_that_may_still_come(bucket: str) -> None:
-    """The sensor defers, and its trigger fires when the last one is there."""
-    with DAG("waiting", schedule=None):
-        sensor = arrival(SOURCE)
-    path = landing.path_of(SOURCE, TRIPS, DAY)
-    sensor.bucket_key, sensor.poke_interval = [str(path)], 0.2
-    with pytest.raises(TaskDeferred) as deferred:
-        sensor.execute({})
-
-    async def fire() -> Any:
-        events = deferred.value.trigger.run()
-        waiting = asyncio.ensure_future(anext(events))
-        await asyncio.sleep(1)
-        assert not waiting.done()
-        await asyncio.to_thread(put, str(DAY), FILES[str(DAY)])
-        return await asyncio.wait_for(waiting, 30)
-
-    assert asyncio.run(fire()).payload == {"status": "success"}
-    sensor.execute({})
+def test_a_file_that_may_still_come_is_looked_for_there(bucket: str) -> None:
+    night = TRIPS.night(DAY)
+    nights, open_still = Partitions(night, night), SOURCE.ends(night)
+    put(str(DAY - timedelta(3)), FILES[str(DAY)])  # it is a source that brings something
+    assert landing.awaited(SOURCE, nights, open_still) == [landing.path_of(SOURCE, TRIPS, DAY)]
+    put(str(DAY), FILES[str(DAY)])
+    assert landing.awaited(SOURCE, nights, open_still) == []
 
 
 def test_writers_of_a_ledger_do_not_undo_each_other(bucket: str) -> None:

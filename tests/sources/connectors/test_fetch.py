@@ -142,7 +142,7 @@ def test_a_connector_and_a_format_that_it_does_not_bring_are_refused(
 
 def test_the_recipe_extracts_for_sources_with_connectors_only(recipe: Callable[[Source], Any]) -> None:
     dag = recipe(SOURCE)
-    assert dag.get_task("plan").upstream_task_ids == {"extract"}
+    assert dag.get_task("plan").upstream_task_ids == {"extract", "wait"}
     assert dag.get_task("extract").upstream_task_ids == set()
     without = replace(SOURCE, feeds=(STOPS,))
     assert "extract" not in recipe(without).task_ids
