@@ -62,7 +62,7 @@ def test_a_row_deleted_by_hand_is_found(spark: SparkSession, lake: Path) -> None
 
 def test_a_value_changed_by_hand_is_found(spark: SparkSession, lake: Path) -> None:
     """The number of rows is as it was."""
-    usage.opened(TRIPS).update({"amount": "7.5"}, "trip = 3")
+    usage.opened(TRIPS).update(updates={"amount": "7.5"}, predicate="trip = 3")
     (found,) = problems(spark)
     assert f"{TRIPS} 2020-06-11 2020-06-10: it holds other rows" in found
 
@@ -89,12 +89,12 @@ def test_a_lost_file_is_found(spark: SparkSession, lake: Path) -> None:
 
 
 def test_counts_changed_by_hand_are_found(spark: SparkSession, lake: Path) -> None:
-    usage.opened("bronze.toys__completeness").update({"rows_in": "10"}, "night = '2020-06-10'")
+    usage.opened("bronze.toys__completeness").update(updates={"rows_in": "10"}, predicate="night = '2020-06-10'")
     assert problems(spark) == ["toys trips 2020-06-10: 10 rows in, 3 accounted for"]
 
 
 def test_a_publication_that_was_killed_is_said(spark: SparkSession, lake: Path) -> None:
-    commit.journal().mkdir()
+    commit.journal().mkdir(exist_ok=True)
     (commit.journal() / "x.json").write_text(json.dumps({"what": "toys 2020-06-10"}))
     (found,) = problems(spark)
     assert found.startswith("toys 2020-06-10 was begun and is not finished")
