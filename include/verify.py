@@ -22,7 +22,7 @@ import polars as pl
 
 from include.lake import chain, commit, delta, publications, removals, usage
 from include.lake import spark as lake
-from include.lake.publish import Content, digests
+from include.lake.publish import NOTHING, Content, digests
 from include.ml import ledger
 from include.settings import settings
 from include.sources import sources
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """So many problems of a kind are shown one by one."""
-
-IGNORED = {"arrived_at", "run"}
-"""Columns that are no content, for lines of before the ledger said which are."""
 
 
 def lost_files(name: str) -> Iterator[str]:
@@ -104,15 +101,17 @@ def other_content(spark: SparkSession, name: str, lines: pl.DataFrame) -> Iterat
     by = usage.opened(name).metadata().partition_columns
     rows = lake.read(spark, name)
     for (columns,), part in last.partition_by("columns", as_dict=True).items():
-        content = json.loads(columns) if columns else [one for one in rows.columns if one not in IGNORED]
+        content = json.loads(columns) if columns else by
         found = {
             tuple(row[one] for one in by): Content(row["rows"], int(row["hash"]))
             for row in digests(rows, by, content).collect()
         }
         for line in part.iter_rows(named=True):
             key = (line["partition_day"], line["night"])[: len(by)]
-            now = publications.digest(found.get(key, Content(0, 0)))
-            if now != line["content"]:
+            held = found.get(key, NOTHING)
+            now = publications.digest(held)
+            # A line of before it said what was hashed tells the number of rows and no more.
+            if now != line["content"] if columns else held.rows != line["rows"]:
                 shown = " ".join(map(str, key))
                 yield (
                     f"{name} {shown}: it holds other rows ({now}) than {line['run']} published ({line['content']}, "

@@ -20,6 +20,8 @@ from include.errors import NeedsAttentionError
 from include.settings import Settings, settings
 
 if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
     from include.sources.spec import Feed
 
 RECORD = "_layout.json"
@@ -99,7 +101,7 @@ def rewrite(table: str, columns: dict[str, str], *, without: Sequence[str] = (),
 
     One commit on the version that was read; the rows pass through, they are never in memory all at once.
     """
-    from deltalake import QueryBuilder, write_deltalake
+    from deltalake import QueryBuilder
 
     from include.lake import usage
 
@@ -107,8 +109,14 @@ def rewrite(table: str, columns: dict[str, str], *, without: Sequence[str] = (),
     kept = [field.name for field in there.schema().fields if field.name not in {*columns, *without}]
     wanted = [f'"{name}"' for name in kept] + [f'{value} AS "{name}"' for name, value in columns.items()]
     rows = QueryBuilder().register("t", there).execute(f"SELECT {', '.join(wanted)} FROM t")
-    partitions = list(by) or there.metadata().partition_columns
-    write_deltalake(there, rows, mode="overwrite", schema_mode="overwrite", partition_by=partitions)
+    overwrite(there, rows, list(by) or there.metadata().partition_columns)
+
+
+def overwrite(there: DeltaTable, rows: Any, by: list[str]) -> None:
+    """Make ``rows`` the whole of a table, in one commit on the version that was read."""
+    from deltalake import write_deltalake
+
+    write_deltalake(there, rows, mode="overwrite", schema_mode="overwrite", partition_by=by)
 
 
 def _columns(table: str) -> set[str]:
@@ -217,11 +225,38 @@ def _add_known_from(table: str) -> None:
     rewrite(table, {"known_from": known}, without=["history_through"])
 
 
+# --- 5: the lines of ledgers are sealed one to the next ---
+
+# What the lines of each kind are in the order of, where they are not numbered yet.
+WRITTEN_AT = {"publications": "published_at", "removals": "at", "deployments": "decided_at"}
+
+
+def _unsealed() -> list[str]:
+    from include.lake import usage
+
+    return _lacking([table for table in usage.tables() if _kind(table) in WRITTEN_AT], "seal")
+
+
+def _kind(table: str) -> str:
+    layer, name = table.split(".")
+    return name if layer == "ledger" else name.rpartition("__")[2] if layer == "gold" else ""
+
+
+def _seal(table: str) -> None:
+    from include.lake import chain, delta, usage
+
+    there = usage.opened(table)
+    lines = delta.read_all(*table.split(".")).drop(chain.SEALS, strict=False)
+    in_order = lines.sort(WRITTEN_AT[_kind(table)], *sorted(set(lines.columns) - {"paths"}), nulls_last=True)
+    overwrite(there, chain.sealed(in_order, 0, chain.FIRST), [])
+
+
 STEPS = (
     Step(1, "by day and night of arrival", _by_day_alone, _by_day_and_night),
     Step(2, "counts of late rows, and added columns", _without_counts, _add_counts),
     Step(3, "the night in which each row arrived", lambda: _lacking([*ARRIVED], "night"), _add_night),
     Step(4, "from which night a row was known", lambda: _lacking([FEATURES], "known_from"), _add_known_from),
+    Step(5, "lines sealed one to the next", _unsealed, _seal),
 )
 LAYOUT = STEPS[-1].version
 

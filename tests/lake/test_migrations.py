@@ -16,8 +16,9 @@ import polars as pl
 import pytest
 import yaml
 
+from include import verify
 from include.errors import NeedsAttentionError
-from include.lake import delta, migrations, usage
+from include.lake import chain, delta, migrations, usage
 from include.lake import spark as lake
 from include.partitions import Partitions
 from include.services import control
@@ -73,15 +74,15 @@ def test_a_dry_run_names_the_tables_and_changes_none(earlier: str) -> None:
 
 def test_a_kill_after_any_table_is_made_up_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unpack("day_alone")
-    rewrite, left = migrations.rewrite, [0]
+    overwrite, left = migrations.overwrite, [0]
 
     def killed(*arguments: object, **named: object) -> None:
         if left[0] == 0:
             raise KeyboardInterrupt
         left[0] -= 1
-        rewrite(*arguments, **named)
+        overwrite(*arguments, **named)
 
-    monkeypatch.setattr(migrations, "rewrite", killed)
+    monkeypatch.setattr(migrations, "overwrite", killed)
     changed = len(migrations.migrate(dry_run=True))
     for _ in range(changed - 1):
         left[0] = 1
@@ -143,8 +144,19 @@ def test_a_night_of_before_changes_nothing_and_the_next_one_is_ingested(connecte
         path.with_name(f"{following}.csv").write_text(path.read_text().replace(day, following))
     assert set(run("2013-06-02..2013-06-03")) == {1}  # day of each feed: those of the night before are as they were
     assert ingest.ingested(sources()["flights"], Partitions.parse("2013-06-03")) == ["schedule", "actuals", "weather"]
+    assert not any(verify.verify(connected).values())
     rows = delta.read_all("bronze", "flights__completeness")
     assert rows["night"].cast(pl.String).unique().sort().to_list() == ["2013-06-01", "2013-06-02", "2013-06-03"]
+
+
+def test_every_line_of_a_ledger_is_sealed(earlier: str) -> None:
+    before = {table: delta.read_all(*table.split(".")) for table in verify.ledgers()}
+    migrations.migrate()
+    for table, lines in before.items():
+        after = delta.read_all(*table.split("."))
+        assert chain.broken(after) == []
+        assert after["line"].sort().to_list() == list(range(1, lines.height + 1))
+        assert after.select(lines.columns).sort(pl.all()).equals(lines.sort(pl.all()))
 
 
 def test_an_empty_lake_is_of_this_release(home: Path) -> None:
