@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,7 +26,7 @@ FEW = 5
 SILENCE = 60.0  # seconds after which a wait says that it goes on
 
 
-def few(names: list[str]) -> str:
+def few(names: Sequence[str]) -> str:
     """``names`` in a line: of many, only the first ones and how many more."""
     return ", ".join(names[:FEW]) + (f" and {len(names) - FEW} more" if len(names) > FEW else "")
 

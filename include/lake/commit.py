@@ -181,7 +181,7 @@ def commit(change: Change, publication: str) -> int:
     ]
     actions += [
         RemoveAction(
-            path=one.path, data_change=True, deletion_timestamp=now, size=one.size, partition_values=one.partition
+            path=one.path, data_change=True, deletion_timestamp=now, size=one.size, partition_values={**one.partition}
         )
         for one in change.removed
     ]
@@ -309,7 +309,7 @@ def _on_the_newest(change: Change) -> Change:
     there = usage.opened(change.table)
     if there.version() == change.base:
         return change
-    own = [one.partition for one in (*change.added, *change.removed)]
+    own = [one.partition for one in change.added] + [one.partition for one in change.removed]
     now = [one.path for one in files_of(there, lambda values: True) if one.partition and one.partition in own]
     if sorted(now) != sorted(one.path for one in change.removed):
         raise ConflictError(f"{change.table} has other files than in version {change.base}")

@@ -135,7 +135,8 @@ def _lacking(tables: Sequence[str], column: str) -> list[str]:
     for table in tables:
         if not delta.exists(*table.split(".")):
             continue
-        rows = delta.scan(*table.split("."))
+        layer, name = table.split(".")
+        rows = delta.scan(layer, name)
         if column not in _columns(table) or rows.select(pl.col(column).is_null().any()).collect().item():
             found.append(table)
     return found

@@ -103,7 +103,7 @@ def stamp(path: UPath) -> tuple[int, ...]:
 @contextmanager
 def _folder_of(path: Path) -> Iterator[int]:
     """A descriptor of the folder that the file at ``path`` is in, reached from landing step by step."""
-    landing = Path(settings().landing)
+    landing = Path(str(settings().landing))
     folder = os.open(landing, FOLDER)  # where landing itself is, is for whoever runs the platform to say
     try:
         at = landing
