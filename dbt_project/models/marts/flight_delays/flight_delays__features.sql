@@ -104,7 +104,10 @@ select
     weather.weather_humid_mean_pct,
     -- of an aircraft that is yet to be built the register is wrong
     cast(
-        case when aircraft.built_year <= year(flights.flight_date) then year(flights.flight_date) - aircraft.built_year end
+        case
+            when aircraft.built_year <= year(flights.flight_date)
+                then year(flights.flight_date) - aircraft.built_year
+        end
         as int
     ) as aircraft_age_years,
     aircraft.seats as aircraft_seats
