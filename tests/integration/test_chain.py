@@ -400,12 +400,38 @@ def test_broken_repeated_and_late_rows_are_each_where_they_belong(stack: Stack, 
     assert {key for key in changed(before, by_day(stack)) if str(key[1]) < night.key} == set()
 
 
-def test_runs_of_the_same_nights_at_once_end_as_one(stack: Stack, nights: list[Run]) -> None:
-    """A backfill, the nightly run of one of its nights, and a second backfill, which Airflow refuses."""
-    before = content(stack)
+def test_runs_at_once_end_as_one_after_the_other(stack: Stack, nights: list[Run]) -> None:
+    """A backfill beside the run of one of its nights, and late rows of one day in both nights.
+
+    A second backfill is refused by Airflow.
+    """
+    late, first, last = date(2013, 5, 20), NIGHTS.first, NIGHTS.last
+    for number, night in ((9996, first), (9997, last)):
+        row = stack.landing("actuals", str(late)).read_text().splitlines()[1].split(",")
+        row[2] = str(number)
+        with stack.landing("actuals", str(night)).open("a") as file:
+            file.write(",".join(row) + "\n")
+    before = by_day(stack)
     backfill = stack.airflow.backfill(HEAD, NIGHTS)
-    nightly = stack.airflow.trigger(HEAD, Partitions.parse("2013-06-02"))
+    by_hand = stack.airflow.trigger(HEAD, Partitions(last, last))
     with pytest.raises(RuntimeError, match="already a running backfill"):
         stack.airflow.backfill(HEAD, NIGHTS)
-    stack.airflow.follow([*backfill, nightly])
-    assert content(stack) == before
+    stack.airflow.follow([*backfill, by_hand])
+
+    arrived = read(stack, "bronze", "flights__actuals").filter(pl.col("flight_number").is_in([9996, 9997]))
+    wanted = [(9996, late, first), (9997, late, last)]
+    assert sorted(arrived.select("flight_number", "partition_day", "night").rows()) == wanted
+    assert changed(before, by_day(stack)) == {
+        ("bronze.flights__actuals", late),
+        ("bronze.flights__actuals__late", late),
+        ("silver.fct_flights", late),
+        ("gold.flight_delays__labels", late),
+        ("bronze.flights__completeness", first),
+        ("bronze.flights__completeness", last),
+    }
+
+
+def test_the_tables_hold_what_was_published(stack: Stack, nights: list[Run]) -> None:
+    """After all that the tests above did: ``make verify``."""
+    shown = printed_by(stack, "-m", "include.verify")
+    assert "all is as it was published" in shown, shown

@@ -16,7 +16,7 @@ import pytest
 from include.lake import delta
 from include.services import control, processes
 from include.services.environment import environment
-from include.services.health import grpc_answers
+from include.services.health import WELL, spark_health
 from include.services.installation import claim_lake, forget_moved_catalogue, identify
 from include.settings import Settings, settings
 from tests.s3 import free_port
@@ -28,7 +28,8 @@ CODE = "import sys; from include.lake.spark import session; session().sql(sys.ar
 
 def sql(of: Settings, statement: str) -> None:
     """Have an installation's Spark do ``statement``."""
-    subprocess.run([sys.executable, "-c", CODE, statement], env=environment(of), check=True, cwd=of.run)
+    its = environment(of, frozenset({"SPARK_REMOTE"}))
+    subprocess.run([sys.executable, "-c", CODE, statement], env=its, check=True, cwd=of.run)
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def spark_of(copy: Settings) -> Iterator[None]:
     server = subprocess.Popen(command, env=environment(copy), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 120
-        while not grpc_answers(copy.host, copy.spark_port, 1):
+        while spark_health(copy.host, copy.spark_port, 1) != WELL:
             assert server.poll() is None
             assert time.monotonic() < end
         control.register_tables(copy, print)

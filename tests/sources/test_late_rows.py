@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
-from include.lake import delta, publications
+from include.lake import delta, publications, usage
 from include.lake import spark as lake
 from include.partitions import Partitions
 from include.sources import ingest, landing
@@ -286,3 +286,19 @@ def test_a_file_that_was_replaced_after_it_was_loaded_is_not_published(toys: Spa
     with pytest.raises(landing.ChangedFileError, match=r"2020-06-11\.csv"):
         older.publish()
     assert ("2020-06-11", 33, 3.0, "2020-06-10") in published()
+
+
+def test_what_a_night_writes_does_not_grow_with_the_nights_before_it(toys: SparkSession) -> None:
+    """The counts of a night are written again where they change, and not because a late row came since."""
+    for night in NIGHTS:
+        run(night)
+
+    def counts() -> dict[date, str]:
+        files = usage.files_of(usage.opened("bronze.toys__completeness"))
+        return dict(files.select("partition.night", "path").iter_rows())
+
+    before = counts()
+    put("2020-06-15", ["2020-06-15,1,1", "2020-06-13,7,7"])
+    run("2020-06-14")
+    after = counts()
+    assert {night for night in after if after[night] != before.get(night)} == {date(2020, 6, 14)}
