@@ -296,8 +296,9 @@ class Airflow:
                 elif time.monotonic() > deadline:
                     raise RunFailedError(f"{dag_id} {key} was announced and never started: is the scheduler up?")
             if time.monotonic() - said > SILENCE and waiting:
-                said, left = time.monotonic(), sum((run.dag_id, run.run_id) in of_heads for run in waiting)
-                say(f"… {len(done)} runs are through, {len(waiting)} to come, {left} of {len(heads)} first ones")
+                said = time.monotonic()
+                left = sum((run.dag_id, run.run_id) in of_heads for run in waiting)
+                say(f"… {left} of the {len(heads)} runs asked for have not ended, and {len(waiting) - left} after them")
         return done
 
     def _ended(self, waiting: list[Run]) -> list[Run]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,17 @@ from include.services import control
 from include.services.setup import set_up
 from include.settings import Settings
 from tests.s3 import free_port
+
+HERE = Path(__file__).resolve().parent
+# The project's DAGs, and those that only tests have.
+BUNDLES = [
+    {
+        "name": name,
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(path)},
+    }
+    for name, path in {"dags-folder": HERE.parents[1] / "dags", "probes": HERE / "probes"}.items()
+]
 
 
 @dataclass(frozen=True)
@@ -53,5 +65,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         mlflow_port=free_port(),
         spark_port=free_port(),
     )
-    with started(settings) as running:
-        yield running
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(BUNDLES))
+        with started(settings) as running:
+            yield running
