@@ -155,7 +155,7 @@ def audit(source: Source, nights: Partitions, plan: Plan, candidates: Candidates
 
 def _judged_by(source: Source, plan: Plan) -> list[str]:
     """The published tables that decide what becomes of a row: none, where no row may come late."""
-    feeds = [source.feed(name) for name in plan if source.feed(name).late_days]
+    feeds = [feed for feed in map(source.feed, plan) if feed.late_days or late.has_store(source, feed)]
     tables = [f"bronze.{name}" for feed in feeds for name in (table(source, feed), late.store(source, feed))]
     return [*tables, f"bronze.{_completeness(source)}"] if tables else []
 
@@ -166,7 +166,8 @@ def publish_all(
     """Publish the audited candidates: good rows to bronze, the others to quarantine, the counts to completeness.
 
     All of it becomes visible together. What another run has published since the audit is looked at first: the audit is
-    then made again. Raises what ``audit`` does, and ChangedFileError where a file is not what was loaded any more.
+    then made again. Returns what became of each feed's table. Raises what ``audit`` does, and ChangedFileError where a
+    file is not what was loaded any more.
     """
     spark = lake.session()
     found, again = audited, list[Audited]()
@@ -202,7 +203,8 @@ def publish_all(
         candidate.discard(spark, [one["candidate"] for each in again for one in each["late"].values()])
     for one in published:
         log.info("%s", one)
-    return published
+    feeds = {f"bronze.{table(source, source.feed(name))}" for name in plan}
+    return [one for one in published if one.table in feeds]
 
 
 def _requests(
