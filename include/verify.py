@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from include.lake import chain, commit, delta, publications, removals, usage
+from include.lake import chain, commit, delta, migrations, publications, removals, usage
 from include.lake import spark as lake
 from include.lake.publish import NOTHING, Content, digests
 from include.ml import ledger
@@ -118,7 +118,12 @@ def other_content(spark: SparkSession, name: str, lines: pl.DataFrame) -> Iterat
                     f"revision {line['revision']})"
                 )
     known = {(line["partition_day"], line["night"])[: len(by)] for line in last.iter_rows(named=True)}
-    partitions = usage.files_of(usage.opened(name)).select(f"partition.{one}" for one in by).unique()
+    files = pl.DataFrame(usage.opened(name).get_add_actions(flatten=True))
+    if brought_forward := migrations.changed_at():
+        # What an earlier release has published may be older than the ledger.
+        since = (brought_forward + timedelta(seconds=1)).timestamp() * 1000
+        files = files.filter(pl.col("modification_time").cast(pl.Int64) >= since)
+    partitions = files.select(f"partition.{one}" for one in by).unique()
     for key in sorted(set(partitions.iter_rows()) - known):
         yield f"{name} {' '.join(map(str, key))}: it holds rows that nobody has published"
 

@@ -64,6 +64,12 @@ def _record(of: Settings) -> dict[str, Any]:
     return found
 
 
+def changed_at() -> datetime | None:
+    """When the last step that changed a table was taken; None where none ever has. What is older is of before it."""
+    moments = [datetime.fromisoformat(one["at"]) for one in _record(settings()).get("steps", []) if one["tables"]]
+    return max(moments, default=None)
+
+
 def require_known(of: Settings) -> None:
     """Raise NewerLakeError where a newer release has written the lake."""
     if (there := layout(of)) > LAYOUT:

@@ -299,7 +299,7 @@ def test_a_run_without_a_partition_is_refused(stack: Stack, nights: list[Run]) -
         return Run.of(body)
 
     refused = failing(stack, start)
-    log = stack.log(refused, "plan")
+    log = stack.log(refused, "wait")
     assert "has no partition" in log
     assert "make backfill from=" in log
 
