@@ -360,12 +360,13 @@ def test_labels_of_one_kind_in_the_holdout_are_refused(toy: UseCase, mlflow_stor
     assert "AUC nan is below 0.6" in answer["reasons"][0]
 
 
-def test_a_promotion_waits_for_a_scoring(toy: UseCase, first: dict[str, Any]) -> None:
-    promotion = Thread(target=registry.promote, args=("toy", first["version"]))
+def test_a_promotion_waits_for_a_scoring(toy: UseCase, mlflow_store: None) -> None:
+    version = train.train("toy", NIGHT, "cpu")["version"]
+    promotion = Thread(target=registry.promote, args=("toy", version))
     with ledger.deploying(toy):
         promotion.start()
         promotion.join(1)
         assert promotion.is_alive()
         assert ledger.read(toy) == []
     promotion.join()
-    assert [row.model_version for row in ledger.read(toy)] == [first["version"]]
+    assert [row.model_version for row in ledger.read(toy)] == [version]
