@@ -421,13 +421,16 @@ def test_runs_at_once_end_as_one_after_the_other(stack: Stack, nights: list[Run]
     arrived = read(stack, "bronze", "flights__actuals").filter(pl.col("flight_number").is_in([9996, 9997]))
     wanted = [(9996, late, first), (9997, late, last)]
     assert sorted(arrived.select("flight_number", "partition_day", "night").rows()) == wanted
-    assert changed(before, by_day(stack)) == {
+    # Features of days from then on know of these rows; what is older than they are has changed on their own day alone.
+    found = changed(before, by_day(stack))
+    assert {key for key in found if str(key[1]) < str(first)} == {
         ("bronze.flights__actuals", late),
         ("bronze.flights__actuals__late", late),
         ("silver.fct_flights", late),
         ("gold.flight_delays__labels", late),
-        ("bronze.flights__completeness", first),
-        ("bronze.flights__completeness", last),
+    }
+    assert {table for table, day in found if str(day) >= str(first) and not table.startswith("gold.")} == {
+        "bronze.flights__completeness"
     }
 
 
