@@ -445,13 +445,13 @@ def test_what_is_a_text_arrives_as_it_reads(
 
 
 def test_a_column_may_be_named_as_it_likes(spark: SparkSession, server: Server) -> None:
-    """In capitals and with quotes, in SQL and in Spark alike."""
+    """In capitals and with SQL's own words, in SQL and in Spark alike; the table and its watermark with quotes too."""
     server.sql(
-        '''CREATE TABLE "Odd Ones" ("Number" int, "it's ""so""" text, "At" timestamptz);
+        '''CREATE TABLE "Odd Ones" ("Number" int, "Select" text, "it's ""so""" timestamptz);
         INSERT INTO "Odd Ones" SELECT n, 'bus', '2020-06-01 08:00+00' FROM generate_series(1, 9) AS n'''
     )
-    columns = (Column("Number", "int", "n", required=True), Column('it\'s "so"', "string", "s"))
-    odd = replace(BASE, table="public.Odd Ones", watermark="At", partition="Number")
+    columns = (Column("Number", "int", "n", required=True), Column("Select", "string", "s"))
+    odd = replace(BASE, table="public.Odd Ones", watermark='it\'s "so"', partition="Number")
     found = pl.read_parquet(fetched(replace(TRIPS, columns=columns, key=("Number",), connector=odd)))
     assert found.rows() == [(number, "bus") for number in range(1, 10)]
 
