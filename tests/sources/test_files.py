@@ -127,7 +127,7 @@ def test_a_link_that_takes_the_place_of_a_file_after_it_was_looked_at_is_not_fol
     look = os.stat
 
     def swapped(name: object, **options: object) -> os.stat_result:
-        found = look(name, **options)  # type: ignore[call-overload]
+        found = look(name, **options)
         path.unlink()
         to_a_secret(path)
         return found
