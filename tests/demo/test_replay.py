@@ -102,11 +102,12 @@ def test_reference_data_comes_with_a_quarter() -> None:
     assert feeds(date(2013, 7, 2), with_dimensions=True)[3:] == ["planes", "airports", "airlines"]
 
 
-def test_what_is_written_is_what_the_contract_promises(tmp_path: Path) -> None:
-    assert replay.replay(tmp_path, Partitions(NIGHT, NIGHT), with_dimensions=True) == 6
+def test_what_is_written_is_what_the_contract_promises(home: Path) -> None:
+    landing = home / "landing"
+    assert replay.replay(landing, Partitions(NIGHT, NIGHT), with_dimensions=True) == 6
     flights_source = source("flights")
     rows = {
-        feed.name: count_rows(next((tmp_path / "flights" / feed.name).glob("*.csv")), feed)
+        feed.name: count_rows(next((landing / "flights" / feed.name).glob("*.csv")), feed)
         for feed in flights_source.feeds
     }
     assert rows == {
