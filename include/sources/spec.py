@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -17,6 +18,15 @@ BOOKKEEPING = {
     "source_file": ("string", "the file it came in, relative to landing"),
     "arrived_at": ("timestamp", "when that file was written, UTC"),
 }
+
+
+# What a source's or a feed's name may be: joined by two lines, as in a table's name, they still tell which is which.
+_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+
+
+def _check_name(kind: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{kind} {name!r}: a name is small letters, digits and single _, a letter first")
 
 
 class Mode(StrEnum):
@@ -94,6 +104,7 @@ class Feed:
     retention_days: int | None = None
 
     def __post_init__(self) -> None:
+        _check_name("feed", self.name)
         names = [column.name for column in self.columns]
         if odd := [name for name in names if not name.isidentifier() or name.startswith("_")]:
             # What begins so is Spark's or ours, and what is no word has a meaning in SQL or in a path.
@@ -145,6 +156,12 @@ class Source:
     timezone: str = "UTC"  # where its business days begin and end, an IANA name
 
     def __post_init__(self) -> None:
+        _check_name("source", self.name)
+        feeds = [feed.name for feed in self.feeds]
+        if twice := sorted({name for name in feeds if feeds.count(name) > 1}):
+            raise ValueError(f"source {self.name}: two feeds are named {twice[0]}")
+        if "completeness" in feeds:
+            raise ValueError(f"source {self.name}: no feed can be named completeness: the table of counts is")
         try:
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError):

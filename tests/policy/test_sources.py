@@ -134,9 +134,8 @@ def test_dbt_is_told_what_its_spec_says(source: Source) -> None:
 def test_dbt_is_told_how_long_a_feed_may_bring_nothing_and_what_is_personal() -> None:
     email = Column("email", "string", "where to write to", pii=Pii.PERSONAL)
     daily = Feed("daily", "Daily", (email, Column("length", "double", "how long", "mile")), ("email",))
-    source = Source(
-        "s", "S", "them", "all", "0 0 * * *", 6, date(2020, 1, 1), (daily, replace(daily, mode=Mode.SNAPSHOT))
-    )
+    rare = replace(daily, name="rare", mode=Mode.SNAPSHOT)
+    source = Source("s", "S", "them", "all", "0 0 * * *", 6, date(2020, 1, 1), (daily, rare))
     (told,) = yaml.safe_load(catalogue.dbt(source))["sources"]
     each_day, now_and_then = told["tables"]
     assert each_day["config"]["freshness"] == {"error_after": {"count": 30, "period": "hour"}}
