@@ -96,8 +96,9 @@ def landed(source: Source, nights: Partitions) -> dict[str, list[date]]:
     """The days of each feed whose files belong to ``nights`` and are there.
 
     A night with no file at all is left out; one may bring snapshots alone, as a weekend does of a source whose other
-    feeds know business days only. Raises MissingFileError where a night has some of its nightly files: the others may
-    still be on their way, and half a night must not look like a whole one.
+    feeds know business days only. Of a day that the upstream never had (``gaps``) no file is missed. Raises
+    MissingFileError where a night has some of its nightly files: the others may still be on their way, and half a night
+    must not look like a whole one.
     """
     nightly = [feed for feed in source.feeds if feed.mode is not Mode.SNAPSHOT]
     snapshots = [feed for feed in source.feeds if feed.mode is Mode.SNAPSHOT]
@@ -105,10 +106,11 @@ def landed(source: Source, nights: Partitions) -> dict[str, list[date]]:
     missing: list[UPath] = []
     for night in nights.days:
         paths = {feed.name: path_of(source, feed, feed.due(night)) for feed in nightly}
-        absent = [path for path in paths.values() if not exists(path)]
-        if len(absent) < len(nightly):
-            missing += absent
-            for feed in nightly:
+        brought = [feed for feed in nightly if exists(paths[feed.name])]
+        if brought:
+            owed = [feed for feed in nightly if feed not in brought and feed.due(night) not in source.gaps]
+            missing += [paths[feed.name] for feed in owed]
+            for feed in brought:
                 there[feed.name].append(feed.due(night))
         for feed in snapshots:
             if exists(path_of(source, feed, feed.due(night))):
@@ -129,7 +131,8 @@ def awaited(source: Source, nights: Partitions, now: datetime) -> list[UPath]:
     """
     brought = [feed for feed in source.feeds if feed.mode is not Mode.SNAPSHOT and not feed.connector]
     open_nights = [night for night in nights.days if now < source.ends(night) + timedelta(hours=source.freshness_hours)]
-    paths = [path_of(source, feed, feed.due(night)) for night in open_nights for feed in brought]
+    due = [(feed, feed.due(night)) for night in open_nights for feed in brought]
+    paths = [path_of(source, feed, day) for feed, day in due if day not in source.gaps]
     missing = [path for path in paths if not exists(path)]
     before = [nights.first - timedelta(n) for n in range(1, ALIVE_DAYS + 1)]
     is_alive = len(missing) < len(paths) or any(

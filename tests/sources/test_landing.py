@@ -305,6 +305,18 @@ def test_half_a_night_names_what_is_missing() -> None:
         landing.plan(SOURCE, NIGHT)
 
 
+def test_of_a_day_that_the_upstream_never_had_no_file_is_missed() -> None:
+    """The plan of the day after it comes in its night all the same; and what does come of it is taken."""
+    source = replace(SOURCE, gaps=(FIRST,))
+    put(PLAN, SECOND)
+    assert rows_of(landing.plan(source, NIGHT)) == {"plan": {"2020-06-02": 2}}
+    put(DONE, FIRST)
+    assert rows_of(landing.plan(source, NIGHT)) == {"plan": {"2020-06-02": 2}, "done": {"2020-06-01": 2}}
+    put(PLAN, THIRD)
+    with pytest.raises(MissingFileError, match=r"not: \S*/toys/done/2020-06-02\.csv\."):
+        landing.plan(source, Partitions(SECOND, SECOND))
+
+
 def test_one_missing_file_of_a_range_stops_the_range() -> None:
     put(PLAN, SECOND)
     put(DONE, FIRST)
