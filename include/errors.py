@@ -81,12 +81,17 @@ _OF_POSTGRES = re.compile(
 )
 
 
+def is_passing(said: str) -> bool:
+    """Whether the message ``said`` is of what goes by: of a server that went away, of a lost race, of a full disk."""
+    return bool(_PASSING.search(said))
+
+
 def may_pass(error: BaseException) -> bool:
     """Whether another try of what raised ``error`` can end otherwise than this one."""
     if isinstance(error, NeedsAttentionError):
         return False
     said = str(error)
-    if _PASSING.search(said):
+    if is_passing(said):
         return True
     names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
     return not (isinstance(error, _OF_CODE) or names & _OF_LIBRARIES or _OF_POSTGRES.search(said))

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.errors import NeedsAttentionError
+from include.errors import NeedsAttentionError, is_passing
 from include.lake import candidate
 from include.lake import spark as lake
 from include.lake.publish import Judged, Publication, Request, within
@@ -105,6 +105,26 @@ def candidates(manifest: dict[str, Any], results: dict[str, Any], suffix: str) -
         for node in built
         if node["resource_type"] == "model" and node["config"]["materialized"] == "candidate"
     ]
+
+
+def broken(stage: str, begun: datetime) -> BuildFailedError | None:
+    """What models and tests said in the build of ``stage`` that was ``begun`` then, where no other try will mend that.
+
+    None where it broke without their saying anything, or by what may pass, as a server that went away.
+    """
+    folder = artifacts(stage)
+    if not all((folder / name).exists() for name in (BUILD, *ARTIFACTS)):
+        return None
+    if json.loads((folder / BUILD).read_text())["begun"] != begun.isoformat():
+        return None
+    manifest, results = (json.loads((folder / name).read_text()) for name in ARTIFACTS)
+    if any(is_passing(one["message"] or "") for one in results["results"]):
+        return None
+    try:
+        candidates(manifest, results, "")
+    except BuildFailedError as failed:
+        return failed
+    return None
 
 
 def _build(stage: str, nights: Partitions) -> dict[str, Any]:

@@ -59,4 +59,10 @@ class DbtBuild(DbtBuildLocalOperator):
             "NOCTURNE_ALSO": ",".join(map(str, also)),
             "NOCTURNE_CANDIDATE_SUFFIX": suffix,
         }
-        return super().execute(context, **kwargs)
+        try:
+            return super().execute(context, **kwargs)
+        except Exception as error:
+            # Cosmos raises one class for all; what a model or a test said, it says again at the next try.
+            if broken := dbt.broken(self.stage, begun):
+                raise broken from error
+            raise

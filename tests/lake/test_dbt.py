@@ -13,6 +13,7 @@ from include.lake.dbt import BuildFailedError, Candidate
 from include.partitions import Partitions
 
 NIGHT = Partitions.parse("2013-06-01")
+BEGUN = datetime(2013, 6, 1, tzinfo=UTC)
 
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -99,7 +100,7 @@ def build(project: Path, found: dict[str, Any] | None) -> None:
         str(project),
         stage="a_stage",
         suffix="__x",
-        begun=datetime(2013, 6, 1, tzinfo=UTC),
+        begun=BEGUN,
         also=[date(2013, 5, 11)],
         context={"dag_run": run, "params": {}},
     )
@@ -129,3 +130,26 @@ def test_a_build_that_broke_early_leaves_nothing_of_the_one_before(tmp_path: Pat
     assert not (dbt.artifacts("a_stage") / "run_results.json").exists()
     with pytest.raises(FileNotFoundError):
         dbt.built("a_stage", NIGHT)
+
+
+def broke(tmp_path: Path, message: str | None, begun: datetime = BEGUN) -> BuildFailedError | None:
+    found = results(trips="success", features="error")
+    found["results"][1]["message"] = message
+    build(tmp_path / "project", found)
+    return dbt.broken("a_stage", begun)
+
+
+def test_a_model_that_failed_is_for_a_person(tmp_path: Path) -> None:
+    """Without this it would be built three times more, to fail in the same way."""
+    assert "model.nocturne.features: error no column" in str(broke(tmp_path, "no column trip_dat"))
+
+
+def test_but_not_where_the_server_went_away(tmp_path: Path) -> None:
+    assert broke(tmp_path, "Runtime Error: UNAVAILABLE: Connection refused") is None
+
+
+def test_nor_is_another_builds_failure_taken_for_it(tmp_path: Path) -> None:
+    """Where dbt broke before it wrote anything, what is there is of the build before."""
+    assert broke(tmp_path, "no column trip_dat", begun=datetime(2013, 6, 2, tzinfo=UTC)) is None
+    build(tmp_path / "project", None)
+    assert dbt.broken("a_stage", BEGUN) is None
