@@ -94,7 +94,7 @@ class Http:
 
 @dataclass(frozen=True)
 class Database:
-    """The rows of a PostgreSQL table whose ``watermark`` is within the day, UTC.
+    """The rows of a PostgreSQL table whose ``watermark`` is within the business day of the source.
 
     For a feed of changes the table is one that gets a row for each change, with the feed's ``op`` and ``sequence``. The
     connection has host, port, login, password, and the database as its schema.
@@ -110,6 +110,7 @@ class Database:
     bounds: tuple[str, str] | None = None  # of the partition column; not given: the database is asked
     fetch_size: int = 10_000  # rows that the driver holds at once
     timeout: int = 600  # seconds without an answer
+    settle: float = 60  # seconds that transactions are waited for which were open when the night was over
 
 
 @dataclass(frozen=True)

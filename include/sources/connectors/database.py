@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -45,6 +46,28 @@ ASKED = {
         MOMENTS, "CASE WHEN {0} > '9999-12-31' THEN '9999-12-31' WHEN {0} < '0002-01-01' THEN '0002-01-01' ELSE {0} END"
     ),
 }
+SETTLE_STEP = 1.0  # seconds between two looks
+# What is open in the database now, and as of when it is. Anybody may ask all of it.
+STATE = """
+    WITH RECURSIVE parts(oid) AS (
+        SELECT pg_catalog.to_regclass('{table}')::oid
+        UNION ALL SELECT inhrelid FROM pg_catalog.pg_inherits JOIN parts ON inhparent = oid
+    ) SELECT
+        pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest,
+        pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next,
+        EXISTS (
+            SELECT FROM pg_catalog.pg_locks
+            WHERE relation IN (SELECT oid FROM parts) AND granted AND pid <> pg_backend_pid()
+                AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+        ) AS writers,
+        CASE WHEN NOT state.replica OR state.current THEN statement_timestamp()
+        ELSE coalesce(pg_last_xact_replay_timestamp(), 'epoch') END AT TIME ZONE 'UTC' AS now
+    FROM (SELECT
+        pg_is_in_recovery() AS replica,
+        pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
+            AND EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver) AS current
+    ) AS state
+"""
 CUT_BY = {"int2", "int4", "int8", "numeric", "date", "timestamptz"}
 
 # What the database says that no other try will mend, and what will.
@@ -64,18 +87,20 @@ def fetch(connector: Database, source: Source, feed: Feed, day: date, part: UPat
     with told(connector):
         there = kinds(spark, login, connector)
         check(connector, feed, there)
-        rows, bounds = look(spark, login, connector, day)
+        settle(spark, login, connector, source.ends(feed.night(day)))
+        night = night_of(connector, source, day, there)
+        rows, bounds = look(spark, login, connector, night)
         if not rows and feed.mode is not Mode.UPSERT:
             return False
         # One part is a statement, which sees one moment. Of several each sees its own: nothing may change in between.
         in_parts = bool(connector.partition and bounds)
-        before = content(spark, login, connector, feed, day) if in_parts else ""
-        written = write(read(spark, login, connector, feed, day, bounds, there), feed, part)
+        before = content(spark, login, feed, night) if in_parts else ""
+        written = write(read(spark, login, connector, feed, night, bounds, there), feed, part)
         if written != rows:
             raise UpstreamError(
                 f"{connector.table} {day}: {rows} rows were there and {written} came, it has changed in between"
             )
-        if in_parts and content(spark, login, connector, feed, day) != before:
+        if in_parts and content(spark, login, feed, night) != before:
             raise UpstreamError(f"{connector.table} {day}: it has changed while its parts were read")
     log.info("%s %s: %d rows", connector.table, day, rows)
     return True
@@ -194,13 +219,44 @@ def unfit(promised: str, kind: str) -> str:
     return ""
 
 
+def settle(spark: SparkSession, login: dict[str, str], connector: Database, ends: datetime) -> None:
+    """Wait until no row of a night that is over at ``ends`` can come any more.
+
+    A row has the time at which its transaction began, or an earlier one, and others see it when that has committed:
+    after the night was read it would be in no night. So what is open now is waited for, ``connector.settle`` seconds at
+    most, for it may have nothing to do with this table; what has written to the table is not passed over. And a replica
+    must have heard of all that was committed by the end of the night. Raises UpstreamError.
+    """
+    until, first = time.monotonic() + connector.settle, None
+    while True:
+        (now,) = ask(spark, login, STATE.format(table=table(connector).replace("'", "''"))).load().collect()
+        first = first or now
+        early, pending = now["now"].replace(tzinfo=UTC) < ends, now["oldest"] < first["next"]
+        if not early and not pending:
+            return
+        if time.monotonic() >= until:
+            break
+        time.sleep(SETTLE_STEP)
+    if early:
+        raise UpstreamError(
+            f"{connector.table}: what is there is of {now['now']:%Y-%m-%d %H:%M:%S} UTC, and the night ended at "
+            f"{ends:%Y-%m-%d %H:%M:%S}: a replica that lags behind, or a clock that is slow"
+        )
+    if now["writers"]:
+        raise UpstreamError(
+            f"{connector.table}: a transaction that has written to it is still open after {connector.settle:g} s: its "
+            "rows would be in no night"
+        )
+    log.info("%s is read beside open transactions, none of which has written to it", connector.table)
+
+
 def look(
-    spark: SparkSession, login: dict[str, str], connector: Database, day: date
+    spark: SparkSession, login: dict[str, str], connector: Database, night: str
 ) -> tuple[int, tuple[str, str] | None]:
     """How many rows the night has, and the first and last value of the partition column, where it has one."""
     column = quoted(connector.partition) if connector.partition else "NULL"
     what = f"count(*) AS rows, min({column})::text AS low, max({column})::text AS high"
-    (found,) = ask(spark, login, f"SELECT {what} {night(connector, day)}").load().collect()
+    (found,) = ask(spark, login, f"SELECT {what} {night}").load().collect()
     bounds = (found["low"], found["high"]) if found["low"] is not None else None
     return found["rows"], connector.bounds or bounds
 
@@ -210,7 +266,7 @@ def read(
     login: dict[str, str],
     connector: Database,
     feed: Feed,
-    day: date,
+    night: str,
     bounds: tuple[str, str] | None,
     there: Kinds,
 ) -> DataFrame:
@@ -218,7 +274,7 @@ def read(
     names = [column.name for column in feed.columns]
     asked = dict.fromkeys([*names, *filter(None, [connector.partition])])
     values = ", ".join(f"{ASKED.get(there[n][0], '{0}').format(quoted(n))} AS {quoted(n)}" for n in asked)
-    rows = ask(spark, login, f"SELECT {values} {night(connector, day)}")
+    rows = ask(spark, login, f"SELECT {values} {night}")
     if connector.partition and bounds:
         rows = rows.options(
             partitionColumn=connector.partition,
@@ -229,11 +285,11 @@ def read(
     return rows.load().select(*map(escaped, names))
 
 
-def content(spark: SparkSession, login: dict[str, str], connector: Database, feed: Feed, day: date) -> str:
+def content(spark: SparkSession, login: dict[str, str], feed: Feed, night: str) -> str:
     """A sum of the night's rows: equal before and after a reading, nothing has changed in between."""
     names = ", ".join(quoted(column.name) for column in feed.columns)
     what = f"coalesce(sum(hashtextextended(ROW({names})::text, 0)), 0)::text AS content"
-    (found,) = ask(spark, login, f"SELECT {what} {night(connector, day)}").load().collect()
+    (found,) = ask(spark, login, f"SELECT {what} {night}").load().collect()
     return str(found["content"])
 
 
@@ -257,10 +313,13 @@ def ask(spark: SparkSession, login: dict[str, str], query: str) -> DataFrameRead
     return spark.read.format("jdbc").options(**login, dbtable=f"({query}) AS night")
 
 
-def night(connector: Database, day: date) -> str:
-    """Where the rows of ``day`` are. The bounds have no type of their own: they take that of the column."""
-    column = quoted(connector.watermark)
-    return f"FROM {table(connector)} WHERE {column} >= '{day}' AND {column} < '{day + timedelta(1)}'"
+def night_of(connector: Database, source: Source, day: date, there: Kinds) -> str:
+    """Where the rows of ``day`` are: the business day of its source, or the date that a column without a zone has."""
+    column, first, last = quoted(connector.watermark), str(day), str(day + timedelta(1))
+    if there[connector.watermark][0] == "timestamptz":
+        first, last = source.ends(day - timedelta(1)).isoformat(), source.ends(day).isoformat()
+    # The bounds have no type of their own: they take that of the column.
+    return f"FROM {table(connector)} WHERE {column} >= '{first}' AND {column} < '{last}'"
 
 
 def table(connector: Database) -> str:

@@ -6,11 +6,12 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from include.sources.connectors.errors import RefusedError, UpstreamError
 from include.sources.connectors.fetch import fetch
 from include.sources.spec import Column, Feed, Format, Mode, Source, as_json
 from spark_jobs import ingest as job
+from tests.s3 import free_port
 
 if TYPE_CHECKING:
     from pyspark.sql import Row, SparkSession
@@ -142,45 +144,65 @@ def programs() -> Path:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """A PostgreSQL of this module's own, on a free port of loopback. It refuses to run as root: then as nobody."""
-    folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # pytest's own folders are for the user of the tests alone
-    who: dict[str, Any] = {}
+def folder() -> Iterator[Path]:
+    """Where the servers are. PostgreSQL refuses to run as root: then as nobody."""
+    made = Path(tempfile.mkdtemp(prefix="postgres-"))  # pytest's own folders are for the user of the tests alone
     if os.geteuid() == 0:
-        who = {"user": "nobody", "group": "nogroup", "extra_groups": []}
-        shutil.chown(folder, "nobody", "nogroup")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    try:
-        found = Server(programs(), port)
-        (secret := folder / "password").write_text(PASSWORD)
-        secret.chmod(0o644)
-        data = str(folder / "data")
-        made = [str(found.bin / "initdb"), "-D", data, "-U", "toys", "-A", "scram-sha-256", "--pwfile", str(secret)]
-        made += ["--no-sync", "-E", "UTF8", "--locale", "C"]
-        subprocess.run(made, **who, check=True, capture_output=True, cwd=folder)
-        start = [str(found.bin / "postgres"), "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", str(folder), "-F"]
-        with (
-            (folder / "log").open("w") as log,
-            subprocess.Popen(start, **who, stdout=log, stderr=log, cwd=folder) as it,
-        ):
+        shutil.chown(made, "nobody", "nogroup")
+    yield made
+    shutil.rmtree(made)
+
+
+def who() -> dict[str, Any]:
+    return {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+@contextmanager
+def running(found: Server, data: Path) -> Iterator[Server]:
+    """A server on a free port of loopback, while this lasts."""
+    start = [str(found.bin / "postgres"), "-D", str(data), "-h", "127.0.0.1", "-p", str(found.port)]
+    start += ["-k", str(data.parent), "-F"]
+    log = data.with_suffix(".log")
+    with log.open("w") as out, subprocess.Popen(start, **who(), stdout=out, stderr=out, cwd=data.parent) as it:
+        try:
+            until = time.monotonic() + 60
+            while not found.answers():
+                assert it.poll() is None, log.read_text()
+                assert time.monotonic() < until, log.read_text()
+                time.sleep(0.1)
+            yield found
+        finally:
+            it.send_signal(signal.SIGINT)  # its fast way to stop: it sends its clients away
             try:
-                until = time.monotonic() + 60
-                while not found.answers():
-                    assert it.poll() is None, (folder / "log").read_text()
-                    assert time.monotonic() < until, (folder / "log").read_text()
-                    time.sleep(0.1)
-                found.sql(TABLES)
-                yield found
-            finally:
-                it.send_signal(signal.SIGINT)  # its fast way to stop: it sends its clients away
-                try:
-                    it.wait(10)
-                except subprocess.TimeoutExpired:
-                    it.kill()
-    finally:
-        shutil.rmtree(folder)
+                it.wait(10)
+            except subprocess.TimeoutExpired:
+                it.kill()
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Server]:
+    """A PostgreSQL of this module's own."""
+    found = Server(programs(), free_port())
+    (secret := folder / "password").write_text(PASSWORD)
+    secret.chmod(0o644)
+    made = [str(found.bin / "initdb"), "-D", str(folder / "data"), "-U", "toys", "-A", "scram-sha-256"]
+    made += ["--pwfile", str(secret), "--no-sync", "-E", "UTF8", "--locale", "C"]
+    subprocess.run(made, **who(), check=True, capture_output=True, cwd=folder)
+    with running(found, folder / "data"):
+        found.sql(TABLES)
+        yield found
+
+
+@pytest.fixture
+def replica(server: Server, folder: Path) -> Iterator[Server]:
+    """A server that follows the other one."""
+    made = [str(server.bin / "pg_basebackup"), "-D", str(folder / "replica"), "-R", "-h", "127.0.0.1"]
+    made += ["-p", str(server.port), "-U", "toys", "-c", "fast"]
+    environment = os.environ | {"PGPASSWORD": PASSWORD}
+    subprocess.run(made, **who(), check=True, capture_output=True, cwd=folder, env=environment)
+    with running(Server(server.bin, free_port()), folder / "replica") as found:
+        yield found
+    shutil.rmtree(folder / "replica")
 
 
 @pytest.fixture(autouse=True)
@@ -282,10 +304,11 @@ def test_in_parts_it_is_the_same_night(partition: str) -> None:
 def test_parts_are_read_side_by_side(spark: SparkSession) -> None:
     base = replace(BASE, partition="number", partitions=5)
     login = database.options_of(base, database.connection("toys_db"))
-    rows, bounds = database.look(spark, login, base, DAY)
-    assert (rows, bounds) == (101, ("0", "201"))
     there = database.kinds(spark, login, base)
-    parts = database.read(spark, login, base, TRIPS, DAY, bounds, there).rdd.glom().map(len).collect()
+    night = database.night_of(base, SOURCE, DAY, there)
+    rows, bounds = database.look(spark, login, base, night)
+    assert (rows, bounds) == (101, ("0", "201"))
+    parts = database.read(spark, login, base, TRIPS, night, bounds, there).rdd.glom().map(len).collect()
     assert len(parts) == 5
     assert sum(parts) == 101
     assert sorted(parts)[-1] < 101
@@ -300,6 +323,77 @@ def test_a_watermark_may_be_a_date_or_without_a_zone() -> None:
     assert len(pl.read_parquet(fetched(with_base(watermark="day")))) == 100
     landing.path_of(SOURCE, TRIPS, DAY).unlink()
     assert len(pl.read_parquet(fetched(with_base(watermark="noted_at")))) == 100
+
+
+def test_a_night_is_the_business_day_of_its_source() -> None:
+    """Of 06-01 in Tokyo the first nine hours are of 05-31 in UTC. A date has no zone."""
+    source = replace(SOURCE, timezone="Asia/Tokyo")
+    path = fetch(source, TRIPS, DAY)
+    assert path
+    assert pl.read_parquet(path)["number"].to_list() == [*range(65), 200]
+    path.unlink()
+    path = fetch(source, with_base(watermark="day"), DAY)
+    assert path
+    assert len(pl.read_parquet(path)) == 100
+
+
+@contextmanager
+def open_transaction(server: Server, statement: str, seconds: float) -> Iterator[None]:
+    """A transaction that has made ``statement`` and commits some seconds later."""
+    text = f"BEGIN; {statement}; SELECT pg_sleep({seconds}); COMMIT"
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'BEGIN;%' AND wait_event = 'PgSleep'"
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(server.sql, text)
+        while server.sql(asleep).strip() == "0":
+            time.sleep(0.05)
+        yield
+        done.result()
+
+
+INSERT = "INSERT INTO trips (number, happened_at) VALUES (400, '2020-06-01 23:59:59+00')"
+
+
+def test_a_row_that_is_not_committed_yet_is_waited_for(server: Server) -> None:
+    """What began before midnight and commits after it would be in no night."""
+    try:
+        with open_transaction(server, INSERT, 3):
+            path = fetched()
+        assert pl.read_parquet(path)["number"].to_list() == [*range(100), 201, 400]
+    finally:
+        server.sql("DELETE FROM trips WHERE number = 400")
+
+
+def test_but_not_for_ever(server: Server) -> None:
+    try:
+        with (
+            open_transaction(server, INSERT, 6),
+            pytest.raises(UpstreamError, match=r"trips: a transaction that has written to it is still open after 0\.5"),
+        ):
+            fetched(with_base(settle=0.5))
+        assert left() == []
+    finally:
+        server.sql("DELETE FROM trips WHERE number = 400")
+
+
+def test_what_others_write_elsewhere_holds_up_no_night(server: Server) -> None:
+    with open_transaction(server, "CREATE TABLE elsewhere (a int)", 6):
+        assert len(pl.read_parquet(fetched(with_base(settle=0.5)))) == 101
+    server.sql("DROP TABLE elsewhere")
+
+
+def test_a_replica_must_have_heard_of_the_whole_night(server: Server, replica: Server, spark: SparkSession) -> None:
+    base = replace(BASE, settle=0)
+    login = database.options_of(base, database.connection("toys_db")) | {
+        "url": f"jdbc:postgresql://127.0.0.1:{replica.port}/postgres"
+    }
+    replica.sql("SELECT pg_wal_replay_pause()")
+    server.sql("CREATE TABLE after_that (a int)")
+    ends = datetime.now(UTC)
+    with pytest.raises(UpstreamError, match="a replica that lags behind"):
+        database.settle(spark, login, base, ends)
+    replica.sql("SELECT pg_wal_replay_resume()")
+    database.settle(spark, login, replace(base, settle=30), ends)
+    server.sql("DROP TABLE after_that")
 
 
 def test_a_night_without_rows_has_no_file() -> None:
