@@ -18,9 +18,16 @@ from include.settings import Settings
 AIRFLOW_USER = "admin"
 MLFLOW_USER = "admin"
 
-# Of the caller's shell, these would send a child to another Spark or another Python.
-FOREIGN = frozenset(
-    {"PYTHONHOME", "PYTHONSTARTUP", "PYSPARK_DRIVER_PYTHON", "SPARK_CONF_DIR", "SPARK_HOME", "SPARK_MASTER"}
+# Of the caller's shell, what is of another installation: it would send a child to its Python, its Spark, its dbt
+# project, its login or run of MLflow, or have it read its airflow.cfg.
+FOREIGN = re.compile(
+    "|".join(
+        (
+            "PYTHON(HOME|STARTUP)|AIRFLOW_CONFIG|DBT_.+|(HADOOP|HIVE|SPARK|YARN)_CONF_DIR",
+            "PYSPARK_(DRIVER_PYTHON|SUBMIT_ARGS)|SPARK_(API_MODE|CONNECT_MODE_ENABLED|HOME|LOCAL_DIRS|MASTER)",
+            "MLFLOW_(EXPERIMENT_ID|EXPERIMENT_NAME|REGISTRY_URI|RUN_ID|TRACKING_TOKEN)",
+        )
+    )
 )
 
 FERNET_KEY = "AIRFLOW__CORE__FERNET_KEY"  # connections, variables, and what a trigger is told
@@ -120,6 +127,11 @@ def of_secrets(settings: Settings) -> dict[str, str]:
     }
 
 
+def native() -> dict[str, str]:
+    """The caller's environment without what is of another installation."""
+    return {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
+
+
 def without_credentials(inherited: dict[str, str], keep: tuple[str, ...]) -> dict[str, str]:
     """``inherited`` less what looks like a credential, but for names that begin as one of ``keep`` does."""
     return {
@@ -151,8 +163,7 @@ def environment(
     ours = of_secrets(settings)
     # who is told of another Spark brings that one's token along
     theirs = {SPARK_TOKEN} & os.environ.keys() if settings.spark_remote and "SPARK_REMOTE" in secrets else set[str]()
-    unwanted = FOREIGN | (ours.keys() - theirs)
-    inherited = {name: value for name, value in os.environ.items() if name not in unwanted}
+    inherited = {name: value for name, value in native().items() if name not in ours.keys() - theirs}
     inherited = without_credentials(inherited, (*credentials, *theirs))
     python = Path(sys.executable)
     path = inherited.get("PATH", os.defpath)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from include.services.checks import Problem
-from include.services.environment import FOREIGN, SPARK_TOKEN
+from include.services.environment import SPARK_TOKEN, native
 from include.settings import Settings
 
 LOCAL_FILE_SYSTEM = "com.globalmentor.apache.hadoop.fs.BareLocalFileSystem"
@@ -118,9 +118,7 @@ def resolve(settings: Settings, jars: Jars, cache: Path) -> None:
     command += ["--conf", f"spark.jars.ivy={cache}"]
     if settings.ivy_settings:
         command += ["--conf", f"spark.jars.ivySettings={settings.ivy_settings}"]
-    inherited = {
-        name: value for name, value in os.environ.items() if name not in FOREIGN | {"SPARK_REMOTE", SPARK_TOKEN}
-    }
+    inherited = {name: value for name, value in native().items() if name not in ("SPARK_REMOTE", SPARK_TOKEN)}
     environment = {**inherited, "PYSPARK_PYTHON": sys.executable}
     done = subprocess.run(
         [*command, str(program)], env=environment, capture_output=True, text=True, check=False, cwd=cache

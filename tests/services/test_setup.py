@@ -68,16 +68,25 @@ def test_everything_a_child_writes_follows_var(installation: Settings) -> None:
     assert child["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:18081/execution/"
 
 
-def test_a_strange_spark_or_python_of_the_caller_does_not_reach_a_child(
+def test_what_the_caller_has_of_another_installation_does_not_reach_a_child(
     installation: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     credentials.generate(installation)
-    monkeypatch.setenv("SPARK_HOME", "/opt/other")
+    foreign = (
+        "SPARK_HOME",
+        "HADOOP_CONF_DIR",
+        "AIRFLOW_CONFIG",
+        "DBT_PROFILES_DIR",
+        "DBT_TARGET_PATH",
+        "MLFLOW_RUN_ID",
+    )
+    for name in foreign:
+        monkeypatch.setenv(name, "/opt/other")
     monkeypatch.setenv("PYTHONPATH", "/opt/other")
     monkeypatch.setenv("NO_PROXY", "internal.example")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     child = environment(installation)
-    assert "SPARK_HOME" not in child
+    assert not child.keys() & foreign
     assert child["PYTHONPATH"] == str(installation.home)
     assert child["NO_PROXY"].split(",") == ["internal.example", "localhost", "127.0.0.1", "::1"]
     assert child["HTTPS_PROXY"] == "http://proxy.example:3128"
