@@ -172,6 +172,8 @@ class Airflow:
             "max_active_runs": max_active_runs,
         }
         wanted = {str(day) for day in nights.days}
+        for run in self.never_starting(self._backfilled(dag_id, nights)):
+            self.call("DELETE", f"/dags/{dag_id}/dagRuns/{run.run_id}")
         before = {(run.run_id, run.queued_at) for run in self._backfilled(dag_id, nights)}
         self._begin_backfill(dag_id, body, len(wanted))
         deadline = time.monotonic() + PATIENCE + len(wanted)
@@ -187,6 +189,27 @@ class Airflow:
                 without = sorted(wanted - set(runs))
                 raise RunFailedError(f"the backfill of {dag_id} made no run for {len(without)} nights: {few(without)}")
             time.sleep(0.5)
+
+    def never_starting(self, runs: Sequence[Run]) -> list[Run]:
+        """Those of ``runs`` that stay queued: somebody cancelled their backfill and cleared them.
+
+        Airflow 3.3.2 starts no run of a cancelled backfill ever again (apache/airflow#72054).
+        """
+        queued = [run for run in runs if run.run_type == "backfill" and run.state == "queued" and run.partition_key]
+        backfills = {
+            dag_id: self.pages("/backfills", "backfills", dag_id=dag_id) for dag_id in {run.dag_id for run in queued}
+        }
+        found = []
+        for run in queued:
+            its = [
+                one
+                for one in backfills[run.dag_id]
+                if one["from_date"][:10] <= str(run.partition_key) <= one["to_date"][:10]
+            ]
+            newest = max(its, key=lambda one: one["created_at"], default=None)
+            if newest and newest["is_paused"] and newest["completed_at"]:
+                found.append(run)
+        return found
 
     def _backfilled(self, dag_id: str, nights: Partitions) -> list[Run]:
         """The runs that backfills have made for ``nights``, of a DAG with a schedule."""

@@ -157,18 +157,23 @@ def are_through(awaited: Sequence[date], dag_ids: Sequence[str], run: Any) -> bo
 
 
 def runs_with(dag_ids: Sequence[str], nights: Sequence[date]) -> list[Run]:
-    """The runs that could have ``nights``: those of their months, and of ranges the newest."""
+    """The runs that could have ``nights``: those of their months, and of ranges the newest.
+
+    Without those that never start: they bring no night any further.
+    """
     airflow = Airflow(settings())
     months = sorted({f"{night:%Y-%m}" for night in nights})
-    return [
+    found = [
         run
         for dag_id in dag_ids
-        for found in (
+        for some in (
             *(airflow.runs(dag_id, partition_key_prefix_pattern=month) for month in months),
             airflow.newest_runs(dag_id),
         )
-        for run in found
+        for run in some
     ]
+    dead = airflow.never_starting(found)
+    return [run for run in found if run not in dead]
 
 
 def _stopped(first: date, last: Run | None, nights: Sequence[str], run: Any) -> str:

@@ -74,6 +74,7 @@ CUT_BY = {"int2", "int4", "int8", "numeric", "date", "timestamptz"}
 FOR_A_PERSON = {
     "password authentication failed|no pg_hba.conf entry|role .* does not exist": "Look at its login and password",
     "database .* does not exist": "Look at its schema, which is the name of the database",
+    "row-level security": "A policy hides rows from its login. Give it BYPASSRLS, or read a view of what it may see",
     "permission denied": "Give its login the right to read it",
     "SSL|sslmode|[Cc]ertificate": "Look at sslmode and the certificates in its extra",
     "does not exist|Bad value for type|out of range|invalid input syntax": "Mend the spec, or the table",
@@ -131,8 +132,8 @@ def options_of(connector: Database, login: Connection) -> dict[str, str]:
         "fetchsize": str(connector.fetch_size),
         "connectTimeout": str(CONNECT_TIMEOUT),
         "socketTimeout": str(connector.timeout),
-        # What the night's bounds mean, and what a time without a zone means.
-        "sessionInitStatement": "SET TIME ZONE 'UTC'",
+        # What a time without a zone means. And a policy that hides rows from this login is an error, not fewer rows.
+        "sessionInitStatement": "SET TIME ZONE 'UTC'; SET row_security = off",
         "preferTimestampNTZ": "true",
         **encrypted,
         **passed_on,

@@ -38,6 +38,18 @@ SETTINGS = re.compile(
     r"|ssl\.endpoint\.identification\.algorithm|[a-z.]+\.(ms|bytes|records)"
 )
 NO_KAFKA = "Failed to find data source: kafka"
+# What Kafka says that no other try will mend, and what will.
+FOR_A_PERSON = {
+    "failOnDataLoss|may have been lost": (
+        "events have gone from Kafka before they were spooled: its retention is shorter than the time since the last "
+        "night, or the topic was made anew. To go on without them, run one night with failOnDataLoss=false among the "
+        "options of the Stream in the spec"
+    ),
+    "(Sasl|Ssl)?AuthenticationException|SSLHandshake|Login ?Exception": "look at the login, the password and the extra",
+    "AuthorizationException": "give its login the right to read the topic",
+    "UnknownTopicOrPartition": "there is no such topic: make it, or mend the spec",
+    "No resolvable bootstrap urls|Invalid url in bootstrap": "look at the host",
+}
 
 
 def fetch(connector: Stream, source: Source, feed: Feed, day: date, part: UPath) -> bool:
@@ -150,11 +162,15 @@ def told(connector: Stream) -> Iterator[None]:
     try:
         yield
     except PySparkException as error:
-        first = brief(error)
+        first, said = brief(error), f"{error}\n{getattr(error, '_stacktrace', None) or ''}"
         if NO_KAFKA in first:
             raise RefusedError(
                 f"{where}: Spark has no reader of Kafka. Give it the four jars that docs/connectors.md names"
             ) from None
+        for pattern, mends in FOR_A_PERSON.items() if isinstance(events, Kafka) else ():
+            if re.search(pattern, said):
+                # Not what Spark says of it: that may repeat what the client was told.
+                raise RefusedError(f"{where} by the connection {events.connection}: {mends}") from None
         raise UpstreamError(f"{where}: {first}") from None
 
 

@@ -396,6 +396,21 @@ def test_a_replica_must_have_heard_of_the_whole_night(server: Server, replica: S
     server.sql("DROP TABLE after_that")
 
 
+def test_rows_that_a_policy_hides_are_not_left_out_in_silence(server: Server, connect: Callable[..., None]) -> None:
+    server.sql(f"""
+        CREATE TABLE hidden AS SELECT * FROM trips; ALTER TABLE hidden ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY some ON hidden USING (number < 50);
+        CREATE ROLE reader LOGIN PASSWORD '{PASSWORD}'; GRANT SELECT ON hidden TO reader;
+        CREATE VIEW shown AS SELECT * FROM hidden WHERE number < 50; GRANT SELECT ON shown TO reader;
+    """)
+    login = {"host": "127.0.0.1", "port": server.port, "schema": "postgres", "login": "reader", "password": PASSWORD}
+    connect("toys_db", conn_type="postgres", **login)
+    with pytest.raises(RefusedError, match=r"row-level security .* read a view of what it may see"):
+        fetched(with_base(table="public.hidden"))
+    assert len(pl.read_parquet(fetched(with_base(table="public.shown")))) == 50
+    server.sql("DROP VIEW shown; DROP TABLE hidden; DROP ROLE reader")
+
+
 def test_a_night_without_rows_has_no_file() -> None:
     assert fetch(SOURCE, TRIPS, date(2019, 1, 1)) is None
     assert left() == []

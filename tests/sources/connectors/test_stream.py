@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
+from pyspark.errors import PySparkException
 
 from include.lake import delta, maintain
 from include.lake import spark as lake
@@ -484,3 +485,36 @@ def test_a_connection_without_a_host_is_refused(connect: Callable[..., None]) ->
     connect("rides_kafka", conn_type="kafka")
     with pytest.raises(RefusedError, match="the connection rides_kafka names no host"):
         stream.job_of(RIDES, SPOOL)
+
+
+@pytest.mark.parametrize(
+    ("said", "mends"),
+    [
+        (
+            "Cannot fetch offset 7881614. Some data may have been lost because they are not available in Kafka any "
+            'more; set the source option "failOnDataLoss" to "false"',
+            "failOnDataLoss=false among the options",
+        ),
+        ("org.apache.kafka.common.errors.SaslAuthenticationException: Authentication failed", "look at the login"),
+        ("TopicAuthorizationException: Not authorized to access topics: [rides]", "the right to read the topic"),
+        ("UnknownTopicOrPartitionException: This server does not host this topic-partition", "there is no such topic"),
+        ("KafkaException: No resolvable bootstrap urls given in bootstrap.servers", "look at the host"),
+    ],
+)
+def test_what_kafka_says_and_no_other_try_mends_is_for_a_person(said: str, mends: str) -> None:
+    """Spark says it somewhere below its own words, and beside them what the client was told."""
+    error = PySparkException(f"[STREAM_FAILED] Query terminated\npassword={PASSWORD}\nCaused by: {said}")
+    with (
+        pytest.raises(RefusedError, match=f"Kafka's topic rides by the connection events: .*{mends}") as raised,
+        stream.told(Stream(Kafka("events", "rides"))),
+    ):
+        raise error
+    assert PASSWORD not in str(raised.value)
+
+
+def test_a_broker_that_is_away_is_tried_again() -> None:
+    with (
+        pytest.raises(UpstreamError, match="Kafka's topic rides: TimeoutException"),
+        stream.told(Stream(Kafka("events", "rides"))),
+    ):
+        raise PySparkException("TimeoutException: Timed out waiting for a node assignment")
