@@ -42,32 +42,32 @@ def features() -> None:
     build = DbtBuild(task_id="build", stage=STAGE, select=f"marts.{USE_CASE}", **recipes.LONG)
 
     @task
-    def audit(**context):
+    def audit(built):
         """The feature gate: nothing is scored or trained on that has not passed it."""
         from include.quality import features
 
-        features.audit(USE_CASE, STAGE, of_run(context))
+        features.audit(USE_CASE, built)
 
     @task(outlets=[assets.features(USE_CASE)])
-    def publish(**context):
+    def publish(built, **context):
         """Replace exactly these days, and announce them."""
         from include.lake import dbt
         from include.lineage import events
 
-        nights = of_run(context)
-        published = dbt.publish_built(STAGE, nights, run=recipes.name_of(context))
+        published = dbt.publish_built(STAGE, built, run=recipes.name_of(context))
         print(*published, sep="\n")
-        assets.announce(context, assets.features(USE_CASE), nights)
+        assets.announce(context, assets.features(USE_CASE), of_run(context))
         events.emit(context, events.of_dbt, STAGE, published)
 
     @task
-    def discard(**context):
+    def discard(built):
         """Remove what was only needed on the way."""
         from include.lake import dbt
 
-        dbt.discard_built(STAGE, of_run(context))
+        dbt.discard_built(built)
 
-    history() >> build >> audit() >> publish() >> discard()
+    built = build.output
+    history() >> build >> audit(built) >> publish(built) >> discard(built)
 
 
 features()

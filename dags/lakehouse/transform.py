@@ -45,23 +45,22 @@ def transform(source: Source) -> DAG:
         build = DbtBuild(task_id="build", stage=stage, select=select, also=touched, **recipes.LONG)
 
         @task(outlets=[assets.silver(source.name)])
-        def publish(**context):
+        def publish(built, **context):
             """Replace exactly these days, and announce them."""
             from include.lake import dbt
             from include.lineage import events
 
-            nights = of_run(context)
-            published = dbt.publish_built(stage, nights, run=recipes.name_of(context))
+            published = dbt.publish_built(stage, built, run=recipes.name_of(context))
             print(*published, sep="\n")
-            assets.announce(context, assets.silver(source.name), nights, also=dbt.also_built(stage, nights))
+            assets.announce(context, assets.silver(source.name), of_run(context), also=dbt.also_built(built))
             events.emit(context, events.of_dbt, stage, published)
 
         @task
-        def discard(**context):
+        def discard(built):
             """Remove what was only needed on the way."""
             from include.lake import dbt
 
-            dbt.discard_built(stage, of_run(context))
+            dbt.discard_built(built)
 
         @task
         def docs():
@@ -70,7 +69,8 @@ def transform(source: Source) -> DAG:
 
             print("built" if docs.refresh() else "they show what is there already")
 
-        build >> publish() >> discard() >> docs()
+        built = build.output
+        publish(built) >> discard(built) >> docs()
 
     return recipe()
 

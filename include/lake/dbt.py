@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from include.errors import NeedsAttentionError, is_passing
 from include.lake import candidate
 from include.lake import spark as lake
 from include.lake.publish import Judged, Publication, Request, within
-from include.partitions import Partitions, of_run
+from include.partitions import Partitions
 from include.settings import settings
 
 if TYPE_CHECKING:
@@ -22,13 +22,12 @@ if TYPE_CHECKING:
 
 PROJECT = "dbt_project"
 
-# What a build leaves behind that somebody may want to read: the lineage, and how each model and test went.
+# What dbt leaves behind: its models and what they draw on, and how each model and test went.
 ARTIFACTS = ("manifest.json", "run_results.json")
-BUILD = "build.json"
 
 
 class BuildFailedError(NeedsAttentionError):
-    """A model or a test of the build did not pass, or the build on record is another one. Nothing was published."""
+    """A model or a test of the build did not pass. Nothing was published."""
 
 
 class StaleBuildError(NeedsAttentionError):
@@ -53,34 +52,35 @@ class Candidate:
         return "TRUE" if self.whole else within(self.day, (night + timedelta(self.lead_days) for night in nights))
 
 
+class Build(TypedDict):
+    """What a build leaves for the tasks behind it: plain data, since it travels between them.
+
+    The nights that it was for, ``also`` the earlier ones with them, when it was ``begun``, and its candidates.
+    """
+
+    nights: str
+    also: list[str]
+    begun: str
+    candidates: list[dict[str, Any]]
+
+
 def artifacts(stage: str) -> Path:
-    """Where the last build of ``stage`` left its artifacts."""
+    """Where the last build of ``stage`` on this machine left its artifacts, for people and for lineage to read."""
     return settings().var / "dbt" / stage
 
 
-def keep_artifacts(
-    project: str, *, stage: str, suffix: str, begun: datetime, also: Sequence[date], context: Any
-) -> None:
-    """Keep what the build of ``stage`` in the folder ``project`` left, which nights it was for, and its suffix.
+def keep_artifacts(project: str, *, stage: str, left: dict[str, Any], context: Any) -> None:
+    """Read into ``left`` what the build of ``stage`` in the folder ``project`` has left, and keep it.
 
     Called by Cosmos after dbt, however it went; a build that broke early leaves fewer files.
     """
     folder = artifacts(stage)
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name in ARTIFACTS:
         if (file := Path(project) / "target" / name).exists():
+            left[name] = json.loads(file.read_text())
             shutil.copyfile(file, folder / name)
-    (folder / BUILD).write_text(
-        json.dumps(
-            {
-                "nights": of_run(context).key,
-                "also": list(map(str, also)),
-                "suffix": suffix,
-                "begun": begun.isoformat(),
-            }
-        )
-    )
 
 
 def candidates(manifest: dict[str, Any], results: dict[str, Any], suffix: str) -> list[Candidate]:
@@ -107,17 +107,14 @@ def candidates(manifest: dict[str, Any], results: dict[str, Any], suffix: str) -
     ]
 
 
-def broken(stage: str, begun: datetime) -> BuildFailedError | None:
-    """What models and tests said in the build of ``stage`` that was ``begun`` then, where no other try will mend that.
+def broken(left: dict[str, Any]) -> BuildFailedError | None:
+    """What models and tests said in the build that ``left`` these artifacts, where no other try will mend that.
 
     None where it broke without their saying anything, or by what may pass, as a server that went away.
     """
-    folder = artifacts(stage)
-    if not all((folder / name).exists() for name in (BUILD, *ARTIFACTS)):
+    if not left.keys() >= set(ARTIFACTS):
         return None
-    if json.loads((folder / BUILD).read_text())["begun"] != begun.isoformat():
-        return None
-    manifest, results = (json.loads((folder / name).read_text()) for name in ARTIFACTS)
+    manifest, results = (left[name] for name in ARTIFACTS)
     if any(is_passing(one["message"] or "") for one in results["results"]):
         return None
     try:
@@ -127,36 +124,33 @@ def broken(stage: str, begun: datetime) -> BuildFailedError | None:
     return None
 
 
-def _build(stage: str, nights: Partitions) -> dict[str, Any]:
-    """What the last build of ``stage`` left about itself. Raises BuildFailedError where it was for other nights."""
-    build: dict[str, Any] = json.loads((artifacts(stage) / BUILD).read_text())
-    if build["nights"] != nights.key:
-        raise BuildFailedError(
-            f"the last build of {stage} was for {build['nights']}, not for {nights}. "
-            "Clear the run from its first task, not from this one."
-        )
-    return build
+def built(nights: Partitions, also: Sequence[date], begun: datetime, suffix: str, left: dict[str, Any]) -> Build:
+    """What a build for ``nights`` leaves, by its artifacts. Raises BuildFailedError naming what did not pass."""
+    manifest, results = (left[name] for name in ARTIFACTS)
+    return {
+        "nights": nights.key,
+        "also": list(map(str, also)),
+        "begun": begun.isoformat(),
+        "candidates": [asdict(one) for one in candidates(manifest, results, suffix)],
+    }
 
 
-def built(stage: str, nights: Partitions) -> list[Candidate]:
-    """The candidates of the last build of ``stage``. Raises BuildFailedError where that was for other nights."""
-    build = _build(stage, nights)
-    manifest, results = (json.loads((artifacts(stage) / name).read_text()) for name in ARTIFACTS)
-    return candidates(manifest, results, build["suffix"])
+def candidates_of(build: Build) -> list[Candidate]:
+    return [Candidate(**one) for one in build["candidates"]]
 
 
-def also_built(stage: str, nights: Partitions) -> list[date]:
-    """The earlier nights that the last build of ``stage`` was for as well. Raises BuildFailedError, as ``built``."""
-    return [date.fromisoformat(night) for night in _build(stage, nights)["also"]]
+def also_built(build: Build) -> list[date]:
+    """The earlier nights that ``build`` was for as well."""
+    return [date.fromisoformat(night) for night in build["also"]]
 
 
-def candidate_for(table: str, stage: str, nights: Partitions) -> str:
-    """The candidate that the last build of ``stage`` made for ``table``."""
-    return next(one.name for one in built(stage, nights) if one.table == table)
+def candidate_for(table: str, build: Build) -> str:
+    """The candidate that ``build`` made for ``table``."""
+    return next(one.name for one in candidates_of(build) if one.table == table)
 
 
-def publish_built(stage: str, nights: Partitions, run: str = "by hand") -> list[Publication]:
-    """Publish every candidate of the last build of ``stage``, which must have been for ``nights``, all at once.
+def publish_built(stage: str, build: Build, run: str = "by hand") -> list[Publication]:
+    """Publish every candidate of ``build``, all at once.
 
     Raises StaleBuildError where another run has published some of it since this build was begun: that one may have
     read newer rows.
@@ -165,22 +159,22 @@ def publish_built(stage: str, nights: Partitions, run: str = "by hand") -> list[
     from include.lake import publications, publish
 
     spark = lake.session()
-    begun = datetime.fromisoformat(_build(stage, nights)["begun"])
-    built_nights = [*nights.days, *also_built(stage, nights)]
+    begun, of = datetime.fromisoformat(build["begun"]), build["nights"]
+    nights = [*Partitions.parse(of).days, *also_built(build)]
 
     def judged() -> Judged:
-        made = built(stage, nights)
+        made = candidates_of(build)
         for one in made:
-            days = None if one.whole else [night + timedelta(one.lead_days) for night in built_nights]
+            days = None if one.whole else [night + timedelta(one.lead_days) for night in nights]
             if others := publications.since(begun, one.table, days) - {run}:
                 raise StaleBuildError(
-                    f"{one.table}: {', '.join(sorted(others))} has published days of {nights} while they were being "
+                    f"{one.table}: {', '.join(sorted(others))} has published days of {of} while they were being "
                     "built here. Clear this run from its first task."
                 )
-        return Judged([_request(spark, one, built_nights) for one in made])
+        return Judged([_request(spark, one, nights) for one in made])
 
     return publish.publish_all(
-        spark, judged, f"{stage} {nights}", lambda versions, published: publications.changes(published, versions, run)
+        spark, judged, f"{stage} {of}", lambda versions, published: publications.changes(published, versions, run)
     )
 
 
@@ -188,6 +182,6 @@ def _request(spark: SparkSession, one: Candidate, nights: list[date]) -> Request
     return Request(one.table, candidate.read(spark, one.name), [one.day], one.scope(nights))
 
 
-def discard_built(stage: str, nights: Partitions) -> None:
-    """Drop the candidates of the last build of ``stage``."""
-    candidate.discard(lake.session(), (one.name for one in built(stage, nights)))
+def discard_built(build: Build) -> None:
+    """Drop the candidates of ``build``."""
+    candidate.discard(lake.session(), (one.name for one in candidates_of(build)))

@@ -112,21 +112,21 @@ def distance_suite(case: UseCase, reference: Reference) -> list[Expectation]:
     return [gxe.ExpectColumnMaxToBeBetween(column=name, max_value=round(limit(name), 3)) for name in names]
 
 
-def audit(name: str, stage: str, nights: Partitions) -> None:
-    """Check the features that ``stage`` has built for the use case ``name``. Raises GateFailedError naming columns.
+def audit(name: str, build: dbt.Build) -> None:
+    """Check the features that ``build`` made for the use case ``name``. Raises GateFailedError naming columns.
 
     First each row for itself, and that none is missing; then, where there is a champion, each day beside the days that
     it was trained on.
     """
     spark = lake.session()
-    case = use_case(name)
+    case, nights = use_case(name), Partitions.parse(build["nights"])
     days = nights.shift(case.horizon_days)
     scheduled = spark.sql(
         f"SELECT count(*) AS n FROM silver.fct_scheduled_flights "
         f"WHERE flight_date BETWEEN DATE'{days.first}' AND DATE'{days.last}' AND night < flight_date"
     ).collect()[0]["n"]
     table = f"gold.{case.features_table}"
-    rows = candidate.read(spark, dbt.candidate_for(table, stage, nights))
+    rows = candidate.read(spark, dbt.candidate_for(table, build))
     gate.check(table, nights.key, rows, suite(case, scheduled))
     _audit_distances(case, table, nights, rows)
 

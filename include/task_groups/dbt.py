@@ -48,11 +48,12 @@ class DbtBuild(DbtBuildLocalOperator):
         self.stage = stage
         self.also = also
 
-    def execute(self, context: Context, **kwargs: Any) -> Any:
-        nights = of_run(context)
-        begun = datetime.now(UTC)
+    def execute(self, context: Context, **kwargs: Any) -> dbt.Build:
+        """Returns what the tasks behind it need to know: whichever machine they run on, they are told."""
+        nights, begun = of_run(context), datetime.now(UTC)
         suffix, also = candidate.suffix(nights), self.also(context)
-        self.callback_args = {"stage": self.stage, "suffix": suffix, "begun": begun, "also": also}
+        left: dict[str, Any] = {}
+        self.callback_args = {"stage": self.stage, "left": left}
         self.env = {
             "NOCTURNE_FROM": str(nights.first),
             "NOCTURNE_TO": str(nights.last),
@@ -60,9 +61,10 @@ class DbtBuild(DbtBuildLocalOperator):
             "NOCTURNE_CANDIDATE_SUFFIX": suffix,
         }
         try:
-            return super().execute(context, **kwargs)
+            super().execute(context, **kwargs)
         except Exception as error:
             # Cosmos raises one class for all; what a model or a test said, it says again at the next try.
-            if broken := dbt.broken(self.stage, begun):
+            if broken := dbt.broken(left):
                 raise broken from error
             raise
+        return dbt.built(nights, also, begun, suffix, left)

@@ -1,9 +1,8 @@
-"""What a dbt build made is read off its artifacts: what failed is named, and another night's build is refused."""
+"""What a dbt build made is read off its artifacts; the tasks behind it are told, and what failed is named."""
 
 import json
 from datetime import UTC, date, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -87,69 +86,51 @@ def test_all_that_failed_is_named_with_its_message() -> None:
     ]
 
 
-def build(project: Path, found: dict[str, Any] | None) -> None:
-    """What dbt leaves in the folder of a project, and Cosmos' call after it."""
+def build(project: Path, found: dict[str, Any] | None) -> dict[str, Any]:
+    """What is left when dbt has left its artifacts in the folder of a project, and Cosmos has made its call."""
     target = project / "target"
     target.mkdir(parents=True, exist_ok=True)
     (target / "manifest.json").write_text(json.dumps(MANIFEST))
     (target / "run_results.json").unlink(missing_ok=True)
     if found is not None:
         (target / "run_results.json").write_text(json.dumps(found))
-    run = SimpleNamespace(partition_key=NIGHT.key, run_id="r", dag_id="d")
-    dbt.keep_artifacts(
-        str(project),
-        stage="a_stage",
-        suffix="__x",
-        begun=BEGUN,
-        also=[date(2013, 5, 11)],
-        context={"dag_run": run, "params": {}},
-    )
+    left: dict[str, Any] = {}
+    dbt.keep_artifacts(str(project), stage="a_stage", left=left, context={})
+    return left
 
 
-def test_a_build_is_read_back_for_its_nights(tmp_path: Path) -> None:
-    build(tmp_path / "project", results(trips="success"))
-    assert [one.name for one in dbt.built("a_stage", NIGHT)] == ["candidate.silver__trips__x"]
-    assert dbt.also_built("a_stage", NIGHT) == [date(2013, 5, 11)]
-    assert dbt.candidate_for("silver.trips", "a_stage", NIGHT) == "candidate.silver__trips__x"
-
-
-@pytest.mark.parametrize("other", ["2013-06-02", "2013-06-01..2013-06-02", "2013-05-31..2013-06-01"])
-def test_a_build_for_other_nights_is_refused(tmp_path: Path, other: str) -> None:
-    build(tmp_path / "project", results(trips="success"))
-    nights = Partitions.parse(other)
-    with pytest.raises(BuildFailedError, match=r"last build of a_stage was for 2013-06-01, not for") as e:
-        dbt.built("a_stage", nights)
-    assert other in str(e.value)
-    with pytest.raises(BuildFailedError):
-        dbt.built("a_stage", nights)
+def test_a_build_tells_the_tasks_behind_it_what_they_need(tmp_path: Path) -> None:
+    """As JSON, which is how it travels; another build of the stage in between changes nothing of it."""
+    left = build(tmp_path / "project", results(trips="success"))
+    told = json.loads(json.dumps(dbt.built(NIGHT, [date(2013, 5, 11)], BEGUN, "__x", left)))
+    build(tmp_path / "other", results(features="success"))
+    assert dbt.candidates_of(told) == [Candidate("candidate.silver__trips__x", "silver.trips", "trip_date", 0)]
+    assert dbt.candidate_for("silver.trips", told) == "candidate.silver__trips__x"
+    assert dbt.also_built(told) == [date(2013, 5, 11)]
+    assert told["nights"] == NIGHT.key
 
 
 def test_a_build_that_broke_early_leaves_nothing_of_the_one_before(tmp_path: Path) -> None:
     build(tmp_path / "project", results(trips="success"))
-    build(tmp_path / "project", None)
+    left = build(tmp_path / "project", None)
     assert not (dbt.artifacts("a_stage") / "run_results.json").exists()
-    with pytest.raises(FileNotFoundError):
-        dbt.built("a_stage", NIGHT)
+    assert dbt.broken(left) is None
 
 
-def broke(tmp_path: Path, message: str | None, begun: datetime = BEGUN) -> BuildFailedError | None:
+def broke(tmp_path: Path, message: str) -> BuildFailedError | None:
     found = results(trips="success", features="error")
     found["results"][1]["message"] = message
-    build(tmp_path / "project", found)
-    return dbt.broken("a_stage", begun)
+    return dbt.broken(build(tmp_path / "project", found))
 
 
 def test_a_model_that_failed_is_for_a_person(tmp_path: Path) -> None:
     """Without this it would be built three times more, to fail in the same way."""
-    assert "model.nocturne.features: error no column" in str(broke(tmp_path, "no column trip_dat"))
+    assert "model.nocturne.features: error no column trip_dat" in str(broke(tmp_path, "no column trip_dat"))
 
 
 def test_but_not_where_the_server_went_away(tmp_path: Path) -> None:
     assert broke(tmp_path, "Runtime Error: UNAVAILABLE: Connection refused") is None
 
 
-def test_nor_is_another_builds_failure_taken_for_it(tmp_path: Path) -> None:
-    """Where dbt broke before it wrote anything, what is there is of the build before."""
-    assert broke(tmp_path, "no column trip_dat", begun=datetime(2013, 6, 2, tzinfo=UTC)) is None
-    build(tmp_path / "project", None)
-    assert dbt.broken("a_stage", BEGUN) is None
+def test_nor_where_all_went_well(tmp_path: Path) -> None:
+    assert dbt.broken(build(tmp_path / "project", results(trips="success"))) is None
