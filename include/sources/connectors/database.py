@@ -53,13 +53,18 @@ STATE = """
         SELECT pg_catalog.to_regclass('{table}')::oid
         UNION ALL SELECT inhrelid FROM pg_catalog.pg_inherits JOIN parts ON inhparent = oid
     ) SELECT
-        pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest,
-        pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next,
+        (
+            SELECT string_agg(transactionid::text, ' ')
+            FROM pg_catalog.pg_locks LEFT JOIN pg_catalog.pg_stat_activity USING (pid)
+            WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' AND pid IS DISTINCT FROM pg_backend_pid()
+                AND coalesce(datname = current_database(), true)
+        ) AS open,
         EXISTS (
             SELECT FROM pg_catalog.pg_locks
             WHERE relation IN (SELECT oid FROM parts) AND granted AND pid <> pg_backend_pid()
                 AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
         ) AS writers,
+        state.replica,
         CASE WHEN NOT state.replica OR state.current THEN statement_timestamp()
         ELSE coalesce(pg_last_xact_replay_timestamp(), 'epoch') END AT TIME ZONE 'UTC' AS now
     FROM (SELECT
@@ -226,13 +231,16 @@ def settle(spark: SparkSession, login: dict[str, str], connector: Database, ends
     A row has the time at which its transaction began, or an earlier one, and others see it when that has committed:
     after the night was read it would be in no night. So what is open now is waited for, ``connector.settle`` seconds at
     most, for it may have nothing to do with this table; what has written to the table is not passed over. And a replica
-    must have heard of all that was committed by the end of the night. Raises UpstreamError.
+    must have heard of all that was committed by then, after the end of the night. Raises UpstreamError.
     """
     until, first = time.monotonic() + connector.settle, None
     while True:
         (now,) = ask(spark, login, STATE.format(table=table(connector).replace("'", "''"))).load().collect()
-        first = first or now
-        early, pending = now["now"].replace(tzinfo=UTC) < ends, now["oldest"] < first["next"]
+        there = set((now["open"] or "").split())
+        first = there if first is None else first
+        # A replica does not say what is open on its primary.
+        heard = ends + timedelta(seconds=connector.settle if now["replica"] else 0)
+        early, pending = now["now"].replace(tzinfo=UTC) < heard, first & there
         if not early and not pending:
             return
         if time.monotonic() >= until:
