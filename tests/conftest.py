@@ -96,9 +96,7 @@ def _spark(tmp_path_factory: pytest.TempPathFactory, s3_port: int) -> Iterator[S
         "spark.sql.catalogImplementation": "in-memory",
         "spark.sql.shuffle.partitions": "1",
         "spark.databricks.delta.snapshotPartitions": "1",
-        # a handful of rows: compiling and planning them well takes longer than reading them
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        # a handful of rows: planning them well takes longer than reading them
         "spark.sql.adaptive.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
     }

@@ -103,7 +103,7 @@ def test_a_publication_that_was_killed_is_said(spark: SparkSession, lake: Path) 
 def test_the_command_says_how_many(
     spark: SparkSession, lake: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(verify.lake, "session", lambda: spark)
+    monkeypatch.setattr(verify.lake, "session", lambda *_: spark)
     assert verify.main() == 0
     assert "all is as it was published" in capsys.readouterr().out
     usage.opened(TRIPS).delete("trip = 3")

@@ -77,7 +77,7 @@ class IncompleteError(NeedsAttentionError):
 
 def load(source: Source, nights: Partitions, plan: Plan) -> Candidates:
     """Read the files of ``plan`` with Spark into one new candidate table a feed, every row with its verdict."""
-    spark = lake.session()
+    spark = lake.session(_rows(plan))
     lake.create_layers(spark)
     suffix = candidate.suffix(nights)
     candidates = {feed: candidate.name(f"bronze.{table(source, source.feed(feed))}", suffix) for feed in plan}
@@ -128,7 +128,7 @@ def audit(source: Source, nights: Partitions, plan: Plan, candidates: Candidates
     counted in the file by other code than read it. Late rows are compared with what has arrived before and after
     them. Raises IncompleteError or GateFailedError, naming feed and day.
     """
-    spark = lake.session()
+    spark = lake.session(_rows(plan))
     versions = commit.versions_of(_judged_by(source, plan))  # before any of them is read
 
     def audit_feed(feed: Feed) -> tuple[list[Counts], Resolved | None]:
@@ -169,7 +169,7 @@ def publish_all(
     then made again. Returns what became of each feed's table. Raises what ``audit`` does, and ChangedFileError where a
     file is not what was loaded any more.
     """
-    spark = lake.session()
+    spark = lake.session(_rows(plan))
     found, again = audited, list[Audited]()
 
     def judged() -> Judged:
@@ -294,6 +294,10 @@ def complete(feed: Feed, row: Counts) -> list[str]:
 
 def _completeness(source: Source) -> str:
     return f"{source.name}__completeness"
+
+
+def _rows(plan: Plan) -> int:
+    return sum(file["rows"] for files in plan.values() for file in files.values())
 
 
 def _days(plan: Plan, feed: Feed) -> list[date]:

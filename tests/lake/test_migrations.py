@@ -116,7 +116,7 @@ def test_nothing_is_unknown_of_what_came_before(earlier: str) -> None:
 @pytest.fixture
 def connected(spark: SparkSession, earlier: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[SparkSession]:
     """Spark, as it finds the earlier lake after the upgrade."""
-    monkeypatch.setattr(lake, "session", lambda: spark)
+    monkeypatch.setattr(lake, "session", lambda *_: spark)
     migrations.migrate()
     new, broken = lake.register_tables(spark)
     assert (set(new), broken) == (set(usage.tables()), {})

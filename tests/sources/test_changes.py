@@ -59,7 +59,7 @@ pytestmark = pytest.mark.usefixtures("module_home")
 def bronze(spark: SparkSession, module_home: Path) -> Iterator[SparkSession]:
     """A lake of this module's own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lake, "session", lambda: spark)
+        patch.setattr(lake, "session", lambda *_: spark)
         yield spark
         for layer in lake.LAYERS:
             spark.sql(f"DROP SCHEMA IF EXISTS {layer} CASCADE")

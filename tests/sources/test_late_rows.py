@@ -103,7 +103,7 @@ SAMPLE = ["backwards", "as one range"]
 def landed(spark: SparkSession) -> Iterator[SparkSession]:
     """An empty lake, wherever the settings have it, and files in landing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lake, "session", lambda: spark)
+        patch.setattr(lake, "session", lambda *_: spark)
         for day, lines in FILES.items():
             put(day, lines)
         yield spark

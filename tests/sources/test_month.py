@@ -78,7 +78,7 @@ def ingested(
 
     def contents(order: Callable[[], None]) -> Contents:
         with installed(tmp_path_factory.mktemp("var")), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(lake, "session", lambda: spark)
+            patch.setattr(lake, "session", lambda *_: spark)
             try:
                 order()
                 return {

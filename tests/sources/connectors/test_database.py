@@ -218,7 +218,7 @@ def _reached(
         login="toys",
         password=PASSWORD,
     )
-    monkeypatch.setattr(lake, "session", lambda: spark)
+    monkeypatch.setattr(lake, "session", lambda *_: spark)
 
 
 def with_base(**values: Any) -> Feed:

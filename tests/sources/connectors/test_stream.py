@@ -82,7 +82,7 @@ def put(home: Path) -> Callable[..., None]:
 
 @pytest.fixture(autouse=True)
 def _lake(spark: SparkSession, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(lake, "session", lambda: spark)
+    monkeypatch.setattr(lake, "session", lambda *_: spark)
     yield
     for layer in lake.LAYERS:
         spark.sql(f"DROP SCHEMA IF EXISTS {layer} CASCADE")
