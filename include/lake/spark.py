@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 LAYERS = ("bronze", "silver", "gold", "ledger", "candidate")
 
 
-MANY = 300_000
+MANY = 20_000
 """Rows from which on it pays to have Spark compile its queries."""
 
 COMPILED = {"spark.sql.codegen.wholeStage": "true", "spark.sql.codegen.factoryMode": "FALLBACK"}

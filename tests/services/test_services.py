@@ -4,6 +4,7 @@ import configparser
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -49,11 +50,12 @@ def test_another_spark_is_not_started_here(installation: Settings) -> None:
     assert "spark" not in [program.name for program in programs(elsewhere)]
 
 
-def test_the_supervisor_can_read_its_file_wherever_the_installation_lies(tmp_path: Path) -> None:
-    settings = Settings(var=tmp_path / "100% mine" / "var")
-    credentials.generate(settings)
-    parsed = configparser.RawConfigParser()
-    parsed.read_string(supervisor.configuration(settings))
+def test_the_supervisor_can_read_its_file_wherever_the_installation_lies() -> None:
+    with tempfile.TemporaryDirectory(prefix="100% mine") as folder:  # the path of a socket must not be long
+        settings = Settings(var=Path(folder))
+        credentials.generate(settings)
+        parsed = configparser.RawConfigParser()
+        parsed.read_string(supervisor.configuration(settings))
     assert parsed["supervisord"]["pidfile"].replace("%%", "%").startswith(str(settings.run))
     names = {section.removeprefix("program:") for section in parsed.sections() if section.startswith("program:")}
     assert names == {"api-server", "scheduler", "dag-processor", "triggerer", "mlflow", "spark"}
