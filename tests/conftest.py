@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from include.lake.spark import INTERPRETED
 from include.services import jars
 from include.services.programs import spark_configuration
 from include.settings import Settings, settings
@@ -96,7 +97,8 @@ def _spark(tmp_path_factory: pytest.TempPathFactory, s3_port: int) -> Iterator[S
         "spark.sql.catalogImplementation": "in-memory",
         "spark.sql.shuffle.partitions": "1",
         "spark.databricks.delta.snapshotPartitions": "1",
-        # a handful of rows: planning them well takes longer than reading them
+        # a handful of rows: compiling and planning them well takes longer than reading them
+        **INTERPRETED,
         "spark.sql.adaptive.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
     }

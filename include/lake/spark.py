@@ -14,17 +14,14 @@ if TYPE_CHECKING:
 LAYERS = ("bronze", "silver", "gold", "ledger", "candidate")
 
 
-MANY = 20_000
-"""Rows from which on it pays to have Spark compile its queries."""
+FEW = 20_000
+"""Rows up to which to compile a query takes Spark longer than to run it."""
 
-COMPILED = {"spark.sql.codegen.wholeStage": "true", "spark.sql.codegen.factoryMode": "FALLBACK"}
+INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 
 
-def session(rows: int = 0) -> SparkSession:
-    """A session on the Spark Connect endpoint of the settings. It compiles its queries where ``rows`` are many.
-
-    The local server does not by default: of a night's queries that would be half of the time.
-    """
+def session(rows: int | None = None) -> SparkSession:
+    """A session on the Spark Connect endpoint of the settings. Its queries are not compiled where ``rows`` are few."""
     from pyspark.sql import SparkSession
     from pyspark.sql.connect.client.retries import DefaultPolicy
 
@@ -32,8 +29,8 @@ def session(rows: int = 0) -> SparkSession:
     connected = SparkSession.builder.remote(settings().spark_connection).getOrCreate()
     # A server that was killed is back in ten seconds; by default a client comes to wait a minute between two tries.
     connected.client.set_retry_policies([DefaultPolicy(max_retries=20, max_backoff=3000)])
-    if rows >= MANY:
-        for name, value in COMPILED.items():
+    if rows is not None and rows <= FEW:
+        for name, value in INTERPRETED.items():
             connected.conf.set(name, value)
     return connected
 

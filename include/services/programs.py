@@ -116,9 +116,6 @@ def spark_configuration(settings: Settings) -> dict[str, str]:
         "spark.sql.shuffle.partitions": "4",
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
         "spark.databricks.delta.snapshotPartitions": "2",
-        # to compile a query takes longer than to read a night's few thousand rows; see ``lake.spark.session``
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         "spark.driver.extraClassPath": os.pathsep.join(map(str, jar_paths(settings))),
         "spark.hadoop.fs.file.impl": LOCAL_FILE_SYSTEM,
         # one JVM writes the local lake, which is what this log store asks for; the default starts processes instead
