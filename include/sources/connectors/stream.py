@@ -167,8 +167,8 @@ def told(connector: Stream) -> Iterator[None]:
             raise RefusedError(
                 f"{where}: Spark has no reader of Kafka. Give it the four jars that docs/connectors.md names"
             ) from None
-        for pattern, mends in FOR_A_PERSON.items() if isinstance(events, Kafka) else ():
-            if re.search(pattern, said):
+        for pattern, mends in FOR_A_PERSON.items():
+            if isinstance(events, Kafka) and re.search(pattern, said):
                 # Not what Spark says of it: that may repeat what the client was told.
                 raise RefusedError(f"{where} by the connection {events.connection}: {mends}") from None
         raise UpstreamError(f"{where}: {first}") from None
