@@ -67,14 +67,11 @@ docs: venv ## the pages of dbt: models, columns and their lineage, for Airflow's
 	@$(SERVICES) up --quiet
 	@$(SERVICES) exec -- $(PYTHON) -m include.lineage.docs
 
-# Two processes at once: beside the running installation, which mostly waits, the other tests have their turn.
-PYTEST := $(SERVICES) exec -- $(PYTHON) -m pytest --numprocesses $(or $(processes),2) --no-loadscope-reorder
-
-test: setup ## the whole suite, the real stack included [args="tests/lake -k commit"] [processes=0: in one]
-	@$(PYTEST) $(args)
+test: setup ## the whole suite, the real stack included
+	@$(SERVICES) exec -- $(PYTHON) -m pytest tests $(args)
 
 test-full: setup ## the same, and what takes an hour: every kill, every order
-	@$(PYTEST) -m "" $(args)
+	@$(SERVICES) exec -- $(PYTHON) -m pytest tests -m "" $(args)
 
 freshness: venv ## how long ago each feed last brought something; fails where that is longer than its objective
 	@$(SERVICES) up --quiet

@@ -20,27 +20,8 @@ from tests import s3
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-INSTALLATION = "tests/integration/"
-
 # What would make PySpark look for a server, or start from another Spark.
 MISLEADING = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_HOME", "SPARK_CONF_DIR", "SPARK_MASTER")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first: beside the running installation, which mostly waits, the others have a turn."""
-    items.sort(key=lambda item: not item.nodeid.startswith(INSTALLATION))
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """One process runs all tests of the installation, and every other module is run by one process as a whole."""
-    from xdist.scheduler import LoadFileScheduling
-
-    class ByInstallation(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return INSTALLATION if nodeid.startswith(INSTALLATION) else nodeid.split("::", 1)[0]
-
-    return ByInstallation(config, log)
 
 
 @contextmanager
