@@ -338,16 +338,20 @@ def test_a_night_is_the_business_day_of_its_source() -> None:
 
 
 @contextmanager
-def open_transaction(server: Server, statement: str, seconds: float) -> Iterator[None]:
-    """A transaction that has made ``statement`` and commits some seconds later."""
+def open_transaction(server: Server, statement: str, seconds: float = 60) -> Iterator[None]:
+    """A transaction that has made ``statement`` and commits some seconds later; at the end it is cancelled, if open."""
     text = f"BEGIN; {statement}; SELECT pg_sleep({seconds}); COMMIT"
-    asleep = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'BEGIN;%' AND wait_event = 'PgSleep'"
+    asleep = "FROM pg_stat_activity WHERE query LIKE 'BEGIN;%' AND wait_event = 'PgSleep'"
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(server.sql, text)
-        while server.sql(asleep).strip() == "0" and not done.done():
+        while not server.sql(f"SELECT pid {asleep}"):
+            assert not done.done(), done.result()
             time.sleep(0.05)
         yield
-        done.result()
+        if server.sql(f"SELECT pg_cancel_backend(pid) {asleep}"):
+            assert isinstance(done.exception(), subprocess.CalledProcessError)
+        else:
+            done.result()
 
 
 LONG_AGO = "SET toys.now TO '2018-01-01 00:00+00'"  # for the trigger, and in no night of the others
@@ -366,21 +370,17 @@ def test_a_row_that_is_not_committed_yet_is_waited_for(server: Server) -> None:
 
 
 def test_but_not_for_ever(server: Server) -> None:
-    try:
-        with (
-            open_transaction(server, INSERT, 6),
-            pytest.raises(UpstreamError, match=r"trips: a transaction that has written to it is still open after 0\.5"),
-        ):
-            fetched(with_base(settle=0.5))
-        assert left() == []
-    finally:
-        server.sql(DELETE)
+    with (
+        open_transaction(server, INSERT),
+        pytest.raises(UpstreamError, match=r"trips: a transaction that has written to it is still open after 0\.5"),
+    ):
+        fetched(with_base(settle=0.5))
+    assert left() == []
 
 
 def test_what_others_write_elsewhere_holds_up_no_night(server: Server) -> None:
-    with open_transaction(server, "CREATE TABLE elsewhere (a int)", 6):
+    with open_transaction(server, "CREATE TABLE elsewhere (a int)"):
         assert len(pl.read_parquet(fetched(with_base(settle=0.5)))) == 101
-    server.sql("DROP TABLE elsewhere")
 
 
 def test_a_replica_must_have_heard_of_the_whole_night(server: Server, replica: Server, spark: SparkSession) -> None:
