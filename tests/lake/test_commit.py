@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from include.lake import chain, commit, delta
+from include.lake import chain, commit, delta, usage
 from include.lake.commit import ConflictError, JournalError
 
 MONDAY, TUESDAY = date(2020, 6, 1), date(2020, 6, 2)
@@ -210,6 +210,17 @@ def test_somebody_who_writes_by_other_means_between_kill_and_retry(
         with commit.committing():
             pass
         assert total("bronze.b") == sum_after
+
+
+def test_a_change_is_not_made_against_another_version_than_it_was_read_from() -> None:
+    """Be it of another partition: delta-rs by itself would try again behind what somebody has committed."""
+    in_order([0, 0], [Run(1)])
+    change = commit.frame_change("bronze.a", rows(TUESDAY, 5), ["day"], lambda partition: False)
+    rows(MONDAY, 7).write_delta(str(usage.path_of("bronze.a")), mode="append")
+    version = commit.version_of("bronze.a")
+    with pytest.raises(ConflictError, match=r"bronze\.a has changed since version"):
+        commit.commit(change, "here")
+    assert (commit.version_of("bronze.a"), total("bronze.a")) == (version, 1 + 7)
 
 
 def test_nothing_is_committed_where_nothing_changes() -> None:
