@@ -251,7 +251,9 @@ def test_the_first_late_row_of_all_crosses_the_file_of_its_own_day(toys: SparkSe
     own.judge()
     late.judge()
     late.publish()
+    assert ("2020-06-12", 1, 99.0, "2020-06-12") in published(), "there is no other one of its key yet"
     own.publish()
+    assert ("2020-06-12", 1, 1.0, "2020-06-11") in published(), "which was in time, and takes its place"
     run(NIGHTS[3])
     check()
 
