@@ -6,7 +6,8 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -25,10 +26,11 @@ pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = "lakehouse_ingest_flights"
-# A model trains on the days from 2013-01-29 on, the first with their whole look-back.
-HISTORY = Partitions.parse("2013-01-01..2013-05-31")
-NIGHTS = Partitions.parse("2013-06-01..2013-06-02")
-LAST = Partitions.parse("2013-05-31")
+# A model trains on the days from 2013-01-29 on, the first with their whole look-back, and is judged on the last 14.
+HISTORY = Partitions.parse("2013-01-01..2013-03-17")
+NIGHTS = Partitions.parse("2013-03-18..2013-03-19")
+LAST = Partitions(HISTORY.last, HISTORY.last)
+AHEAD = NIGHTS.last + timedelta(1)  # the day whose flights the last night predicts
 FEEDS = ("schedule", "actuals", "weather")
 
 
@@ -63,6 +65,20 @@ def run(stack: Stack) -> Callable[[str, Partitions], list[Run]]:
     return trigger
 
 
+@contextmanager
+def only_to_silver(stack: Stack) -> Iterator[None]:
+    """While this lasts, features and what follows on them are not built, and nobody waits for them."""
+    features = "/dags/flight_delays_features"
+    every = stack.airflow.assets()
+    for asset in every:
+        asset["scheduled_dags"] = [one for one in asset["scheduled_dags"] if f"/dags/{one['dag_id']}" != features]
+    stack.airflow.call("PATCH", features, json={"is_paused": True})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stack.airflow, "assets", lambda: every)
+        yield
+    stack.airflow.call("PATCH", features, json={"is_paused": False})
+
+
 @pytest.fixture(scope="module")
 def nights(stack: Stack, run: Callable[[str, Partitions], list[Run]]) -> list[Run]:
     """History as a range, a first champion, two nights as a backfill."""
@@ -89,7 +105,7 @@ def test_a_backfill_of_the_head_reaches_the_monitor(nights: list[Run]) -> None:
     }
 
 
-@pytest.mark.parametrize("day", ["2013-06-01", "2013-06-02", "2013-06-03"])
+@pytest.mark.parametrize("day", [str(day) for day in (*NIGHTS.days, AHEAD)])
 def test_each_scheduled_flight_is_predicted_once(stack: Stack, nights: list[Run], day: str) -> None:
     file = pl.read_csv(stack.landing("schedule", day), infer_schema=False)
     scheduled = file.select(pl.concat_str("flight_date", "carrier", "flight_number", "origin", separator=":"))
@@ -119,7 +135,7 @@ def test_no_feature_knows_its_own_day(stack: Stack, nights: list[Run]) -> None:
 
 def test_features_agree_with_a_plain_count(stack: Stack, nights: list[Run]) -> None:
     """One feature counted again from the landing files, by other means than dbt's."""
-    day, before = "2013-06-02", [f"2013-05-{day}" for day in range(26, 32)] + ["2013-06-01"]
+    day, before = str(NIGHTS.last), [str(NIGHTS.last - timedelta(n)) for n in range(1, 8)]
     files = [pl.read_csv(stack.landing("actuals", one), infer_schema=False) for one in before]
     flown = pl.concat(files).with_columns(late=pl.col("arr_delay").cast(float) > 15)
     rates = flown.group_by("carrier").agg(
@@ -174,7 +190,7 @@ def test_the_readme_loads_a_training_set(stack: Stack, nights: list[Run]) -> Non
     example = section.split("```python")[1].split("```")[0]
     shown = printed_by(stack, "-c", f"{example}\nprint(len(data.frame), batch.num_rows, data.versions)")
     features = read(stack, "gold", "flight_delays__features")
-    rows = features["flight_date"].is_between(date(2013, 1, 29), date(2013, 5, 31)).sum()
+    rows = features["flight_date"].is_between(date(2013, 1, 29), HISTORY.last).sum()
     assert shown.startswith(f"{rows} ")
     assert "'flight_delays__labels'" in shown
 
@@ -189,10 +205,10 @@ def test_features_are_shown_with_what_they_give_the_champion(stack: Stack, night
 
 
 def test_a_prediction_is_traced_to_the_files_that_its_features_look_at(stack: Stack, nights: list[Run]) -> None:
-    flight = read(stack, "gold", "flight_delays__predictions").filter(pl.col("flight_date") == date(2013, 6, 2))
+    flight = read(stack, "gold", "flight_delays__predictions").filter(pl.col("flight_date") == NIGHTS.last)
     found = json.loads(printed_by(stack, "-m", "include.lineage", flight["flight_id"].min(), "--json"))
-    looked_at = {f"actuals/{date(2013, 5, 5) + timedelta(n)}" for n in range(28)}
-    looked_at |= {"schedule/2013-06-02", "weather/2013-06-01"}
+    looked_at = {f"actuals/{NIGHTS.last - timedelta(n)}" for n in range(1, 29)}
+    looked_at |= {f"schedule/{NIGHTS.last}", f"weather/{NIGHTS.first}"}
     paths = {one["path"].removeprefix("flights/").removesuffix(".csv"): one for one in found["files"]}
     assert {path for path in paths if not path.startswith("planes/")} == looked_at
     assert [path for path in paths if path.startswith("planes/")] == [max(snapshots(stack, "planes"))]
@@ -201,15 +217,15 @@ def test_a_prediction_is_traced_to_the_files_that_its_features_look_at(stack: St
         assert (one["sha256"], one["now"]) == (hashlib.sha256(content).hexdigest(), "equal")
     assert found["champion"]["model_version"] == found["prediction"]["model_version"] == 1
     assert found["champion"]["model_sha256"] == found["tags"]["model_sha256"]
-    assert found["row"]["known_from"] == "2013-06-01"
+    assert found["row"]["known_from"] == str(NIGHTS.first)
     days = {one["path"][-14:-4] for one in found["training"]["files"] if "/actuals/" in one["path"]}
-    assert days == {str(day) for day in Partitions.parse("2013-01-01..2013-05-31").days}
+    assert days == {str(day) for day in HISTORY.days}
 
 
 def snapshots(stack: Stack, feed: str) -> list[str]:
-    """The files of ``feed`` that the features of 2013-06-02 could have seen."""
+    """The files of ``feed`` that the features of the last night's day could have seen."""
     there = sorted(path.stem for path in (stack.settings.landing / "flights" / feed).iterdir())
-    return [f"{feed}/{day}" for day in there if day < "2013-06-02"]
+    return [f"{feed}/{day}" for day in there if day < str(NIGHTS.last)]
 
 
 def test_lineage_is_told_of_every_stage(stack: Stack, nights: list[Run]) -> None:
@@ -242,8 +258,9 @@ def test_lineage_is_told_of_every_stage(stack: Stack, nights: list[Run]) -> None
 
 def test_the_pages_in_airflows_menu_are_behind_its_login(stack: Stack, nights: list[Run]) -> None:
     pages = f"{stack.settings.airflow_url}/nocturne"
-    file = stack.landing("actuals", "2013-06-01")
-    for path in ("dbt", "lineage", "landing/flights/actuals/2013-06-01"):
+    file = stack.landing("actuals", str(NIGHTS.first))
+    landed = f"landing/flights/actuals/{NIGHTS.first}"
+    for path in ("dbt", "lineage", landed):
         assert httpx.get(f"{pages}/{path}").status_code == 401
         sent = httpx.get(f"{pages}/{path}", headers={"Accept": "text/html"})
         assert (sent.status_code, sent.next_request and sent.next_request.url.path) == (303, "/auth/login")
@@ -256,7 +273,7 @@ def test_the_pages_in_airflows_menu_are_behind_its_login(stack: Stack, nights: l
         # Built after the first transform, when there was no gold, and again when there was.
         assert "flight_delays__features" in dbt
         assert "flights__actuals" in dbt
-        assert browser.get("landing/flights/actuals/2013-06-01").content == file.read_bytes()
+        assert browser.get(landed).content == file.read_bytes()
         assert browser.get("landing/flights/actuals/..%2F..%2F..").status_code in (404, 422)
         flight = read(stack, "gold", "flight_delays__predictions")["flight_id"].min()
         chain = browser.get("lineage", params={"prediction": flight}).text
@@ -305,9 +322,9 @@ def test_a_run_without_a_partition_is_refused(stack: Stack, nights: list[Run]) -
 
 
 def test_a_half_written_file_stops_the_night_and_its_repair_heals_it(stack: Stack, nights: list[Run]) -> None:
-    night = Partitions.parse("2013-06-03")
+    night = Partitions(AHEAD, AHEAD)
     replay(stack.settings.landing, night)
-    file = stack.landing("actuals", "2013-06-03")
+    file = stack.landing("actuals", night.key)
     whole = file.read_bytes()
     file.write_bytes(whole[:-20])
     before = content(stack)
@@ -319,9 +336,10 @@ def test_a_half_written_file_stops_the_night_and_its_repair_heals_it(stack: Stac
     assert content(stack) == before
 
     file.write_bytes(whole)
-    stack.airflow.follow([stack.airflow.trigger(HEAD, night)])
+    with only_to_silver(stack):
+        stack.airflow.follow([stack.airflow.trigger(HEAD, night)])
     actuals = read(stack, "bronze", "flights__actuals").filter(pl.col("partition_day") == night.first)
-    assert actuals.height == file_rows(stack, "actuals", "2013-06-03")
+    assert actuals.height == file_rows(stack, "actuals", night.key)
 
 
 def by_day(stack: Stack) -> dict[tuple[str, object], int]:
@@ -343,13 +361,13 @@ def changed(before: dict[tuple[str, object], int], after: dict[tuple[str, object
 
 
 def test_broken_repeated_and_late_rows_are_each_where_they_belong(stack: Stack, nights: list[Run]) -> None:
-    night, late = Partitions.parse("2013-06-04"), date(2013, 5, 15)
+    night, late = Partitions.parse("2013-03-21"), date(2013, 3, 1)
     replay(stack.settings.landing, night)
     file = stack.landing("actuals", night.key)
     lines = file.read_text().splitlines()
     broken, of_may = lines[1].split(","), stack.landing("actuals", str(late)).read_text().splitlines()[1].split(",")
     broken[7], of_may[2] = "late", "9998"
-    bad = [lines[0], ",".join(broken), *lines[2:], lines[5], "2013-06-04,UA", ",".join(of_may)]
+    bad = [lines[0], ",".join(broken), *lines[2:], lines[5], f"{night.key},UA", ",".join(of_may)]
     file.write_text("\n".join(bad) + "\n")
     before = by_day(stack)
 
@@ -368,7 +386,7 @@ def test_broken_repeated_and_late_rows_are_each_where_they_belong(stack: Stack, 
     }
     assert set(quarantine.select("raw", "line").rows()) == {
         (",".join(broken), 2),
-        ("2013-06-04,UA", len(bad) - 1),
+        (f"{night.key},UA", len(bad) - 1),
     }
 
     # The late row changes its day and what depends on it, and nothing else.
@@ -400,36 +418,52 @@ def test_broken_repeated_and_late_rows_are_each_where_they_belong(stack: Stack, 
     assert {key for key in changed(before, by_day(stack)) if str(key[1]) < night.key} == set()
 
 
-def test_runs_at_once_end_as_one_after_the_other(stack: Stack, nights: list[Run]) -> None:
-    """A backfill beside the run of one of its nights, and late rows of one day in both nights.
+def crossing(stack: Stack, late: date, flight: int) -> set[tuple[str, object]]:
+    """A backfill beside the run of one of its nights, with a late row of ``late`` in both nights. Returns what changed.
 
-    A second backfill is refused by Airflow.
+    The rows are of ``flight`` and of the number after it. A second backfill is refused by Airflow.
     """
-    late, first, last = date(2013, 5, 20), NIGHTS.first, NIGHTS.last
-    for number, night in ((9996, first), (9997, last)):
+    wanted = [(flight, late, NIGHTS.first), (flight + 1, late, NIGHTS.last)]
+    for number, _, night in wanted:
         row = stack.landing("actuals", str(late)).read_text().splitlines()[1].split(",")
         row[2] = str(number)
         with stack.landing("actuals", str(night)).open("a") as file:
             file.write(",".join(row) + "\n")
     before = by_day(stack)
     backfill = stack.airflow.backfill(HEAD, NIGHTS)
-    by_hand = stack.airflow.trigger(HEAD, Partitions(last, last))
+    by_hand = stack.airflow.trigger(HEAD, Partitions(NIGHTS.last, NIGHTS.last))
     with pytest.raises(RuntimeError, match="already a running backfill"):
         stack.airflow.backfill(HEAD, NIGHTS)
     stack.airflow.follow([*backfill, by_hand])
-
-    arrived = read(stack, "bronze", "flights__actuals").filter(pl.col("flight_number").is_in([9996, 9997]))
-    wanted = [(9996, late, first), (9997, late, last)]
+    arrived = read(stack, "bronze", "flights__actuals").filter(pl.col("flight_number").is_in([flight, flight + 1]))
     assert sorted(arrived.select("flight_number", "partition_day", "night").rows()) == wanted
+    return changed(before, by_day(stack))
+
+
+def test_runs_at_once_end_as_one_after_the_other(stack: Stack, nights: list[Run]) -> None:
+    late = date(2013, 3, 6)
+    with only_to_silver(stack):
+        found = crossing(stack, late, 9996)
+    assert found == {
+        ("bronze.flights__actuals", late),
+        ("bronze.flights__actuals__late", late),
+        ("silver.fct_flights", late),
+        *(("bronze.flights__completeness", night) for night in NIGHTS.days),
+    }
+
+
+@pytest.mark.full
+def test_so_do_they_as_far_as_the_predictions(stack: Stack, nights: list[Run]) -> None:
+    late = date(2013, 3, 7)
+    found = crossing(stack, late, 9994)
     # Features of days from then on know of these rows; what is older than they are has changed on their own day alone.
-    found = changed(before, by_day(stack))
-    assert {key for key in found if str(key[1]) < str(first)} == {
+    assert {key for key in found if str(key[1]) < str(NIGHTS.first)} == {
         ("bronze.flights__actuals", late),
         ("bronze.flights__actuals__late", late),
         ("silver.fct_flights", late),
         ("gold.flight_delays__labels", late),
     }
-    assert {table for table, day in found if str(day) >= str(first) and not table.startswith("gold.")} == {
+    assert {table for table, day in found if str(day) >= str(NIGHTS.first) and not table.startswith("gold.")} == {
         "bronze.flights__completeness"
     }
 
