@@ -63,14 +63,14 @@ def ingest(source: Source) -> DAG:
 
         @task(**recipes.LONG)
         def load(found, **context):
-            """Read them with Spark; every row gets its verdict."""
+            """Read them; every row gets its verdict."""
             from include.sources import ingest
 
             return ingest.load(source, of_run(context), found)
 
         @task(**recipes.LONG)
         def audit(found, candidates, **context):
-            """The contract gate and the completeness equation."""
+            """The completeness equation, and late rows beside those that they belong to."""
             from include.sources import ingest
 
             return ingest.audit(source, of_run(context), found, candidates)

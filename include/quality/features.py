@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from include.errors import NeedsAttentionError
-from include.lake import candidate, dbt
-from include.lake import spark as lake
+from include.lake import candidate, dbt, delta
 from include.partitions import Partitions
 from include.quality import gate
 from include.use_cases import use_case
@@ -14,9 +15,7 @@ from include.use_cases.spec import UseCase
 
 if TYPE_CHECKING:
     import pandas as pd
-    import polars as pl
     from great_expectations.expectations import Expectation
-    from pyspark.sql import DataFrame
 
     from include.ml.reference import Reference
 
@@ -118,22 +117,24 @@ def audit(name: str, build: dbt.Build) -> None:
     First each row for itself, and that none is missing; then, where there is a champion, each day beside the days that
     it was trained on.
     """
-    spark = lake.session()
     case, nights = use_case(name), Partitions.parse(build["nights"])
     days = nights.shift(case.horizon_days)
-    scheduled = spark.sql(
-        f"SELECT count(*) AS n FROM silver.fct_scheduled_flights "
-        f"WHERE flight_date BETWEEN DATE'{days.first}' AND DATE'{days.last}' AND night < flight_date"
-    ).collect()[0]["n"]
+    schedule = delta.scan_days("silver", "fct_scheduled_flights", days.first, days.last)
+    scheduled = schedule.filter(pl.col("night") < pl.col("flight_date")).select(pl.len()).collect().item()
     table = f"gold.{case.features_table}"
-    rows = candidate.read(spark, dbt.candidate_for(table, build))
-    gate.check(table, nights.key, rows, suite(case, scheduled))
+    rows = candidate.rows(dbt.candidate_for(table, build)).collect()
+    gate.check(table, nights.key, as_pandas(rows), suite(case, scheduled))
     _audit_distances(case, table, nights, rows)
 
 
-def _audit_distances(case: UseCase, table: str, nights: Partitions, rows: DataFrame) -> None:
-    import polars as pl
+def as_pandas(rows: pl.DataFrame) -> pd.DataFrame:
+    """``rows`` for Great Expectations. It takes NaN for no value: it is one out of range."""
+    import polars.selectors as cs
 
+    return rows.with_columns(cs.float().fill_nan(float("inf"))).to_pandas()
+
+
+def _audit_distances(case: UseCase, table: str, nights: Partitions, rows: pl.DataFrame) -> None:
     from include.ml import dataset, ledger, registry
     from include.ml.reference import features_of
 
@@ -148,5 +149,4 @@ def _audit_distances(case: UseCase, table: str, nights: Partitions, rows: DataFr
     dataset.check_columns(case, rows.columns, taken, who=who)
     if new := sorted(set(case.feature_names) - {feature.name for feature in taken}):
         print(f"{who} does not take {', '.join(new)}, so that there is nothing to compare them with")
-    values = pl.DataFrame(rows.select(case.day, *(feature.name for feature in taken)).toArrow())
-    gate.check(f"{table}.psi", nights.key, distances(case, reference, values), expected)
+    gate.check(f"{table}.psi", nights.key, distances(case, reference, rows), expected)

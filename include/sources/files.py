@@ -7,6 +7,8 @@ since names may come to mean something else in between.
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from include.settings import settings
 if TYPE_CHECKING:
     from upath import UPath
 
+PIECE = 1 << 20  # bytes that are read at once
 # Not waiting for the other end of a pipe.
 FLAGS = {
     "rb": os.O_RDONLY | os.O_NONBLOCK,
@@ -75,6 +78,15 @@ def opened(path: UPath, mode: str = "rb") -> IO[bytes]:
         os.close(descriptor)
         raise
     return open(descriptor, mode)
+
+
+@contextmanager
+def unpacked(path: UPath) -> Iterator[IO[bytes]]:
+    """The bytes of the file at ``path``, as they were before they were zipped. Raises as ``opened`` does."""
+    with opened(path) as file:
+        # A file of S3 cannot read a line of limited length by itself.
+        raw = cast(io.RawIOBase, file)
+        yield cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else io.BufferedReader(raw, PIECE)
 
 
 def check_folder(path: UPath) -> None:

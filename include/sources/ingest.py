@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import date
-from typing import TYPE_CHECKING, Any, TypedDict
+from datetime import date, timedelta
+from typing import Any, TypedDict
 
 import polars as pl
 
 from include.errors import NeedsAttentionError
 from include.lake import candidate, commit, delta, publications, publish
-from include.lake import spark as lake
 from include.lake.commit import Change
 from include.lake.publications import Origin, Terms
 from include.lake.publish import Judged, Partition, Publication, Request, within
 from include.partitions import Partitions
-from include.quality import contract, gate
 from include.settings import settings
-from include.sources import landing, late
+from include.sources import kernel, landing, late, verdicts
 from include.sources.landing import Plan, path_of
-from include.sources.spec import Feed, Source, as_json, table
-from include.storage import for_spark
-from spark_jobs import ingest as job
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+from include.sources.spec import Feed, Source, table
 
 log = logging.getLogger(__name__)
 
 # The right side of the completeness equation, and which rows of a candidate each of its terms counts. A late row is
 # sound by itself and counts for what it turns out to be beside the other rows of its day.
 TERMS = {
-    "published": "_reason IS NULL AND NOT _copy AND NOT _late",
-    "quarantined": "_reason IS NOT NULL AND NOT _copy",
-    "deduplicated": "_copy AND NOT _late",
+    "published": pl.col("_reason").is_null() & ~pl.col("_copy") & ~pl.col("_late"),
+    "quarantined": pl.col("_reason").is_not_null() & ~pl.col("_copy"),
+    "deduplicated": pl.col("_copy") & ~pl.col("_late"),
 }
 BY = ("partition_day", "night")
-UNREAD = re.compile(r"\[FAILED_READ_FILE\.(?!FILE_NOT_EXIST)\w+\].* reading file (\S+?)\.?\s")  # what Spark says
 MOST_NUMBERED = 10_000  # rows in quarantine whose lines are looked up, for which their file is read once more
 
 # The candidate table of each feed.
@@ -76,73 +66,45 @@ class IncompleteError(NeedsAttentionError):
 
 
 def load(source: Source, nights: Partitions, plan: Plan) -> Candidates:
-    """Read the files of ``plan`` with Spark into one new candidate table a feed, every row with its verdict."""
-    spark = lake.session(_rows(plan))
-    lake.create_layers(spark)
+    """Read the files of ``plan`` into one new candidate a feed, every row with its verdict.
+
+    Raises UnreadableFileError, and ChangedFileError where a file is not what was looked through.
+    """
     suffix = candidate.suffix(nights)
     candidates = {feed: candidate.name(f"bronze.{table(source, source.feed(feed))}", suffix) for feed in plan}
 
     def load_feed(feed: Feed) -> None:
         before = landing.stamps(source, feed, plan[feed.name])
-        files = {
-            for_spark(path_of(source, feed, date.fromisoformat(day))): file["columns"]
-            for day, file in plan[feed.name].items()
-        }
-        with reading():
-            job.run(
-                spark,
-                {
-                    "landing": for_spark(settings().landing),
-                    "files": files,
-                    "feed": as_json(feed),
-                    "candidate": candidates[feed.name],
-                },
-            )
-        # The ledger names the bytes that rows came from: these must be the ones that Spark has read.
+        days = {date.fromisoformat(day): file for day, file in plan[feed.name].items()}
+        files = {path_of(source, feed, day): (day, file["columns"]) for day, file in days.items()}
+        rows = kernel.run(feed, files, candidates[feed.name])
+        # The ledger names the bytes that rows came from: these must be the ones that were read.
         landing.check_unchanged(source, feed, plan[feed.name], before)
-        rows = sum(file["rows"] for file in plan[feed.name].values())
         log.info("%s: %d files with %d rows loaded", feed.name, len(files), rows)
 
     _for_each_feed(source, plan, load_feed)
     return candidates
 
 
-@contextmanager
-def reading() -> Iterator[None]:
-    """Raise UnreadableFileError, naming the file, where Spark says that it cannot read one: no retry will mend that."""
-    try:
-        yield
-    except Exception as error:  # in classic Spark a reader's error has no class of its own
-        if not (found := UNREAD.search(str(error))):
-            raise
-        raise landing.UnreadableFileError(
-            f"{found[1]}: Spark cannot read it: a page of it is damaged, or has a time in it that no calendar has. "
-            "Replace the file and clear the run from its first task."
-        ) from error
-
-
 def audit(source: Source, nights: Partitions, plan: Plan, candidates: Candidates) -> Audited:
-    """Check every candidate against its contract and the completeness equation, and return the equation's terms.
+    """Check every candidate against the completeness equation, and return the equation's terms.
 
     ``rows in = published + quarantined + deduplicated`` must hold exactly for each feed and day, where *rows in* was
     counted in the file by other code than read it. Late rows are compared with what has arrived before and after
-    them. Raises IncompleteError or GateFailedError, naming feed and day.
+    them. Raises IncompleteError, naming feed and day.
     """
-    spark = lake.session(_rows(plan))
     versions = commit.versions_of(_judged_by(source, plan))  # before any of them is read
 
     def audit_feed(feed: Feed) -> tuple[list[Counts], Resolved | None]:
-        rows = _judged(spark, candidates[feed.name])
+        rows = kernel.judged(candidates[feed.name])
         counts, any_late = _count(rows, feed, plan)
         resolved = None
         if any_late or late.has_store(source, feed):
-            resolved = _resolve(spark, source, nights, plan, feed, rows)
-            counts = _with_late(spark, source, feed, counts, resolved)
+            resolved = _resolve(source, nights, plan, feed, rows)
+            counts = _with_late(source, feed, counts, resolved)
         own = {str(day) for day in _days(plan, feed)}
         if problems := [line for row in counts if row["partition_day"] in own for line in complete(feed, row)]:
             raise IncompleteError("\n".join(problems))
-        good = _good(rows, spark, resolved, _nights(plan, feed))
-        gate.check(f"bronze.{table(source, feed)}", nights.key, good, contract.suite(feed))
         return counts, resolved
 
     audited = _for_each_feed(source, plan, audit_feed)
@@ -169,7 +131,6 @@ def publish_all(
     then made again. Returns what became of each feed's table. Raises what ``audit`` does, and ChangedFileError where a
     file is not what was loaded any more.
     """
-    spark = lake.session(_rows(plan))
     found, again = audited, list[Audited]()
 
     def judged() -> Judged:
@@ -180,9 +141,7 @@ def publish_all(
             log.info("another run has published since the audit, which is made again")
             found = audit(source, nights, plan, candidates)
             again.append(found)
-        requests = [
-            one for name in plan for one in _requests(spark, source, source.feed(name), plan, candidates, found, run)
-        ]
+        requests = [one for name in plan for one in _requests(source, source.feed(name), plan, candidates, found, run)]
         return Judged(requests, found["versions"])
 
     def also(versions: Mapping[str, int], published: Sequence[Publication]) -> list[Change]:
@@ -198,9 +157,9 @@ def publish_all(
         ]
 
     try:
-        published = publish.publish_all(spark, judged, f"{source.name} {nights}", also)
+        published = publish.publish_all(judged, f"{source.name} {nights}", also)
     finally:
-        candidate.discard(spark, [one["candidate"] for each in again for one in each["late"].values()])
+        candidate.remove([one["candidate"] for each in again for one in each["late"].values()])
     for one in published:
         log.info("%s", one)
     feeds = {f"bronze.{table(source, source.feed(name))}" for name in plan}
@@ -208,25 +167,24 @@ def publish_all(
 
 
 def _requests(
-    spark: SparkSession, source: Source, feed: Feed, plan: Plan, candidates: Candidates, audited: Audited, run: str
+    source: Source, feed: Feed, plan: Plan, candidates: Candidates, audited: Audited, run: str
 ) -> list[Request]:
     """What a feed's candidate makes of its published tables."""
-    from pyspark.sql import functions as F
-
     name, nights, resolved = f"bronze.{table(source, feed)}", _nights(plan, feed), audited["late"].get(feed.name)
-    judged = _judged(spark, candidates[feed.name])
+    judged = kernel.judged(candidates[feed.name])
     scope = within("night", nights)
     if resolved:
         touched = within("partition_day", map(date.fromisoformat, resolved["days"]))
-        scope = f"({scope}) OR ({touched} AND `night` > date_sub(`partition_day`, {feed.lead_days}))"
-    requests = [Request(name, _good(judged, spark, resolved), BY, scope, ["arrived_at"])]
+        came_late = pl.col("night") > pl.col("partition_day") - timedelta(feed.lead_days)
+        scope = scope | (touched & came_late)
+    requests = [Request(name, _good(judged, resolved), BY, scope, ["arrived_at"])]
     # A feed whose rows never broke their contract has no quarantine.
     broken = any(row["quarantined"] for row in audited["counts"] if row["feed"] == feed.name)
     if broken or delta.exists("bronze", f"{table(source, feed)}__quarantine"):
-        refused = _with_lines(spark, feed, _refused(judged, spark, resolved)).withColumn("run", F.lit(run))
+        refused = _with_lines(feed, _refused(judged, resolved)).with_columns(pl.lit(run).alias("run"))
         requests.append(Request(f"{name}__quarantine", refused, BY, scope, ["arrived_at", "run"]))
     if resolved:
-        rows = candidate.read(spark, resolved["candidate"])
+        rows = candidate.rows(resolved["candidate"])
         requests.append(Request(f"bronze.{late.store(source, feed)}", rows, BY, scope, ["arrived_at"]))
     return requests
 
@@ -246,8 +204,8 @@ def _origins(source: Source, plan: Plan) -> dict[tuple[str, date], Origin]:
 def discard(candidates: Candidates, audited: Audited) -> None:
     """Drop what was only needed on the way."""
     resolved = [one["candidate"] for one in audited["late"].values()]
-    twins = map(job.twins_of, candidates.values())
-    candidate.discard(lake.session(), [*candidates.values(), *twins, *resolved])
+    twins = map(kernel.twins_of, candidates.values())
+    candidate.remove([*candidates.values(), *twins, *resolved])
 
 
 def ingested(source: Source, nights: Partitions) -> list[str]:
@@ -296,10 +254,6 @@ def _completeness(source: Source) -> str:
     return f"{source.name}__completeness"
 
 
-def _rows(plan: Plan) -> int:
-    return sum(file["rows"] for files in plan.values() for file in files.values())
-
-
 def _days(plan: Plan, feed: Feed) -> list[date]:
     return [date.fromisoformat(day) for day in plan[feed.name]]
 
@@ -308,69 +262,60 @@ def _nights(plan: Plan, feed: Feed) -> list[date]:
     return [feed.night(day) for day in _days(plan, feed)]
 
 
-def _judged(spark: SparkSession, name: str) -> DataFrame:
-    """The rows of a candidate, each with its verdict. Raises CandidateMissingError."""
-    candidate.read(spark, name)
-    return job.judged(spark, name)
-
-
 def _own_partition(row: Counts) -> Partition:
     return date.fromisoformat(row["partition_day"]), date.fromisoformat(row["night"])
 
 
-def _good(judged: DataFrame, spark: SparkSession, resolved: Resolved | None, nights: Sequence[date] = ()) -> DataFrame:
-    """The rows for bronze: those in time, and the late ones of every touched day, or only those of ``nights``."""
-    good = judged.where(TERMS["published"]).drop(*job.BOOKKEEPING)
+def _good(judged: pl.LazyFrame, resolved: Resolved | None) -> pl.LazyFrame:
+    """The rows for bronze: those in time, and the late ones of every touched day."""
+    good = judged.filter(TERMS["published"]).drop(verdicts.BOOKKEEPING)
     if not resolved:
         return good
-    rows = candidate.read(spark, resolved["candidate"]).where(f"{late.VERDICT} = 'published'")
-    if nights:
-        rows = rows.where(within("night", nights))
-    return good.unionByName(rows.select(good.columns))
+    rows = candidate.rows(resolved["candidate"]).filter(pl.col(late.VERDICT) == "published")
+    return pl.concat([good, rows.select(good.collect_schema().names())])
 
 
-def _refused(judged: DataFrame, spark: SparkSession, resolved: Resolved | None) -> DataFrame:
+def _refused(judged: pl.LazyFrame, resolved: Resolved | None) -> pl.LazyFrame:
     """The rows for the quarantine."""
-    columns = ["partition_day", "night", "source_file", "arrived_at", "_reason AS reason", "_raw AS raw"]
-    refused = judged.where(TERMS["quarantined"]).selectExpr(*columns)
+    columns = [*BY, "source_file", "arrived_at", pl.col("_reason").alias("reason"), pl.col("_raw").alias("raw")]
+    refused = judged.filter(TERMS["quarantined"]).select(columns)
     if not resolved:
         return refused
-    rows = candidate.read(spark, resolved["candidate"]).where(f"{late.VERDICT} = 'quarantined'")
-    return refused.unionByName(rows.selectExpr(*columns))
+    rows = candidate.rows(resolved["candidate"]).filter(pl.col(late.VERDICT) == "quarantined")
+    return pl.concat([refused, rows.select(columns)])
 
 
-def _with_lines(spark: SparkSession, feed: Feed, refused: DataFrame) -> DataFrame:
+def _with_lines(feed: Feed, refused: pl.LazyFrame) -> pl.LazyFrame:
     """``refused`` with the line of each row in its file, for the first few thousand of them."""
-    rows = refused.select("source_file", "raw").limit(MOST_NUMBERED).collect()
     raws: dict[str, set[str]] = {}
-    for row in rows:
-        raws.setdefault(row["source_file"], set()).add(row["raw"])
+    for file, raw in refused.select("source_file", "raw").limit(MOST_NUMBERED).collect().iter_rows():
+        raws.setdefault(file, set()).add(raw)
     lines = [
         (file, raw, line)
         for file, of_file in raws.items()
         if (path := settings().landing / file).exists()  # a late row's file may be gone by now
         for raw, line in landing.line_numbers(path, feed, of_file).items()
     ]
-    numbered = spark.createDataFrame(lines, "source_file string, raw string, line int")
+    schema = {"source_file": pl.String, "raw": pl.String, "line": pl.Int32}
+    numbered = pl.LazyFrame(lines, schema=schema, orient="row")
     return refused.join(numbered, on=["source_file", "raw"], how="left")
 
 
 def _for_each_feed[T](source: Source, plan: Plan, step: Callable[[Feed], T]) -> list[T]:
-    # Spark Connect serves calls side by side; for the small tables of a night most of a call is waiting.
+    # Polars lets go of Python's lock; and much of what is done for a small file is waiting.
     with ThreadPoolExecutor(max_workers=4) as pool:
         return list(pool.map(step, (feed for feed in source.feeds if feed.name in plan)))
 
 
-def _count(judged: DataFrame, feed: Feed, plan: Plan) -> tuple[list[Counts], bool]:
+def _count(judged: pl.LazyFrame, feed: Feed, plan: Plan) -> tuple[list[Counts], bool]:
     """The terms of each file without its late rows, and whether there are late ones."""
-    from pyspark.sql import functions as F
-
-    terms = [F.expr(f"count_if({verdict})").alias(term) for term, verdict in (TERMS | {"late": "_late"}).items()]
-    by_night = {row["night"]: row for row in judged.groupBy("night").agg(*terms).collect()}
+    terms = [where.sum().alias(term) for term, where in (TERMS | {"late": pl.col("_late")}).items()]
+    found = judged.group_by("night").agg(terms).collect(engine="streaming")
+    by_night = {row["night"]: row for row in found.iter_rows(named=True)}
     counts: list[Counts] = []
     for day, file in plan[feed.name].items():
         night = feed.night(date.fromisoformat(day))
-        accounted = {term: by_night[night][term] if night in by_night else 0 for term in TERMS}
+        accounted = {term: int(by_night[night][term]) if night in by_night else 0 for term in TERMS}
         counts.append(
             {"night": str(night), "feed": feed.name, "partition_day": day, "rows_in": file["rows"]}
             | accounted
@@ -380,40 +325,32 @@ def _count(judged: DataFrame, feed: Feed, plan: Plan) -> tuple[list[Counts], boo
     return counts, any(row["late"] for row in by_night.values())
 
 
-def _resolve(
-    spark: SparkSession, source: Source, nights: Partitions, plan: Plan, feed: Feed, judged: DataFrame
-) -> Resolved:
-    """Give the late rows their verdicts, in a candidate table of their own."""
-    rows, days = late.resolve(spark, source, feed, judged, _nights(plan, feed), _days(plan, feed))
+def _resolve(source: Source, nights: Partitions, plan: Plan, feed: Feed, judged: pl.LazyFrame) -> Resolved:
+    """Give the late rows their verdicts, in a candidate of their own."""
+    rows, days = late.resolve(source, feed, judged, _nights(plan, feed), _days(plan, feed))
     name = candidate.name(f"bronze.{late.store(source, feed)}", candidate.suffix(nights))
-    rows.write.format("parquet").saveAsTable(name)
+    candidate.write(name, [rows])
     return {"candidate": name, "days": [str(day) for day in days]}
 
 
-def _with_late(
-    spark: SparkSession, source: Source, feed: Feed, counts: list[Counts], resolved: Resolved
-) -> list[Counts]:
+def _with_late(source: Source, feed: Feed, counts: list[Counts], resolved: Resolved) -> list[Counts]:
     """``counts`` with the late rows added, and the counts of other nights' files whose late rows were looked at."""
-    found = candidate.read(spark, resolved["candidate"]).select("night", late.VERDICT)
-    if late.has_store(source, feed):
+    found = candidate.rows(resolved["candidate"]).select("night", late.VERDICT).collect()
+    # Only nights of which something may have changed: what a night costs must not grow with history.
+    looked_at = set(found["night"]) - {date.fromisoformat(row["night"]) for row in counts}
+    if looked_at and late.has_store(source, feed):
         # A night's other late rows, of days that this run does not touch, keep the verdicts they have.
-        there = spark.table(f"bronze.{late.store(source, feed)}")
-        there = there.where(f"NOT ({within('partition_day', map(date.fromisoformat, resolved['days']))})")
-        # And only of nights of which something may have changed: what a night costs must not grow with history.
-        looked_at = {row["night"] for row in found.select("night").distinct().collect()}
-        looked_at -= {date.fromisoformat(row["night"]) for row in counts}
-        there = there.where(within("night", looked_at))
-        found = found.unionByName(there.select("night", late.VERDICT))
-    verdicts = {
-        (str(r["night"]), r[late.VERDICT]): r["count"] for r in found.groupBy("night", late.VERDICT).count().collect()
-    }
+        there = delta.scan("bronze", late.store(source, feed)).filter(pl.col("night").is_in(looked_at))
+        untouched = ~pl.col("partition_day").is_in(list(map(date.fromisoformat, resolved["days"])))
+        found = pl.concat([found, there.filter(untouched).select("night", late.VERDICT).collect()])
+    by_verdict = {(str(night), verdict): n for night, verdict, n in found.group_by("night", late.VERDICT).len().rows()}
     own = {row["night"] for row in counts}
-    others = _recorded(source, feed, {night for night, _ in verdicts} - own)
-    return [_add_late(row, verdicts) for row in [*counts, *others]]
+    others = _recorded(source, feed, {night for night, _ in by_verdict} - own)
+    return [_add_late(row, by_verdict) for row in [*counts, *others]]
 
 
-def _add_late(row: Counts, verdicts: dict[tuple[str, str], int]) -> Counts:
-    new = {f"late_{term}": verdicts.get((row["night"], term), 0) for term in TERMS}
+def _add_late(row: Counts, by_verdict: dict[tuple[str, str], int]) -> Counts:
+    new = {f"late_{term}": by_verdict.get((row["night"], term), 0) for term in TERMS}
     return row | {term: row[term] - row[f"late_{term}"] + new[f"late_{term}"] for term in TERMS} | new
 
 

@@ -11,15 +11,15 @@ import logging
 import re
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import date, datetime, timedelta
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
 from include.errors import NeedsAttentionError
 from include.partitions import Partitions
 from include.settings import settings
 from include.sources.files import UnreadableFileError as UnreadableFileError
-from include.sources.files import check_folder, exists, opened, stamp
+from include.sources.files import check_folder, exists, opened, stamp, unpacked
 from include.sources.spec import Feed, Format, Mode, Source
 
 if TYPE_CHECKING:
@@ -46,11 +46,10 @@ Plan = dict[str, dict[str, File]]
 
 LONGEST_LINE = 1 << 20  # bytes
 ALIVE_DAYS = 14  # a source that has brought nothing for so long is not waited for
-PIECE = 1 << 20  # bytes that are read at once
 MOST_ADDED = 20  # columns: with more than that it is another feed's file
 LONGEST_NAME = 200  # letters of an added column's name: with more it is a row, or what a quote has swallowed
 MOST_NAMED = 5  # columns that a message lists before it only counts them
-# How a column of each type may be written in Parquet: what Spark reads as that type without a loss.
+# How a column of each type may be written in Parquet: what is read as that type without a loss.
 _INT = {"INT32", "INT32 Int 8", "INT32 Int 16", "INT32 Int 32"}
 PARQUET_TYPES = {
     # Impala and old writers do not say that bytes are a text: whether they are is looked at in each row.
@@ -62,11 +61,10 @@ PARQUET_TYPES = {
     "date": {"INT32 Date"},
     "timestamp": {"INT64 Timestamp milliseconds", "INT64 Timestamp microseconds", "INT96"},
 }
-PARQUET_CODECS = {"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4"}  # that Spark brings along
-UNREAD_ENCODINGS = {"BYTE_STREAM_SPLIT"}  # that it does not know
-# What Spark trims before it decides that a line is blank.
+PARQUET_CODECS = {"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "BROTLI"}  # that Arrow brings along
+# What a line that is no row is made of.
 BLANK = "".join(map(chr, range(ord(" ") + 1)))
-# A column of a CSV line, by RFC 4180, as ``spark_jobs/ingest.py`` has it: a quote within quotes is doubled.
+# A column of a CSV line, by RFC 4180, as ``readers`` has it: a quote within quotes is doubled.
 _INSIDE = '[^"]*+(?:""[^"]*+)*+'
 _FIELD = rf'"{_INSIDE}"|[^",]*+'
 CSV_LINE = re.compile(rf"(?:{_FIELD})(?:,(?:{_FIELD}))*+")
@@ -190,8 +188,8 @@ def look_through(path: UPath, feed: Feed) -> File:
     """What the file at ``path`` holds, a file of ``feed``.
 
     Raises UnreadableFileError where the file is damaged, is not what the contract says, or has no rows: only of changes
-    there may be none. A column more than promised is no breach, unless there are many. What is accepted here, Spark
-    splits into the same rows (``spark_jobs/ingest.py``).
+    there may be none. A column more than promised is no breach, unless there are many. What is accepted here,
+    ``readers`` splits into the same rows.
     """
     rows, columns = READERS[feed.format](path, feed)
     if not rows and feed.mode is not Mode.UPSERT:
@@ -217,8 +215,8 @@ def check_unchanged(
 ) -> None:
     """Raise ChangedFileError unless ``files``, by day, are what they were when they were looked through.
 
-    With ``before``, what ``stamps`` said earlier, also unless they were there all the time since: Spark opens a file by
-    its name, which may have meant another one when it did.
+    With ``before``, what ``stamps`` said earlier, also unless they were there all the time since: a file is opened by
+    its name, which may have meant another one then.
     """
     changed = []
     for day, file in files.items():
@@ -313,7 +311,7 @@ def _plain_rows(path: UPath) -> int | None:
     """
     ends, rest = 0, b""
     try:
-        with _open(path) as file:
+        with unpacked(path) as file:
             while piece := file.read(LONGEST_LINE):
                 # Whole lines, so that neither a character nor the end of a line is torn. Only the first of them may
                 # be longer than a piece.
@@ -367,7 +365,7 @@ def _read_jsonl(path: UPath, feed: Feed) -> tuple[int, list[str]]:
 
 
 def _keys(path: UPath, line: str, number: int) -> set[str]:
-    """The keys of the object in ``line``. Spark reads no further than the object's end, so that this has to."""
+    """The keys of the object in ``line``. Nothing may follow the object, and no key be there twice."""
     try:
         found = _DECODER.decode(line)
     except json.JSONDecodeError as error:
@@ -421,7 +419,7 @@ _DECODER = json.JSONDecoder(
 
 
 def _read_parquet(path: UPath, feed: Feed) -> tuple[int, list[str]]:
-    """What the footer says, which is read alone. Spark checks the pages when it reads them.
+    """What the footer says, which is read alone. The pages are checked when they are read.
 
     The columns are without those of a strange type that have no value in any row: writers that are given none make up
     a type.
@@ -434,12 +432,6 @@ def _read_parquet(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     # A column that is gone may be there under a new name, so that both are named.
     problems = [_named(gone, new if gone or _too_strange(new) else [], promised)]
     problems += [f"column {name} is there twice" for name in promised if names.count(name) > 1]
-    folded = {name.casefold(): name for name in promised}
-    problems += [
-        f"column {name[:80]!r} differs from {folded[name.casefold()]} in its case only: Spark cannot tell them apart"
-        for name in new
-        if folded.get(name.casefold(), name) not in (name, *gone)
-    ]
     empty, unknown = set[str](), set[str]()
     for found in written:
         column = promised.get(found.name)
@@ -451,8 +443,8 @@ def _read_parquet(path: UPath, feed: Feed) -> tuple[int, list[str]]:
             else:
                 problems.append(f"column {found.name} is {found.kind}, which is no {column.type}")
         else:
-            unknown |= found.codecs(footer) - PARQUET_CODECS | found.encodings(footer) & UNREAD_ENCODINGS
-    problems += [f"they are written with {one}, which Spark does not read" for one in sorted(unknown)]
+            unknown |= found.codecs(footer) - PARQUET_CODECS
+    problems += [f"they are compressed with {one}, which cannot be read" for one in sorted(unknown)]
     if any(problems):
         raise UnreadableFileError(f"{path}: the columns break the contract: {', '.join(filter(None, problems))}")
     return footer.num_rows, [*(name for name in promised if name not in empty), *new]
@@ -472,9 +464,6 @@ class ParquetColumn(NamedTuple):
 
     def codecs(self, footer: Any) -> set[str]:
         return {chunk.compression for chunk in self.chunks(footer)}
-
-    def encodings(self, footer: Any) -> set[str]:
-        return {encoding for chunk in self.chunks(footer) for encoding in chunk.encodings}
 
 
 def _footer(path: UPath) -> tuple[Any, list[ParquetColumn]]:
@@ -580,20 +569,11 @@ def _named(gone: Collection[str], new: Sequence[str], promised: Collection[str])
     return ", ".join([*words, *([f"and {more} more"] if more else [])])
 
 
-@contextmanager
-def _open(path: UPath) -> Iterator[IO[bytes]]:
-    """The bytes of ``path``, as they were before they were zipped."""
-    with opened(path) as file:
-        # A file of S3 cannot read a line of limited length by itself.
-        raw = cast(io.RawIOBase, file)
-        yield cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else io.BufferedReader(raw, PIECE)
-
-
 def _lines(path: UPath) -> Iterator[str]:
     """The lines of ``path`` without their ends, one at a time, so that memory does not grow with the file."""
     line, number = b"", 0
     try:
-        with _open(path) as file:
+        with unpacked(path) as file:
             while line := file.readline(LONGEST_LINE + 1):
                 number += 1
                 yield _text(path, line, number)
@@ -618,7 +598,7 @@ def _text(path: UPath, line: bytes, number: int) -> str:
         raise UnreadableFileError(f"{path}: line {number} is longer than {LONGEST_LINE >> 20} MiB")
     whole, line = line.endswith(b"\n"), line.removesuffix(b"\n").removesuffix(b"\r")
     if (at := line.find(b"\r")) >= 0:
-        # Spark ends a line here, and others do not: nobody could say how many rows the file has.
+        # Some end a line here, and others do not: nobody could say how many rows the file has.
         raise UnreadableFileError(f"{path}: line {number} has a carriage return within, at byte {at + 1}")
     if not whole:
         raise UnreadableFileError(

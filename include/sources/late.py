@@ -9,16 +9,14 @@ for that, ``bronze.<feed>__late`` keeps every late row, also those that lost.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
-from typing import TYPE_CHECKING
+from datetime import date, timedelta
+
+import polars as pl
 
 from include.lake import delta
 from include.lake.publish import within
 from include.sources.spec import Feed, Source, table
-from spark_jobs import ingest as job
-
-if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+from include.sources.verdicts import columns_of
 
 # Which of the terms of the completeness equation a late row counts for.
 VERDICT = "_verdict"
@@ -34,69 +32,63 @@ def has_store(source: Source, feed: Feed) -> bool:
     return delta.exists("bronze", store(source, feed))
 
 
-def in_time(feed: Feed) -> Column:
-    """Whether a row of bronze was in its own day's file."""
-    from pyspark.sql import functions as F
-
-    return F.col("night") == F.date_sub("partition_day", feed.lead_days)
+def columns(feed: Feed) -> list[str]:
+    """Those of the store, but for the verdict, which comes last."""
+    return [name for name in columns_of(feed) if name not in ("_late", "_twin")]
 
 
 def resolve(
-    spark: SparkSession, source: Source, feed: Feed, judged: DataFrame, nights: Sequence[date], days: Sequence[date]
-) -> tuple[DataFrame, list[date]]:
+    source: Source, feed: Feed, judged: pl.LazyFrame, nights: Sequence[date], days: Sequence[date]
+) -> tuple[pl.DataFrame, list[date]]:
     """The late rows of every day that this run touches, each with its verdict, and those days.
 
     ``judged`` is the run's candidate, of the files of ``days``, which arrived in ``nights``. Touched are the files' own
     days, the days of its late rows, and the days to which an earlier ingestion of the same nights had brought some.
     The result has the columns of bronze and ``_reason``, ``_raw`` and ``_verdict``.
     """
-    from pyspark.sql import Window
-    from pyspark.sql import functions as F
-
-    late = judged.where("_late").drop("_late")
-    touched = set(days) | {row[0] for row in late.select("partition_day").distinct().collect()}
+    late = judged.filter("_late").select(columns(feed)).collect()
+    touched = set(days) | set(late["partition_day"])
     if has_store(source, feed):
-        kept = spark.table(f"bronze.{store(source, feed)}")
-        formerly = kept.where(within("night", nights)).select("partition_day").distinct()
-        touched |= {row[0] for row in formerly.collect()}
-        others = kept.where(~F.expr(within("night", nights))).drop(VERDICT)
-        late = late.unionByName(others)
-    late = late.where(within("partition_day", touched))
+        kept = delta.scan("bronze", store(source, feed))
+        touched |= set(kept.filter(within("night", nights)).select("partition_day").unique().collect().to_series())
+        others = kept.filter(~within("night", nights) & within("partition_day", touched))
+        late = pl.concat([late, others.select(columns(feed)).collect()])
+    return _with_verdicts(feed, late, _in_time(source, feed, judged, late, touched, days)), sorted(touched)
 
-    names = [column.name for column in feed.columns]
-    content = job.content_of(*(F.col(name) for name in names))
-    first = judged.where("_reason IS NULL AND NOT _copy AND NOT _late")
-    if spark.catalog.tableExists(f"bronze.{table(source, feed)}"):
-        published = spark.table(f"bronze.{table(source, feed)}").where(in_time(feed))
-        published = published.where(within("partition_day", touched - set(days)))
-        first = first.select(*names, "partition_day", "night").unionByName(
-            published.select(*names, "partition_day", "night")
-        )
-    arrived = (
-        first.select(*names, "partition_day", "night", F.lit(False).alias("_copy"), F.lit(False).alias("_is_late"))
-        .unionByName(late.withColumn("_is_late", F.lit(True)), allowMissingColumns=True)
-        .withColumn("_content", content)
-    )
+
+def _in_time(
+    source: Source, feed: Feed, judged: pl.LazyFrame, late: pl.DataFrame, touched: set[date], days: Sequence[date]
+) -> pl.DataFrame:
+    """The good rows that were in their own day's file and have the key of a late one: of this run, and published."""
+    names = [*(column.name for column in feed.columns), "partition_day", "night"]
+    rows = judged.filter(pl.col("_reason").is_null() & ~pl.col("_copy") & ~pl.col("_late")).select(names)
+    others = touched - set(days)
+    if others and delta.exists("bronze", table(source, feed)):
+        published = delta.scan("bronze", table(source, feed)).filter(within("partition_day", others))
+        was_in_time = pl.col("night") == pl.col("partition_day") - timedelta(feed.lead_days)
+        rows = pl.concat([rows, published.filter(was_in_time).select(names)])
+    keys = ["partition_day", *feed.unique]
+    return rows.join(late.lazy().select(keys).unique(), on=keys, how="semi", nulls_equal=True).collect()
+
+
+def _with_verdicts(feed: Feed, late: pl.DataFrame, in_time: pl.DataFrame) -> pl.DataFrame:
+    """``late`` with what becomes of each row. Of the rows of a key the first to arrive counts."""
+    names, key = [column.name for column in feed.columns], ["partition_day", *feed.unique]
+    first = in_time.with_columns(pl.lit(False).alias("_copy"), pl.lit(False).alias("_is_late"))
+    arrived = pl.concat([first, late.with_columns(pl.lit(True).alias("_is_late"))], how="diagonal")
     # A copy within its own file comes after the row that it copies, and is one whatever becomes of that.
-    order = Window.partitionBy("partition_day", *feed.unique).orderBy("night", "_copy")
-    winner = arrived.withColumns(
-        {
-            "_winner": F.first("_content").over(order),
-            "_winner_night": F.first("night").over(order),
-            "_rank": F.row_number().over(order),
-        }
-    ).where("_is_late")
-    lost = F.col("_rank") > 1
-    differs = lost & ~F.col("_copy") & ~F.col("_content").eqNullSafe(F.col("_winner"))
-    reason = F.format_string(
-        f"another row has the same {', '.join(feed.unique)}, arrived in the night of %s and differs",
-        F.col("_winner_night").cast("string"),
+    arrived = arrived.sort("night", "_copy", "_is_late", maintain_order=True)
+    differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).first().over(key)) for name in names)
+    lost = pl.int_range(pl.len()).over(key) > 0
+    judged = arrived.with_columns(
+        lost.alias("_lost"),
+        (lost & ~pl.col("_copy") & differs).alias("_differs"),
+        pl.col("night").first().over(key).cast(pl.String).alias("_winner_night"),
+    ).filter("_is_late")
+    reason = pl.format(
+        f"another row has the same {', '.join(feed.unique)}, arrived in the night of {{}} and differs", "_winner_night"
     )
-    resolved = winner.withColumns(
-        {
-            "_reason": F.when(differs, reason),
-            VERDICT: F.when(differs, "quarantined").when(lost, "deduplicated").otherwise("published"),
-        }
-    )
-    columns = [*names, "partition_day", "night", "source_file", "arrived_at", "_reason", "_raw", "_copy", VERDICT]
-    return resolved.select(*columns), sorted(touched)
+    verdict = pl.when("_differs").then(pl.lit("quarantined")).when("_lost").then(pl.lit("deduplicated"))
+    return judged.with_columns(
+        pl.when("_differs").then(reason).alias("_reason"), verdict.otherwise(pl.lit("published")).alias(VERDICT)
+    ).select(*columns(feed), VERDICT)

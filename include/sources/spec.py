@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from include.sources.connectors import Connector
@@ -60,7 +59,7 @@ class Pii(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """A column as the upstream promises it. ``type`` is a Spark SQL type; ``unit`` is empty for what has none.
+    """A column as the upstream promises it. ``type`` is one of ``verdicts.TYPES``; ``unit`` is empty for what has none.
 
     Raises ValueError for a ``form`` that its type cannot have.
     """
@@ -107,7 +106,7 @@ class Feed:
         _check_name("feed", self.name)
         names = [column.name for column in self.columns]
         if odd := [name for name in names if not name.isidentifier() or name.startswith("_")]:
-            # What begins so is Spark's or ours, and what is no word has a meaning in SQL or in a path.
+            # What begins so is an engine's or ours, and what is no word has a meaning in SQL or in a path.
             raise ValueError(
                 f"feed {self.name}: {odd[0]!r} cannot be the name of a column: letters, digits and _, a letter first"
             )
@@ -189,8 +188,3 @@ class Source:
 def table(source: Source, feed: Feed) -> str:
     """The name of the feed's bronze table, without the layer."""
     return f"{source.name}__{feed.name}"
-
-
-def as_json(feed: Feed) -> dict[str, Any]:
-    """The feed as plain data, for a Spark job that imports nothing of this package."""
-    return asdict(replace(feed, connector=None)) | {"key": list(feed.unique)}

@@ -16,7 +16,6 @@ import polars as pl
 from upath import UPath
 
 from include.lake import spark as lake
-from include.lake.publish import within
 from include.partitions import Partitions
 from include.settings import settings
 from include.sources import ingest, landing
@@ -129,7 +128,13 @@ def compare(rows: int, turns: int, say: Callable[[str], None]) -> dict[str, Any]
             if turn:
                 found[name].append({"seconds": sum(seconds.values()), "steps": seconds})
         for name in (table(SOURCE, TRIPS), f"{SOURCE.name}__bare"):
-            assert spark.table(f"bronze.{name}").where(within("day", [day])).count() == rows
+            assert (
+                spark.read.format("delta")
+                .load(for_spark(settings().lake / "bronze" / name))
+                .where(f"day = DATE'{day}'")
+                .count()
+                == rows
+            )
         remove(path)
     forget(spark)
     return {"rows": rows, "bytes": size, "turns": found}

@@ -188,6 +188,8 @@ def printed_by(stack: Stack, *arguments: str) -> str:
 def test_the_readme_loads_a_training_set(stack: Stack, nights: list[Run]) -> None:
     section = (ROOT / "README.md").read_text().split("### Load a training set")[1]
     example = section.split("```python")[1].split("```")[0]
+    assert "date(2013, 5, 31)" in example
+    example = example.replace("date(2013, 5, 31)", f"date.fromisoformat('{HISTORY.last}')")
     shown = printed_by(stack, "-c", f"{example}\nprint(len(data.frame), batch.num_rows, data.versions)")
     features = read(stack, "gold", "flight_delays__features")
     rows = features["flight_date"].is_between(date(2013, 1, 29), HISTORY.last).sum()
@@ -361,7 +363,7 @@ def changed(before: dict[tuple[str, object], int], after: dict[tuple[str, object
 
 
 def test_broken_repeated_and_late_rows_are_each_where_they_belong(stack: Stack, nights: list[Run]) -> None:
-    night, late = Partitions.parse("2013-03-21"), date(2013, 3, 1)
+    night, late = Partitions(AHEAD, AHEAD), date(2013, 3, 1)
     replay(stack.settings.landing, night)
     file = stack.landing("actuals", night.key)
     lines = file.read_text().splitlines()

@@ -36,7 +36,7 @@ def rows(days: int = 1) -> pl.DataFrame:
 def check(case: UseCase, found: pl.DataFrame, expected_rows: int = ROWS) -> list[str]:
     """What the gate says of ``found``, a line an expectation that failed."""
     try:
-        gate.check("gold.toy__features", "2020-01-01", found.to_pandas(), features.suite(case, expected_rows))
+        gate.check("gold.toy__features", "2020-01-01", features.as_pandas(found), features.suite(case, expected_rows))
     except GateFailedError as failed:
         return str(failed).splitlines()[1:]
     return []
@@ -52,6 +52,7 @@ def test_a_good_day_passes() -> None:
         (pl.col("coin_id").first(), "coin_id: expect_column_values_to_be_unique"),
         (pl.col("weight") * 1000, "weight: expect_column_values_to_be_between (min_value -9.0, max_value 9.0"),
         (pl.lit(None, pl.Float64).alias("weight"), "weight: expect_column_values_to_not_be_null"),
+        (pl.lit(float("nan")).alias("weight"), "weight: expect_column_values_to_be_between"),
         (pl.lit("lead").alias("metal"), "metal: expect_column_values_to_be_in_set (mostly 0.95, value_set"),
         (pl.lit("tin").alias("metal"), "metal: expect_column_unique_value_count_to_be_between (min_value 2"),
         (pl.lit(None, pl.Date).alias("known_from"), "known_from: expect_column_values_to_not_be_null"),

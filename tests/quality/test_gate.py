@@ -11,23 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from include.errors import NeedsAttentionError
-from include.quality import contract, gate
+from include.quality import gate
 from include.quality.gate import GateFailedError, GateUncheckedError, describe
-from include.sources.spec import Column, Feed
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-FEED = Feed(
-    name="trips",
-    description="trips",
-    columns=(
-        Column("number", "int", "which trip", required=True, minimum=1, maximum=9),
-        Column("kind", "string", "by what", values=("bus", "tram")),
-        Column("note", "string", "what else"),
-    ),
-    key=("number",),
-)
 DAY = date(2020, 6, 1)
 GOOD = [(DAY, 1, "bus", "a"), (DAY, 9, None, None)]
 
@@ -35,16 +24,28 @@ GOOD = [(DAY, 1, "bus", "a"), (DAY, 9, None, None)]
 pytestmark = pytest.mark.usefixtures("home")
 
 
+def suite() -> list[Any]:
+    from great_expectations import expectations as gxe
+
+    return [
+        gxe.ExpectTableRowCountToBeBetween(min_value=1),
+        gxe.ExpectCompoundColumnsToBeUnique(column_list=["partition_day", "number"]),
+        gxe.ExpectColumnValuesToNotBeNull(column="number"),
+        gxe.ExpectColumnValuesToBeBetween(column="number", min_value=1, max_value=9),
+        gxe.ExpectColumnValuesToBeInSet(column="kind", value_set=["bus", "tram"]),
+    ]
+
+
 def check(
     spark: SparkSession, rows: list[tuple[Any, ...]], columns: str = "number int, kind string, note string"
 ) -> None:
     frame = spark.createDataFrame(rows, f"partition_day date, {columns}")
-    gate.check("bronze.trips", "2020-06-01", frame, contract.suite(FEED))
+    gate.check("gold.trips", "2020-06-01", frame, suite())
 
 
 def test_what_keeps_its_promises_passes_and_the_result_is_kept(spark: SparkSession, home: Path) -> None:
     check(spark, GOOD)
-    kept = json.loads((home / "report/gates/bronze.trips/2020-06-01.json").read_text())
+    kept = json.loads((home / "report/gates/gold.trips/2020-06-01.json").read_text())
     assert kept["success"] is True
     assert len(kept["results"]) == 5
 
@@ -54,7 +55,7 @@ def test_everything_that_fails_is_named(spark: SparkSession, home: Path) -> None
     with pytest.raises(GateFailedError) as raised:
         check(spark, rows)
     first, *lines = str(raised.value).splitlines()
-    assert first == "bronze.trips 2020-06-01: 4 of 5 expectations failed; nothing was published."
+    assert first == "gold.trips 2020-06-01: 4 of 5 expectations failed; nothing was published."
     said = sorted(line.partition(" (")[0] for line in lines)
     assert said == [
         "- expect_compound_columns_to_be_unique",
@@ -65,7 +66,7 @@ def test_everything_that_fails_is_named(spark: SparkSession, home: Path) -> None
     by_column = {line.partition(" (")[0]: line for line in lines}
     assert '"partial_unexpected_list": ["boat", "ship"]' in by_column["- kind: expect_column_values_to_be_in_set"]
     assert "12" in by_column["- number: expect_column_values_to_be_between"]
-    kept = json.loads((home / "report/gates/bronze.trips/2020-06-01.json").read_text())
+    kept = json.loads((home / "report/gates/gold.trips/2020-06-01.json").read_text())
     assert kept["success"] is False
 
 

@@ -1,7 +1,7 @@
 """The corpus of bad files: each gets its verdict, and the verdicts are the table in docs/bad-files.md.
 
-A file goes the whole way that decides about it: the look-through of `plan`, Spark's reading and judging, and the
-completeness equation. Verdicts that change rewrite the page under var/report; copy it to docs/ if that was meant.
+A file goes the whole way that decides about it: the look-through of `plan`, reading and judging, and the completeness
+equation. Verdicts that change rewrite the page under var/report; copy it to docs/ if that was meant.
 """
 
 from __future__ import annotations
@@ -16,19 +16,14 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 
-from include.settings import settings
-from include.sources import ingest, landing
-from include.sources.spec import Column, Feed, Format, Source, as_json
-from spark_jobs import ingest as job
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+from include.sources import ingest, kernel, landing
+from include.sources.spec import Column, Feed, Format, Source
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "bad-files.md"
 DAY = date(2020, 6, 1)
@@ -503,7 +498,7 @@ REPORTS = {
 }
 
 
-def verdict(spark: SparkSession, table: str, feed: Feed, content: bytes) -> str:
+def verdict(name: str, feed: Feed, content: bytes) -> str:
     """What becomes of a file with ``content``."""
     path = landing.path_of(SOURCE, feed, DAY)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -512,22 +507,15 @@ def verdict(spark: SparkSession, table: str, feed: Feed, content: bytes) -> str:
         file = landing.look_through(path, feed)
     except landing.UnreadableFileError as refused:
         return f"**refused**: {str(refused).removeprefix(f'{path}: ')}"
-    load: job.Job = {
-        "landing": str(settings().landing),
-        "files": {str(path): file["columns"]},
-        "feed": as_json(feed),
-        "candidate": table,
-    }
     try:
-        with ingest.reading():
-            job.run(spark, load)
+        kernel.run(feed, {path: (DAY, file["columns"])}, name)
     except landing.UnreadableFileError as failed:
         return f"**the load fails**: {str(failed).partition(f'{path}: ')[2]}"
-    judged = job.judged(spark, table)
+    judged = kernel.judged(name)
     (counts,), _ = ingest._count(judged, feed, {feed.name: {str(DAY): file}})
     if problems := ingest.complete(feed, counts):
         return f"**the night fails**: {problems[0].removeprefix(f'{feed.name} {DAY}: ')}"
-    reasons = Counter(row["_reason"] for row in judged.where(ingest.TERMS["quarantined"]).select("_reason").collect())
+    reasons = Counter(judged.filter(ingest.TERMS["quarantined"]).collect()["_reason"])
     said = [f"**published**: {counts['published']} rows"]
     said += [f"without the new column {name}" for name in (counts["added_columns"],) if name]
     said += [f"quarantined: {n} × {reason}" for reason, n in sorted(reasons.items())]
@@ -536,10 +524,10 @@ def verdict(spark: SparkSession, table: str, feed: Feed, content: bytes) -> str:
 
 
 @pytest.fixture(scope="module")
-def verdicts(spark: SparkSession, schema: str, module_home: Path) -> dict[str, str]:
+def verdicts(module_home: Path) -> dict[str, str]:
     cases = {name: (feed, make) for feed, files in CORPUS for name, make in files.items()}
     return {
-        name: verdict(spark, f"{schema}.bad_{number}", feed, make())
+        name: verdict(f"candidate.bad_{number}", feed, make())
         for number, (name, (feed, make)) in enumerate(cases.items())
     }
 
@@ -600,6 +588,8 @@ GOOD_ONES = (
     "Parquet, a text that is not said to be one, as Impala writes it",
     "Parquet, a column without any value, without statistics",
     "Parquet, a group without rows between others",
+    "Parquet, compressed with Brotli",
+    "Parquet, fractions split by byte",
 )
 
 

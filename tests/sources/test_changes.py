@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 import pytest
 
 from include.lake import delta
-from include.lake import spark as lake
 from include.partitions import Partitions
-from include.settings import settings
 from include.sources import catalogue, ingest, landing
-from include.sources.spec import Column, Feed, Format, Mode, Source, as_json
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+from include.sources.spec import Column, Feed, Format, Mode, Source
+from tests.sources import judged
 
 DAY, NEXT = date(2020, 6, 1), date(2020, 6, 2)
 COLUMNS = (
@@ -55,16 +50,6 @@ NAMES = [column.name for column in COLUMNS]
 pytestmark = pytest.mark.usefixtures("module_home")
 
 
-@pytest.fixture(scope="module")
-def bronze(spark: SparkSession, module_home: Path) -> Iterator[SparkSession]:
-    """A lake of this module's own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lake, "session", lambda *_: spark)
-        yield spark
-        for layer in lake.LAYERS:
-            spark.sql(f"DROP SCHEMA IF EXISTS {layer} CASCADE")
-
-
 def put(feed: Feed, day: date, changes: list[tuple[Any, ...]]) -> Path:
     path = landing.path_of(SOURCE, feed, day)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +81,7 @@ def ingested(night: date) -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
-def test_every_change_of_a_night_is_kept_and_a_night_may_have_none(bronze: SparkSession) -> None:
+def test_every_change_of_a_night_is_kept_and_a_night_may_have_none() -> None:
     for feed in SOURCE.feeds:
         put(feed, DAY, CHANGES)
         put(feed, NEXT, [])
@@ -107,13 +92,9 @@ def test_every_change_of_a_night_is_kept_and_a_night_may_have_none(bronze: Spark
     assert terms.select("rows_in", "published", "quarantined", "deduplicated").rows() == [(0, 0, 0, 0)] * 3
 
 
-def test_two_changes_of_one_key_and_sequence_that_differ_are_both_broken(spark: SparkSession, tmp_path: Path) -> None:
-    from spark_jobs import ingest as job
-
+def test_two_changes_of_one_key_and_sequence_that_differ_are_both_broken() -> None:
     path = put(LINES, DAY, [*CHANGES, (1, "ship", "update", 3), (2, "bus", "insert", 4)])
-    feed = as_json(LINES)
-    load: job.Job = {"landing": str(settings().landing), "files": {str(path): []}, "feed": feed, "candidate": ""}
-    rows = job.together(job.look_at(job.extract(spark, load), feed), feed).collect()
+    rows = judged.rows(LINES, path)
     broken = sorted(row["kind"] for row in rows if row["_reason"])
     assert broken == ["bus", "ship"]
     assert {row["_reason"] for row in rows} == {None, "another row has the same number, sequence and differs"}

@@ -1,29 +1,22 @@
 """Rows that come late go to their own day, once, and the order in which files are ingested does not matter.
 
-On a real Spark with Delta: every step of an ingestion as its DAG runs it.
+Every step of an ingestion as its DAG runs it, on real Delta tables.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 
 from include.lake import delta, publications, usage
-from include.lake import spark as lake
 from include.partitions import Partitions
 from include.sources import ingest, landing
 from include.sources.ingest import IncompleteError
 from include.sources.spec import Column, Feed, Source
 from tests.lake.test_commit import Killed, killed_at
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 TRIPS = Feed(
     name="trips",
@@ -99,22 +92,15 @@ ORDERS = {
 SAMPLE = ["backwards", "as one range"]
 
 
-@contextmanager
-def landed(spark: SparkSession) -> Iterator[SparkSession]:
-    """An empty lake, wherever the settings have it, and files in landing."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lake, "session", lambda *_: spark)
-        for day, lines in FILES.items():
-            put(day, lines)
-        yield spark
-    for layer in lake.LAYERS:
-        spark.sql(f"DROP SCHEMA IF EXISTS {layer} CASCADE")
+def land() -> None:
+    for day, lines in FILES.items():
+        put(day, lines)
 
 
 @pytest.fixture
-def toys(spark: SparkSession, home: Path) -> Iterator[SparkSession]:
-    with landed(spark) as session:
-        yield session
+def toys(home: Path) -> None:
+    """An empty lake, and files in landing."""
+    land()
 
 
 def put(day: str, lines: list[str]) -> None:
@@ -176,14 +162,14 @@ def check() -> None:
 @pytest.mark.parametrize(
     "order", [one if one in SAMPLE else pytest.param(one, marks=pytest.mark.full) for one in ORDERS]
 )
-def test_the_order_of_ingestion_does_not_matter(toys: SparkSession, order: str) -> None:
+def test_the_order_of_ingestion_does_not_matter(toys: None, order: str) -> None:
     for key in ORDERS[order]:
         run(key)
     check()
-    assert toys.sql("SHOW TABLES IN candidate").where("NOT isTemporary").count() == 0
+    assert usage.candidates() == []
 
 
-def test_forwards_and_then_again(toys: SparkSession) -> None:
+def test_forwards_and_then_again(toys: None) -> None:
     """Nothing changes the second time: a late row makes no new revision of what was in time, nor does a rerun."""
     for key in (*NIGHTS, "2020-06-10..2020-06-13", NIGHTS[2]):
         run(key)
@@ -204,7 +190,7 @@ def test_forwards_and_then_again(toys: SparkSession) -> None:
     assert ingest.touched(SOURCE, Partitions.parse("2020-06-11..2020-06-13")) == [date(2020, 6, 10)]
 
 
-def test_a_file_that_is_replaced_sets_right_what_hung_on_it(toys: SparkSession) -> None:
+def test_a_file_that_is_replaced_sets_right_what_hung_on_it(toys: None) -> None:
     """The row that it had brought first now comes from the file after it."""
     for night in NIGHTS:
         run(night)
@@ -215,7 +201,7 @@ def test_a_file_that_is_replaced_sets_right_what_hung_on_it(toys: SparkSession) 
     assert bronze("trips__quarantine", "raw") == []
 
 
-def test_another_days_file_under_this_days_name_is_refused(toys: SparkSession) -> None:
+def test_another_days_file_under_this_days_name_is_refused(toys: None) -> None:
     run("2020-06-10")
     put("2020-06-12", FILES["2020-06-11"])
     with pytest.raises(IncompleteError, match="trips 2020-06-12: all 3 rows are copies of others"):
@@ -230,7 +216,7 @@ CROSSINGS = ["ABBA", "ABAB", "AABB", "BABA", "BAAB"]
 @pytest.mark.parametrize(
     "order", [one if one == "ABBA" else pytest.param(one, marks=pytest.mark.full) for one in CROSSINGS]
 )
-def test_runs_that_cross_end_as_one_after_the_other_does(toys: SparkSession, order: str) -> None:
+def test_runs_that_cross_end_as_one_after_the_other_does(toys: None, order: str) -> None:
     """Both bring late rows of the same days: what the second has published, the first must not take away."""
     for night in NIGHTS[:2]:
         run(night)
@@ -241,10 +227,10 @@ def test_runs_that_cross_end_as_one_after_the_other_does(toys: SparkSession, ord
     for one in runs.values():
         one.discard()
     check()
-    assert toys.sql("SHOW TABLES IN candidate").where("NOT isTemporary").count() == 0
+    assert usage.candidates() == []
 
 
-def test_the_first_late_row_of_all_crosses_the_file_of_its_own_day(toys: SparkSession) -> None:
+def test_the_first_late_row_of_all_crosses_the_file_of_its_own_day(toys: None) -> None:
     """Nothing had come late when the file was judged; it is judged again beside the row that came meanwhile."""
     run(NIGHTS[0])
     own, late = Run(NIGHTS[1]), Run(NIGHTS[2])
@@ -260,7 +246,7 @@ def test_the_first_late_row_of_all_crosses_the_file_of_its_own_day(toys: SparkSe
 
 @pytest.mark.parametrize("call", [1, pytest.param(2, marks=pytest.mark.full), pytest.param(4, marks=pytest.mark.full)])
 def test_a_kill_while_publishing_is_finished_by_whoever_publishes_next(
-    toys: SparkSession, monkeypatch: pytest.MonkeyPatch, call: int
+    toys: None, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
     for night in NIGHTS[:2]:
         run(night)
@@ -279,7 +265,7 @@ def test_a_kill_while_publishing_is_finished_by_whoever_publishes_next(
     assert lines["revision"].to_list() == [1] * lines.height
 
 
-def test_a_file_that_was_replaced_after_it_was_loaded_is_not_published(toys: SparkSession) -> None:
+def test_a_file_that_was_replaced_after_it_was_loaded_is_not_published(toys: None) -> None:
     """Another run may have published the newer one already."""
     older = Run(NIGHTS[0])
     older.judge()
@@ -290,7 +276,7 @@ def test_a_file_that_was_replaced_after_it_was_loaded_is_not_published(toys: Spa
     assert ("2020-06-11", 33, 3.0, "2020-06-10") in published()
 
 
-def test_what_a_night_writes_does_not_grow_with_the_nights_before_it(toys: SparkSession) -> None:
+def test_what_a_night_writes_does_not_grow_with_the_nights_before_it(toys: None) -> None:
     """The counts of a night are written again where they change, and not because a late row came since."""
     for night in NIGHTS:
         run(night)

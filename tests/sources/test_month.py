@@ -6,20 +6,15 @@ import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from demo.replay import replay
 from include.lake import delta, usage
-from include.lake import spark as lake
 from include.partitions import Partitions
 from include.settings import settings
 from include.sources import ingest, landing, source
 from tests.conftest import installed
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 pytestmark = pytest.mark.full
 
@@ -71,24 +66,17 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def ingested(
-    spark: SparkSession, landed: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Callable[[], None]], Contents]:
+def ingested(landed: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[], None]], Contents]:
     """What is in bronze after nights were ingested into an empty lake. When and in which run is no content."""
 
     def contents(order: Callable[[], None]) -> Contents:
-        with installed(tmp_path_factory.mktemp("var")), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(lake, "session", lambda *_: spark)
-            try:
-                order()
-                return {
-                    table: delta.content_hash(delta.read_all(*table.split(".")).drop("arrived_at", "run", strict=False))
-                    for table in usage.tables()
-                    if table.startswith("bronze.")
-                }
-            finally:
-                for layer in lake.LAYERS:
-                    spark.sql(f"DROP SCHEMA IF EXISTS {layer} CASCADE")
+        with installed(tmp_path_factory.mktemp("var")):
+            order()
+            return {
+                table: delta.content_hash(delta.read_all(*table.split(".")).drop("arrived_at", "run", strict=False))
+                for table in usage.tables()
+                if table.startswith("bronze.")
+            }
 
     return contents
 

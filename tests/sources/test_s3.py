@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
@@ -19,7 +18,7 @@ from include.settings import Settings, settings
 from include.sources import landing
 from include.sources.landing import UnreadableFileError
 from tests import s3
-from tests.sources.test_late_rows import FILES, NIGHTS, SOURCE, TRIPS, check, landed, put, run
+from tests.sources.test_late_rows import FILES, NIGHTS, SOURCE, TRIPS, check, land, put, run
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -40,12 +39,11 @@ def bucket(s3_server: Any, s3_port: int, home: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.fixture
-def toys(bucket: str, spark: SparkSession) -> Iterator[SparkSession]:
-    with landed(spark) as session:
-        yield session
+def toys(bucket: str) -> None:
+    land()
 
 
-def test_nights_are_ingested_from_there_to_there(toys: SparkSession, bucket: str, home: Path) -> None:
+def test_nights_are_ingested_from_there_to_there(toys: None, bucket: str, home: Path) -> None:
     """Late rows, quarantine, the equation, the ledger; then again, which changes nothing."""
     run(f"{NIGHTS[1]}..{NIGHTS[3]}")
     run(NIGHTS[0])
@@ -63,7 +61,9 @@ def test_nights_are_ingested_from_there_to_there(toys: SparkSession, bucket: str
     assert pl.read_delta(f"{bucket}/lake/bronze/toys__trips", storage_options=options).height == 10
 
 
-def test_upkeep_removes_there_what_nobody_needs(toys: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_upkeep_removes_there_what_nobody_needs(
+    toys: None, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run(NIGHTS[0])
     put("2020-06-11", FILES["2020-06-11"][:2])
     run(NIGHTS[0])
@@ -77,7 +77,7 @@ def test_upkeep_removes_there_what_nobody_needs(toys: SparkSession, monkeypatch:
     candidate = settings().lake / "candidate" / "bronze__toys__trips__2020_06_01__0123abcd"
     (candidate / "part-1.parquet").write_bytes(b"of a try that failed")
     monkeypatch.setattr(maintain, "CANDIDATE_DAYS", -1)
-    maintain.sweep(toys, "tests")
+    maintain.sweep(spark, "tests")
     assert usage.candidates() == []
 
 

@@ -22,17 +22,16 @@ import pytest
 
 from include.errors import NeedsAttentionError
 from include.lake import spark as lake
-from include.settings import settings
 from include.sources import landing
 from include.sources.connectors import Database, database
 from include.sources.connectors.errors import RefusedError, UpstreamError
 from include.sources.connectors.fetch import fetch
-from include.sources.spec import Column, Feed, Format, Mode, Source, as_json
-from spark_jobs import ingest as job
+from include.sources.spec import Column, Feed, Format, Mode, Source
 from tests.s3 import free_port
+from tests.sources.judged import rows
 
 if TYPE_CHECKING:
-    from pyspark.sql import Row, SparkSession
+    from pyspark.sql import SparkSession
 
 PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin", "/opt/homebrew/opt/postgresql*/bin")
 PASSWORD = "a-password-that-nobody-may-see"
@@ -235,18 +234,11 @@ def left() -> list[Path]:
     return [path for path in landing.path_of(SOURCE, TRIPS, DAY).parent.iterdir() if path.is_file() or path.is_dir()]
 
 
-def judged(spark: SparkSession, feed: Feed, path: Path) -> list[Row]:
+def judged(feed: Feed, path: Path) -> list[dict[str, Any]]:
     """The rows as they would come to bronze, each with its verdict."""
-    load: job.Job = {
-        "landing": str(settings().landing),
-        "files": {str(path): []},
-        "feed": as_json(feed),
-        "candidate": "",
-    }
-    looked_at = job.look_at(job.extract(spark, load), as_json(feed))
-    rows = job.together(looked_at, as_json(feed)).collect()
-    assert landing.count_rows(path, feed) == len(rows)
-    return rows
+    found = rows(feed, path)
+    assert landing.count_rows(path, feed) == len(found)
+    return found
 
 
 def test_a_night_is_its_rows_in_utc_from_midnight_to_midnight(home: Path) -> None:
@@ -257,16 +249,16 @@ def test_a_night_is_its_rows_in_utc_from_midnight_to_midnight(home: Path) -> Non
     assert left() == [path]
 
 
-def test_every_value_arrives_as_it_is(spark: SparkSession) -> None:
-    rows = {row["number"]: row for row in judged(spark, TRIPS, fetched())}
-    assert {row["_reason"] for row in rows.values()} == {None}
-    row = rows[5]
+def test_every_value_arrives_as_it_is() -> None:
+    found = {row["number"]: row for row in judged(TRIPS, fetched())}
+    assert {row["_reason"] for row in found.values()} == {None}
+    row = found[5]
     assert (row["big"], row["kind"], row["amount"], row["flag"]) == (10_000_000_005, "bus 5", 1.25, False)
     assert row["day"] == DAY
     assert row["happened_at"].astimezone(UTC) == datetime(2020, 6, 1, 1, 10, tzinfo=UTC)
     assert row["noted_at"].astimezone(UTC) == datetime(2020, 6, 1, 5, 0, 0, 1, tzinfo=UTC), "without a zone is UTC"
-    assert rows[3]["kind"] is None
-    assert rows[201]["happened_at"].astimezone(UTC) == datetime(2020, 6, 1, 23, 59, 59, 999999, tzinfo=UTC)
+    assert found[3]["kind"] is None
+    assert found[201]["happened_at"].astimezone(UTC) == datetime(2020, 6, 1, 23, 59, 59, 999999, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -426,8 +418,8 @@ def test_a_night_without_rows_has_no_file() -> None:
     assert left() == []
 
 
-def test_every_change_of_a_night_is_kept_in_its_order(spark: SparkSession) -> None:
-    rows = judged(spark, CHANGES, fetched(CHANGES))
+def test_every_change_of_a_night_is_kept_in_its_order() -> None:
+    rows = judged(CHANGES, fetched(CHANGES))
     found = sorted((row["sequence"], row["number"], row["op"], row["kind"], row["_reason"]) for row in rows)
     assert [change[1:] for change in found] == [
         (300, "insert", "bus", None),
@@ -435,12 +427,12 @@ def test_every_change_of_a_night_is_kept_in_its_order(spark: SparkSession) -> No
         (301, "insert", "bus", None),
         (300, "delete", None, None),
     ]
-    (row,) = judged(spark, CHANGES, fetched(CHANGES, NEXT))
+    (row,) = judged(CHANGES, fetched(CHANGES, NEXT))
     assert (row["number"], row["op"], row["_reason"]) == (301, "delete", None)
 
 
-def test_a_night_without_changes_has_a_file_that_says_so(spark: SparkSession) -> None:
-    assert judged(spark, CHANGES, fetched(CHANGES, date(2019, 1, 1))) == []
+def test_a_night_without_changes_has_a_file_that_says_so() -> None:
+    assert judged(CHANGES, fetched(CHANGES, date(2019, 1, 1))) == []
 
 
 def test_a_table_that_changes_while_it_is_read_is_refused(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
@@ -498,28 +490,28 @@ def readings(server: Server, type_: str, *values: str, promised: str = "double")
     return replace(TRIPS, columns=columns, connector=replace(BASE, table="public.readings"))
 
 
-def verdicts(spark: SparkSession, feed: Feed) -> list[tuple[Any, Any]]:
+def verdicts(feed: Feed) -> list[tuple[Any, Any]]:
     """Each value of ``readings`` as it would be published, and why it would not."""
-    rows = sorted(judged(spark, feed, fetched(feed)), key=lambda row: row["number"])
+    rows = sorted(judged(feed, fetched(feed)), key=lambda row: row["number"])
     return [(row["value"], row["_reason"]) for row in rows]
 
 
-def test_a_number_that_is_none_breaks_its_row_alone(spark: SparkSession, server: Server) -> None:
+def test_a_number_that_is_none_breaks_its_row_alone(server: Server) -> None:
     feed = readings(server, "numeric(10, 2)", "0.25", "'NaN'", "NULL", "-7")
-    found = verdicts(spark, feed)
+    found = verdicts(feed)
     assert [reason for _, reason in found] == [None, "value: 'NaN' is no double", None, None]
     assert [value for value, reason in found if not reason] == [0.25, None, -7.0]
 
 
-def test_a_number_without_a_scale_keeps_its_digits(spark: SparkSession, server: Server) -> None:
+def test_a_number_without_a_scale_keeps_its_digits(server: Server) -> None:
     feed = readings(server, "numeric", "0.5", "1.25e-20", "-123456789012345678901234.5", "0", "5e-324", "1.5e308")
     found = [0.5, 1.25e-20, -1.2345678901234568e23, 0.0, 5e-324, 1.5e308]
-    assert verdicts(spark, feed) == [(value, None) for value in found]
+    assert verdicts(feed) == [(value, None) for value in found]
 
 
-def test_a_number_that_no_double_can_be_is_not_published_as_another(spark: SparkSession, server: Server) -> None:
+def test_a_number_that_no_double_can_be_is_not_published_as_another(server: Server) -> None:
     feed = readings(server, "numeric", "1e400", "-1e-400", "'Infinity'", "'-Infinity'", "1")
-    assert [reason for _, reason in verdicts(spark, feed)] == [
+    assert [reason for _, reason in verdicts(feed)] == [
         *["value: 'NaN' is no double"] * 2,
         "value: 'Infinity' is no double",
         "value: '-Infinity' is no double",
@@ -527,17 +519,17 @@ def test_a_number_that_no_double_can_be_is_not_published_as_another(spark: Spark
     ]
 
 
-def test_digits_behind_the_point_are_not_rounded_away(spark: SparkSession, server: Server) -> None:
+def test_digits_behind_the_point_are_not_rounded_away(server: Server) -> None:
     """Spark has 38 digits, and would give all of them to what is before the point; a domain is what it stands for."""
     server.sql("CREATE DOMAIN price AS numeric(50, 5); CREATE DOMAIN fee AS price")
-    assert verdicts(spark, readings(server, "fee", "1.5", "'NaN'"))[0] == (1.5, None)
+    assert verdicts(readings(server, "fee", "1.5", "'NaN'"))[0] == (1.5, None)
 
 
 @pytest.mark.parametrize("type_", ["date", "timestamp", "timestamptz"])
-def test_a_time_without_end_breaks_its_row_alone(spark: SparkSession, server: Server, type_: str) -> None:
+def test_a_time_without_end_breaks_its_row_alone(server: Server, type_: str) -> None:
     promised = type_.removesuffix("tz")
     values = ("'2020-06-01'", "'infinity'", "'-infinity'", "'0044-03-15 BC'", "NULL")
-    found = verdicts(spark, readings(server, type_, *values, promised=promised))
+    found = verdicts(readings(server, type_, *values, promised=promised))
     assert [bool(reason) for _, reason in found] == [False, True, True, True, False]
     assert {reason.endswith("is not between 1900 and 2199") for _, reason in found if reason} == {True}
 
@@ -555,15 +547,13 @@ def test_a_time_without_end_breaks_its_row_alone(spark: SparkSession, server: Se
         ("inet", "'10.0.0.1'", "10.0.0.1"),
     ],
 )
-def test_what_is_a_text_arrives_as_it_reads(
-    spark: SparkSession, server: Server, type_: str, value: str, text: str
-) -> None:
+def test_what_is_a_text_arrives_as_it_reads(server: Server, type_: str, value: str, text: str) -> None:
     server.sql("CREATE EXTENSION IF NOT EXISTS citext; DROP TYPE IF EXISTS kind_of_trip CASCADE")
     server.sql("CREATE TYPE kind_of_trip AS ENUM ('bus', 'tram')")
-    assert verdicts(spark, readings(server, type_, value, promised="string")) == [(text, None)]
+    assert verdicts(readings(server, type_, value, promised="string")) == [(text, None)]
 
 
-def test_a_column_may_be_named_as_it_likes(spark: SparkSession, server: Server) -> None:
+def test_a_column_may_be_named_as_it_likes(server: Server) -> None:
     """In capitals and with SQL's own words, in SQL and in Spark alike; the table and its watermark with quotes too."""
     server.sql(
         '''CREATE TABLE "Odd Ones" ("Number" int, "Select" text, "it's ""so""" timestamptz);

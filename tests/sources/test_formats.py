@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 import pyarrow
 import pyarrow.parquet
 import pytest
 
-from include.sources.spec import Column, Feed, Form, Format, as_json
-from spark_jobs import ingest
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, Row, SparkSession
+from include.settings import settings
+from include.sources.spec import Column, Feed, Form, Format
+from tests.sources.judged import judged
 
 FEED = Feed(
     name="trips",
@@ -80,9 +77,16 @@ def json_lines() -> bytes:
     return "".join(f"{json.dumps(row)}\n" for row in rows).encode()
 
 
-def put(folder: Path, feed: Feed) -> str:
-    path = folder / "toys" / "trips" / f"2020-06-01.{feed.extension}"
-    path.parent.mkdir(parents=True, exist_ok=True)
+@pytest.fixture
+def folder(home: Path) -> Path:
+    """Where the files of the feed land."""
+    found = Path(str(settings().landing)) / "toys" / "trips"
+    found.mkdir(parents=True)
+    return found
+
+
+def put(folder: Path, feed: Feed) -> Path:
+    path = folder / f"2020-06-01.{feed.extension}"
     if feed.format is Format.PARQUET:
         columns = zip(*(values for _, values in ROWS), strict=True)
         arrays = [pyarrow.array(list(values), type_) for values, type_ in zip(columns, TYPES, strict=True)]
@@ -90,7 +94,7 @@ def put(folder: Path, feed: Feed) -> str:
     else:
         text = csv_lines() if feed.format is Format.CSV else json_lines()
         path.write_bytes(gzip.compress(text) if feed.gzip else text)
-    return str(path)
+    return path
 
 
 FEEDS = [
@@ -102,52 +106,28 @@ FEEDS = [
 ]
 
 
-@pytest.fixture(params=["UTC", "Europe/Warsaw"])
-def zone(request: pytest.FixtureRequest, spark: SparkSession) -> Iterator[str]:
-    """A session may be of a time zone in which an hour of the year comes twice: 2020-10-25 02:30 in Warsaw."""
-    spark.conf.set("spark.sql.session.timeZone", request.param)
-    yield request.param
-    spark.conf.set("spark.sql.session.timeZone", "UTC")
-
-
-def judged(spark: SparkSession, job: ingest.Job, feed: Feed) -> DataFrame:
-    return ingest.together(ingest.look_at(ingest.extract(spark, job), as_json(feed)), as_json(feed))
-
-
-def load(spark: SparkSession, folder: Path, feed: Feed) -> list[Row]:
-    job: ingest.Job = {"landing": str(folder), "files": {put(folder, feed): []}, "feed": as_json(feed), "candidate": ""}
-    rows = judged(spark, job, feed)
-    return sorted(rows.collect(), key=lambda row: row["number"])
-
-
 @pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.extension)
-def test_a_row_is_the_same_in_every_format(spark: SparkSession, tmp_path: Path, zone: str, feed: Feed) -> None:
-    rows = load(spark, tmp_path, feed)
-    assert [row["_reason"] for row in rows] == [None] * len(ROWS)
-    for row, (_, values) in zip(rows, ROWS, strict=True):
-        found = [row[name] for name in NAMES]
-        if found[-1]:
-            found[-1] = found[-1].astimezone(UTC)
-        assert found == values
-    assert {row["source_file"] for row in rows} == {f"toys/trips/2020-06-01.{feed.extension}"}
-    assert {row["partition_day"] for row in rows} == {date(2020, 6, 1)}
+def test_a_row_is_the_same_in_every_format(folder: Path, feed: Feed) -> None:
+    rows = judged(feed, put(folder, feed)).sort("number")
+    assert rows["_reason"].to_list() == [None] * len(ROWS)
+    assert rows.select(NAMES).rows() == [tuple(values) for _, values in ROWS]
+    assert rows["source_file"].unique().to_list() == [f"toys/trips/2020-06-01.{feed.extension}"]
+    assert rows["partition_day"].unique().to_list() == [date(2020, 6, 1)]
 
 
 TIMES = {0: "", 5: "", 1435: "", 2359: "", 2400: "", 1275: "no", 2399: "no", 2401: "no", -5: "no", 760: "no"}
 
 
 @pytest.mark.parametrize("format_", Format)
-def test_a_time_of_day_is_one_in_every_format(spark: SparkSession, tmp_path: Path, format_: Format) -> None:
+def test_a_time_of_day_is_one_in_every_format(folder: Path, format_: Format) -> None:
     columns = (Column("number", "int", "which trip"), Column("at", "int", "when", "HHMM", form=Form.HHMM))
     feed = replace(FEED, columns=columns, format=format_)
-    path = tmp_path / "toys" / "trips" / f"2020-06-01.{format_}"
-    path.parent.mkdir(parents=True)
+    path = folder / f"2020-06-01.{format_}"
     rows = pl.DataFrame({"number": range(len(TIMES)), "at": list(TIMES)}, {"number": pl.Int32, "at": pl.Int32})
     writers = {Format.CSV: rows.write_csv, Format.JSONL: rows.write_ndjson, Format.PARQUET: rows.write_parquet}
     writers[format_](path)
-    job: ingest.Job = {"landing": str(tmp_path), "files": {str(path): []}, "feed": as_json(feed), "candidate": ""}
     expected = {at: f"at: '{at}' is no time of day (HHMM)" if wrong else None for at, wrong in TIMES.items()}
-    assert {row["at"]: row["_reason"] for row in judged(spark, job, feed).collect()} == expected
+    assert dict(judged(feed, path).select("at", "_reason").rows()) == expected
 
 
 def test_only_an_int_is_a_time_of_day_as_hhmm() -> None:
@@ -155,22 +135,18 @@ def test_only_an_int_is_a_time_of_day_as_hhmm() -> None:
         Column("at", "string", "when", form=Form.HHMM)
 
 
-def test_a_broken_line_of_json_is_quarantined_as_it_was(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_broken_line_of_json_is_quarantined_as_it_was(folder: Path) -> None:
     feed = replace(FEED, format=Format.JSONL)
-    path = Path(put(tmp_path, feed))
+    path = put(folder, feed)
     line = '{"number": 5, "note": {"text":   "nested"}, "flag": 1}'
     path.write_text(f"{line}\n")
-    job: ingest.Job = {"landing": str(tmp_path), "files": {str(path): []}, "feed": as_json(feed), "candidate": ""}
-    (row,) = judged(spark, job, feed).collect()
+    (row,) = judged(feed, path).to_dicts()
     assert row["_raw"] == line
     assert row["_reason"] == 'flag: 1 is no JSON boolean; note: {"text":"nested"} is no JSON string'
 
 
-def test_days_may_differ_in_how_wide_their_numbers_are(spark: SparkSession, tmp_path: Path) -> None:
-    """Spark takes the types of many Parquet files from one of them, unless it is told which to read them as."""
+def test_days_may_differ_in_how_wide_their_numbers_are(folder: Path) -> None:
     feed = replace(FEED, columns=(FEED.columns[0], FEED.columns[1], FEED.columns[2]), format=Format.PARQUET)
-    folder = tmp_path / "toys" / "trips"
-    folder.mkdir(parents=True)
     kinds = [
         (pyarrow.int8(), pyarrow.int16(), pyarrow.float32()),
         (pyarrow.int32(), pyarrow.int64(), pyarrow.float64()),
@@ -178,18 +154,5 @@ def test_days_may_differ_in_how_wide_their_numbers_are(spark: SparkSession, tmp_
     for n, types in enumerate(kinds, start=1):
         arrays = [pyarrow.array([n], type_) for type_ in types]
         pyarrow.parquet.write_table(pyarrow.table(arrays, NAMES[:3]), folder / f"2020-06-0{n}.parquet")
-    files = [str(path) for path in sorted(folder.iterdir())]
-    job: ingest.Job = {
-        "landing": str(tmp_path),
-        "files": {file: [] for file in files},
-        "feed": as_json(feed),
-        "candidate": "",
-    }
-    rows = sorted(
-        judged(spark, job, feed).collect(),
-        key=lambda row: row["number"],
-    )
-    assert [(row["number"], row["big"], row["amount"], row["_reason"]) for row in rows] == [
-        (1, 1, 1.0, None),
-        (2, 2, 2.0, None),
-    ]
+    rows = judged(feed, *sorted(folder.iterdir())).sort("number")
+    assert rows.select("number", "big", "amount", "_reason").rows() == [(1, 1, 1.0, None), (2, 2, 2.0, None)]

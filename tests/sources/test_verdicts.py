@@ -1,4 +1,4 @@
-"""Every row of a file gets its verdict: typed, or broken with the reason, or a copy. On a real Spark with Delta."""
+"""Every row of a file gets its verdict: typed, or broken with the reason, or a copy."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import itertools
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from pyspark.errors import AnalysisException
 
+from include.settings import settings
+from include.sources import kernel, readers
 from include.sources.landing import values_of
-from include.sources.spec import Column, Feed, as_json
-from spark_jobs import ingest
+from include.sources.spec import Column, Feed
+from tests.conftest import installed
 
-if TYPE_CHECKING:
-    from pyspark.sql import Row, SparkSession
+Row = dict[str, Any]
 
 FEED = Feed(
     name="trips",
@@ -74,32 +74,28 @@ DIFFERS = "another row has the same number and differs"
 
 
 @pytest.fixture(scope="module")
-def landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("landing")
+def landing(module_home: Path) -> Path:
+    return Path(str(settings().landing))
 
 
-def put(landing: Path, day: str, lines: list[str]) -> str:
+def put(landing: Path, day: str, lines: list[str]) -> Path:
     path = landing / "toys" / "trips" / f"{day}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([HEADER, *lines]) + "\n")
-    return str(path)
+    return path
 
 
-def load(spark: SparkSession, landing: Path, files: list[str], candidate: str) -> list[Row]:
-    feed: dict[str, Any] = as_json(FEED)
-    ingest.run(
-        spark, {"landing": str(landing), "files": {file: [] for file in files}, "feed": feed, "candidate": candidate}
-    )
-    return ingest.judged(spark, candidate).collect()
+def load(files: list[Path], name: str) -> list[Row]:
+    kernel.run(FEED, {file: (date.fromisoformat(file.stem), ()) for file in files}, name)
+    return kernel.judged(name).collect().to_dicts()
 
 
 @pytest.fixture(scope="module")
-def loaded(spark: SparkSession, schema: str, landing: Path) -> list[Row]:
+def loaded(landing: Path) -> list[Row]:
     """Two days: all verdicts, copies and conflicts on the first, a key of that day again on the second."""
     first = [*VERDICTS, "", A, B, A, COPIED, COPIED, COPIED, GOOD, BROKEN, BROKEN, ""]
     second = ["2020-06-02,1,bus,9,the next day,", "2020-06-02,50,bus,1,first,"]
-    files = [put(landing, "2020-06-01", first), put(landing, "2020-06-02", second)]
-    return load(spark, landing, files, f"{schema}.candidate")
+    return load([put(landing, "2020-06-01", first), put(landing, "2020-06-02", second)], "candidate.two_days")
 
 
 @pytest.fixture
@@ -172,11 +168,22 @@ def test_the_same_key_on_another_day_is_no_conflict(loaded: list[Row]) -> None:
     assert [(row["_reason"], row["_copy"]) for row in second] == [(None, False)] * 2
 
 
-def test_a_candidate_is_never_written_twice(spark: SparkSession, schema: str, landing: Path, loaded: list[Row]) -> None:
-    """What is being audited must not change under the audit: each try has a table of its own."""
-    with pytest.raises(AnalysisException, match="ALREADY_EXISTS"):
-        load(spark, landing, [put(landing, "2020-06-03", ["2020-06-03,1,bus,1,,"])], f"{schema}.candidate")
-    assert len(spark.table(f"{schema}.candidate").collect()) == len(loaded)
+def test_a_candidate_is_never_written_twice(landing: Path, loaded: list[Row]) -> None:
+    """What is being audited must not change under the audit: each try has one of its own."""
+    with pytest.raises(FileExistsError, match="two_days is there already"):
+        load([put(landing, "2020-06-03", ["2020-06-03,1,bus,1,,"])], "candidate.two_days")
+    assert kernel.judged("candidate.two_days").collect().height == len(loaded)
+
+
+def test_the_rows_of_a_file_do_not_depend_on_where_it_is_cut(landing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large file is read in pieces: none may fall between two of them, nor a copy be taken for another row."""
+    file = put(landing, "2020-06-05", ["2020-06-05,1,bus,1,żółw,", *["2020-06-05,1,bus,1,żółw,"] * 3, *ODD.values()])
+    whole = sorted(load([file], "candidate.whole"), key=str)
+    for size in (1, 7, 64):
+        monkeypatch.setattr(readers, "BLOCK", size)
+        monkeypatch.setattr(kernel, "LOOKED_AT", size)
+        monkeypatch.setattr(kernel, "PART_ROWS", size)
+        assert sorted(load([file], f"candidate.cut_{size}"), key=str) == whole
 
 
 ODD = {
@@ -192,9 +199,9 @@ ODD = {
 
 
 @pytest.fixture(scope="module")
-def oddities(spark: SparkSession, schema: str, landing: Path) -> list[Row]:
+def oddities(landing: Path) -> list[Row]:
     lines = [*ODD.values(), "2020-06-04,034,bus,2,,"]
-    return load(spark, landing, [put(landing, "2020-06-04", lines)], f"{schema}.odd")
+    return load([put(landing, "2020-06-04", lines)], "candidate.odd")
 
 
 def test_an_open_quote_breaks_its_own_row_only(oddities: list[Row]) -> None:
@@ -207,10 +214,10 @@ def test_a_broken_row_keeps_its_reason_beside_two_that_differ(oddities: list[Row
     assert sorted(verdicts(oddities, 36)) == sorted([(DIFFERS, False)] * 2 + [("amount: '-1' is below 0", False)])
 
 
-def test_a_return_within_a_row_is_not_lost(oddities: list[Row]) -> None:
-    """It ends a line for Spark and not for who counted the file: the equation fails, so nobody loses a row unseen."""
-    assert len(oddities) == len(ODD) + 2
-    assert [row["_reason"] for row in oddities if row["_raw"] == "2020-06-04,35,bus,1,a return"] == ["not 6 columns"]
+def test_a_return_within_a_row_ends_no_line(oddities: list[Row]) -> None:
+    """Whoever looks through the file refuses it; a row is lost or doubled in no case."""
+    assert len(oddities) == len(ODD) + 1
+    assert [row["note"] for row in oddities if row["number"] == 35] == ["a return\rwithin"]
 
 
 @pytest.mark.parametrize(("number", "note"), [(31, 'he said "yes", twice'), (32, "a path\\")])
@@ -219,15 +226,14 @@ def test_quotes_are_those_of_rfc_4180(oddities: list[Row], number: int, note: st
     assert (row["_reason"], row["note"]) == (None, note)
 
 
-def test_a_line_is_taken_apart_as_rfc_4180_has_it_or_not_at_all(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_line_is_taken_apart_as_rfc_4180_has_it_or_not_at_all(landing: Path) -> None:
     """Every line of up to six signs, beside what the look-through makes of it; the reason names the column."""
     lines = ["".join(signs) for length in range(1, 7) for signs in itertools.product('",a\\', repeat=length)]
-    path = tmp_path / "toys" / "pairs" / "2020-06-01.csv"
+    path = landing / "toys" / "pairs" / "2020-06-01.csv"
     path.parent.mkdir(parents=True)
     path.write_text("\n".join(["left,right", *lines]) + "\n")
-    feed = as_json(Feed("pairs", "", (Column("left", "string", ""), Column("right", "string", "")), ("left",)))
-    job: ingest.Job = {"landing": str(tmp_path), "files": {str(path): []}, "feed": feed, "candidate": ""}
-    found = {row["_text"]: row for row in ingest.extract(spark, job).collect()}
+    feed = Feed("pairs", "", (Column("left", "string", ""), Column("right", "string", "")), ("left",))
+    found = {row["_text"]: row for piece in readers.pieces(path, feed) for row in piece.iter_rows(named=True)}
     assert sorted(found) == sorted(lines)
     for line, row in found.items():
         values = values_of(line)
@@ -244,17 +250,8 @@ def test_a_key_is_the_same_however_it_is_written(oddities: list[Row]) -> None:
     assert verdicts(oddities, 34) == [(DIFFERS, False), (DIFFERS, False)]
 
 
-def test_a_row_says_where_it_came_from_in_any_folder(
-    spark: SparkSession, schema: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("v1+2 (new)")
-    rows = ingest.extract(
-        spark,
-        {
-            "landing": str(folder),
-            "files": {put(folder, "2020-06-01", [GOOD]): []},
-            "feed": as_json(FEED),
-            "candidate": "",
-        },
-    ).collect()
-    assert [row["source_file"] for row in rows] == ["toys/trips/2020-06-01.csv"]
+def test_a_row_says_where_it_came_from_in_any_folder(tmp_path: Path) -> None:
+    with installed(tmp_path / "v1+2 (new)"):
+        file = put(Path(str(settings().landing)), "2020-06-01", [GOOD])
+        (piece,) = kernel.looked_at(FEED, {file: (date(2020, 6, 1), ())})
+    assert piece["source_file"].to_list() == ["toys/trips/2020-06-01.csv"]

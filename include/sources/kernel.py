@@ -1,0 +1,97 @@
+"""Landing files to a candidate of bronze: every row of them, typed and judged, as plain Parquet.
+
+In process, with Polars: file by file and piece by piece, so that memory does not grow with them. The candidate holds
+**every** row of the files, so that nothing can go missing between two writes; ``judged`` reads it, with the columns
+that ``verdicts`` describes.
+
+Nearly all rows have no twin, and sorting them all to find that out takes longer than reading them again for the few
+that have: these are judged together, and get a candidate of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from include.lake import candidate
+from include.settings import settings
+from include.sources import readers, verdicts
+from include.sources.spec import Feed
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+PART_ROWS = 1_000_000
+"""Rows of a candidate's file: history comes in many small files, which would be slow to open one by one."""
+
+LOOKED_AT = 20_000_000
+"""Rows among which twins are looked for at once."""
+
+# The files to read: their columns in their order where they are not the feed's, and the day of each.
+Files = Mapping["UPath", tuple[date, Sequence[str]]]
+
+
+def run(feed: Feed, files: Files, name: str) -> int:
+    """Read ``files`` of ``feed`` into the new candidate ``name``. Returns its rows, of which there may be none.
+
+    Raises UnreadableFileError, naming the file.
+    """
+    rows = candidate.write(name, _parts(feed, files))
+    twins = candidate.write(twins_of(name), _judged_together(feed, files, name, rows), if_any=True)
+    assert twins <= rows
+    return rows
+
+
+def twins_of(name: str) -> str:
+    """The candidate of those rows that were looked at together; there is none where no row had to be."""
+    return f"{name}__twins"
+
+
+def judged(name: str) -> pl.LazyFrame:
+    """Every row of a candidate with its verdict. Raises CandidateMissingError where it is gone."""
+    rows = candidate.rows(name)
+    if candidate.exists(twins_of(name)):
+        twins = candidate.rows(twins_of(name))
+        rows = pl.concat([rows.join(twins.select("_twin").unique(), on="_twin", how="anti"), twins])
+    return rows
+
+
+def looked_at(feed: Feed, files: Files) -> Iterator[pl.DataFrame]:
+    """The rows of ``files``, piece by piece, each by itself."""
+    for path, (day, columns) in files.items():
+        arrival = verdicts.Arrival(
+            day,
+            path.relative_to(settings().landing).as_posix(),
+            datetime.fromtimestamp(path.stat().st_mtime, UTC),
+        )
+        for rows in readers.pieces(path, feed, columns):
+            yield verdicts.look_at(rows, feed, arrival)
+
+
+def _parts(feed: Feed, files: Files) -> Iterator[pl.DataFrame]:
+    """The verdicts of all rows by themselves, in frames that are worth a file each; one at least."""
+    waiting = [pl.DataFrame(schema=verdicts.columns_of(feed))]
+    for rows in looked_at(feed, files):
+        waiting.append(verdicts.alone(rows))
+        if sum(one.height for one in waiting) >= PART_ROWS:
+            yield pl.concat(waiting)
+            waiting = []
+    if waiting:
+        yield pl.concat(waiting)
+
+
+def _judged_together(feed: Feed, files: Files, name: str, rows: int) -> Iterator[pl.DataFrame]:
+    """The verdicts of those rows that have twins."""
+    shares = 1 + rows // LOOKED_AT
+    for share in range(shares):
+        marks = candidate.rows(name).select("_twin")
+        if shares > 1:
+            marks = marks.filter(pl.col("_twin") % shares == share)
+        found = marks.group_by("_twin").len().filter(pl.col("len") > 1).select("_twin").collect(engine="streaming")
+        if found.is_empty():
+            continue
+        twins = [piece.join(found, on="_twin", how="semi") for piece in looked_at(feed, files)]
+        yield verdicts.together(pl.concat(twins), feed)

@@ -1,0 +1,252 @@
+"""Judging rows: every value typed, and each row given its verdict.
+
+``alone`` says what can be said of a row by itself, ``together`` what can be said of rows that share a key. The verdict:
+
+- the feed's columns, in their types;
+- ``partition_day`` (date): the row's own business day where it is an earlier one than the file's, else the file's;
+- ``night`` (date): the night in which the file arrived, by its name; ``source_file`` (relative to landing);
+  ``arrived_at`` (the file's modification time, UTC);
+- ``_reason``: why the row breaks its contract, null where it does not; ``_raw``: the text of one that does, or is late;
+- ``_copy``: true for the second and further copies of a row in its file;
+- ``_late``: true for a sound row of an earlier day than the file's;
+- ``_twin``: the same for rows that have to be looked at together; by chance others may have it as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import polars as pl
+
+from include.sources.spec import Column, Feed, Form
+
+BOOKKEEPING = ("_reason", "_raw", "_copy", "_late", "_twin")
+
+TYPES: dict[str, pl.DataType] = {
+    "string": pl.String(),
+    "int": pl.Int32(),
+    "bigint": pl.Int64(),
+    "double": pl.Float64(),
+    "boolean": pl.Boolean(),
+    "date": pl.Date(),
+    "timestamp": pl.Datetime("us", "UTC"),
+}
+# How a value of each type is written. Casts also take ` 7 `, `NaN`, `inf` and a 60th second.
+_NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = r"[0-9]{2}:[0-9]{2}(:[0-5][0-9](\.[0-9]{1,6})?)?"
+_OFFSET = r"[+-][0-9]{2}:[0-9]{2}"
+WRITTEN = {
+    "int": "[+-]?[0-9]+",
+    "bigint": "[+-]?[0-9]+",
+    "double": _NUMBER,
+    "boolean": "(?i:true|t|yes|y|1|false|f|no|n|0)",
+    "date": _DATE,
+    "timestamp": rf"{_DATE}[T ]{_TIME}(Z|{_OFFSET})?",
+}
+_TRUE = ("true", "t", "yes", "y", "1")
+MOST_OFFSET = 18 * 60  # minutes, that a time zone may be away from UTC
+SHOWN = 100  # characters of a value that a reason shows
+# A day outside these years is a placeholder or a mistake.
+YEARS = (1900, 2199)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """The file that rows came in: the day of its name, its path within landing, and when it was written (UTC)."""
+
+    day: date
+    source_file: str
+    arrived_at: datetime
+
+
+def columns_of(feed: Feed) -> dict[str, pl.DataType]:
+    """The columns that judged rows have, in their order."""
+    return {
+        **{column.name: TYPES[column.type] for column in feed.columns},
+        "partition_day": pl.Date(),
+        "night": pl.Date(),
+        "source_file": pl.String(),
+        "arrived_at": pl.Datetime("us", "UTC"),
+        "_reason": pl.String(),
+        "_raw": pl.String(),
+        "_copy": pl.Boolean(),
+        "_late": pl.Boolean(),
+        "_twin": pl.UInt64(),
+    }
+
+
+def look_at(rows: pl.DataFrame, feed: Feed, arrival: Arrival) -> pl.DataFrame:
+    """``rows`` of text, as a reader gives them, each with what can be said of it by itself, and all its ``_raw``."""
+    names = [column.name for column in feed.columns]
+    typed = rows.select(typed_as(column.type, pl.col(column.name)) for column in feed.columns)
+    both = rows.with_columns(typed.rename(_typed)).with_columns(pl.lit(arrival.day).alias("_day"))
+    problems = [*(problem for column in feed.columns for problem in _problems(column)), *_strange_days(feed)]
+    doubtful = both.select(
+        pl.any_horizontal(
+            pl.col("_flaw").is_not_null(), pl.col("_odd").is_not_null(), *(one.is_there for one in problems)
+        ).fill_null(False)
+    ).to_series()
+    # Words are made for the rows that need some: nearly all do not.
+    reasons = both.filter(doubtful).select(_reason(problems)).to_series()
+    reason = pl.Series("_reason", [None], dtype=pl.String).new_from_index(0, rows.height)
+    reason = reason.scatter(doubtful.arg_true(), reasons)
+    raw = pl.coalesce("_text", pl.concat_str([pl.col(name).fill_null("") for name in names], separator=","))
+    day = pl.lit(arrival.day)
+    late = pl.lit(False)
+    if feed.day_column:
+        late = pl.col("_reason").is_null() & (pl.col(feed.day_column) < day).fill_null(False)
+    return (
+        typed.with_columns(reason, rows.select(raw.alias("_raw")).to_series())
+        .with_columns(late.alias("_late"))
+        .with_columns(
+            pl.when("_late").then(feed.day_column).otherwise(day).alias("partition_day")
+            if feed.day_column
+            else day.alias("partition_day"),
+            pl.lit(feed.night(arrival.day)).alias("night"),
+            pl.lit(arrival.source_file).alias("source_file"),
+            pl.lit(arrival.arrived_at, pl.Datetime("us", "UTC")).alias("arrived_at"),
+            pl.lit(False).alias("_copy"),
+        )
+        .with_columns(_twin(feed))
+        .select(*columns_of(feed))
+    )
+
+
+def alone(looked_at: pl.DataFrame) -> pl.DataFrame:
+    """The verdicts of rows as ``look_at`` leaves them, where no row of their file is their twin."""
+    return looked_at.with_columns(_raw_where_needed())
+
+
+def together(looked_at: pl.DataFrame, feed: Feed) -> pl.DataFrame:
+    """The verdicts of rows as ``look_at`` leaves them, where each has its twins beside it.
+
+    Rows of one file and day that have the same key and the same content are copies. Where the content differs nobody
+    can say which one is right, so all of them break the contract.
+    """
+    names = [column.name for column in feed.columns]
+    rows = looked_at.sort("_raw")
+    sound = rows.filter(pl.col("_reason").is_null())
+    same_key = ["source_file", "partition_day", *feed.unique]
+    conflict = pl.any_horizontal(pl.col(name).n_unique().over(same_key) > 1 for name in names)
+    differs = pl.lit(f"another row has the same {', '.join(feed.unique)} and differs")
+    sound = sound.with_columns(conflict.alias("_conflict")).with_columns(
+        pl.when("_conflict").then(differs).alias("_reason"),
+        (pl.col("_late") & ~pl.col("_conflict")).alias("_late"),
+        (pl.int_range(pl.len()).over("source_file", "partition_day", *names) > 0).alias("_copy"),
+    )
+    # A broken row has no content to compare, only its text.
+    broken = rows.filter(pl.col("_reason").is_not_null())
+    broken = broken.with_columns((pl.int_range(pl.len()).over("source_file", "_raw") > 0).alias("_copy"))
+    return pl.concat([sound.drop("_conflict"), broken]).with_columns(_raw_where_needed())
+
+
+def _raw_where_needed() -> pl.Expr:
+    return pl.when(pl.col("_reason").is_not_null() | pl.col("_late")).then("_raw").alias("_raw")
+
+
+def _twin(feed: Feed) -> pl.Expr:
+    """By the key as what it is published as, so that 7 and 07 are one; of a broken row by its text."""
+    broken = pl.when(pl.col("_reason").is_not_null()).then("_raw").alias("_broken")
+    return pl.struct("source_file", broken, "partition_day", *feed.unique).hash().alias("_twin")
+
+
+def _typed(name: str) -> str:
+    return f"_typed_{name}"
+
+
+def typed_as(kind: str, text: pl.Expr) -> pl.Expr:
+    """``text`` in a type of the specs; null where it cannot be read as one."""
+    if kind == "string":
+        return text
+    if kind == "double":
+        # -0.0 becomes 0.0: of two equal values it would depend on chance which one is published.
+        return text.cast(pl.Float64, strict=False) + 0.0
+    if kind == "boolean":
+        return text.str.to_lowercase().is_in(_TRUE)
+    if kind == "date":
+        return text.str.to_date("%Y-%m-%d", strict=False)
+    if kind == "timestamp":
+        return _time(text)
+    return text.cast(TYPES[kind], strict=False)
+
+
+def _time(text: pl.Expr) -> pl.Expr:
+    """A moment: UTC where there is no offset."""
+    offset = text.str.extract(f"({_OFFSET})$")
+    minutes = offset.str.slice(1, 2).cast(pl.Int32, strict=False) * 60 + offset.str.slice(4, 2).cast(
+        pl.Int32, strict=False
+    )
+    is_offset = (minutes <= MOST_OFFSET) & (offset.str.slice(4, 2) < "60")
+    shift = pl.when(offset.str.starts_with("-")).then(-minutes).otherwise(minutes)
+    local = text.str.slice(0, 10) + "T" + text.str.slice(11).str.replace(f"(Z|{_OFFSET})$", "")
+    local = pl.when(local.str.len_bytes() == 16).then(local + ":00").otherwise(local)
+    moment = local.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
+    moved = pl.when(offset.is_null()).then(moment).when(is_offset).then(moment - pl.duration(minutes=shift))
+    return moved.dt.replace_time_zone("UTC").alias(text.meta.output_name())
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What may be wrong with a row: whether it is, and in which words. Of a ``column`` only the first is told."""
+
+    column: str
+    is_there: pl.Expr
+    words: pl.Expr
+
+
+def _short(text: pl.Expr) -> pl.Expr:
+    return pl.when(text.str.len_chars() > SHOWN).then(text.str.slice(0, SHOWN) + "…").otherwise(text)
+
+
+def _problems(column: Column) -> Iterable[Problem]:
+    """What may be wrong with the text of ``column``, the gravest first."""
+    name, text, value = column.name, pl.col(column.name), pl.col(_typed(column.name))
+    shown = pl.format(f"{name}: '{{}}'", _short(text))
+
+    def problem(where: pl.Expr, words: pl.Expr) -> Problem:
+        return Problem(name, where.fill_null(False), words)
+
+    if pattern := WRITTEN.get(column.type):
+        unreadable = value.is_null() | ~text.str.contains(rf"\A(?:{pattern})\z")
+        if column.type == "double":
+            unreadable |= value.is_infinite()  # 1e999
+        yield problem(text.is_not_null() & unreadable, shown + f" is no {column.type}")
+    if column.type in ("date", "timestamp"):
+        out = ~value.dt.year().is_between(*YEARS)
+        yield problem(out, shown + f" is not between {YEARS[0]} and {YEARS[1]}")
+    if column.required:
+        yield problem(text.is_null(), pl.lit(f"{name}: missing"))
+    if column.form is Form.HHMM:
+        yield problem(~value.is_between(0, 2400) | (value % 100 > 59), shown + " is no time of day (HHMM)")
+    if column.values:
+        known = pl.Series(column.values, dtype=pl.String).cast(TYPES[column.type]).to_list()
+        yield problem(~value.is_in(known), shown + " is not one of the known values")
+    if column.minimum is not None:
+        yield problem(value < column.minimum, shown + f" is below {column.minimum:g}")
+    if column.maximum is not None:
+        yield problem(value > column.maximum, shown + f" is above {column.maximum:g}")
+
+
+def _strange_days(feed: Feed) -> Iterable[Problem]:
+    """What may be wrong with a row's own day beside the file's."""
+    if not feed.day_column:
+        return
+    day, of_file = pl.col(_typed(feed.day_column)), pl.col("_day")
+    shown = pl.format(f"{feed.day_column}: {{}}", pl.col(feed.day_column))
+    too_late = f" is more than {feed.late_days} days before the file's" if feed.late_days else " is another day"
+    yield Problem("", (day > of_file).fill_null(False), shown + " is another day")
+    yield Problem("", (day < of_file - timedelta(feed.late_days)).fill_null(False), shown + too_late)
+
+
+def _reason(problems: Sequence[Problem]) -> pl.Expr:
+    """Everything that is wrong with a row, in one text; null where nothing is."""
+    by_column: dict[str, list[pl.Expr]] = {}
+    for one in problems:
+        by_column.setdefault(one.column, []).append(pl.when(one.is_there).then(one.words))
+    said = [pl.col("_odd"), *(pl.coalesce(words) for words in by_column.values())]
+    all_of = pl.concat_str(said, separator="; ", ignore_nulls=True)
+    # Of a row that could not be taken apart nobody knows which value is which.
+    return pl.coalesce("_flaw", pl.when(all_of != "").then(all_of)).alias("_reason")

@@ -1,0 +1,22 @@
+"""What becomes of the rows of one file, without a lake."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from include.sources import kernel, verdicts
+from include.sources.spec import Feed
+
+
+def judged(feed: Feed, *paths: Path) -> pl.DataFrame:
+    """Every row of the files at ``paths``, which are in landing and named by their days, with its verdict."""
+    files = {path: (date.fromisoformat(path.name[:10]), ()) for path in paths}
+    return verdicts.together(pl.concat(kernel.looked_at(feed, files)), feed)
+
+
+def rows(feed: Feed, *paths: Path) -> list[dict[str, Any]]:
+    return judged(feed, *paths).to_dicts()
