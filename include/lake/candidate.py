@@ -14,9 +14,13 @@ from uuid import uuid4
 
 from include.errors import NeedsAttentionError
 from include.partitions import Partitions
+from include.settings import settings
+from include.storage import remove as remove_folder
 
 if TYPE_CHECKING:
+    import polars as pl
     from pyspark.sql import DataFrame, SparkSession
+    from upath import UPath
 
 
 class CandidateMissingError(NeedsAttentionError):
@@ -33,14 +37,42 @@ def name(table: str, suffix: str) -> str:
     return f"candidate.{table.replace('.', '__')}{suffix}"
 
 
+def folder(name: str) -> UPath:
+    """Where a candidate lies, whether it is there or not."""
+    return settings().lake.joinpath(*name.split("."))
+
+
+def rows(name: str) -> pl.LazyFrame:
+    """The rows of a candidate, for Polars. Raises CandidateMissingError where it is gone."""
+    import polars as pl  # which a DAG file that names this module must not import
+
+    from include.lake import delta
+
+    place = folder(name)
+    files = sorted(map(str, place.glob("*.parquet"))) if place.exists() else []
+    if not files:
+        raise _missing(name)
+    return pl.scan_parquet(files, hive_partitioning=False, storage_options=delta.storage_options())
+
+
 def read(spark: SparkSession, name: str) -> DataFrame:
-    """The rows of a candidate. Raises CandidateMissingError where it is gone."""
+    """The same, for Spark."""
     if not spark.catalog.tableExists(name):
-        raise CandidateMissingError(f"{name} has been published and removed. Clear the run from its first task.")
+        raise _missing(name)
     return spark.table(name)
 
 
+def _missing(name: str) -> CandidateMissingError:
+    return CandidateMissingError(f"{name} has been published and removed. Clear the run from its first task.")
+
+
+def remove(names: Iterable[str]) -> None:
+    """Remove candidates that Spark's catalogue does not know; those that are gone already are no error."""
+    for one in names:
+        remove_folder(folder(one))
+
+
 def discard(spark: SparkSession, names: Iterable[str]) -> None:
-    """Drop candidates; those that are gone already are no error."""
+    """Drop candidates that Spark has made; those that are gone already are no error."""
     for one in names:
         spark.sql(f"DROP TABLE IF EXISTS {one}")
