@@ -95,7 +95,8 @@ def other_content(name: str, lines: pl.DataFrame) -> Iterator[str]:
         lines = lines.filter(pl.col("partition_day") > gone)
     last = lines.sort("revision").unique(["partition_day", "night"], keep="last")
     by = usage.opened(name).metadata().partition_columns
-    rows = delta.scan(*name.split("."))
+    layer, table_name = name.split(".")
+    rows = delta.scan(layer, table_name)
     for (columns,), part in last.partition_by("columns", as_dict=True).items():
         found = contents(rows, by, json.loads(columns) if columns else by)
         for line in part.iter_rows(named=True):

@@ -141,7 +141,7 @@ def _bytes(data: NDArray[np.uint8], starts: Numbers, lengths: Numbers, seeds: Ha
     padded = np.concatenate([data, np.zeros(8, np.uint8)])
     words, halves = _words(padded, np.dtype("<u8")), _words(padded, np.dtype("<u4"))
     hashes, at, left = seeds + _P5, starts.copy(), lengths & 31
-    if len(rows := np.flatnonzero(lengths >= 32)):
+    if (rows := _where(lengths >= 32)) is not None:
         hashes[rows] = _stripes(words, starts[rows], lengths[rows], seeds[rows])
         at[rows] += lengths[rows] & ~31
     hashes += lengths.view(np.uint64)
