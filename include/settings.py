@@ -198,6 +198,11 @@ class Settings(BaseSettings):
         return self.spark_remote or f"sc://{self.host}:{self.spark_port}"
 
     @property
+    def has_spark(self) -> bool:
+        """Whether there is a Spark to connect to: set-up makes the token of the local one."""
+        return bool(self.spark_remote) or (self.secrets / "spark_token").exists()
+
+    @property
     def spark_connection(self) -> str:
         """``spark_url`` as a client needs it, with the token of the local server. It is a secret.
 

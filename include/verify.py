@@ -16,21 +16,17 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from include.lake import chain, commit, delta, migrations, publications, removals, usage
-from include.lake import spark as lake
-from include.lake.publish import NOTHING, Content, digests
+from include.lake.digest import NOTHING, contents
 from include.ml import ledger
 from include.settings import settings
 from include.sources import sources
 from include.sources.spec import Source, table
 from include.use_cases.spec import UseCase, use_cases
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 SHOWN = 20
 """So many problems of a kind are shown one by one."""
@@ -93,19 +89,16 @@ def removed_through(name: str) -> date | None:
     return last if isinstance(last, date) else None
 
 
-def other_content(spark: SparkSession, name: str, lines: pl.DataFrame) -> Iterator[str]:
+def other_content(name: str, lines: pl.DataFrame) -> Iterator[str]:
     """The partitions of a table that hold something else than ``lines``, its part of the ledger, say."""
     if gone := removed_through(name):
         lines = lines.filter(pl.col("partition_day") > gone)
     last = lines.sort("revision").unique(["partition_day", "night"], keep="last")
     by = usage.opened(name).metadata().partition_columns
-    rows = lake.read(spark, name)
+    layer, table_name = name.split(".")
+    rows = delta.scan(layer, table_name)
     for (columns,), part in last.partition_by("columns", as_dict=True).items():
-        content = json.loads(columns) if columns else by
-        found = {
-            tuple(row[one] for one in by): Content(row["rows"], int(row["hash"]))
-            for row in digests(rows, by, content).collect()
-        }
+        found = contents(rows, by, json.loads(columns) if columns else by)
         for line in part.iter_rows(named=True):
             key = (line["partition_day"], line["night"])[: len(by)]
             held = found.get(key, NOTHING)
@@ -147,14 +140,14 @@ def ledgers() -> list[str]:
     return [one for one in ("ledger.publications", "ledger.removals", *deployments) if one in usage.tables()]
 
 
-def verify(spark: SparkSession) -> dict[str, list[str]]:
+def verify() -> dict[str, list[str]]:
     """Every problem of the lake, by what was looked at."""
     tables = usage.tables()
     lines = publications.read()
     published = [name for name in tables if name in set(lines["table"])]
 
     def content_of(name: str) -> list[str]:
-        return list(other_content(spark, name, lines.filter(pl.col("table") == name)))
+        return list(other_content(name, lines.filter(pl.col("table") == name)))
 
     lost = {name: list(lost_files(name)) for name in tables}
     # What has lost a file cannot be read.
@@ -182,7 +175,7 @@ def _half_done(entry: Any) -> str:
 def main() -> int:
     """0 where all is well, 1 where something is not."""
     begun = time.monotonic()
-    found = verify(lake.session())
+    found = verify()
     for what, problems in found.items():
         print(f"{'ok' if not problems else 'NOT':4}{what}")
         for problem in problems[:SHOWN]:

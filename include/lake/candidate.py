@@ -14,11 +14,11 @@ from uuid import uuid4
 from include.errors import NeedsAttentionError
 from include.partitions import Partitions
 from include.settings import settings
-from include.storage import remove as remove_path
+from include.storage import remove as remove_folder
 
 if TYPE_CHECKING:
     import polars as pl
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
     from upath import UPath
 
 
@@ -37,7 +37,7 @@ def name(table: str, suffix: str) -> str:
 
 
 def folder(name: str) -> UPath:
-    """Where the files of a candidate are."""
+    """Where a candidate lies, whether it is there or not."""
     return settings().lake.joinpath(*name.split("."))
 
 
@@ -69,31 +69,29 @@ def _begin(name: str) -> None:
 
 
 def rows(name: str) -> pl.LazyFrame:
-    """The rows of a candidate, without Spark. Raises CandidateMissingError where it is gone."""
-    import polars as pl
+    """The rows of a candidate, for Polars. Raises CandidateMissingError where it is gone."""
+    import polars as pl  # which a DAG file that names this module must not import
 
     from include.lake import delta
 
-    files = sorted(folder(name).glob("*.parquet")) if exists(name) else []
+    place = folder(name)
+    files = sorted(map(str, place.glob("*.parquet"))) if place.exists() else []
     if not files:
-        raise CandidateMissingError(f"{name} has been published and removed. Clear the run from its first task.")
-    return pl.scan_parquet([str(file) for file in files], storage_options=delta.storage_options())
+        raise _missing(name)
+    return pl.scan_parquet(files, hive_partitioning=False, storage_options=delta.storage_options())
+
+
+def _missing(name: str) -> CandidateMissingError:
+    return CandidateMissingError(f"{name} has been published and removed. Clear the run from its first task.")
 
 
 def remove(names: Iterable[str]) -> None:
     """Remove candidates that Spark's catalogue does not know; those that are gone already are no error."""
     for one in names:
-        remove_path(folder(one))
-
-
-def read(spark: SparkSession, name: str) -> DataFrame:
-    """The rows of a candidate. Raises CandidateMissingError where it is gone."""
-    if not spark.catalog.tableExists(name):
-        raise CandidateMissingError(f"{name} has been published and removed. Clear the run from its first task.")
-    return spark.table(name)
+        remove_folder(folder(one))
 
 
 def discard(spark: SparkSession, names: Iterable[str]) -> None:
-    """Drop candidates; those that are gone already are no error."""
+    """Drop candidates that Spark has made; those that are gone already are no error."""
     for one in names:
         spark.sql(f"DROP TABLE IF EXISTS {one}")

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from include.errors import NeedsAttentionError, is_passing
 from include.lake import candidate
 from include.lake import spark as lake
-from include.lake.publish import Judged, Publication, Request, within
 from include.partitions import Partitions
 from include.settings import settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    import polars as pl
+
+    from include.lake.publish import Publication
 
 PROJECT = "dbt_project"
 
@@ -47,9 +48,15 @@ class Candidate:
     lead_days: int
     whole: bool = False
 
-    def scope(self, nights: Iterable[date]) -> str:
-        """The SQL predicate of what it replaces, when it was built for ``nights``."""
-        return "TRUE" if self.whole else within(self.day, (night + timedelta(self.lead_days) for night in nights))
+    def scope(self, nights: Iterable[date]) -> pl.Expr:
+        """The predicate of what it replaces, when it was built for ``nights``."""
+        import polars as pl  # which a DAG file that names this module must not import
+
+        from include.lake.publish import within
+
+        if self.whole:
+            return pl.lit(True)
+        return within(self.day, (night + timedelta(self.lead_days) for night in nights))
 
 
 class Build(TypedDict):
@@ -157,8 +164,8 @@ def publish_built(stage: str, build: Build, run: str = "by hand") -> list[Public
     """
     # Not on top: a DAG file that names this module must not import Polars.
     from include.lake import publications, publish
+    from include.lake.publish import Judged, Request
 
-    spark = lake.session()
     begun, of = datetime.fromisoformat(build["begun"]), build["nights"]
     nights = [*Partitions.parse(of).days, *also_built(build)]
 
@@ -171,15 +178,11 @@ def publish_built(stage: str, build: Build, run: str = "by hand") -> list[Public
                     f"{one.table}: {', '.join(sorted(others))} has published days of {of} while they were being "
                     "built here. Clear this run from its first task."
                 )
-        return Judged([_request(spark, one, nights) for one in made])
+        return Judged([Request(one.table, candidate.rows(one.name), [one.day], one.scope(nights)) for one in made])
 
     return publish.publish_all(
-        spark, judged, f"{stage} {of}", lambda versions, published: publications.changes(published, versions, run)
+        judged, f"{stage} {of}", lambda versions, published: publications.changes(published, versions, run)
     )
-
-
-def _request(spark: SparkSession, one: Candidate, nights: list[date]) -> Request:
-    return Request(one.table, candidate.read(spark, one.name), [one.day], one.scope(nights))
 
 
 def discard_built(build: Build) -> None:

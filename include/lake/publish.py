@@ -13,23 +13,29 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING
-from urllib.parse import unquote
 from uuid import uuid4
 
+import polars as pl
+from deltalake import DeltaTable
+
 from include.errors import NeedsAttentionError
+from include.lake import commit, delta, digest, usage
+from include.lake import spark as lake
+from include.lake.commit import Added, Change
+from include.lake.digest import NOTHING as NOTHING
+from include.lake.digest import Content as Content
+from include.lake.digest import Partition as Partition
 from include.settings import settings
-from include.storage import for_spark, remove
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.types import StructType
-
-    from include.lake.commit import Added, Change
+from include.storage import remove
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 8
+
+TIME = pl.Datetime("us", "UTC")
+
+# Where people, and Spark, call a type otherwise than Delta's log does.
+SPOKEN = {"byte": "tinyint", "short": "smallint", "integer": "int", "long": "bigint"}
 
 
 class SchemaChangedError(NeedsAttentionError):
@@ -38,21 +44,6 @@ class SchemaChangedError(NeedsAttentionError):
 
 class StaleCandidateError(NeedsAttentionError):
     """A candidate holds rows of other days than those to publish."""
-
-
-# One Delta partition: the values of its columns, the day first.
-Partition = tuple[date, ...]
-
-
-@dataclass(frozen=True)
-class Content:
-    """How many rows a partition has, and the order-independent sum of the rows' 64-bit hashes."""
-
-    rows: int
-    hash: int
-
-
-NOTHING = Content(0, 0)
 
 
 @dataclass(frozen=True)
@@ -85,14 +76,14 @@ class Publication:
 class Request:
     """Make ``rows`` the content of ``scope`` in ``table``, a Delta table partitioned by the date columns ``by``.
 
-    ``scope`` is an SQL predicate over the partition columns, the first of which is the day. Columns in ``ignore`` (when
-    a row arrived, say) do not count as content.
+    ``scope`` is a predicate over the partition columns, the first of which is the day. Columns in ``ignore`` (when a
+    row arrived, say) do not count as content. ``rows`` are read twice, first to compare and then to write them.
     """
 
     table: str
-    rows: DataFrame
+    rows: pl.LazyFrame
     by: Sequence[str]
-    scope: str
+    scope: pl.Expr
     ignore: Sequence[str] = ()
 
 
@@ -113,21 +104,20 @@ class Prepared:
     folder: str = field(default="", compare=False)
 
 
-def within(column: str, days: Iterable[date]) -> str:
-    """The SQL predicate that ``column`` is one of ``days``."""
-    wanted = ", ".join(f"DATE'{one}'" for one in sorted(set(days)))
-    return f"`{column}` IN ({wanted})" if wanted else "FALSE"
+def within(column: str, days: Iterable[date]) -> pl.Expr:
+    """The predicate that ``column`` is one of ``days``."""
+    wanted = sorted(set(days))
+    return pl.col(column).is_in(wanted) if wanted else pl.lit(False)
 
 
 def publish(
-    spark: SparkSession, table: str, rows: DataFrame, by: Sequence[str], scope: str, ignore: Sequence[str] = ()
+    table: str, rows: pl.LazyFrame, by: Sequence[str], scope: pl.Expr, ignore: Sequence[str] = ()
 ) -> Publication:
     """Publish one request by itself; see :class:`Request` and :func:`publish_all`."""
-    return publish_all(spark, lambda: Judged([Request(table, rows, by, scope, ignore)]), f"publish {table}")[0]
+    return publish_all(lambda: Judged([Request(table, rows, by, scope, ignore)]), f"publish {table}")[0]
 
 
 def publish_all(
-    spark: SparkSession,
     judged: Callable[[], Judged],
     what: str,
     also: Callable[[Mapping[str, int], Sequence[Publication]], Sequence[Change]] = lambda versions, published: (),
@@ -143,11 +133,9 @@ def publish_all(
     Raises SchemaChangedError where a column is gone or has another type, StaleCandidateError where rows lie outside of
     their scope.
     """
-    from include.lake import commit
-
     for attempt in range(ATTEMPTS):
         asked = judged()
-        prepared = prepare_all(spark, asked.requests)
+        prepared = prepare_all(asked.requests)
         try:
             with commit.committing():
                 commit.require_unchanged(asked.reads, what)
@@ -167,120 +155,108 @@ def publish_all(
     raise AssertionError("unreachable")
 
 
-def prepare_all(spark: SparkSession, requests: Sequence[Request]) -> list[Prepared]:
+def prepare_all(requests: Sequence[Request]) -> list[Prepared]:
     """Prepare several requests side by side: for the small tables of a night most of a call is waiting."""
     with ThreadPoolExecutor(max_workers=4) as pool:
-        return list(pool.map(lambda one: prepare(spark, one), requests))
+        return list(pool.map(prepare, requests))
 
 
-def prepare(spark: SparkSession, request: Request) -> Prepared:
+def prepare(request: Request) -> Prepared:
     """Compare a request with its table, and write the files of the partitions that differ."""
-    from include.lake import commit, usage
-
-    columns = _create(spark, request.table, request.rows.schema, request.by)
+    table, by = request.table, request.by
+    rows = request.rows.with_columns(pl.col(pl.Datetime).cast(TIME))
+    schema = rows.collect_schema()
+    columns = _create(table, schema, by)
     # Before it is read: whatever is committed meanwhile, the commit is then refused.
-    base = commit.version_of(request.table)
-    content = [name for name in request.rows.columns if name not in request.ignore]
-    new, old = _contents(spark, request.rows, spark.table(request.table), request.by, request.scope, content)
+    there = usage.opened(table)
+    base = int(there.version())
+    if base == 0:  # new, or one that Spark was not told of since whoever made it was killed
+        announce_to_spark(table)
+    content = [name for name in schema if name not in request.ignore]
+    new = digest.contents(rows, by, content)
+    _require_inside(new, by, request.scope)
+    old = _published(there, by, request.scope, content)
     replaced = sorted(one for one in new.keys() | old.keys() if new.get(one) != old.get(one))
-    publication = Publication(request.table, dict.fromkeys(replaced, NOTHING) | new, tuple(replaced), tuple(content))
+    publication = Publication(table, dict.fromkeys(replaced, NOTHING) | new, tuple(replaced), tuple(content))
     if not replaced:
-        return Prepared(publication, commit.Change(request.table, base))
-    folder = f"candidate/{request.table.replace('.', '__')}__{replaced[0][0]:%Y_%m_%d}__{uuid4().hex[:8]}__files"
-    rows = request.rows.select(*columns).where(_exactly(request.by, replaced)).hint("rebalance", *request.by)
-    rows.write.partitionBy(*request.by).parquet(for_spark(settings().lake / folder))
-    # As they were when they were compared, and not as they are now.
-    there = usage.opened(request.table, base)
-    gone = commit.files_of(there, lambda values: tuple(values[name] for name in request.by) in replaced)
-    change = commit.Change(request.table, base, tuple(_written(folder)), tuple(gone))
-    return Prepared(publication, change, folder)
+        return Prepared(publication, Change(table, base))
+    folder = f"candidate/{table.replace('.', '__')}__{replaced[0][0]:%Y_%m_%d}__{uuid4().hex[:8]}__files"
+    added = _written(folder, rows.select(columns), by, [one for one in replaced if one in new])
+    replacing = set(replaced)
+    gone = commit.files_of(there, lambda values: tuple(values[name] for name in by) in replacing)
+    return Prepared(publication, Change(table, base, tuple(added), tuple(gone)), folder)
 
 
-def _written(folder: str) -> Iterable[Added]:
-    """The files that Spark has written to ``folder`` of the lake."""
-    import pyarrow.parquet
-
-    from include.lake.commit import Added
-
-    root = settings().lake / folder
-    for path in sorted(root.rglob("*.parquet")):
-        place = path.relative_to(root).as_posix()
-        partition = dict(part.split("=", 1) for part in place.split("/")[:-1])
-        with path.open("rb") as file:
-            rows = pyarrow.parquet.read_metadata(file).num_rows
-        values = {name: unquote(value) for name, value in partition.items()}
-        yield Added(f"{folder}/{place}", place, path.stat().st_size, rows, values)
-
-
-def _exactly(by: Sequence[str], partitions: Iterable[Partition]) -> str:
-    """The SQL predicate of ``partitions``."""
-    days: dict[Partition, list[date]] = {}
-    for day, *rest in partitions:
-        days.setdefault(tuple(rest), []).append(day)
-    terms = [
-        " AND ".join([within(by[0], those), *(within(name, [value]) for name, value in zip(by[1:], rest, strict=True))])
-        for rest, those in days.items()
-    ]
-    return " OR ".join(f"({term})" for term in terms)
-
-
-Contents = dict[Partition, Content]
-
-
-def _contents(
-    spark: SparkSession, new: DataFrame, old: DataFrame, by: Sequence[str], scope: str, content: list[str]
-) -> tuple[Contents, Contents]:
-    """The content of each partition in ``scope``, new and published. Raises StaleCandidateError."""
-    from pyspark.sql import functions as F
-
-    def digest(rows: DataFrame, which: str) -> DataFrame:
-        return digests(rows, by, content).withColumn("which", F.lit(which))
-
-    # One question for both: what a small publication costs is its round trips.
-    both = digest(new, "new").union(digest(old.where(scope), "old"))
-    found = both.withColumn("inside", F.coalesce(F.expr(scope), F.lit(False))).collect()
-    if strange := sorted(str(row[by[0]]) for row in found if not row["inside"]):
+def _require_inside(found: Iterable[Partition], by: Sequence[str], scope: pl.Expr) -> None:
+    """Raise StaleCandidateError where one of the partitions ``found`` is not in ``scope``, or is of no day."""
+    partitions = _frame(found, by)
+    inside = partitions.filter(pl.all_horizontal(pl.col(by).is_not_null()), scope)
+    if strange := sorted(map(str, partitions.join(inside, on=by, how="anti", nulls_equal=True)[by[0]])):
         raise StaleCandidateError(
             f"the candidate holds {strange[0]} to {strange[-1]}, which this run is not for. "
             "Clear the run from its first task, not from this one."
         )
-    new_contents, old_contents = (
-        {
-            tuple(row[name] for name in by): Content(row["rows"], int(row["hash"]))
-            for row in found
-            if row["which"] == one
-        }
-        for one in ("new", "old")
+
+
+def _published(
+    there: DeltaTable, by: Sequence[str], scope: pl.Expr, content: Sequence[str]
+) -> dict[Partition, Content]:
+    """The content of each published partition in ``scope``, of which alone the files are read.
+
+    So what a night reads does not grow with the nights before it.
+    """
+    known = usage.files_of(there).select(pl.col(f"partition.{name}").alias(name) for name in by)
+    wanted = known.unique().filter(scope)
+    if wanted.is_empty():
+        return {}
+    return digest.contents(_of(pl.scan_delta(there), by, wanted), by, content)
+
+
+def _of(rows: pl.LazyFrame, by: Sequence[str], partitions: pl.DataFrame) -> pl.LazyFrame:
+    """The rows of ``partitions``. Each column by itself tells Polars which files it need not open."""
+    found = rows.filter(pl.col(name).is_in(partitions[name].unique().to_list()) for name in by)
+    return found if len(by) == 1 else found.join(partitions.lazy(), on=by, how="semi")
+
+
+def _frame(partitions: Iterable[Partition], by: Sequence[str]) -> pl.DataFrame:
+    return pl.DataFrame(list(partitions), dict.fromkeys(by, pl.Date), orient="row")
+
+
+def _written(folder: str, rows: pl.LazyFrame, by: Sequence[str], partitions: Sequence[Partition]) -> list[Added]:
+    """Write the rows of ``partitions`` to ``folder`` of the lake, all in one go, and tell the files."""
+    root = settings().lake / folder
+    sunk = list[tuple[str, int, int]]()
+    _of(rows, by, _frame(partitions, by)).sink_parquet(
+        pl.PartitionBy(str(root), key=by, include_key=False, file_path_provider=_place),
+        maintain_order=False,
+        mkdir=True,
+        storage_options=delta.storage_options(),
+        sinked_paths_callback=lambda told: sunk.extend((one.path, one.num_rows, one.num_bytes) for one in told.paths),
     )
-    return new_contents, old_contents
+    found = []
+    for path, number, size in sorted(sunk):
+        place = path[path.index(folder) + len(folder) + 1 :]
+        partition = dict(part.split("=", 1) for part in place.split("/")[:-1])
+        found.append(Added(f"{folder}/{place}", place, size, number, partition))
+    return found
 
 
-def digests(rows: DataFrame, by: Sequence[str], content: Sequence[str]) -> DataFrame:
-    """A row a partition: ``by``, the number of ``rows``, and their ``hash``, in which the order of rows has no part."""
-    from pyspark.sql import functions as F
-
-    # The hash passes over nulls, so that where they are has to be hashed too.
-    values = [value for name in content for value in (F.col(name), F.col(name).isNull())]
-    hashes = F.sum(F.xxhash64(*values).cast("decimal(38,0)")).alias("hash")
-    return rows.groupBy(*by).agg(F.count("*").alias("rows"), hashes)
+def _place(file: pl.io.partition.FileProviderArgs) -> str:
+    """Where a file lies in its table, and on its way there. Its name is one that no other file has."""
+    partition = {name: str(value) for name, value in file.partition_keys.row(0, named=True).items()}
+    return commit.path_within(partition, f"part-{uuid4().hex}.parquet")
 
 
-def _create(spark: SparkSession, table: str, schema: StructType, by: Sequence[str]) -> list[str]:
+def _create(table: str, schema: pl.Schema, by: Sequence[str]) -> list[str]:
     """Make ``table`` able to take rows of ``schema`` and return its columns in their order."""
-    from deltalake import Schema
-
-    from include.lake import commit
-    from include.lake import spark as lake
-
-    # Any of them may be null, whatever Spark knows of these rows.
-    wanted = Schema.from_json(schema.json().replace('"nullable":false', '"nullable":true'))
+    digest.require_known(table, schema)
+    wanted = commit.schema_of(pl.DataFrame(schema=schema))
     commit.create(table, wanted, by)
-    lake.register(spark, table)
-    there = {field.name: field.dataType for field in spark.table(table).schema}
-    here = {field.name: field.dataType for field in schema}
+    there = {field.name: field.type for field in usage.opened(table).schema().fields}
+    here = {field.name: field.type for field in wanted.fields}
     problems = [f"{name} is gone" for name in there if name not in here]
     problems += [
-        f"{name} was {there[name].simpleString()} and is {here[name].simpleString()}"
+        f"{name} was {_spoken(there[name])} and is {_spoken(here[name])}"
         for name in here
         if name in there and here[name] != there[name]
     ]
@@ -293,3 +269,15 @@ def _create(spark: SparkSession, table: str, schema: StructType, by: Sequence[st
     if added:
         commit.add_columns(table, [field for field in wanted.fields if field.name in added])
     return [*there, *added]
+
+
+def _spoken(kind: object) -> str:
+    """A type of Delta's as Spark calls it."""
+    name = str(getattr(kind, "type", kind))
+    return SPOKEN.get(name, name)
+
+
+def announce_to_spark(table: str) -> None:
+    """Make Spark's catalogue know a new table, which dbt reads by its name. Nothing where no Spark is set up."""
+    if settings().has_spark:
+        lake.register(lake.session(), table)

@@ -5,9 +5,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
-from include.lake import dbt
+from include.lake import candidate, dbt, delta, publications
+from include.lake.candidate import CandidateMissingError
 from include.lake.dbt import BuildFailedError, Candidate
 from include.partitions import Partitions
 
@@ -50,13 +52,13 @@ def test_candidates_are_the_models_that_were_built_as_such() -> None:
 
 def test_a_candidate_replaces_the_days_of_its_nights_or_all_there_is() -> None:
     features = Candidate("candidate.gold__features", "gold.features", "trip_date", lead_days=1)
-    assert features.scope([date(2013, 6, 1), date(2013, 5, 11)]) == (
-        "`trip_date` IN (DATE'2013-05-12', DATE'2013-06-02')"
-    )
-    assert features.scope([]) == "FALSE"
-    history = {"nodes": {"model.p.h": node("model", "silver", "h", "candidate", day="valid_from", whole=True)}}
+    days = pl.DataFrame({"trip_date": pl.date_range(date(2013, 5, 1), date(2013, 6, 30), eager=True)})
+    replaced = days.filter(features.scope([date(2013, 6, 1), date(2013, 5, 11)]))
+    assert replaced["trip_date"].to_list() == [date(2013, 5, 12), date(2013, 6, 2)]
+    assert days.filter(features.scope([])).is_empty()
+    history = {"nodes": {"model.p.h": node("model", "silver", "h", "candidate", day="trip_date", whole=True)}}
     (whole,) = dbt.candidates(history, {"results": [{"unique_id": "model.p.h", "status": "success"}]}, "")
-    assert whole.scope([date(2013, 6, 1)]) == "TRUE"
+    assert days.filter(whole.scope([date(2013, 6, 1)])).equals(days)
 
 
 def test_an_exposure_of_a_model_is_none() -> None:
@@ -134,3 +136,38 @@ def test_but_not_where_the_server_went_away(tmp_path: Path) -> None:
 
 def test_nor_where_all_went_well(tmp_path: Path) -> None:
     assert dbt.broken(build(tmp_path / "project", results(trips="success"))) is None
+
+
+# --- publishing what was built ---
+
+
+def candidate_of(rows: pl.DataFrame) -> dict[str, Any]:
+    """A build of one candidate with ``rows``, in two files, as an engine leaves them."""
+    one = Candidate("candidate.silver__trips__2013_06_01__12345678", "silver.trips", "trip_date", 0)
+    folder = candidate.folder(one.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "_SUCCESS").touch()
+    for number, part in enumerate(rows.iter_slices(2)):
+        part.write_parquet(str(folder / f"part-{number}.parquet"))
+    return {"nights": NIGHT.key, "also": [], "begun": BEGUN.isoformat(), "candidates": [vars(one)]}
+
+
+TRIPS = pl.DataFrame({"trip_date": [NIGHT.first] * 3, "trip": [1, 2, 3]})
+
+
+def test_what_was_built_is_published_and_recorded_without_spark() -> None:
+    for run, changed in (("first", (NIGHT.first,)), ("second", ())):
+        told = candidate_of(TRIPS) | {"begun": datetime.now(UTC).isoformat()}
+        (done,) = dbt.publish_built("a_stage", told, run)
+        assert (done.rows, done.changed) == (3, changed)
+    assert delta.read_all("silver", "trips").sort("trip").equals(TRIPS)
+    assert publications.read().select("table", "rows", "run").rows() == [("silver.trips", 3, "first")]
+
+
+def test_a_candidate_that_is_gone_is_said() -> None:
+    told = candidate_of(TRIPS)
+    names = [one.name for one in dbt.candidates_of(told)]
+    candidate.remove(names)
+    candidate.remove(names)  # which is no error
+    with pytest.raises(CandidateMissingError, match="has been published and removed"):
+        dbt.publish_built("a_stage", told)

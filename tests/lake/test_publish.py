@@ -1,119 +1,120 @@
-"""Publishing replaces exactly the days in question, once, or not at all. On a real Spark with Delta."""
+"""Publishing replaces exactly the days in question, once, or not at all. On real tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+import polars as pl
 import pytest
 
 from include.errors import NeedsAttentionError
-from include.lake.publish import NOTHING, Content, Publication, SchemaChangedError, StaleCandidateError, publish, within
+from include.lake import commit, delta, usage
+from include.lake import publish as publishing
+from include.lake.publish import (
+    NOTHING,
+    Content,
+    Prepared,
+    Publication,
+    Request,
+    SchemaChangedError,
+    StaleCandidateError,
+    publish,
+    within,
+)
 from include.settings import settings
 
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
-
 MONDAY, TUESDAY, WEDNESDAY = date(2020, 6, 1), date(2020, 6, 2), date(2020, 6, 3)
-SCHEMA = "day date, key string, value double"
+SCHEMA = {"day": pl.Date, "key": pl.String, "value": pl.Float64}
 Row = tuple[date, str, float | None]
-Make = Callable[..., "DataFrame"]
+Schema = dict[str, Any]
 
 numbers = count()
 
 
-@pytest.fixture(scope="module")
-def schema(spark: SparkSession, module_home: Path) -> str:
-    """A layer of a lake of this module's own."""
-    spark.sql(f"CREATE SCHEMA publishing LOCATION '{settings().lake / 'publishing'}'")
-    return "publishing"
-
-
 @pytest.fixture
-def table(schema: str) -> str:
-    return f"{schema}.t{next(numbers)}"
+def table(module_home: Path) -> str:
+    return f"publishing.t{next(numbers)}"
 
 
-@pytest.fixture(scope="module")
-def frame(spark: SparkSession) -> Make:
-    return lambda *rows, schema=SCHEMA: spark.createDataFrame(list(rows), schema)
+def frame(*rows: tuple, schema: Schema = SCHEMA) -> pl.LazyFrame:
+    return pl.LazyFrame(list(rows), schema, orient="row")
 
 
-def put(spark: SparkSession, table: str, rows: DataFrame, days: list[date], ignore: Sequence[str] = ()) -> Publication:
+def put(table: str, rows: pl.LazyFrame, days: list[date], ignore: Sequence[str] = ()) -> Publication:
     """Publish ``days`` of a table that is partitioned by day alone."""
-    return publish(spark, table, rows, ["day"], within("day", days), ignore)
+    return publish(table, rows, ["day"], within("day", days), ignore)
 
 
-def content(spark: SparkSession, table: str) -> list[tuple]:
-    return sorted(tuple(row) for row in spark.table(table).collect())
+def content(table: str) -> list[tuple]:
+    return sorted(delta.read_all(*table.split(".")).rows())
 
 
-def versions(spark: SparkSession, table: str) -> int:
-    return spark.sql(f"DESCRIBE HISTORY {table}").count()
+def versions(table: str) -> int:
+    return len(usage.opened(table).history())
 
 
 @pytest.fixture
-def two_days(spark: SparkSession, frame: Make, table: str) -> str:
+def two_days(table: str) -> str:
     """A table with Monday and Tuesday."""
-    put(spark, table, frame((MONDAY, "a", 1.0), (TUESDAY, "b", 2.0)), [MONDAY, TUESDAY])
+    put(table, frame((MONDAY, "a", 1.0), (TUESDAY, "b", 2.0)), [MONDAY, TUESDAY])
     return table
 
 
 @pytest.fixture(scope="module")
-def standing(spark: SparkSession, frame: Make, schema: str) -> str:
+def standing(module_home: Path) -> str:
     """The same, for tests after which it must be as it was."""
     put(
-        spark,
-        f"{schema}.standing",
+        "publishing.standing",
         frame((MONDAY, "a", 1.0), (TUESDAY, "b", 2.0)),
         [MONDAY, TUESDAY],
     )
-    return f"{schema}.standing"
+    return "publishing.standing"
 
 
-def test_it_creates_a_table_partitioned_by_day(spark: SparkSession, frame: Make, table: str) -> None:
-    done = put(spark, table, frame((MONDAY, "a", 1.0), (TUESDAY, "b", None)), [TUESDAY, MONDAY])
+def test_it_creates_a_table_partitioned_by_day(table: str) -> None:
+    done = put(table, frame((MONDAY, "a", 1.0), (TUESDAY, "b", None)), [TUESDAY, MONDAY])
     assert (done.table, done.rows, done.changed) == (table, 2, (MONDAY, TUESDAY))
     assert str(done) == f"{table}: 2 rows, 2 days changed"
-    assert content(spark, table) == [(MONDAY, "a", 1.0), (TUESDAY, "b", None)]
-    assert spark.sql(f"DESCRIBE DETAIL {table}").collect()[0]["partitionColumns"] == ["day"]
+    assert content(table) == [(MONDAY, "a", 1.0), (TUESDAY, "b", None)]
+    assert usage.opened(table).metadata().partition_columns == ["day"]
 
 
-def test_exactly_the_days_are_replaced(spark: SparkSession, frame: Make, two_days: str) -> None:
+def test_exactly_the_days_are_replaced(two_days: str) -> None:
     """The day before and the day after stand."""
-    put(spark, two_days, frame((WEDNESDAY, "e", 5.0)), [WEDNESDAY])
-    done = put(spark, two_days, frame((TUESDAY, "c", 3.0), (TUESDAY, "d", 4.0)), [TUESDAY])
+    put(two_days, frame((WEDNESDAY, "e", 5.0)), [WEDNESDAY])
+    done = put(two_days, frame((TUESDAY, "c", 3.0), (TUESDAY, "d", 4.0)), [TUESDAY])
     assert done.changed == (TUESDAY,)
     around = [(MONDAY, "a", 1.0), (WEDNESDAY, "e", 5.0)]
-    assert content(spark, two_days) == sorted([*around, (TUESDAY, "c", 3.0), (TUESDAY, "d", 4.0)])
+    assert content(two_days) == sorted([*around, (TUESDAY, "c", 3.0), (TUESDAY, "d", 4.0)])
 
 
-def test_a_whole_table_becomes_what_there_is_now(spark: SparkSession, frame: Make, two_days: str) -> None:
+def test_a_whole_table_becomes_what_there_is_now(two_days: str) -> None:
     """Of a candidate that is `whole` (include/lake/dbt.py): a day that it has no more goes, one that is equal stays."""
-    done = publish(spark, two_days, frame((TUESDAY, "b", 2.0), (WEDNESDAY, "c", 3.0)), ["day"], "TRUE")
+    done = publish(two_days, frame((TUESDAY, "b", 2.0), (WEDNESDAY, "c", 3.0)), ["day"], pl.lit(True))
     assert done.changed == (MONDAY, WEDNESDAY)
-    assert content(spark, two_days) == [(TUESDAY, "b", 2.0), (WEDNESDAY, "c", 3.0)]
+    assert content(two_days) == [(TUESDAY, "b", 2.0), (WEDNESDAY, "c", 3.0)]
 
 
-def test_a_rerun_makes_no_version(spark: SparkSession, frame: Make, standing: str) -> None:
-    before = versions(spark, standing)
-    done = put(spark, standing, frame((TUESDAY, "b", 2.0), (MONDAY, "a", 1.0)), [MONDAY, TUESDAY])
+def test_a_rerun_makes_no_version(standing: str) -> None:
+    before = versions(standing)
+    done = put(standing, frame((TUESDAY, "b", 2.0), (MONDAY, "a", 1.0)), [MONDAY, TUESDAY])
     assert (done.rows, done.changed, str(done)) == (2, (), f"{standing}: 2 rows, nothing changed")
-    assert versions(spark, standing) == before
+    assert versions(standing) == before
 
 
-def test_of_several_days_only_those_that_differ_are_written(spark: SparkSession, frame: Make, two_days: str) -> None:
-    before = versions(spark, two_days)
-    done = put(spark, two_days, frame((MONDAY, "a", 1.0), (TUESDAY, "b", 2.5)), [MONDAY, TUESDAY])
+def test_of_several_days_only_those_that_differ_are_written(two_days: str) -> None:
+    before = versions(two_days)
+    done = put(two_days, frame((MONDAY, "a", 1.0), (TUESDAY, "b", 2.5)), [MONDAY, TUESDAY])
     assert done.changed == (TUESDAY,)
-    assert versions(spark, two_days) == before + 1
+    assert versions(two_days) == before + 1
 
 
-def test_any_difference_counts(spark: SparkSession, frame: Make, two_days: str) -> None:
+def test_any_difference_counts(two_days: str) -> None:
     others: list[list[Row]] = [
         [(MONDAY, "a", None)],
         [(MONDAY, None, 1.0)],
@@ -122,79 +123,79 @@ def test_any_difference_counts(spark: SparkSession, frame: Make, two_days: str) 
         [(MONDAY, "A", 1.0), (MONDAY, "a", 1.0)],
     ]
     for rows in others:
-        assert put(spark, two_days, frame(*rows), [MONDAY]).changed == (MONDAY,), rows
-        assert sorted(tuple(row) for row in spark.table(two_days).where("day = '2020-06-01'").collect()) == rows
+        assert put(two_days, frame(*rows), [MONDAY]).changed == (MONDAY,), rows
+        assert [row for row in content(two_days) if row[0] == MONDAY] == rows
 
 
-def test_a_null_in_one_column_is_not_the_same_in_another(spark: SparkSession, frame: Make, table: str) -> None:
-    columns = "day date, a string, b string"
-    put(spark, table, frame((MONDAY, "x", None), schema=columns), [MONDAY])
-    assert put(spark, table, frame((MONDAY, None, "x"), schema=columns), [MONDAY]).changed == (MONDAY,)
+def test_a_null_in_one_column_is_not_the_same_in_another(table: str) -> None:
+    columns = {"day": pl.Date, "a": pl.String, "b": pl.String}
+    put(table, frame((MONDAY, "x", None), schema=columns), [MONDAY])
+    assert put(table, frame((MONDAY, None, "x"), schema=columns), [MONDAY]).changed == (MONDAY,)
 
 
-def test_what_is_ignored_makes_no_difference(spark: SparkSession, frame: Make, table: str) -> None:
-    columns = "day date, key string, arrived_at timestamp"
-    early, late = datetime(2020, 6, 2, 1), datetime(2020, 6, 2, 2)
+def test_what_is_ignored_makes_no_difference(table: str) -> None:
+    columns = {"day": pl.Date, "key": pl.String, "arrived_at": pl.Datetime("us", "UTC")}
+    early, late = (datetime(2020, 6, 2, hour, tzinfo=UTC) for hour in (1, 2))
     put(
-        spark,
         table,
         frame((MONDAY, "a", early), schema=columns),
         [MONDAY],
         ignore=["arrived_at"],
     )
     again = put(
-        spark,
         table,
         frame((MONDAY, "a", late), schema=columns),
         [MONDAY],
         ignore=["arrived_at"],
     )
     assert again.changed == ()
-    assert content(spark, table) == [(MONDAY, "a", early)]
+    assert content(table) == [(MONDAY, "a", early)]
 
 
-def test_a_stale_candidate_is_refused_and_earlier_days_stand(spark: SparkSession, frame: Make, standing: str) -> None:
+def test_a_stale_candidate_is_refused_and_earlier_days_stand(standing: str) -> None:
     """The candidate of Wednesday lies where Tuesday's run expects its own."""
-    before = versions(spark, standing)
+    before = versions(standing)
     with pytest.raises(StaleCandidateError, match="holds 2020-06-03 to 2020-06-03, which this run is not for"):
-        put(spark, standing, frame((WEDNESDAY, "c", 3.0)), [TUESDAY])
+        put(standing, frame((WEDNESDAY, "c", 3.0)), [TUESDAY])
     with pytest.raises(StaleCandidateError):
-        put(spark, standing, frame((TUESDAY, "x", 3.0), (WEDNESDAY, "c", 3.0)), [TUESDAY])
-    assert content(spark, standing) == [(MONDAY, "a", 1.0), (TUESDAY, "b", 2.0)]
-    assert versions(spark, standing) == before
+        put(standing, frame((TUESDAY, "x", 3.0), (WEDNESDAY, "c", 3.0)), [TUESDAY])
+    assert content(standing) == [(MONDAY, "a", 1.0), (TUESDAY, "b", 2.0)]
+    assert versions(standing) == before
 
 
-def test_a_day_without_rows_becomes_empty(spark: SparkSession, frame: Make, two_days: str) -> None:
-    done = put(spark, two_days, frame(), [TUESDAY])
+def test_a_day_without_rows_becomes_empty(two_days: str) -> None:
+    done = put(two_days, frame(), [TUESDAY])
     assert (done.rows, done.changed) == (0, (TUESDAY,))
-    assert content(spark, two_days) == [(MONDAY, "a", 1.0)]
-    assert put(spark, two_days, frame(), [TUESDAY]).changed == ()
+    assert content(two_days) == [(MONDAY, "a", 1.0)]
+    assert put(two_days, frame(), [TUESDAY]).changed == ()
 
 
-def test_a_new_column_is_added_and_null_before(spark: SparkSession, frame: Make, two_days: str) -> None:
-    columns = "day date, note string, key string, value double"
-    put(spark, two_days, frame((TUESDAY, "new", "b", 2.0), schema=columns), [TUESDAY])
-    assert spark.table(two_days).columns == ["day", "key", "value", "note"]
-    assert content(spark, two_days) == [(MONDAY, "a", 1.0, None), (TUESDAY, "b", 2.0, "new")]
+def test_a_new_column_is_added_and_null_before(two_days: str) -> None:
+    columns = {"day": pl.Date, "note": pl.String, "key": pl.String, "value": pl.Float64}
+    put(two_days, frame((TUESDAY, "new", "b", 2.0), schema=columns), [TUESDAY])
+    assert delta.scan(*two_days.split(".")).collect_schema().names() == ["day", "key", "value", "note"]
+    assert content(two_days) == [(MONDAY, "a", 1.0, None), (TUESDAY, "b", 2.0, "new")]
 
 
 @pytest.mark.parametrize(
     ("columns", "row", "problem"),
     [
-        ("day date, key string", (TUESDAY, "b"), "value is gone"),
-        ("day date, key string, value int", (TUESDAY, "b", 2), "value was double and is int"),
-        ("day date, value int, new string", (TUESDAY, 2, "b"), "key is gone; value was double and is int"),
+        ({"day": pl.Date, "key": pl.String}, (TUESDAY, "b"), "value is gone"),
+        (SCHEMA | {"value": pl.Int32}, (TUESDAY, "b", 2), "value was double and is int"),
+        (
+            {"day": pl.Date, "value": pl.Int32, "new": pl.String},
+            (TUESDAY, 2, "b"),
+            "key is gone; value was double and is int",
+        ),
     ],
     ids=["gone", "another type", "both"],
 )
-def test_a_column_gone_or_of_another_type_is_refused(
-    spark: SparkSession, frame: Make, standing: str, columns: str, row: tuple, problem: str
-) -> None:
-    before = versions(spark, standing)
+def test_a_column_gone_or_of_another_type_is_refused(standing: str, columns: Schema, row: tuple, problem: str) -> None:
+    before = versions(standing)
     with pytest.raises(SchemaChangedError, match=problem):
-        put(spark, standing, frame(row, schema=columns), [TUESDAY])
-    assert content(spark, standing) == [(MONDAY, "a", 1.0), (TUESDAY, "b", 2.0)]
-    assert versions(spark, standing) == before
+        put(standing, frame(row, schema=columns), [TUESDAY])
+    assert content(standing) == [(MONDAY, "a", 1.0), (TUESDAY, "b", 2.0)]
+    assert versions(standing) == before
 
 
 def test_no_retry_mends_a_refusal() -> None:
@@ -202,32 +203,131 @@ def test_no_retry_mends_a_refusal() -> None:
     assert issubclass(SchemaChangedError, NeedsAttentionError)
 
 
-def test_a_part_of_a_day_is_replaced_by_itself(spark: SparkSession, frame: Make, table: str) -> None:
+def test_a_part_of_a_day_is_replaced_by_itself(table: str) -> None:
     """Rows of one day that arrived in several nights are several partitions, of which one commit replaces any."""
-    schema, by = "day date, night date, key string", ["day", "night"]
+    schema, by = {"day": pl.Date, "night": pl.Date, "key": pl.String}, ["day", "night"]
     first = frame((MONDAY, MONDAY, "a"), (MONDAY, WEDNESDAY, "late"), (TUESDAY, TUESDAY, "b"), schema=schema)
-    publish(spark, table, first, by, "TRUE")
-    before = versions(spark, table)
+    publish(table, first, by, pl.lit(True))
+    before = versions(table)
     again = frame((MONDAY, WEDNESDAY, "later"), (TUESDAY, WEDNESDAY, "b"), schema=schema)
-    done = publish(spark, table, again, by, within("night", [WEDNESDAY]))
+    done = publish(table, again, by, within("night", [WEDNESDAY]))
     assert done.replaced == ((MONDAY, WEDNESDAY), (TUESDAY, WEDNESDAY))
-    assert versions(spark, table) == before + 1
+    assert versions(table) == before + 1
     rest = [(MONDAY, MONDAY, "a"), (TUESDAY, TUESDAY, "b")]
     late = [(MONDAY, WEDNESDAY, "later"), (TUESDAY, WEDNESDAY, "b")]
-    assert content(spark, table) == sorted([*rest, *late])
+    assert content(table) == sorted([*rest, *late])
     with pytest.raises(StaleCandidateError):
-        publish(spark, table, again, by, within("night", [TUESDAY]))
+        publish(table, again, by, within("night", [TUESDAY]))
 
 
-def test_it_tells_the_content_of_every_partition(spark: SparkSession, frame: Make, two_days: str) -> None:
-    done = put(spark, two_days, frame((MONDAY, "a", 1.0)), [MONDAY, TUESDAY])
+def test_it_tells_the_content_of_every_partition(two_days: str) -> None:
+    done = put(two_days, frame((MONDAY, "a", 1.0)), [MONDAY, TUESDAY])
     assert done.content == {(MONDAY,): Content(1, done.content[(MONDAY,)].hash), (TUESDAY,): NOTHING}
     assert done.replaced == ((TUESDAY,),)
 
 
-def test_days_that_are_published_at_once_do_not_mix(spark: SparkSession, frame: Make, two_days: str) -> None:
-    """By threads of one session, which share its views."""
+def test_days_that_are_published_at_once_do_not_mix(two_days: str) -> None:
+    """By threads of one process: each compares its own day again where another was faster."""
     days = [WEDNESDAY + timedelta(n) for n in range(6)]
     with ThreadPoolExecutor(max_workers=3) as pool:
-        list(pool.map(lambda day: put(spark, two_days, frame((day, str(day), 1.0)), [day]), days))
-    assert content(spark, two_days)[2:] == [(day, str(day), 1.0) for day in days]
+        list(pool.map(lambda day: put(two_days, frame((day, str(day), 1.0)), [day]), days))
+    assert content(two_days)[2:] == [(day, str(day), 1.0) for day in days]
+
+
+# --- what is read, and what is written ---
+
+
+def test_of_other_days_no_file_is_opened(two_days: str) -> None:
+    """What a night reads does not grow with history: of Monday there is no file any more, and nobody asks for it."""
+    (monday,) = (usage.path_of(two_days) / f"day={MONDAY}").glob("*.parquet")
+    monday.unlink()
+    assert put(two_days, frame((TUESDAY, "b", 2.0)), [TUESDAY]).changed == ()
+    assert put(two_days, frame((TUESDAY, "b", 2.5)), [TUESDAY]).changed == (TUESDAY,)
+    assert put(two_days, frame((WEDNESDAY, "c", 2.5)), [WEDNESDAY]).changed == (WEDNESDAY,)
+    with pytest.raises(FileNotFoundError):
+        put(two_days, frame((MONDAY, "a", 1.0)), [MONDAY])
+
+
+def test_nor_of_the_other_nights_of_a_day(table: str) -> None:
+    """A partition is found by all its columns, not by each of them."""
+    schema, by = {"day": pl.Date, "night": pl.Date, "key": pl.String}, ["day", "night"]
+    rows = frame((MONDAY, MONDAY, "a"), (MONDAY, TUESDAY, "b"), (TUESDAY, TUESDAY, "c"), schema=schema)
+    publish(table, rows, by, pl.lit(True))
+    own = (pl.col("day") == MONDAY) & (pl.col("night") == MONDAY) | (pl.col("day") == pl.col("night"))
+    done = publish(table, rows.filter(own), by, own)
+    assert (done.changed, set(done.content)) == ((), {(MONDAY, MONDAY), (TUESDAY, TUESDAY)})
+
+
+def test_a_partition_becomes_one_file_that_says_its_rows(table: str) -> None:
+    days = [MONDAY + timedelta(n) for n in range(40)]
+    put(table, frame(*((day, str(n), 1.0) for day in days for n in range(3))), days)
+    files = usage.files_of(usage.opened(table))
+    assert files["partition.day"].sort().to_list() == days
+    assert set(files["rows"]) == {3}
+    for path, size in files.select("path", "bytes").iter_rows():
+        file = usage.path_of(table) / path
+        assert file.stat().st_size == size
+        assert pl.read_parquet(str(file), hive_partitioning=False).columns == ["key", "value"]
+
+
+def test_nothing_is_left_on_the_way(table: str) -> None:
+    put(table, frame((MONDAY, "a", 1.0)), [MONDAY])
+    folder = settings().lake / "candidate"
+    assert not list(folder.glob("publishing__*"))
+
+
+def test_times_are_kept_to_the_microsecond_however_they_come(table: str) -> None:
+    """Spark writes nanoseconds to Parquet, and some readers give no zone."""
+    moment = datetime(1969, 6, 2, 1, 2, 3, 456789)
+    rows = pl.LazyFrame({"day": [MONDAY], "at": [moment]})
+    put(table, rows.cast({"at": pl.Datetime("ns")}), [MONDAY])
+    assert content(table) == [(MONDAY, moment.replace(tzinfo=UTC))]
+    assert put(table, rows.cast({"at": pl.Datetime("us", "UTC")}), [MONDAY]).changed == ()
+
+
+def test_rows_of_no_day_are_refused(table: str) -> None:
+    """Whatever the scope is: no partition could be found again by it."""
+    with pytest.raises(StaleCandidateError, match="holds None to None"):
+        publish(table, frame((None, "a", 1.0)), ["day"], pl.lit(True))
+
+
+def test_a_type_that_cannot_be_compared_makes_no_table(table: str) -> None:
+    rows = pl.LazyFrame({"day": [MONDAY], "tags": [["a"]]})
+    with pytest.raises(NeedsAttentionError, match=rf"column tags of {table} has the type List\(String\)"):
+        put(table, rows, [MONDAY])
+    assert commit.version_of(table) == commit.NEW
+
+
+def test_somebody_else_commits_while_rows_are_compared(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then they are compared again, with what is there now."""
+    put(table, frame((MONDAY, "a", 1.0)), [MONDAY])
+    compared, real = count(), publishing.prepare
+
+    def prepare(request: Request) -> Prepared:
+        prepared = real(request)
+        if next(compared) == 0:
+            delta.replace_days("publishing", table[11:], frame((MONDAY, "b", 2.0)).collect(), MONDAY, MONDAY, day="day")
+        return prepared
+
+    monkeypatch.setattr(publishing, "prepare", prepare)
+    assert put(table, frame((MONDAY, "b", 2.0)), [MONDAY]).changed == ()
+    assert (next(compared), content(table)) == (2, [(MONDAY, "b", 2.0)])
+
+
+def test_spark_is_told_of_a_new_table_and_not_again(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """dbt reads it by its name. One whose maker was killed before it said so is told of by the next."""
+    told: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "announce_to_spark", lambda name: told.append(name))
+        publishing.prepare(Request(table, frame((MONDAY, "a", 1.0)), ["day"], pl.lit(True)))
+        for value in (1.0, 2.0, 3.0):
+            put(table, frame((MONDAY, "a", value)), [MONDAY])
+    assert told == [table, table]
+
+
+def test_without_a_spark_nobody_is_told(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable() -> None:
+        raise AssertionError("there is no Spark")
+
+    monkeypatch.setattr(publishing.lake, "session", unreachable)
+    put(table, frame((MONDAY, "a", 1.0)), [MONDAY])

@@ -73,7 +73,8 @@ class Lake:
 
     def publish(self, built: list[dbt.Candidate]) -> None:
         for one in built:
-            publish(self.spark, one.table, candidate.read(self.spark, one.name), [one.day], "TRUE")
+            publish(one.table, candidate.rows(one.name), [one.day], pl.lit(True))
+            lake.register(self.spark, one.table)
 
 
 @contextmanager
