@@ -9,7 +9,7 @@ earlier good days in place.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
@@ -31,6 +31,9 @@ from include.storage import remove
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 8
+
+AT_ONCE = 2_000_000
+"""Rows that are written in one go, which takes about 200 bytes of memory a row; for more, they are read once more."""
 
 TIME = pl.Datetime("us", "UTC")
 
@@ -181,7 +184,11 @@ def prepare(request: Request) -> Prepared:
     if not replaced:
         return Prepared(publication, Change(table, base))
     folder = f"candidate/{table.replace('.', '__')}__{replaced[0][0]:%Y_%m_%d}__{uuid4().hex[:8]}__files"
-    added = _written(folder, rows.select(columns), by, [one for one in replaced if one in new])
+    added = [
+        file
+        for some in _goes({one: new[one].rows for one in replaced if one in new})
+        for file in _written(folder, rows.select(columns), by, some)
+    ]
     replacing = set(replaced)
     gone = commit.files_of(there, lambda values: tuple(values[name] for name in by) in replacing)
     return Prepared(publication, Change(table, base, tuple(added), tuple(gone)), folder)
@@ -222,8 +229,24 @@ def _frame(partitions: Iterable[Partition], by: Sequence[str]) -> pl.DataFrame:
     return pl.DataFrame(list(partitions), dict.fromkeys(by, pl.Date), orient="row")
 
 
+def _goes(rows: Mapping[Partition, int]) -> Iterator[list[Partition]]:
+    """Partitions that are written together: no more rows than ``AT_ONCE``, unless one partition has more by itself.
+
+    What is written to many files waits in memory until a file has enough of it for a part of its own.
+    """
+    together, number = list[Partition](), 0
+    for partition, own in rows.items():
+        if together and number + own > AT_ONCE:
+            yield together
+            together, number = [], 0
+        together.append(partition)
+        number += own
+    if together:
+        yield together
+
+
 def _written(folder: str, rows: pl.LazyFrame, by: Sequence[str], partitions: Sequence[Partition]) -> list[Added]:
-    """Write the rows of ``partitions`` to ``folder`` of the lake, all in one go, and tell the files."""
+    """Write the rows of ``partitions`` to ``folder`` of the lake, and tell the files."""
     root = settings().lake / folder
     sunk = list[tuple[str, int, int]]()
     _of(rows, by, _frame(partitions, by)).sink_parquet(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import polars as pl
 import pytest
 
 from include.errors import NeedsAttentionError
-from include.lake import commit, delta, usage
+from include.lake import candidate, commit, delta, usage
 from include.lake import publish as publishing
+from include.lake.candidate import CandidateMissingError
 from include.lake.publish import (
     NOTHING,
     Content,
@@ -27,6 +29,7 @@ from include.lake.publish import (
     within,
 )
 from include.settings import settings
+from tests import s3
 
 MONDAY, TUESDAY, WEDNESDAY = date(2020, 6, 1), date(2020, 6, 2), date(2020, 6, 3)
 SCHEMA = {"day": pl.Date, "key": pl.String, "value": pl.Float64}
@@ -270,6 +273,20 @@ def test_a_partition_becomes_one_file_that_says_its_rows(table: str) -> None:
         assert pl.read_parquet(str(file), hive_partitioning=False).columns == ["key", "value"]
 
 
+@pytest.mark.parametrize(("at_once", "goes"), [(1, 5), (6, 3), (100, 1)])
+def test_many_rows_are_written_in_several_goes(
+    table: str, monkeypatch: pytest.MonkeyPatch, at_once: int, goes: int
+) -> None:
+    """So that memory does not grow with a history; a partition is never in two of them."""
+    made, real = count(), publishing._written
+    monkeypatch.setattr(publishing, "_written", lambda *arguments: (next(made), real(*arguments))[1])
+    monkeypatch.setattr(publishing, "AT_ONCE", at_once)
+    rows = [(MONDAY + timedelta(day), str(n), 1.0) for day in range(5) for n in range(3)]
+    put(table, frame(*rows), [MONDAY + timedelta(day) for day in range(5)])
+    assert (next(made), content(table)) == (goes, rows)
+    assert usage.files_of(usage.opened(table)).height == 5
+
+
 def test_nothing_is_left_on_the_way(table: str) -> None:
     put(table, frame((MONDAY, "a", 1.0)), [MONDAY])
     folder = settings().lake / "candidate"
@@ -331,3 +348,35 @@ def test_without_a_spark_nobody_is_told(table: str, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(publishing.lake, "session", unreachable)
     put(table, frame((MONDAY, "a", 1.0)), [MONDAY])
+
+
+# --- a lake in S3 ---
+
+
+@pytest.fixture
+def bucket(s3_server: Any, s3_port: int, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A prefix of a bucket, below which the lake is."""
+    for name, value in s3.environment(s3_port).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NOCTURNE_LAKE_URI", uri := f"s3://nocturne/{uuid4().hex}/lake")
+    settings.cache_clear()
+    yield uri
+    settings.cache_clear()
+
+
+def test_what_holds_for_folders_holds_there(bucket: str, home: Path) -> None:
+    name, columns = "candidate.silver__t__2020_06_01__12345678", dict.fromkeys(("day", "night"), pl.Date)
+    rows = frame((MONDAY, MONDAY, "a"), (MONDAY, TUESDAY, "b"), schema=columns | {"key": pl.String})
+    with pytest.raises(CandidateMissingError):
+        candidate.rows(name)
+    with (candidate.folder(name) / "part-0.parquet").open("wb") as out:
+        rows.collect().write_parquet(out)
+    for changed in ((MONDAY,), ()):
+        done = publish("silver.t", candidate.rows(name), ["day", "night"], within("night", [MONDAY, TUESDAY]))
+        assert (done.rows, done.changed) == (2, changed)
+    assert content("silver.t") == sorted(rows.collect().rows())
+    publish("silver.t", rows.limit(0), ["day", "night"], within("night", [TUESDAY]))
+    assert content("silver.t") == [(MONDAY, MONDAY, "a")]
+    candidate.remove([name, name])
+    assert not [one for one in (settings().lake / "candidate").rglob("*") if one.is_file()]
+    assert not list(home.rglob("*.parquet")), "something was written beside S3"
