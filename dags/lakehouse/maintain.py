@@ -63,9 +63,9 @@ def upkeep() -> None:
     @task
     def sweep(run_id):
         """What failed tries left."""
-        from include.lake import maintain, spark
+        from include.lake import maintain
 
-        maintain.sweep(spark.session(), run_id)
+        maintain.sweep(run_id)
 
     @task(trigger_rule="none_failed")
     def report(run_id):

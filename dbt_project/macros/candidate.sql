@@ -1,12 +1,13 @@
 {#
   Write, audit, publish.
 
-  A model with the materialization `candidate` writes the days it was asked for, and only those, to a table of its own
-  in the schema `candidate`. Its tests look at that table. `ref()` in a model means the published table: what passed
-  its tests, in an earlier stage. The DAG that ran dbt publishes the candidates and drops them.
+  A model with the materialization `candidate` writes the days it was asked for, and only those, to a folder of its own
+  below `candidate` in the lake. Its tests look at that. `ref()` in a model means the published table: what passed
+  its tests, in an earlier stage. The DAG that ran dbt publishes the candidates and removes them.
 
   A DAG gives each try of each run its own candidates, through the environment; a build by hand replaces its last.
-  Plain Parquet: nobody else reads a candidate, so that it needs no transaction log (docs/decisions).
+  Plain Parquet, known by its path: nobody else reads a candidate, so that it needs neither a transaction log nor a place
+  in a catalogue (docs/decisions).
 
   A model's `meta` says which column is the `day` its published table is partitioned by, and by how many `lead_days`
   the days it builds come after the nights of the run. One that is `whole` builds all that there is, whatever the
@@ -14,10 +15,16 @@
 #}
 
 {% macro candidate(relation) -%}
+  {{ return(api.Relation.create(schema='parquet', identifier='`' ~ candidate_folder(relation) ~ '`', type='table')) }}
+{%- endmacro %}
+
+{% macro candidate_folder(relation) -%}
+  {#- Looked up only when a query is made: dbt reads the whole project again where a variable that it saw has changed. -#}
+  {%- set lake = env_var('NOCTURNE_LAKE_URI', '') if execute else '' -%}
+  {%- set lake = lake or (env_var('NOCTURNE_VAR', '') if execute else '') ~ '/lake' -%}
   {%- set suffix = env_var('NOCTURNE_CANDIDATE_SUFFIX', '') if execute else '' -%}
-  {{ return(api.Relation.create(
-    schema='candidate', identifier=relation.schema ~ '__' ~ relation.identifier ~ suffix, type='table'
-  )) }}
+  {%- set name = relation.schema ~ '__' ~ relation.identifier ~ suffix -%}
+  {{ return(lake.rstrip('/').replace('s3://', 's3a://') ~ '/candidate/' ~ name) }}
 {%- endmacro %}
 
 {% materialization candidate, adapter='spark', supported_languages=['sql'] %}
@@ -26,11 +33,9 @@
     {{ get_assert_columns_equivalent(compiled_code) }}
     {%- set compiled_code = get_select_subquery(compiled_code) -%}
   {%- endif -%}
-  {% call statement('clear') -%}
-    drop table if exists {{ candidate(this) }}
-  {%- endcall %}
   {% call statement('main') -%}
-    create table {{ candidate(this) }} using parquet as {{ compiled_code }}
+    insert overwrite directory '{{ candidate_folder(this) }}' using parquet
+    {{ compiled_code }}
   {%- endcall %}
   {{ run_hooks(post_hooks) }}
   {{ return({'relations': [candidate(this)]}) }}

@@ -18,7 +18,6 @@ from include.storage import remove as remove_folder
 
 if TYPE_CHECKING:
     import polars as pl
-    from pyspark.sql import SparkSession
     from upath import UPath
 
 
@@ -86,12 +85,6 @@ def _missing(name: str) -> CandidateMissingError:
 
 
 def remove(names: Iterable[str]) -> None:
-    """Remove candidates that Spark's catalogue does not know; those that are gone already are no error."""
+    """Remove candidates; those that are gone already are no error."""
     for one in names:
         remove_folder(folder(one))
-
-
-def discard(spark: SparkSession, names: Iterable[str]) -> None:
-    """Drop candidates that Spark has made; those that are gone already are no error."""
-    for one in names:
-        spark.sql(f"DROP TABLE IF EXISTS {one}")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from include.errors import NeedsAttentionError, is_passing
 from include.lake import candidate
-from include.lake import spark as lake
 from include.partitions import Partitions
 from include.settings import settings
 
@@ -186,5 +185,5 @@ def publish_built(stage: str, build: Build, run: str = "by hand") -> list[Public
 
 
 def discard_built(build: Build) -> None:
-    """Drop the candidates of ``build``."""
-    candidate.discard(lake.session(), (one.name for one in candidates_of(build)))
+    """Remove the candidates of ``build``."""
+    candidate.remove(one.name for one in candidates_of(build))

@@ -24,7 +24,7 @@ from include.lake.usage import files_of, opened, path_of
 from include.settings import settings
 from include.sources.spec import Feed, Mode, Source
 from include.sources.spec import table as table_of
-from include.storage import for_spark, remove
+from include.storage import for_spark
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -312,14 +312,9 @@ def to_sweep() -> Plan:
     return plan
 
 
-def sweep(spark: SparkSession, run: str) -> None:
-    """Drop them, and remove what a catalogue that was made anew does not know."""
-
-    def drop(removal: Removal) -> None:
-        candidate.discard(spark, [removal.table])
-        remove(path_of(removal.table))
-
-    _carry_out(to_sweep, drop, run)
+def sweep(run: str) -> None:
+    """Remove them."""
+    _carry_out(to_sweep, lambda removal: candidate.remove([removal.table]), run)
 
 
 def _exists(table: str) -> bool:

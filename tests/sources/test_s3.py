@@ -21,7 +21,7 @@ from tests import s3
 from tests.sources.test_late_rows import FILES, NIGHTS, SOURCE, TRIPS, check, land, put, run
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    pass
 
 DAY = date(2020, 6, 11)
 
@@ -61,9 +61,7 @@ def test_nights_are_ingested_from_there_to_there(toys: None, bucket: str, home: 
     assert pl.read_delta(f"{bucket}/lake/bronze/toys__trips", storage_options=options).height == 10
 
 
-def test_upkeep_removes_there_what_nobody_needs(
-    toys: None, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_upkeep_removes_there_what_nobody_needs(toys: None, monkeypatch: pytest.MonkeyPatch) -> None:
     run(NIGHTS[0])
     put("2020-06-11", FILES["2020-06-11"][:2])
     run(NIGHTS[0])
@@ -77,7 +75,7 @@ def test_upkeep_removes_there_what_nobody_needs(
     candidate = settings().lake / "candidate" / "bronze__toys__trips__2020_06_01__0123abcd"
     (candidate / "part-1.parquet").write_bytes(b"of a try that failed")
     monkeypatch.setattr(maintain, "CANDIDATE_DAYS", -1)
-    maintain.sweep(spark, "tests")
+    maintain.sweep("tests")
     assert usage.candidates() == []
 
 
