@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from include.lake.spark import INTERPRETED
 from include.services import jars
 from include.services.programs import spark_configuration
 from include.settings import Settings, settings
@@ -79,7 +78,8 @@ def _spark(tmp_path_factory: pytest.TempPathFactory, s3_port: int) -> Iterator[S
         "spark.sql.shuffle.partitions": "1",
         "spark.databricks.delta.snapshotPartitions": "1",
         # a handful of rows: compiling and planning them well takes longer than reading them
-        **INTERPRETED,
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         "spark.sql.adaptive.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
     }

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
@@ -17,19 +16,16 @@ from include.lake import commit, delta, publications, usage
 from include.settings import settings
 from tests.sources import test_late_rows as toys
 
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
 TRIPS = "bronze.toys__trips"
 
 
 @pytest.fixture(scope="module")
-def nights(spark: SparkSession, module_home: Path) -> Iterator[Path]:
+def nights(module_home: Path) -> Path:
     """A lake of four nights with late rows and a quarantine."""
-    with toys.landed(spark):
-        for night in toys.NIGHTS:
-            toys.run(night)
-        yield module_home
+    toys.land()
+    for night in toys.NIGHTS:
+        toys.run(night)
+    return module_home
 
 
 @pytest.fixture

@@ -14,14 +14,8 @@ if TYPE_CHECKING:
 LAYERS = ("bronze", "silver", "gold", "ledger", "candidate")
 
 
-FEW = 20_000
-"""Rows up to which to compile a query takes Spark longer than to run it."""
-
-INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
-
-
-def session(rows: int | None = None) -> SparkSession:
-    """A session on the Spark Connect endpoint of the settings. Its queries are not compiled where ``rows`` are few."""
+def session() -> SparkSession:
+    """A session on the Spark Connect endpoint of the settings."""
     from pyspark.sql import SparkSession
     from pyspark.sql.connect.client.retries import DefaultPolicy
 
@@ -29,9 +23,6 @@ def session(rows: int | None = None) -> SparkSession:
     connected = SparkSession.builder.remote(settings().spark_connection).getOrCreate()
     # A server that was killed is back in ten seconds; by default a client comes to wait a minute between two tries.
     connected.client.set_retry_policies([DefaultPolicy(max_retries=20, max_backoff=3000)])
-    if rows is not None and rows <= FEW:
-        for name, value in INTERPRETED.items():
-            connected.conf.set(name, value)
     return connected
 
 

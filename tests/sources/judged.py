@@ -15,7 +15,9 @@ from include.sources.spec import Feed
 def judged(feed: Feed, *paths: Path) -> pl.DataFrame:
     """Every row of the files at ``paths``, which are in landing and named by their days, with its verdict."""
     files = {path: (date.fromisoformat(path.name[:10]), ()) for path in paths}
-    return verdicts.together(pl.concat(kernel.looked_at(feed, files)), feed)
+    return verdicts.together(
+        pl.concat([pl.DataFrame(schema=verdicts.columns_of(feed)), *kernel.looked_at(feed, files)]), feed
+    )
 
 
 def rows(feed: Feed, *paths: Path) -> list[dict[str, Any]]:
