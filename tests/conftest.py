@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 from collections.abc import Iterator
@@ -97,6 +98,8 @@ def _spark(tmp_path_factory: pytest.TempPathFactory, s3_port: int) -> Iterator[S
     session.sparkContext.setLogLevel("ERROR")
     yield session
     session.stop()
+    # It says that connections are closed when Python ends, to a stream that pytest has closed by then.
+    logging.getLogger("py4j").setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from include.settings import settings
 from include.storage import for_spark
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
 LAYERS = ("bronze", "silver", "gold", "ledger", "candidate")
 
@@ -40,11 +40,6 @@ def create_layers(spark: SparkSession) -> None:
     """Create the schemas of the lake, each in its own folder, where they are not there yet."""
     for layer in LAYERS:
         spark.sql(f"CREATE SCHEMA IF NOT EXISTS {layer} LOCATION '{for_spark(settings().lake / layer)}'")
-
-
-def read(spark: SparkSession, table: str) -> DataFrame:
-    """The rows of ``<layer>.<name>``, whether Spark's catalogue knows it or not."""
-    return spark.read.format("delta").load(_place(table))
 
 
 def register(spark: SparkSession, table: str) -> None:

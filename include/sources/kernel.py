@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PART_ROWS = 1_000_000
 """Rows of a candidate's file: history comes in many small files, which would be slow to open one by one."""
 
-LOOKED_AT = 20_000_000
+LOOKED_AT = 8_000_000
 """Rows among which twins are looked for at once."""
 
 # The files to read: their columns in their order where they are not the feed's, and the day of each.
