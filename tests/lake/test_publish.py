@@ -237,6 +237,23 @@ def test_days_that_are_published_at_once_do_not_mix(two_days: str) -> None:
     assert content(two_days)[2:] == [(day, str(day), 1.0) for day in days]
 
 
+def test_a_whole_year_is_compared_day_by_day_also_with_a_column_more(table: str) -> None:
+    """A filter with many values, or on a column that older files lack, has lost rows (pola-rs/polars#24167, #23268)."""
+    days = [MONDAY + timedelta(n) for n in range(366)]
+    year = frame(*((day, "a", float(day.day)) for day in days))
+    assert len(put(table, year, days).replaced) == 366
+    assert put(table, year, days).replaced == ()
+    wider = year.with_columns(note=pl.lit(None, pl.String))
+    assert put(table, wider, days).replaced == ()
+    noted = wider.filter(pl.col("day") == days[5]).with_columns(note=pl.lit("late"))
+    assert put(table, noted, days[5:6]).changed == (days[5],)
+    there = delta.scan(*table.split("."))
+    assert there.filter(pl.col("note") == "late").collect()["day"].to_list() == [days[5]]
+    assert there.select(pl.len()).collect().item() == 366
+    assert len(put(table, wider.clear(), days).replaced) == 366
+    assert delta.scan(*table.split(".")).filter(pl.col("day") == MONDAY).collect().is_empty(), "polars#19854"
+
+
 # --- what is read, and what is written ---
 
 

@@ -100,6 +100,7 @@ PLAIN: dict[str, Callable[[], bytes]] = {
     "a line feed within quotes": lambda: with_rows('2020-06-01,99,"b', 'us",1,'),
     "a quote that is never closed": lambda: with_rows('2020-06-01,99,"bus,1,'),
     "blank lines, and lines of blanks": lambda: with_rows("", "   ", "\t"),
+    "a blank line before the header": lambda: b"\n" + GOOD,
     "semicolons instead of commas": lambda: GOOD.replace(b",", b";"),
     "no header": lambda: GOOD.partition(b"\n")[2],
     "a column too few": lambda: GOOD.replace(b",seen_at", b""),

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import math
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from include.settings import settings
-from include.sources import kernel, readers
+from include.sources import kernel, readers, verdicts
 from include.sources.landing import values_of
 from include.sources.spec import Column, Feed
 from tests.conftest import installed
@@ -41,6 +47,7 @@ VERDICTS = {
     "2020-06-01,3,tram,0,lower end,": "",
     "2020-06-01,4,tram,100,upper end,": "",
     "2020-06-01,5,bus,1,żółw – 車,": "",
+    "#2020-06-01,29,bus,1,,": "day: '#2020-06-01' is no date",  # no comment: pmgraham/datagrunt#73
     '2020-06-01,6,bus,1,"a comma, and more",': "",
     "2020-06-01,two,bus,1,,": "number: 'two' is no int",
     "2020-06-01,7.5,bus,1,,": "number: '7.5' is no int",
@@ -103,7 +110,7 @@ def first_day(loaded: list[Row]) -> Iterator[list[Row]]:
     return [row for row in loaded if row["partition_day"] == date(2020, 6, 1)]
 
 
-def verdicts(rows: list[Row], number: int) -> list[tuple[str | None, bool]]:
+def of_number(rows: list[Row], number: int) -> list[tuple[str | None, bool]]:
     found = [row for row in rows if row["number"] == number]
     return sorted(((row["_reason"], row["_copy"]) for row in found), key=str)
 
@@ -151,16 +158,16 @@ def test_a_row_says_where_it_came_from(loaded: list[Row], landing: Path) -> None
 
 
 def test_the_second_and_further_copies_are_copies(first_day: list[Row]) -> None:
-    assert verdicts(first_day, 60) == [(None, False), (None, True), (None, True)]
+    assert of_number(first_day, 60) == [(None, False), (None, True), (None, True)]
 
 
 def test_rows_of_one_key_that_differ_are_all_broken(first_day: list[Row]) -> None:
-    assert sorted(verdicts(first_day, 50)) == [(DIFFERS, False), (DIFFERS, False), (DIFFERS, True)]
+    assert sorted(of_number(first_day, 50)) == [(DIFFERS, False), (DIFFERS, False), (DIFFERS, True)]
 
 
 def test_a_broken_row_does_not_break_the_good_one_of_its_key(first_day: list[Row]) -> None:
     below = "amount: '-1' is below 0"
-    assert verdicts(first_day, 70) == sorted([(None, False), (below, False), (below, True)], key=str)
+    assert of_number(first_day, 70) == sorted([(None, False), (below, False), (below, True)], key=str)
 
 
 def test_the_same_key_on_another_day_is_no_conflict(loaded: list[Row]) -> None:
@@ -211,7 +218,7 @@ def test_an_open_quote_breaks_its_own_row_only(oddities: list[Row]) -> None:
 
 
 def test_a_broken_row_keeps_its_reason_beside_two_that_differ(oddities: list[Row]) -> None:
-    assert sorted(verdicts(oddities, 36)) == sorted([(DIFFERS, False)] * 2 + [("amount: '-1' is below 0", False)])
+    assert sorted(of_number(oddities, 36)) == sorted([(DIFFERS, False)] * 2 + [("amount: '-1' is below 0", False)])
 
 
 def test_a_return_within_a_row_ends_no_line(oddities: list[Row]) -> None:
@@ -247,7 +254,7 @@ def test_a_line_is_taken_apart_as_rfc_4180_has_it_or_not_at_all(landing: Path) -
 
 
 def test_a_key_is_the_same_however_it_is_written(oddities: list[Row]) -> None:
-    assert verdicts(oddities, 34) == [(DIFFERS, False), (DIFFERS, False)]
+    assert of_number(oddities, 34) == [(DIFFERS, False), (DIFFERS, False)]
 
 
 def test_a_row_says_where_it_came_from_in_any_folder(tmp_path: Path) -> None:
@@ -255,3 +262,64 @@ def test_a_row_says_where_it_came_from_in_any_folder(tmp_path: Path) -> None:
         file = put(Path(str(settings().landing)), "2020-06-01", [GOOD])
         (piece,) = kernel.looked_at(FEED, {file: (date(2020, 6, 1), ())})
     assert piece["source_file"].to_list() == ["toys/trips/2020-06-01.csv"]
+
+
+# What upstreams write where a value should be: near to right, and nowhere near.
+SIGNS = st.text(st.sampled_from("0123456789-+:.TZ eE/*x٣_,"), max_size=32)
+DATES = st.dates(date(1800, 1, 1), date(2300, 1, 1)).map(str)
+TIMES = st.builds(
+    "{}{}{:02}:{:02}{}{}".format,
+    DATES,
+    st.sampled_from("T t"),
+    st.integers(0, 25),
+    st.integers(0, 61),
+    st.sampled_from(["", ":00", ":59", ":60", ":07.5", ":07.1234567", ":7"]),
+    st.sampled_from(["", "Z", "z", "+02:00", "-18:00", "+18:01", "+05:60", "+0200", "UTC"]),
+)
+TRICKY = st.sampled_from(
+    ["31/12/2022", "12-345-678", "123*45*678", "1234-56-7", "2013-06-0١", "9" * 400, "-" * 10, "1e400", "0x1", "inf"]
+)
+
+
+def by_python(kind: str, text: str) -> Any:
+    """What a text is as a value of a type, by other means; None where it is none."""
+    if kind in ("date", "timestamp") and not text.isascii():
+        return None
+    match kind:
+        case "int" | "bigint":
+            bits = 31 if kind == "int" else 63
+            fits = re.fullmatch("[+-]?[0-9]+", text) and -(2**bits) <= int(text) < 2**bits
+            return int(text) if fits else None
+        case "double":
+            is_number = re.fullmatch(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", text)
+            return float(text) if is_number and math.isfinite(float(text)) else None
+        case "date":
+            found = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)", text)
+            with suppress(ValueError):
+                return date(*map(int, found.groups())) if found else None
+        case "timestamp":
+            form = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:\d\d)?"
+            offset = re.search(r"[+-](\d\d):(\d\d)$", text)
+            if not re.fullmatch(form, text) or (offset and (int(offset[2]) > 59 or offset[1] + offset[2] > "1800")):
+                return None
+            with suppress(ValueError):
+                moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+                return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return None
+
+
+@pytest.mark.parametrize("kind", ["int", "bigint", "double", "date", "timestamp"])
+@given(texts=st.lists(st.one_of(SIGNS, DATES, TIMES, TRICKY, st.integers().map(str), st.floats().map(str))))
+def test_a_text_is_a_value_or_breaks_its_row_whatever_it_is(kind: str, texts: list[str]) -> None:
+    """pola-rs/polars#22495, #19928: a text that was nearly a date ended the program."""
+    feed = Feed("values", "", (Column("value", kind, ""),), ("value",))
+    names = {"value": texts, "_text": texts, "_flaw": None, "_odd": None}
+    rows = pl.DataFrame(names, dict.fromkeys(names, pl.String))
+    arrival = verdicts.Arrival(date(2020, 6, 1), "toys/values/2020-06-01.csv", datetime(2020, 6, 2, tzinfo=UTC))
+    found = verdicts.look_at(rows, feed, arrival)
+    for text, value, reason in zip(texts, found["value"], found["_reason"], strict=True):
+        wanted = by_python(kind, text)
+        in_time = kind not in ("date", "timestamp") or (wanted is not None and 1900 <= wanted.year <= 2199)
+        assert (reason is None) == (wanted is not None and in_time), (text, reason)
+        if reason is None:
+            assert value == wanted, text
