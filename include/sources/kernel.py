@@ -10,8 +10,9 @@ that have: these are judged together, and get a candidate of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 PART_ROWS = 1_000_000
 """Rows of a candidate's file: history comes in many small files, which would be slow to open one by one."""
+
+TOGETHER = 100_000
+"""Rows that are judged at once: to say what is asked of them takes as long for ten rows as for some thousands."""
 
 LOOKED_AT = 8_000_000
 """Rows among which twins are looked for at once."""
@@ -60,27 +64,36 @@ def judged(name: str) -> pl.LazyFrame:
 
 
 def looked_at(feed: Feed, files: Files) -> Iterator[pl.DataFrame]:
-    """The rows of ``files``, piece by piece, each by itself."""
+    """The rows of ``files``, each by itself: large files in pieces, small ones together."""
+    for rows in _together(_arrived(feed, files), TOGETHER):
+        yield verdicts.look_at(rows, feed)
+
+
+def _arrived(feed: Feed, files: Files) -> Iterator[pl.DataFrame]:
     for path, (day, columns) in files.items():
-        arrival = verdicts.Arrival(
-            day,
-            path.relative_to(settings().landing).as_posix(),
-            datetime.fromtimestamp(path.stat().st_mtime, UTC),
-        )
+        name = path.relative_to(settings().landing).as_posix()
+        at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         for rows in readers.pieces(path, feed, columns):
-            yield verdicts.look_at(rows, feed, arrival)
+            yield verdicts.arrived(rows, day, name, at)
+
+
+def _together(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
+    """``frames`` in order, as fewer ones of at least ``rows`` rows each, but for the last."""
+    waiting, number = list[pl.DataFrame](), 0
+    for frame in frames:
+        waiting.append(frame)
+        number += frame.height
+        if number >= rows:
+            yield pl.concat(waiting, rechunk=True)
+            waiting, number = [], 0
+    if waiting:
+        yield pl.concat(waiting, rechunk=True)
 
 
 def _parts(feed: Feed, files: Files) -> Iterator[pl.DataFrame]:
     """The verdicts of all rows by themselves, in frames that are worth a file each; one at least."""
-    waiting = [pl.DataFrame(schema=verdicts.columns_of(feed))]
-    for rows in looked_at(feed, files):
-        waiting.append(verdicts.alone(rows))
-        if sum(one.height for one in waiting) >= PART_ROWS:
-            yield pl.concat(waiting)
-            waiting = []
-    if waiting:
-        yield pl.concat(waiting)
+    none = pl.DataFrame(schema=verdicts.columns_of(feed))
+    return _together(chain([none], map(verdicts.alone, looked_at(feed, files))), PART_ROWS)
 
 
 def _judged_together(feed: Feed, files: Files, name: str, rows: int) -> Iterator[pl.DataFrame]:

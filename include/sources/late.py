@@ -85,9 +85,8 @@ def _with_verdicts(feed: Feed, late: pl.DataFrame, in_time: pl.DataFrame) -> pl.
         (lost & ~pl.col("_copy") & differs).alias("_differs"),
         pl.col("night").first().over(key).cast(pl.String).alias("_winner_night"),
     ).filter("_is_late")
-    reason = pl.format(
-        f"another row has the same {', '.join(feed.unique)}, arrived in the night of {{}} and differs", "_winner_night"
-    )
+    same = f"another row has the same {', '.join(feed.unique)}, arrived in the night of "
+    reason = pl.concat_str(pl.lit(same), "_winner_night", pl.lit(" and differs"))
     verdict = pl.when("_differs").then(pl.lit("quarantined")).when("_lost").then(pl.lit("deduplicated"))
     return judged.with_columns(
         pl.when("_differs").then(reason).alias("_reason"), verdict.otherwise(pl.lit("published")).alias(VERDICT)

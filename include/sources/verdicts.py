@@ -53,13 +53,13 @@ SHOWN = 100  # characters of a value that a reason shows
 YEARS = (1900, 2199)
 
 
-@dataclass(frozen=True)
-class Arrival:
-    """The file that rows came in: the day of its name, its path within landing, and when it was written (UTC)."""
-
-    day: date
-    source_file: str
-    arrived_at: datetime
+def arrived(rows: pl.DataFrame, day: date, source_file: str, at: datetime) -> pl.DataFrame:
+    """``rows`` with the file that they came in: the day of its name, its path within landing, its time (UTC)."""
+    return rows.with_columns(
+        pl.lit(day).alias("_day"),
+        pl.lit(source_file).alias("source_file"),
+        pl.lit(at, pl.Datetime("us", "UTC")).alias("arrived_at"),
+    )
 
 
 def columns_of(feed: Feed) -> dict[str, pl.DataType]:
@@ -78,11 +78,11 @@ def columns_of(feed: Feed) -> dict[str, pl.DataType]:
     }
 
 
-def look_at(rows: pl.DataFrame, feed: Feed, arrival: Arrival) -> pl.DataFrame:
-    """``rows`` of text, as a reader gives them, each with what can be said of it by itself, and all its ``_raw``."""
+def look_at(rows: pl.DataFrame, feed: Feed) -> pl.DataFrame:
+    """``rows`` that have ``arrived``, of text, each with what can be said of it by itself, and all its ``_raw``."""
     names = [column.name for column in feed.columns]
     typed = rows.select(typed_as(column.type, pl.col(column.name)) for column in feed.columns)
-    both = rows.with_columns(typed.rename(_typed)).with_columns(pl.lit(arrival.day).alias("_day"))
+    both = rows.with_columns(typed.rename(_typed))
     problems = [*(problem for column in feed.columns for problem in _problems(column)), *_strange_days(feed)]
     doubtful = both.select(
         pl.any_horizontal(
@@ -93,21 +93,20 @@ def look_at(rows: pl.DataFrame, feed: Feed, arrival: Arrival) -> pl.DataFrame:
     reasons = both.filter(doubtful).select(_reason(problems)).to_series()
     reason = pl.Series("_reason", [None], dtype=pl.String).new_from_index(0, rows.height)
     reason = reason.scatter(doubtful.arg_true(), reasons)
-    raw = pl.coalesce("_text", pl.concat_str([pl.col(name).fill_null("") for name in names], separator=","))
-    day = pl.lit(arrival.day)
-    late = pl.lit(False)
+    raw = pl.col("_text")
+    if rows["_text"].null_count():
+        raw = raw.fill_null(pl.concat_str([pl.col(name).fill_null("") for name in names], separator=","))
+    day, late = pl.col("_day"), pl.lit(False)
     if feed.day_column:
         late = pl.col("_reason").is_null() & (pl.col(feed.day_column) < day).fill_null(False)
+    own_day = pl.when("_late").then(feed.day_column).otherwise(day) if feed.day_column else day
     return (
         typed.with_columns(reason, rows.select(raw.alias("_raw")).to_series())
+        .with_columns(rows.select("_day", "source_file", "arrived_at"))
         .with_columns(late.alias("_late"))
         .with_columns(
-            pl.when("_late").then(feed.day_column).otherwise(day).alias("partition_day")
-            if feed.day_column
-            else day.alias("partition_day"),
-            pl.lit(feed.night(arrival.day)).alias("night"),
-            pl.lit(arrival.source_file).alias("source_file"),
-            pl.lit(arrival.arrived_at, pl.Datetime("us", "UTC")).alias("arrived_at"),
+            own_day.alias("partition_day"),
+            (day - pl.duration(days=feed.lead_days)).alias("night"),
             pl.lit(False).alias("_copy"),
         )
         .with_columns(_twin(feed))
@@ -204,7 +203,8 @@ def _short(text: pl.Expr) -> pl.Expr:
 def _problems(column: Column) -> Iterable[Problem]:
     """What may be wrong with the text of ``column``, the gravest first."""
     name, text, value = column.name, pl.col(column.name), pl.col(_typed(column.name))
-    shown = pl.format(f"{name}: '{{}}'", _short(text))
+    # Not by pl.format, which ends the program where a chunk of its column is empty (Polars 2.1).
+    shown = pl.concat_str(pl.lit(f"{name}: '"), _short(text), pl.lit("'"))
 
     def problem(where: pl.Expr, words: pl.Expr) -> Problem:
         return Problem(name, where.fill_null(False), words)
@@ -235,7 +235,7 @@ def _strange_days(feed: Feed) -> Iterable[Problem]:
     if not feed.day_column:
         return
     day, of_file = pl.col(_typed(feed.day_column)), pl.col("_day")
-    shown = pl.format(f"{feed.day_column}: {{}}", pl.col(feed.day_column))
+    shown = pl.concat_str(pl.lit(f"{feed.day_column}: "), pl.col(feed.day_column))
     too_late = f" is more than {feed.late_days} days before the file's" if feed.late_days else " is another day"
     yield Problem("", (day > of_file).fill_null(False), shown + " is another day")
     yield Problem("", (day < of_file - timedelta(feed.late_days)).fill_null(False), shown + too_late)

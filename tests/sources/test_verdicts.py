@@ -190,6 +190,7 @@ def test_the_rows_of_a_file_do_not_depend_on_where_it_is_cut(landing: Path, monk
         monkeypatch.setattr(readers, "BLOCK", size)
         monkeypatch.setattr(kernel, "LOOKED_AT", size)
         monkeypatch.setattr(kernel, "PART_ROWS", size)
+        monkeypatch.setattr(kernel, "TOGETHER", size)
         assert sorted(load([file], f"candidate.cut_{size}"), key=str) == whole
 
 
@@ -315,8 +316,8 @@ def test_a_text_is_a_value_or_breaks_its_row_whatever_it_is(kind: str, texts: li
     feed = Feed("values", "", (Column("value", kind, ""),), ("value",))
     names = {"value": texts, "_text": texts, "_flaw": None, "_odd": None}
     rows = pl.DataFrame(names, dict.fromkeys(names, pl.String))
-    arrival = verdicts.Arrival(date(2020, 6, 1), "toys/values/2020-06-01.csv", datetime(2020, 6, 2, tzinfo=UTC))
-    found = verdicts.look_at(rows, feed, arrival)
+    arrived = verdicts.arrived(rows, date(2020, 6, 1), "toys/values/2020-06-01.csv", datetime(2020, 6, 2, tzinfo=UTC))
+    found = verdicts.look_at(arrived, feed)
     for text, value, reason in zip(texts, found["value"], found["_reason"], strict=True):
         wanted = by_python(kind, text)
         in_time = kind not in ("date", "timestamp") or (wanted is not None and 1900 <= wanted.year <= 2199)
