@@ -154,25 +154,7 @@ class Airflow:
             body["partition_key"] = nights.key
         else:
             body["conf"] = {"from": str(nights.first), "to": str(nights.last)}
-        run = Run.of(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body))
-        self._wait_until_there(run)
-        return run
-
-    def _wait_until_there(self, run: Run) -> None:
-        """Return when Airflow has committed ``run``, which it does after it has answered.
-
-        On SQLite a request that writes before that would keep its server from committing: both wait, for a minute.
-        """
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            try:
-                self.run(run.dag_id, run.run_id)
-            except RuntimeError as refused:
-                if ": 404 " not in str(refused):
-                    raise
-                time.sleep(0.05)
-            else:
-                return
+        return Run.of(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body))
 
     def backfill(self, dag_id: str, nights: Partitions, max_active_runs: int = 1) -> list[Run]:
         """Start a backfill of ``dag_id``, one run a night, run again where there was one. Returns its runs.

@@ -96,11 +96,11 @@ def versions_of(tables: Iterable[str]) -> dict[str, int]:
     return {table: version_of(table) for table in tables}
 
 
-def create(table: str, schema: Schema, by: Sequence[str]) -> bool:
-    """Make an empty table, partitioned by ``by``, where there is none. Returns whether there was none."""
+def create(table: str, schema: Schema, by: Sequence[str]) -> None:
+    """Make an empty table, partitioned by ``by``, where there is none."""
     layer, name = table.split(".")
     if delta.exists(layer, name):
-        return False
+        return
     try:
         DeltaTable.create(
             str(delta.table_path(layer, name)),
@@ -110,10 +110,8 @@ def create(table: str, schema: Schema, by: Sequence[str]) -> bool:
             storage_options=delta.storage_options(),
         )
     except DeltaError:
-        if not delta.exists(layer, name):
+        if not delta.exists(layer, name):  # or somebody else was a moment faster
             raise
-        return False  # somebody else was a moment faster
-    return True
 
 
 def add_columns(table: str, fields: Sequence[Field]) -> None:

@@ -3,6 +3,7 @@
 The hash of a row is Spark's ``xxhash64(c1, c1 IS NULL, c2, c2 IS NULL, ...)``, bit by bit: the ledgers of every
 installation hold sums of it, and whoever doubts one can have Spark work it out again. The columns are chained, each is
 hashed with the hash of those before it as seed; a null leaves the hash as it is, so that where nulls are is hashed too.
+Our own code, since no library hashes a column with another seed for each row.
 """
 
 from __future__ import annotations

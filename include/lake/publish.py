@@ -1,6 +1,6 @@
 """Write, audit, publish: how rows that passed their gate become what everybody reads.
 
-A stage writes its result to a table in the schema ``candidate``, which nobody else reads, audits it there, and only
+A stage writes its result to a candidate, a folder of Parquet that nobody else reads, audits it there, and only
 then has it published: :func:`prepare` compares it with what is published and writes the files of the partitions that
 differ, :func:`commit` makes them part of their tables, all at once. A stage that fails anywhere before leaves the
 earlier good days in place.

@@ -11,7 +11,7 @@ from include.storage import for_spark
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-LAYERS = ("bronze", "silver", "gold", "ledger", "candidate")
+LAYERS = ("bronze", "silver", "gold", "ledger")
 
 
 def session() -> SparkSession:

@@ -15,8 +15,6 @@ from include.settings import settings
 if TYPE_CHECKING:
     import pandas as pd
     from great_expectations.expectations import Expectation
-    from pyspark.sql import DataFrame
-
 
 # What of a failed expectation's result tells people what was found.
 TOLD = ("observed_value", "unexpected_count", "unexpected_percent", "partial_unexpected_list")
@@ -27,7 +25,7 @@ class GateFailedError(NeedsAttentionError):
 
 
 class GateUncheckedError(Exception):
-    """Nothing was found wrong, and not everything could be looked at: Spark may have gone. Another try may do it."""
+    """Nothing was found wrong, and not everything could be looked at. Another try may do it."""
 
 
 def describe(result: Any) -> str:
@@ -53,24 +51,21 @@ def _exception(result: Any) -> str | None:
     return next((one["exception_message"] for one in found if one.get("raised_exception")), None)
 
 
-def check(name: str, key: str, rows: DataFrame | pd.DataFrame, expectations: Sequence[Expectation]) -> None:
-    """Validate ``rows``, of Spark or of pandas, and keep the result as ``var/report/gates/<name>/<key>.json``.
+def check(name: str, key: str, rows: pd.DataFrame, expectations: Sequence[Expectation]) -> None:
+    """Validate ``rows`` and keep the result as ``var/report/gates/<name>/<key>.json``.
 
     Raises GateFailedError naming everything that failed, or GateUncheckedError where all that did is that something
     could not be checked.
     """
     import great_expectations as gx
-    import pandas as pd
 
     # An ephemeral context for each check: two tasks that write one file context at once race.
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]  # what GX reads back is a mapping
-    sources = context.data_sources
-    # The candidate is read a few times and gone; caching it would only fill the shared server's memory.
-    source = sources.add_pandas("here") if isinstance(rows, pd.DataFrame) else sources.add_spark("lake", persist=False)
-    batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("candidate")
+    asset = context.data_sources.add_pandas("here").add_dataframe_asset(name)
+    batch = asset.add_batch_definition_whole_dataframe("candidate")
     suite = gx.ExpectationSuite(name=name, expectations=list(expectations))
-    # Whether all is well takes a fifth of the queries that the details of what is not take.
+    # Whether all is well takes a fifth of the time that the details of what is not take.
     candidate = batch.get_batch({"dataframe": rows})
     result = candidate.validate(suite, result_format="BOOLEAN_ONLY")
     if not result.success:

@@ -71,10 +71,13 @@ def looked_at(feed: Feed, files: Files) -> Iterator[pl.DataFrame]:
 
 def _arrived(feed: Feed, files: Files) -> Iterator[pl.DataFrame]:
     for path, (day, columns) in files.items():
-        name = path.relative_to(settings().landing).as_posix()
         at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         for rows in readers.pieces(path, feed, columns):
-            yield verdicts.arrived(rows, day, name, at)
+            yield verdicts.arrived(rows, day, _name(path), at)
+
+
+def _name(path: UPath) -> str:
+    return path.relative_to(settings().landing).as_posix()
 
 
 def _together(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
@@ -106,5 +109,8 @@ def _judged_together(feed: Feed, files: Files, name: str, rows: int) -> Iterator
         found = marks.group_by("_twin").len().filter(pl.col("len") > 1).select("_twin").collect(engine="streaming")
         if found.is_empty():
             continue
-        twins = [piece.join(found, on="_twin", how="semi") for piece in looked_at(feed, files)]
+        of_twins = candidate.rows(name).join(found.lazy(), on="_twin", how="semi")
+        theirs = set(of_twins.select("source_file").unique().collect().to_series())
+        again = {path: of for path, of in files.items() if _name(path) in theirs}
+        twins = [piece.join(found, on="_twin", how="semi") for piece in looked_at(feed, again)]
         yield verdicts.together(pl.concat(twins), feed)

@@ -73,10 +73,12 @@ def only_to_silver(stack: Stack) -> Iterator[None]:
     for asset in every:
         asset["scheduled_dags"] = [one for one in asset["scheduled_dags"] if f"/dags/{one['dag_id']}" != features]
     stack.airflow.call("PATCH", features, json={"is_paused": True})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stack.airflow, "assets", lambda: every)
-        yield
-    stack.airflow.call("PATCH", features, json={"is_paused": False})
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stack.airflow, "assets", lambda: every)
+            yield
+    finally:
+        stack.airflow.call("PATCH", features, json={"is_paused": False})
 
 
 @pytest.fixture(scope="module")

@@ -365,6 +365,7 @@ def test_without_a_spark_nobody_is_told(table: str, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(publishing.lake, "session", unreachable)
     put(table, frame((MONDAY, "a", 1.0)), [MONDAY])
+    assert content(table) == [(MONDAY, "a", 1.0)]
 
 
 # --- a lake in S3 ---

@@ -11,10 +11,10 @@ import yaml
 from include.sources import catalogue, sources
 from include.sources.connectors import Bucket, Database, Http, Stream
 from include.sources.spec import Column, Feed, Form, Mode, Pii, Source
+from include.sources.verdicts import TYPES
 
 SOURCES = list(sources().values())
 FEEDS = [(source, feed) for source in SOURCES for feed in source.feeds]
-SPARK_TYPES = ("string", "int", "bigint", "double", "boolean", "date", "timestamp")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -29,7 +29,7 @@ def column_problems(column: Column) -> list[str]:
         problems.append("has no description")
     if column.type == "double" and not column.unit:
         problems.append("is a measure without a unit")
-    if column.type not in SPARK_TYPES:
+    if column.type not in TYPES:
         problems.append(f"{column.type} is no type that the gates know")
     if (column.minimum is not None or column.maximum is not None) and column.type not in ("int", "bigint", "double"):
         problems.append("has bounds and is no number")

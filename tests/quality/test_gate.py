@@ -1,4 +1,4 @@
-"""A gate lets through what keeps every promise, and names all that does not. Great Expectations on a real Spark."""
+"""A gate lets through what keeps every promise, and names all that does not. Great Expectations on rows of pandas."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import json
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from include.errors import NeedsAttentionError
 from include.quality import gate
 from include.quality.gate import GateFailedError, GateUncheckedError, describe
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 DAY = date(2020, 6, 1)
 GOOD = [(DAY, 1, "bus", "a"), (DAY, 9, None, None)]
@@ -36,24 +34,22 @@ def suite() -> list[Any]:
     ]
 
 
-def check(
-    spark: SparkSession, rows: list[tuple[Any, ...]], columns: str = "number int, kind string, note string"
-) -> None:
-    frame = spark.createDataFrame(rows, f"partition_day date, {columns}")
+def check(rows: list[tuple[Any, ...]], columns: tuple[str, ...] = ("number", "kind", "note")) -> None:
+    frame = pd.DataFrame(rows, columns=["partition_day", *columns])
     gate.check("gold.trips", "2020-06-01", frame, suite())
 
 
-def test_what_keeps_its_promises_passes_and_the_result_is_kept(spark: SparkSession, home: Path) -> None:
-    check(spark, GOOD)
+def test_what_keeps_its_promises_passes_and_the_result_is_kept(home: Path) -> None:
+    check(GOOD)
     kept = json.loads((home / "report/gates/gold.trips/2020-06-01.json").read_text())
     assert kept["success"] is True
     assert len(kept["results"]) == 5
 
 
-def test_everything_that_fails_is_named(spark: SparkSession, home: Path) -> None:
+def test_everything_that_fails_is_named(home: Path) -> None:
     rows = [(DAY, 1, "bus", ""), (DAY, 1, "boat", ""), (DAY, 12, "ship", ""), (DAY, None, "tram", "")]
     with pytest.raises(GateFailedError) as raised:
-        check(spark, rows)
+        check(rows)
     first, *lines = str(raised.value).splitlines()
     assert first == "gold.trips 2020-06-01: 4 of 5 expectations failed; nothing was published."
     said = sorted(line.partition(" (")[0] for line in lines)
@@ -70,22 +66,22 @@ def test_everything_that_fails_is_named(spark: SparkSession, home: Path) -> None
     assert kept["success"] is False
 
 
-def test_no_rows_do_not_pass(spark: SparkSession) -> None:
+def test_no_rows_do_not_pass() -> None:
     with pytest.raises(GateFailedError, match=r"expect_table_row_count_to_be_between .*\"observed_value\": 0"):
-        check(spark, [])
+        check([])
 
 
-def test_what_could_not_be_checked_did_not_pass(spark: SparkSession) -> None:
+def test_what_could_not_be_checked_did_not_pass() -> None:
     """A column that is not there makes an expectation raise: that is no pass, and no failure of the data either."""
     with pytest.raises(GateUncheckedError, match="1 of 5 expectations could not be checked") as raised:
-        check(spark, [(DAY, 1, "a")], "number int, note string")
+        check([(DAY, 1, "a")], ("number", "note"))
     assert "kind: expect_column_values_to_be_in_set" in str(raised.value)
     assert not isinstance(raised.value, NeedsAttentionError), "such a task is tried again"
 
 
-def test_what_did_fail_is_not_tried_again_whatever_else_could_not_be_checked(spark: SparkSession) -> None:
+def test_what_did_fail_is_not_tried_again_whatever_else_could_not_be_checked() -> None:
     with pytest.raises(GateFailedError, match=r"2 of 5 expectations failed(.|\n)*could not be checked"):
-        check(spark, [(DAY, 12, "a")], "number int, note string")
+        check([(DAY, 12, "a")], ("number", "note"))
 
 
 def failed(exception_info: dict[str, Any], result: dict[str, Any] | None = None, **kwargs: Any) -> Any:
