@@ -31,12 +31,11 @@ from uuid import uuid4
 import grpc
 import grpc.aio
 
+from include.services.programs import SESSION_SECONDS
+
 LOOPBACK, ENGINE_PORT, DOOR_PORT = "127.0.0.1", 50051, 50052
 """Inside the network of its own, where nobody else can have taken them."""
 START_SECONDS = 60
-SESSION_SECONDS = 3600
-"""How long the engine keeps a session that nobody uses."""
-
 LAYERS = ("bronze", "silver", "gold", "ledger", "candidate")
 SERVICE = "/spark.connect.SparkConnectService/"
 NAMING = {SERVICE + "ExecutePlan", SERVICE + "AnalyzePlan"}

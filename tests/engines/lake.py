@@ -45,9 +45,7 @@ def bronze(lake: Path, nights: Iterable[date]) -> list[str]:
                 "source_file": pl.lit(f"flights/{feed}/{day}.csv"),
                 "arrived_at": pl.lit(datetime(night.year, night.month, night.day, 23, tzinfo=UTC)),
             }
-            rows.setdefault(feed, []).append(
-                known.with_columns(**kept).cast({"arrived_at": pl.Datetime("us", "UTC")})
-            )
+            rows.setdefault(feed, []).append(known.with_columns(**kept).cast({"arrived_at": pl.Datetime("us", "UTC")}))
     for feed, frames in rows.items():
         write(lake, f"bronze.flights__{feed}", pl.concat(frames), ["partition_day", "night"])
     return [f"bronze.flights__{feed}" for feed in rows]
@@ -55,6 +53,4 @@ def bronze(lake: Path, nights: Iterable[date]) -> list[str]:
 
 def write(lake: Path, table: str, rows: pl.DataFrame, by: list[str]) -> None:
     """Make ``rows`` the content of ``<layer>.<name>``."""
-    rows.write_delta(
-        lake.joinpath(*table.split(".")), mode="overwrite", delta_write_options={"partition_by": by}
-    )
+    rows.write_delta(lake.joinpath(*table.split(".")), mode="overwrite", delta_write_options={"partition_by": by})
