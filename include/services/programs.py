@@ -126,6 +126,8 @@ def spark_configuration(settings: Settings) -> dict[str, str]:
         "spark.delta.logStore.file.impl": "io.delta.storage.LocalLogStore",
         # one file a day where each task would write one
         "spark.databricks.delta.optimizeWrite.enabled": "true",
+        # microseconds of UTC as every other writer has them, and not the twelve bytes of Spark's own past
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         # an error reaches people as its message; the server's own log keeps the Java stack
         "spark.sql.connect.serverStacktrace.enabled": "false",
     } | (s3_configuration(settings) if settings.uses_s3 else {})
