@@ -10,16 +10,18 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 if TYPE_CHECKING:
     from upath import UPath
 
 HOME = Path(__file__).resolve().parent.parent
+SPARK, EMBEDDED = "spark", "embedded"
+"""The engines that can stand behind the Spark Connect endpoint: Apache Spark, and Sail, which needs no Java."""
 
 
 def _is_loopback(url: SplitResult) -> bool:
@@ -59,6 +61,7 @@ class Settings(BaseSettings):
     mlflow_port: int = 5000
     spark_port: int = Field(15002, description="Spark Connect")
 
+    engine: str = Field(SPARK, description="what computes behind the Spark Connect endpoint: spark, or embedded (Sail)")
     spark_remote: str = Field("", description="a Spark Connect endpoint to use instead of the local one")
     spark_memory: str = Field("3g", description="heap of the local Spark server's JVM")
     spark_cores: int = Field(2, description="task threads of the local Spark server")
@@ -95,6 +98,22 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path) -> Path:
         """A relative path means one from where the command was given."""
         return path.expanduser().resolve()
+
+    @field_validator("engine")
+    @classmethod
+    def _known(cls, engine: str) -> str:
+        if engine not in (SPARK, EMBEDDED):
+            raise ValueError(f"NOCTURNE_ENGINE={engine} is neither {SPARK} nor {EMBEDDED}")
+        return engine
+
+    @model_validator(mode="after")
+    def _within_reach(self) -> Self:
+        """The embedded engine is locked in a network of its own, and sees nothing but the files of this machine."""
+        if self.engine == EMBEDDED and self.uses_s3:
+            raise ValueError("NOCTURNE_ENGINE=embedded reads folders of this machine; landing or lake in S3 need spark")
+        if self.engine == EMBEDDED and self.spark_remote:
+            raise ValueError("NOCTURNE_SPARK_REMOTE names a Spark elsewhere: with it goes NOCTURNE_ENGINE=spark")
+        return self
 
     @field_validator("landing_uri", "lake_uri")
     @classmethod
@@ -153,6 +172,11 @@ class Settings(BaseSettings):
             # Such a server need not have a name for each of its buckets.
             options |= {"endpoint_url": self.s3_endpoint, "config_kwargs": {"s3": {"addressing_style": "path"}}}
         return UPath(uri, **options)
+
+    @property
+    def runs_jvm(self) -> bool:
+        """Whether Apache Spark runs on this machine, which needs Java and Delta's jars."""
+        return self.engine == SPARK and not self.spark_remote
 
     @property
     def report(self) -> Path:

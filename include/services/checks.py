@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from upath import UPath
 
 SUPPORTED_JAVA = (17, 21)
+EMBEDDED_VERSION = "0.7.2"
+"""As requirements.in pins it."""
 FIRST_SETUP_BYTES = 5 * 10**9
 RUNNING_BYTES = 500 * 10**6
 
@@ -55,6 +58,24 @@ def java_problem(java: Path | None, text: str, environment: Mapping[str, str]) -
         found = f"Java {major}" if major else "no Java that starts"
         return f"Spark needs Java 17, and {java} is {found}: {install}"
     return None
+
+
+def embedded_problem(there: str | None) -> str | None:
+    """One line where the embedded engine is missing or ``there`` in another version than the tests were run with."""
+    if there == EMBEDDED_VERSION:
+        return None
+    found = f"is {there}" if there else "is missing"
+    return f"NOCTURNE_ENGINE=embedded needs pysail {EMBEDDED_VERSION}, which {found} here: `make venv` brings it"
+
+
+def check_embedded() -> None:
+    """Raise Problem where the embedded engine is not the one that was tested."""
+    try:
+        there = version("pysail")
+    except PackageNotFoundError:
+        there = None
+    if problem := embedded_problem(there):
+        raise Problem(problem)
 
 
 def check_java(environment: Mapping[str, str] | None = None) -> None:

@@ -1,5 +1,6 @@
 """The services of an installation: what each runs, where it listens, how it says that it is well."""
 
+import json
 import os
 import sys
 from dataclasses import dataclass, field
@@ -16,8 +17,11 @@ from include.services.environment import (
 )
 from include.services.jars import LOCAL_FILE_SYSTEM
 from include.services.jars import paths as jar_paths
-from include.settings import Settings
+from include.settings import EMBEDDED, Settings
 from include.storage import for_spark
+
+SESSION_SECONDS = 3600
+"""How long the embedded engine keeps a session that nobody uses."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,8 @@ def spark_configuration(settings: Settings) -> dict[str, str]:
         "spark.delta.logStore.file.impl": "io.delta.storage.LocalLogStore",
         # one file a day where each task would write one
         "spark.databricks.delta.optimizeWrite.enabled": "true",
+        # microseconds of UTC as every other writer has them, and not the twelve bytes of Spark's own past
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         # an error reaches people as its message; the server's own log keeps the Java stack
         "spark.sql.connect.serverStacktrace.enabled": "false",
     } | (s3_configuration(settings) if settings.uses_s3 else {})
@@ -143,7 +149,49 @@ def s3_configuration(settings: Settings) -> dict[str, str]:
     }
 
 
+MEMORY_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def bytes_of(memory: str) -> int:
+    """``3g`` in bytes. Raises ValueError."""
+    number, unit = memory[:-1], memory[-1:].lower()
+    return int(number) * MEMORY_UNITS[unit] if unit in MEMORY_UNITS else int(memory)
+
+
 def spark(settings: Settings) -> Program:
+    """The server of the Spark Connect endpoint."""
+    return embedded(settings) if settings.engine == EMBEDDED else apache_spark(settings)
+
+
+def embedded(settings: Settings) -> Program:
+    """Sail behind its door: no Java, no jars, up in a second."""
+    temporary = str(settings.var / "spark" / "tmp")
+    return Program(
+        name="spark",
+        argv=[sys.executable, "-m", "include.services.embedded"],
+        folder=settings.var / "spark",
+        url=settings.spark_url,
+        environment={
+            "TMPDIR": temporary,
+            "SAIL_EXECUTION__DEFAULT_PARALLELISM": str(settings.spark_cores),
+            # what is more than this goes to disk, or fails, and does not take the machine with it
+            "SAIL_RUNTIME__MEMORY_POOL__TYPE": "greedy",
+            "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(bytes_of(settings.spark_memory)),
+            "SAIL_RUNTIME__TEMPORARY_FILES__PATHS": json.dumps([temporary]),
+            "SAIL_SPARK__SESSION_TIMEOUT_SECS": str(SESSION_SECONDS),
+        },
+        secrets=frozenset({SPARK_TOKEN}),
+        hidden=hidden_from_spark(settings),
+        kept=(settings.secrets / "pseudonym_key",),
+    )
+
+
+def hidden_from_spark(settings: Settings) -> tuple[Path, ...]:
+    """The folders of others: whoever may ask for rows may read any file that the server sees."""
+    return (settings.secrets, settings.run, settings.var / "airflow", settings.var / "mlflow")
+
+
+def apache_spark(settings: Settings) -> Program:
     """The Spark Connect server with Delta: one JVM, started from files under ``var`` without a network."""
     argv = [str(Path(sys.executable).parent / "spark-submit")]
     argv += ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer"]
@@ -157,7 +205,7 @@ def spark(settings: Settings) -> Program:
         url=settings.spark_url,
         environment={"SPARK_LOCAL_IP": loopback(settings)},
         secrets=frozenset({SPARK_TOKEN}),
-        hidden=(settings.secrets, settings.run, settings.var / "airflow", settings.var / "mlflow"),
+        hidden=hidden_from_spark(settings),
         kept=(settings.secrets / "pseudonym_key",),
         credentials=("AWS_",) if settings.uses_s3 else (),
     )

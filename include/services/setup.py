@@ -11,7 +11,15 @@ from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from include.services.checks import RUNNING_BYTES, Problem, check_bucket, check_disk, check_java, check_path
+from include.services.checks import (
+    RUNNING_BYTES,
+    Problem,
+    check_bucket,
+    check_disk,
+    check_embedded,
+    check_java,
+    check_path,
+)
 from include.services.clean import LOCK, mark
 from include.services.credentials import generate, private_folder, write_private
 from include.services.doors import check_host
@@ -19,7 +27,7 @@ from include.services.environment import FERNET_KEY, MLFLOW_USER, environment
 from include.services.installation import claim_lake, identify
 from include.services.jars import fetch
 from include.services.processes import SUPERVISOR, of_service
-from include.settings import Settings
+from include.settings import EMBEDDED, Settings
 
 Progress = Callable[[str], None]
 
@@ -148,15 +156,17 @@ def set_up(settings: Settings, progress: Progress = print, take_lake: bool = Fal
     check_path(settings.var, "NOCTURNE_VAR")
     check_host(settings)
     check_disk(settings.var, RUNNING_BYTES, "Nocturne")
-    if not settings.spark_remote:
+    if settings.runs_jvm:
         check_java()
+    if settings.engine == EMBEDDED:
+        check_embedded()
     os.umask(0o077)
     with exclusive(settings):
         folders(settings)
         claim_lake(settings, identify(settings, progress), take_lake, progress)
         if made := generate(settings):
             progress(f"secrets in {settings.secrets}: {', '.join(made)}")
-        if not settings.spark_remote and fetch(settings):
+        if settings.runs_jvm and fetch(settings):
             progress(f"Spark's jars in {settings.jars}")
         write_private(settings.var / "mlflow" / "basic_auth.ini", mlflow_auth(settings))
         migrate(settings, progress)

@@ -17,6 +17,7 @@ import pytest
 from include.services import clean, credentials, processes
 from include.services.environment import environment
 from include.services.supervisor import Supervisor
+from include.settings import EMBEDDED
 from tests.integration.conftest import Stack
 from tests.services.test_doors import MAY_HOLD
 
@@ -163,7 +164,8 @@ def test_another_user_gets_nothing_from_any_socket(stack: Stack) -> None:
     assert unexpected == [], unexpected
     for answers in got["connect"]:
         assert set(answers.values()) == {"UNAUTHENTICATED"}, answers
-    assert len(got["spark_rpc"]) == len(own) > 0
+    assert len(got["spark_rpc"]) == len(own)
+    assert (len(own) > 0) == here.runs_jvm, "Spark's own ports, of which the embedded engine has none outside"
     for answer in got["spark_rpc"].values():
         assert "Expected SaslMessage" in answer
 
@@ -172,11 +174,11 @@ def test_whoever_has_the_token_reads_no_other_secret_by_sql(stack: Stack) -> Non
     """By a file, by the environment of the server, and by that of another process."""
     api_server = Supervisor(stack.settings).services()["api-server"]["pid"]
     queries = {
-        "file": f"select * from text.`file:{stack.settings.secrets}/jwt_secret`",
-        "database": f"select * from binaryFile.`file:{stack.settings.airflow_database}`",
-        "process": f"select * from text.`file:/proc/{api_server}/environ`",
+        "file": f"select * from text.`file://{stack.settings.secrets}/jwt_secret`",
+        "database": f"select * from binaryFile.`file://{stack.settings.airflow_database}`",
+        "process": f"select * from text.`file:///proc/{api_server}/environ`",
         "getenv": "select java_method('java.util.Objects', 'toString', java_method('java.lang.System', 'getenv', 'X'))",
-        "pseudonym_key": f"select count(*) from text.`file:{stack.settings.secrets}/pseudonym_key`",
+        "pseudonym_key": f"select count(*) from text.`file://{stack.settings.secrets}/pseudonym_key`",
     }
     code = f"""
 import json
@@ -194,10 +196,10 @@ print(json.dumps(found))
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    for name in ("file", "database"):
-        assert "PATH_NOT_FOUND" in found[name], found
+    for name in ("file", "database"):  # to the embedded engine what is not there is empty
+        assert "PATH_NOT_FOUND" in found[name] or (stack.settings.engine == EMBEDDED and found[name] == "[]"), found
     assert "Row" not in found["process"], found
-    assert found["pseudonym_key"] == "[Row(count(1)=1)]"  # what dbt's macro reads
+    assert found["pseudonym_key"].endswith("=1)]"), found  # what dbt's macro reads
 
 
 def test_clean_knows_all_that_a_running_installation_writes(stack: Stack) -> None:

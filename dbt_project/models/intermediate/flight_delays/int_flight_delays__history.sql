@@ -44,6 +44,20 @@ wanted as (
     where value is not null
 ),
 
+-- by itself: the embedded engine does not know a column of a lateral view in the WHERE beside it
+observed as (
+    select
+        flight_date,
+        night,
+        kind,
+        value,
+        is_disrupted,
+        is_cancelled
+    from {{ ref('fct_flights') }}
+        {{ likeness }}
+    where flight_date between {{ night('from', -27) }} and {{ night('to') }}
+),
+
 daily as (
     select
         flight_date,
@@ -53,9 +67,8 @@ daily as (
         count(*) as flights,
         count_if(is_disrupted) as disrupted,
         count_if(is_cancelled) as cancelled
-    from {{ ref('fct_flights') }}
-        {{ likeness }}
-    where flight_date between {{ night('from', -27) }} and {{ night('to') }} and value is not null
+    from observed
+    where value is not null
     group by flight_date, night, kind, value
 ),
 
