@@ -6,8 +6,8 @@
   its tests, in an earlier stage. The DAG that ran dbt publishes the candidates and removes them.
 
   A DAG gives each try of each run its own candidates, through the environment; a build by hand replaces its last.
-  Plain Parquet, known by its path: nobody else reads a candidate, so that it needs neither a transaction log nor a place
-  in a catalogue (docs/decisions).
+  Known by its path: nobody else reads a candidate, so that it needs no place in a catalogue (docs/decisions). Plain
+  Parquet by Apache Spark; the embedded engine writes no file for no rows, and then Delta's log still has the columns.
 
   A model's `meta` says which column is the `day` its published table is partitioned by, and by how many `lead_days`
   the days it builds come after the nights of the run. One that is `whole` builds all that there is, whatever the
@@ -15,7 +15,11 @@
 #}
 
 {% macro candidate(relation) -%}
-  {{ return(api.Relation.create(schema='parquet', identifier='`' ~ candidate_folder(relation) ~ '`', type='table')) }}
+  {{ return(api.Relation.create(schema=candidate_format(), identifier='`' ~ candidate_folder(relation) ~ '`', type='table')) }}
+{%- endmacro %}
+
+{% macro candidate_format() -%}
+  {{ return('delta' if execute and env_var('NOCTURNE_ENGINE', '') == 'embedded' else 'parquet') }}
 {%- endmacro %}
 
 {% macro candidate_folder(relation) -%}
@@ -34,7 +38,7 @@
     {%- set compiled_code = get_select_subquery(compiled_code) -%}
   {%- endif -%}
   {% call statement('main') -%}
-    insert overwrite directory '{{ candidate_folder(this) }}' using parquet
+    insert overwrite directory '{{ candidate_folder(this) }}' using {{ candidate_format() }} options (overwriteSchema 'true')
     {{ compiled_code }}
   {%- endcall %}
   {{ run_hooks(post_hooks) }}

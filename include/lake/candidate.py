@@ -1,7 +1,8 @@
 """Candidates: what a stage has written and its gates have not passed yet. Nobody else reads them.
 
 Each try of each run has its own, so that neither a run of the same night beside it nor a statement that outlives a
-killed worker can reach into what is being audited. That is why they need no transaction log: they are plain Parquet.
+killed worker can reach into what is being audited. That is why they need no transaction log: they are plain Parquet,
+but for those of the embedded engine, of which Delta's log keeps the columns where there are no rows.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ def rows(name: str) -> pl.LazyFrame:
     from include.lake import delta
 
     place = folder(name)
+    if (place / "_delta_log").exists():
+        return pl.scan_delta(str(place), storage_options=delta.storage_options())
     files = sorted(map(str, place.glob("*.parquet"))) if place.exists() else []
     if not files:
         raise _missing(name)
