@@ -4,8 +4,8 @@ The executor has its workers forked by a fork server and forks each task from a 
 process for each file. What is imported here is there in every fork at once, and its memory is shared. The scheduler
 itself imports none of it and starts the fork server beside it: after a kill it is back the sooner.
 
-Nothing here may start a thread that a fork would need: importing is all it does. No Spark session, no gRPC channel,
-no Polars query before the fork.
+Nothing here may leave a thread that a fork would need: no Spark session, no gRPC channel, no Polars query before the
+fork. Beside importing, dbt reads its project once.
 """
 
 import gc
@@ -24,7 +24,10 @@ __all__: list[str] = []  # Airflow takes every other public name here for a sett
 _PARSING = ("airflow.sdk", "cosmos.airflow.task_group", "cosmos.operators.local", "cosmos.operators.watcher")
 _TASKS = (
     *_PARSING,
-    "airflow.providers.standard.operators.python",
+    "airflow.dag_processing.dagbag",
+    "airflow.dag_processing.bundles.local",
+    "airflow.providers.standard.decorators.python",
+    "airflow.providers.standard.decorators.sensor",
     "airflow.sdk.execution_time.supervisor",
     "airflow.sdk.execution_time.task_runner",
     "great_expectations",
@@ -39,6 +42,8 @@ _TASKS = (
     "dbt.adapters.spark",
     "openlineage.client.event_v2",
     "openlineage.client.facet_v2",
+    "httpx",
+    "requests",
 )
 _OF_COMPONENT = {"fork-server": _TASKS, "dag-processor": _PARSING}
 
@@ -56,6 +61,8 @@ def _preload(modules: tuple[str, ...]) -> None:
             except Exception:  # a broken library must not keep the scheduler down
                 logging.getLogger(__name__).exception("could not import %s ahead of the tasks", module)
         _find_asset_handlers()
+        if modules is _TASKS:
+            _parse_dbt_project()
     finally:
         gc.enable()
     gc.freeze()  # what is there now stays in shared pages: collections in forks do not touch it
@@ -70,6 +77,19 @@ def _find_asset_handlers() -> None:
     from airflow.sdk import Asset
 
     Asset(name="ahead of the forks", uri="nocturne://ahead")
+
+
+def _parse_dbt_project() -> None:
+    """Have dbt read its project once: what it compiles for that, for two seconds, each build then has at once."""
+    from dbt.cli.main import dbtRunner
+
+    from include.settings import settings
+
+    project, ahead = settings().home / "dbt_project", settings().var / "dbt" / "ahead"
+    places = {"project-dir": project, "profiles-dir": project, "target-path": ahead, "log-path": ahead}
+    done = dbtRunner().invoke(["parse", "--quiet", *(f"--{name}={place}" for name, place in places.items())])
+    if not done.success:  # the build that comes to it will say so to those who can mend it
+        logging.getLogger(__name__).warning("dbt's project could not be read ahead of the tasks: %s", done.exception)
 
 
 def _start_fork_server() -> None:

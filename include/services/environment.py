@@ -19,11 +19,11 @@ AIRFLOW_USER = "admin"
 MLFLOW_USER = "admin"
 
 # Of the caller's shell, what is of another installation: it would send a child to its Python, its Spark, its dbt
-# project, its login or run of MLflow, or have it read its airflow.cfg.
+# project, its login or run of MLflow, or have it read its airflow.cfg; or have every task compile its modules anew.
 FOREIGN = re.compile(
     "|".join(
         (
-            "PYTHON(HOME|STARTUP)|AIRFLOW_CONFIG|DBT_.+|(HADOOP|HIVE|SPARK|YARN)_CONF_DIR",
+            "PYTHON(DONTWRITEBYTECODE|HOME|STARTUP)|AIRFLOW_CONFIG|DBT_.+|(HADOOP|HIVE|SPARK|YARN)_CONF_DIR",
             "PYSPARK_(DRIVER_PYTHON|SUBMIT_ARGS)|SPARK_(API_MODE|CONNECT_MODE_ENABLED|HOME|LOCAL_DIRS|MASTER)",
             "MLFLOW_(EXPERIMENT_ID|EXPERIMENT_NAME|REGISTRY_URI|RUN_ID|TRACKING_TOKEN)",
         )
