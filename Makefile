@@ -9,7 +9,7 @@ SERVICES := $(PYTHON) -m include.services
 export PYTHONPATH := $(CURDIR)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: venv
 venv:
@@ -52,6 +52,12 @@ stream: venv ## source=… [every=10]: spool its events as they come, looking ev
 	@if [ -z "$(source)" ]; then echo "stream: say which source: make stream source=rides" >&2; exit 2; fi
 	@$(SERVICES) up --quiet
 	@$(SERVICES) exec -- $(PYTHON) -m include.stream --source "$(source)" --every "$(or $(every),10)"
+
+.PHONY: compare-engines
+compare-engines: venv ## use_case=flight_delays partition=2013-06-01: build it on both engines, compare every value
+	@if [ -z "$(use_case)" ] || [ -z "$(partition)" ]; then \
+		echo "compare-engines: say what: make compare-engines use_case=flight_delays partition=2013-06-01" >&2; exit 2; fi
+	@$(SERVICES) exec -- $(PYTHON) -m include.engines --use-case "$(use_case)" --partition "$(partition)"
 
 release: venv ## [source=flights] [from= to=] [dry_run=1]: ingest again what the quarantine holds, after a fix
 	@$(SERVICES) up --quiet

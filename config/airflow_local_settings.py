@@ -1,4 +1,4 @@
-"""Imports the heavy libraries once, in the process whose forks need them.
+"""What the processes of Airflow do before their own: libraries for all forks at once, and audit lines in threads.
 
 The executor has its workers forked by a fork server and forks each task from a worker; the DAG processor forks a
 process for each file. What is imported here is there in every fork at once, and its memory is shared. The scheduler
@@ -8,6 +8,8 @@ Nothing here may leave a thread that a fork would need: no Spark session, no gRP
 fork. Beside importing, dbt reads its project once.
 """
 
+import asyncio
+import functools
 import gc
 import importlib
 import logging
@@ -15,6 +17,7 @@ import multiprocessing
 import sys
 import time
 from multiprocessing import forkserver
+from typing import Any
 
 from include.services.environment import AIRFLOW_SECRETS, hidden
 
@@ -87,7 +90,9 @@ def _parse_dbt_project() -> None:
 
     project, ahead = settings().home / "dbt_project", settings().var / "dbt" / "ahead"
     places = {"project-dir": project, "profiles-dir": project, "target-path": ahead, "log-path": ahead}
-    done = dbtRunner().invoke(["parse", "--quiet", *(f"--{name}={place}" for name, place in places.items())])
+    # Its static parser is a library whose threads would be missing in every fork, which would wait for them for ever.
+    arguments = ["--quiet", "--no-static-parser", "parse", *(f"--{name}={place}" for name, place in places.items())]
+    done = dbtRunner().invoke(arguments)
     if not done.success:  # the build that comes to it will say so to those who can mend it
         logging.getLogger(__name__).warning("dbt's project could not be read ahead of the tasks: %s", done.exception)
 
@@ -97,6 +102,31 @@ def _start_fork_server() -> None:
     multiprocessing.set_forkserver_preload(["airflow"])  # which imports this file
     with hidden(AIRFLOW_SECRETS):  # a task gets a token of its own from the scheduler, and needs none of these
         forkserver.ensure_running()
+
+
+def _write_audit_lines_in_threads() -> None:
+    """Have the API write the audit line of a request in a thread, as everything else, and not in its event loop.
+
+    SQLite lets one writer in at a time. There the loop itself waited for another request of the same server, which had
+    written and waited for the loop to commit: both stood still for the minute that the connection waits.
+    """
+    from airflow.api_fastapi.logging import decorators
+    from starlette.concurrency import run_in_threadpool
+
+    original = decorators.action_logging
+
+    @functools.wraps(original)
+    def action_logging(event: str | None = None) -> Any:
+        write = original(event)
+
+        @functools.wraps(write)  # FastAPI reads from it what to bring
+        async def in_a_thread(**brought: Any) -> None:
+            await brought["request"].body()  # kept by the request: the thread finds it without the loop
+            await run_in_threadpool(lambda: asyncio.run(write(**brought)))
+
+        return in_a_thread
+
+    decorators.action_logging = action_logging
 
 
 def _component() -> str:
@@ -112,4 +142,6 @@ def _component() -> str:
 
 if _component() == "scheduler":
     _start_fork_server()
+if _component() == "api-server":
+    _write_audit_lines_in_threads()
 _preload(_OF_COMPONENT.get(_component(), ()))

@@ -61,12 +61,14 @@ class Candidate:
 class Build(TypedDict):
     """What a build leaves for the tasks behind it: plain data, since it travels between them.
 
-    The nights that it was for, ``also`` the earlier ones with them, when it was ``begun``, and its candidates.
+    The nights that it was for, ``also`` the earlier ones with them, when it was ``begun``, the ``engine`` that computed
+    it, and its candidates.
     """
 
     nights: str
     also: list[str]
     begun: str
+    engine: str
     candidates: list[dict[str, Any]]
 
 
@@ -130,13 +132,16 @@ def broken(left: dict[str, Any]) -> BuildFailedError | None:
     return None
 
 
-def built(nights: Partitions, also: Sequence[date], begun: datetime, suffix: str, left: dict[str, Any]) -> Build:
+def built(
+    nights: Partitions, also: Sequence[date], begun: datetime, engine: str, suffix: str, left: dict[str, Any]
+) -> Build:
     """What a build for ``nights`` leaves, by its artifacts. Raises BuildFailedError naming what did not pass."""
     manifest, results = (left[name] for name in ARTIFACTS)
     return {
         "nights": nights.key,
         "also": list(map(str, also)),
         "begun": begun.isoformat(),
+        "engine": engine,
         "candidates": [asdict(one) for one in candidates(manifest, results, suffix)],
     }
 
@@ -180,7 +185,9 @@ def publish_built(stage: str, build: Build, run: str = "by hand") -> list[Public
         return Judged([Request(one.table, candidate.rows(one.name), [one.day], one.scope(nights)) for one in made])
 
     return publish.publish_all(
-        judged, f"{stage} {of}", lambda versions, published: publications.changes(published, versions, run)
+        judged,
+        f"{stage} {of}",
+        lambda versions, published: publications.changes(published, versions, run, engine=build["engine"]),
     )
 
 

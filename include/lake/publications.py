@@ -38,6 +38,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "deduplicated": pl.Int64(),
     "source_file": pl.String(),  # within landing: the file that brought the rows; null above bronze
     "source_sha256": pl.String(),  # of its bytes when they were read
+    "engine": pl.String(),  # that computed the rows, and its version
     "run": pl.String(),
     "published_at": pl.Datetime("us", "UTC"),
 } | chain.SEALS
@@ -73,6 +74,7 @@ def changes(
     run: str,
     terms: Mapping[tuple[str, Partition], Terms] | None = None,
     origins: Mapping[tuple[str, date], Origin] | None = None,
+    engine: str | None = None,
 ) -> list[Change]:
     """The change that adds a line for each partition whose content is another than the ledger's last one has.
 
@@ -109,6 +111,7 @@ def changes(
                     "deduplicated": own.deduplicated if own else None,
                     "source_file": origin.file if origin else None,
                     "source_sha256": origin.sha256 if origin else None,
+                    "engine": engine,
                     "run": run,
                     "published_at": now,
                 }

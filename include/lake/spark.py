@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from include.settings import settings
+from include.settings import EMBEDDED, settings
 from include.storage import for_spark
 
 if TYPE_CHECKING:
@@ -24,6 +25,13 @@ def session() -> SparkSession:
     # A server that was killed is back in ten seconds; by default a client comes to wait a minute between two tries.
     connected.client.set_retry_policies([DefaultPolicy(max_retries=20, max_backoff=3000)])
     return connected
+
+
+def engine() -> str:
+    """What computes behind the endpoint and its version, as a publication records it."""
+    if settings().engine == EMBEDDED:
+        return f"sail {version('pysail')}"
+    return f"spark {session().version}"
 
 
 def interrupt() -> None:

@@ -153,7 +153,7 @@ def publish_all(
         }
         return [
             *_record(source, plan, found["counts"]),
-            *publications.changes(published, versions, run, terms, _origins(source, plan)),
+            *publications.changes(published, versions, run, terms, _origins(source, plan), f"polars {pl.__version__}"),
         ]
 
     try:

@@ -10,7 +10,7 @@ from airflow.sdk import Context
 from cosmos import ProfileConfig
 from cosmos.operators.local import DbtBuildLocalOperator
 
-from include.lake import candidate, dbt
+from include.lake import candidate, dbt, spark
 from include.partitions import of_run
 from include.settings import settings
 
@@ -67,4 +67,4 @@ class DbtBuild(DbtBuildLocalOperator):
             if broken := dbt.broken(left):
                 raise broken from error
             raise
-        return dbt.built(nights, also, begun, suffix, left)
+        return dbt.built(nights, also, begun, spark.engine(), suffix, left)

@@ -5,7 +5,10 @@ cancelled, services that were down.
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -48,6 +51,26 @@ def test_a_task_that_hangs_is_ended_and_told_of(stack: Stack) -> None:
     assert (alert["task"], alert["error"].partition(":")[0]) == ("count", "AirflowTaskTimeout")
     # Nothing of it is left on Spark's threads, and its slot is free: the next one has the cores for itself.
     assert ended(stack, start(stack, 10)).state == "success"
+
+
+def test_a_request_that_waits_to_write_keeps_no_other_waiting(stack: Stack) -> None:
+    """Every POST writes an audit line. SQLite lets one writer in: here somebody else is in for a while."""
+    stack.airflow.wait_for_dags({"probe_stuck"})
+    with ThreadPoolExecutor(1) as pool, closing(sqlite3.connect(stack.settings.airflow_database, timeout=60)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waits = pool.submit(stack.airflow.call, "PATCH", "/dags/probe_stuck", json={"is_paused": False})
+        try:
+            for _ in range(3):
+                time.sleep(0.5)
+                begun = time.monotonic()
+                stack.airflow.call("GET", "/version")
+                assert time.monotonic() - begun < 3
+            assert not waits.done(), "it was to wait"
+        finally:
+            other.rollback()
+        assert waits.result(timeout=30)["is_paused"] is False
+    audited = [one for one in stack.airflow.pages("/eventLogs", "event_logs", dag_id="probe_stuck")]
+    assert "patch_dag" in {one["event"] for one in audited}
 
 
 def test_a_run_of_a_cancelled_backfill_is_not_waited_for_and_can_be_run_again(stack: Stack) -> None:

@@ -104,7 +104,7 @@ def build(project: Path, found: dict[str, Any] | None) -> dict[str, Any]:
 def test_a_build_tells_the_tasks_behind_it_what_they_need(tmp_path: Path) -> None:
     """As JSON, which is how it travels; another build of the stage in between changes nothing of it."""
     left = build(tmp_path / "project", results(trips="success"))
-    told = json.loads(json.dumps(dbt.built(NIGHT, [date(2013, 5, 11)], BEGUN, "__x", left)))
+    told = json.loads(json.dumps(dbt.built(NIGHT, [date(2013, 5, 11)], BEGUN, "spark 4.2.0", "__x", left)))
     build(tmp_path / "other", results(features="success"))
     assert dbt.candidates_of(told) == [Candidate("candidate.silver__trips__x", "silver.trips", "trip_date", 0)]
     assert dbt.candidate_for("silver.trips", told) == "candidate.silver__trips__x"
@@ -149,7 +149,13 @@ def candidate_of(rows: pl.DataFrame) -> dict[str, Any]:
     (folder / "_SUCCESS").touch()
     for number, part in enumerate(rows.iter_slices(2)):
         part.write_parquet(str(folder / f"part-{number}.parquet"))
-    return {"nights": NIGHT.key, "also": [], "begun": BEGUN.isoformat(), "candidates": [vars(one)]}
+    return {
+        "nights": NIGHT.key,
+        "also": [],
+        "begun": BEGUN.isoformat(),
+        "engine": "spark 4.2.0",
+        "candidates": [vars(one)],
+    }
 
 
 TRIPS = pl.DataFrame({"trip_date": [NIGHT.first] * 3, "trip": [1, 2, 3]})
@@ -161,7 +167,9 @@ def test_what_was_built_is_published_and_recorded_without_spark() -> None:
         (done,) = dbt.publish_built("a_stage", told, run)
         assert (done.rows, done.changed) == (3, changed)
     assert delta.read_all("silver", "trips").sort("trip").equals(TRIPS)
-    assert publications.read().select("table", "rows", "run").rows() == [("silver.trips", 3, "first")]
+    assert publications.read().select("table", "rows", "engine", "run").rows() == [
+        ("silver.trips", 3, "spark 4.2.0", "first")
+    ]
 
 
 def test_a_candidate_that_is_gone_is_said() -> None:
