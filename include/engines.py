@@ -1,4 +1,4 @@
-"""``make compare-engines``: builds a partition on both engines, from the same published tables, and compares each value.
+"""``make compare-engines``: builds a partition on both engines from the same published tables, compares each value.
 
 Each engine is started beside whatever runs, with files of its own, and ends with the command. Nothing is published; the
 candidates that it builds are removed.

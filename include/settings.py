@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 if TYPE_CHECKING:
@@ -61,8 +61,13 @@ class Settings(BaseSettings):
     mlflow_port: int = 5000
     spark_port: int = Field(15002, description="Spark Connect")
 
-    engine: str = Field(SPARK, description="what computes behind the Spark Connect endpoint: spark, or embedded (Sail)")
     spark_remote: str = Field("", description="a Spark Connect endpoint to use instead of the local one")
+    engine: str = Field(
+        "",
+        validate_default=True,
+        description="what computes behind the local endpoint: embedded (Sail), or spark (Apache Spark, with Java); "
+        "where it is not said, spark for a lake in S3 or another endpoint, else embedded",
+    )
     spark_memory: str = Field("3g", description="heap of the local Spark server's JVM")
     spark_cores: int = Field(2, description="task threads of the local Spark server")
     jars: Path = Field(HOME / "var" / "jars", description="Delta's jars; as .venv, for all installations of a clone")
@@ -101,19 +106,18 @@ class Settings(BaseSettings):
 
     @field_validator("engine")
     @classmethod
-    def _known(cls, engine: str) -> str:
-        if engine not in (SPARK, EMBEDDED):
-            raise ValueError(f"NOCTURNE_ENGINE={engine} is neither {SPARK} nor {EMBEDDED}")
-        return engine
-
-    @model_validator(mode="after")
-    def _within_reach(self) -> Self:
+    def _engine(cls, engine: str, info: ValidationInfo) -> str:
         """The embedded engine is locked in a network of its own, and sees nothing but the files of this machine."""
-        if self.engine == EMBEDDED and self.uses_s3:
-            raise ValueError("NOCTURNE_ENGINE=embedded reads folders of this machine; landing or lake in S3 need spark")
-        if self.engine == EMBEDDED and self.spark_remote:
+        in_s3 = str(info.data.get("lake_uri", "")).startswith("s3://")
+        remote = bool(info.data.get("spark_remote"))
+        engine = engine or (SPARK if in_s3 or remote else EMBEDDED)
+        if engine not in (SPARK, EMBEDDED):
+            raise ValueError(f"NOCTURNE_ENGINE={engine} is neither {EMBEDDED} nor {SPARK}")
+        if engine == EMBEDDED and in_s3:
+            raise ValueError("NOCTURNE_ENGINE=embedded reads folders of this machine; a lake in S3 needs spark")
+        if engine == EMBEDDED and remote:
             raise ValueError("NOCTURNE_SPARK_REMOTE names a Spark elsewhere: with it goes NOCTURNE_ENGINE=spark")
-        return self
+        return engine
 
     @field_validator("landing_uri", "lake_uri")
     @classmethod

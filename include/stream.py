@@ -52,7 +52,7 @@ def follow(of: Source, every: float, done: threading.Event) -> None:
     """Run the queries until ``done``, and say how far they come."""
     running = streams(of, every)
     progress = [Progress(stream) for stream in running]
-    spark = lake.session()
+    spark = lake.apache_spark("a stream")
     lake.create_layers(spark)
     try:
         while not done.is_set():
@@ -83,7 +83,7 @@ def main() -> int:
         signal.signal(number, lambda *_: done.set())
     try:
         follow(of, given.every, done)
-    except (RefusedError, UpstreamError, PySparkException) as error:
+    except (RefusedError, UpstreamError, PySparkException, lake.ApacheSparkWantedError) as error:
         print(brief(error), file=sys.stderr)
         return 1
     print("stopped; the next one goes on where this one came to")

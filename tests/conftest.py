@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # What would make PySpark look for a server, or start from another Spark.
 MISLEADING = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_HOME", "SPARK_CONF_DIR", "SPARK_MASTER")
 
+# Which engine an installation has follows from what a test says of it.
+os.environ.pop("NOCTURNE_ENGINE", None)
+
 
 @contextmanager
 def installed(folder: Path) -> Iterator[Path]:
@@ -109,7 +112,10 @@ def spark(_spark: SparkSession) -> Iterator[SparkSession]:
         for name in MISLEADING:
             patch.delenv(name, raising=False)
         assert "SPARK_REMOTE" not in os.environ
+        patch.setenv("NOCTURNE_ENGINE", "spark")
+        settings.cache_clear()
         yield _spark
+    settings.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from include.errors import NeedsAttentionError
 from include.lake import candidate, commit, delta, removals, usage
 from include.lake.removals import Removal, recorded
 from include.lake.usage import files_of, opened, path_of
-from include.settings import settings
+from include.settings import SPARK, settings
 from include.sources.spec import Feed, Mode, Source
 from include.sources.spec import table as table_of
 from include.storage import for_spark
@@ -92,7 +92,10 @@ def _of_files(what: removals.Kind, table: str, files: pl.DataFrame, rows: int | 
 
 
 def is_spool(table: str) -> bool:
-    """Whether Spark's stream writes ``table``: its own commits do not see those of others that are made meanwhile."""
+    """Whether Spark's stream writes ``table``: its own commits do not see those of others that are made meanwhile.
+
+    With the embedded engine no stream runs, so that there is nothing to be beside.
+    """
     return table.endswith("__stream")
 
 
@@ -118,7 +121,7 @@ def compact(spark: SparkSession, run: str) -> None:
     """Merge small files. The content stays as it is, and so do older versions, until they are vacuumed."""
 
     def merge(removal: Removal) -> None:
-        if is_spool(removal.table):
+        if is_spool(removal.table) and settings().engine == SPARK:
             spark.sql(f"OPTIMIZE {_at(removal.table)}")
         else:
             opened(removal.table).optimize.compact()
@@ -220,7 +223,7 @@ def retain(spark: SparkSession, sources: Iterable[Source], run: str) -> None:
     """Remove the days that are too old, in one commit a table."""
 
     def delete(removal: Removal) -> None:
-        if is_spool(removal.table):
+        if is_spool(removal.table) and settings().engine == SPARK:
             spark.sql(f"DELETE FROM {_at(removal.table)} WHERE {removal.predicate}")
         else:
             opened(removal.table).delete(removal.predicate)

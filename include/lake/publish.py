@@ -25,7 +25,7 @@ from include.lake.commit import Added, Change
 from include.lake.digest import NOTHING as NOTHING
 from include.lake.digest import Content as Content
 from include.lake.digest import Partition as Partition
-from include.settings import settings
+from include.settings import SPARK, settings
 from include.storage import remove
 
 log = logging.getLogger(__name__)
@@ -302,5 +302,5 @@ def _spoken(kind: object) -> str:
 
 def announce_to_spark(table: str) -> None:
     """Make Spark's catalogue know a new table, which dbt reads by its name. Nothing where no Spark is set up."""
-    if settings().has_spark:
+    if settings().has_spark and settings().engine == SPARK:
         lake.register(lake.session(), table)

@@ -6,6 +6,7 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from include.errors import NeedsAttentionError
 from include.settings import EMBEDDED, settings
 from include.storage import for_spark
 
@@ -25,6 +26,20 @@ def session() -> SparkSession:
     # A server that was killed is back in ten seconds; by default a client comes to wait a minute between two tries.
     connected.client.set_retry_policies([DefaultPolicy(max_retries=20, max_backoff=3000)])
     return connected
+
+
+class ApacheSparkWantedError(NeedsAttentionError):
+    """What only Apache Spark can do was asked of an installation that runs the embedded engine."""
+
+
+def apache_spark(what: str) -> SparkSession:
+    """A session for ``what`` only Apache Spark can do. Raises ApacheSparkWantedError where it is not what runs."""
+    if settings().engine == EMBEDDED:
+        raise ApacheSparkWantedError(
+            f"{what} needs Apache Spark, and the engine here is the embedded one: set NOCTURNE_ENGINE=spark, then "
+            "`make down` and `make up`"
+        )
+    return session()
 
 
 def engine() -> str:
@@ -98,7 +113,9 @@ if __name__ == "__main__":
     except commit.JournalError as error:
         print(error)
     connected = session()
-    new, broken = register_tables(connected)
+    connected.sql("SELECT 1").collect()  # which proves more than an open port
+    # the embedded engine is told of each table as a request names it
+    new, broken = register_tables(connected) if settings().engine != EMBEDDED else ([], {})
     if new:
         print(f"{len(new)} tables of the lake are new to Spark's catalogue")
     for table, reason in broken.items():

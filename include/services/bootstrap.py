@@ -129,7 +129,7 @@ def main() -> int:
         if is_current(HOME, wanted):
             return 0
         check_path(HOME, "this clone")
-        if os.environ.get("NOCTURNE_ENGINE", "spark") == "spark":
+        if os.environ.get("NOCTURNE_ENGINE") == "spark":  # said before the minutes of an installation
             check_java()
         with (HOME / LOCKS[0]).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # `make` in two terminals: the second waits and finds it done

@@ -11,6 +11,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -68,14 +69,26 @@ def embedded_problem(there: str | None) -> str | None:
     return f"NOCTURNE_ENGINE=embedded needs pysail {EMBEDDED_VERSION}, which {found} here: `make venv` brings it"
 
 
+def no_private_network(reason: str) -> str:
+    """What to do where this system gives the embedded engine nowhere to be locked up."""
+    return (
+        "the embedded engine asks nobody for a token, and this system gives it no network of its own "
+        f"({reason}): NOCTURNE_ENGINE=spark runs here, with Java 17"
+    )
+
+
 def check_embedded() -> None:
-    """Raise Problem where the embedded engine is not the one that was tested."""
+    """Raise Problem where the embedded engine is not the one that was tested, or has nowhere to be locked up."""
     try:
         there = version("pysail")
     except PackageNotFoundError:
         there = None
     if problem := embedded_problem(there):
         raise Problem(problem)
+    enter = [sys.executable, "-m", "include.services.private_network"]
+    done = subprocess.run(enter, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Problem(no_private_network(done.stderr.strip()))
 
 
 def check_java(environment: Mapping[str, str] | None = None) -> None:

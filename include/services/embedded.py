@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import fcntl
 import os
 import re
 import secrets
 import signal
 import socket
-import struct
 import sys
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
@@ -31,6 +29,7 @@ from uuid import uuid4
 import grpc
 import grpc.aio
 
+from include.services.private_network import NoPrivateNetworkError, enter_private_network
 from include.services.programs import SESSION_SECONDS
 
 LOOPBACK, ENGINE_PORT, DOOR_PORT = "127.0.0.1", 50051, 50052
@@ -49,30 +48,10 @@ OPTIONS = [
     ("grpc.enable_http_proxy", 0),
     ("grpc.client_idle_timeout_ms", 2**31 - 1),
 ]
-SIOCSIFFLAGS, IFF_UP, PR_SET_PDEATHSIG = 0x8914, 0x1, 1
+PR_SET_PDEATHSIG = 1
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 Execute = Callable[["Session", str], Awaitable[None]]
-
-
-class NoPrivateNetworkError(Exception):
-    """The system does not let this process have a network of its own."""
-
-
-def enter_private_network() -> None:
-    """Move this process, and what it starts, to a network with nothing but its own loopback. For one thread.
-
-    Sockets that are open already stay where they are. Raises NoPrivateNetworkError.
-    """
-    user, group = os.geteuid(), os.getegid()
-    try:
-        os.unshare(os.CLONE_NEWUSER | os.CLONE_NEWNET)
-        for name, line in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
-            Path("/proc/self", name).write_text(line)
-        with socket.socket() as one:
-            fcntl.ioctl(one, SIOCSIFFLAGS, struct.pack("16sh", b"lo", IFF_UP))
-    except (AttributeError, OSError) as error:  # elsewhere than on Linux the os module has none of it
-        raise NoPrivateNetworkError(str(error)) from error
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -348,6 +327,7 @@ async def run(listener: socket.socket, token: str, lake: Path, environment: dict
 
 
 def main() -> int:
+    from include.services.checks import no_private_network
     from include.services.environment import SPARK_TOKEN
     from include.services.launch import GIVEN_UP
     from include.settings import settings
@@ -359,11 +339,7 @@ def main() -> int:
         enter_private_network()
     except NoPrivateNetworkError as error:
         # Without it any user of this machine could read and write all that the services can: not even loopback is ours.
-        print(
-            f"nocturne: the embedded engine asks nobody for a token, and here it can have no network of its own "
-            f"({error}). NOCTURNE_ENGINE=spark runs here",
-            flush=True,
-        )
+        print(f"nocturne: {no_private_network(str(error))}", flush=True)
         return GIVEN_UP
     return asyncio.run(run(listener, token, Path(str(here.lake)), environment))
 

@@ -63,7 +63,9 @@ def same() -> dict[str, int]:
     """The rows of each table, none of whose values differs between the engines."""
     embedded, spark = (engines.built(f"__{name}") for name in (EMBEDDED, SPARK))
     assert embedded.keys() == spark.keys()
-    assert {table: engines.differences(embedded[table], spark[table]) for table in spark} == dict.fromkeys(spark, [])
+    assert {table: engines.differences(embedded[table], spark[table]) for table in spark} == {
+        table: [] for table in spark
+    }
     return {table: rows.height for table, rows in spark.items()}
 
 

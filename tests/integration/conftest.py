@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import pytest
 from include.airflow_client import Airflow, Run
 from include.services import control
 from include.services.setup import set_up
-from include.settings import Settings
+from include.settings import EMBEDDED, SPARK, Settings
 from tests.s3 import free_port
 
 HERE = Path(__file__).resolve().parent
@@ -57,10 +60,31 @@ def started(settings: Settings) -> Iterator[Stack]:
         control.down(settings)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """All that needs the stack is run on the embedded engine; on Apache Spark too: the chain, or with ``-m ""`` all.
+
+    Where a system gives the embedded engine no network of its own, all is run on Spark.
+    """
+    if "stack" not in metafunc.fixturenames:
+        return
+    everything = metafunc.module.__name__.endswith("test_chain") or not has_private_network()
+    on_spark = SPARK if everything else pytest.param(SPARK, marks=pytest.mark.full)
+    engines = [EMBEDDED, on_spark] if has_private_network() else [on_spark]
+    metafunc.parametrize("stack", engines, indirect=True, scope="session")
+
+
+@cache
+def has_private_network() -> bool:
+    """Whether this system lets a process have a network of its own."""
+    enter = [sys.executable, "-m", "include.services.private_network"]
+    return subprocess.run(enter, cwd=HERE.parents[1], check=False).returncode == 0
+
+
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     settings = Settings(
         var=tmp_path_factory.mktemp("stack"),
+        engine=request.param,
         airflow_port=free_port(),
         mlflow_port=free_port(),
         spark_port=free_port(),

@@ -31,6 +31,7 @@ HISTORY = Partitions.parse("2013-01-01..2013-03-17")
 NIGHTS = Partitions.parse("2013-03-18..2013-03-19")
 LAST = Partitions(HISTORY.last, HISTORY.last)
 AHEAD = NIGHTS.last + timedelta(1)  # the day whose flights the last night predicts
+KEY_AND_CONTENT = ("table", "partition_day", "night", "content")
 FEEDS = ("schedule", "actuals", "weather")
 
 
@@ -477,3 +478,23 @@ def test_the_tables_hold_what_was_published(stack: Stack, nights: list[Run]) -> 
     """After all that the tests above did: ``make verify``."""
     shown = printed_by(stack, "-m", "include.verify")
     assert "all is as it was published" in shown, shown
+
+
+def test_both_engines_end_with_the_same_content(
+    stack: Stack, nights: list[Run], contents: dict[str, dict[tuple[str, str], str]]
+) -> None:
+    """Of every partition, by the hash that its last publication has. The stack of the other engine has run before."""
+    ledger = read(stack, "ledger", "publications").sort("revision").group_by("table", "partition_day", "night").last()
+    contents[stack.settings.engine] = {
+        (table, f"{day} {night}"): content for table, day, night, content in ledger.select(KEY_AND_CONTENT).iter_rows()
+    }
+    (first, *others) = contents.values()
+    for other in others:
+        assert {key for key in first.keys() | other.keys() if first.get(key) != other.get(key)} == set()
+    assert {table.partition(".")[0] for table, _ in first} == {"bronze", "silver", "gold"}
+
+
+@pytest.fixture(scope="session")
+def contents() -> dict[str, dict[tuple[str, str], str]]:
+    """What each engine has ended with."""
+    return {}

@@ -69,7 +69,7 @@ def test_a_request_that_waits_to_write_keeps_no_other_waiting(stack: Stack) -> N
         finally:
             other.rollback()
         assert waits.result(timeout=30)["is_paused"] is False
-    audited = [one for one in stack.airflow.pages("/eventLogs", "event_logs", dag_id="probe_stuck")]
+    audited = stack.airflow.pages("/eventLogs", "event_logs", dag_id="probe_stuck")
     assert "patch_dag" in {one["event"] for one in audited}
 
 

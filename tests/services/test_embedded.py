@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import polars as pl
@@ -17,13 +18,14 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
+from include.lake import spark as lake
 from include.services import checks, credentials
 from include.services.embedded import Catalogue, Session, fields, message, named, tables
 from include.services.environment import SPARK_TOKEN
 from include.services.health import WELL, spark_health
 from include.services.launch import child_environment
 from include.services.programs import Program, bytes_of, programs
-from include.settings import EMBEDDED, Settings
+from include.settings import EMBEDDED, SPARK, Settings
 from tests.engines.conftest import free_port
 
 OF_SPARK = "/spark.connect.SparkConnectService/"
@@ -41,14 +43,35 @@ def spark_of(settings: Settings) -> Program:
 
 
 def test_an_engine_is_one_of_two() -> None:
-    with pytest.raises(ValidationError, match="NOCTURNE_ENGINE=duckdb is neither spark nor embedded"):
+    with pytest.raises(ValidationError, match="NOCTURNE_ENGINE=duckdb is neither embedded nor spark"):
         Settings(engine="duckdb")
-    with pytest.raises(ValidationError, match="S3 need spark"):
+    with pytest.raises(ValidationError, match="a lake in S3 needs spark"):
         Settings(engine=EMBEDDED, lake_uri="s3://bucket/lake")
     with pytest.raises(ValidationError, match="NOCTURNE_SPARK_REMOTE names a Spark elsewhere"):
         Settings(engine=EMBEDDED, spark_remote="sc://cluster.example:15002")
-    assert Settings().engine == "spark"
-    assert not Settings(engine=EMBEDDED).runs_jvm
+
+
+@pytest.mark.parametrize(
+    ("said", "engine"),
+    [
+        ({}, EMBEDDED),
+        ({"lake_uri": "s3://bucket/lake"}, SPARK),
+        ({"landing_uri": "s3://bucket/landing"}, EMBEDDED),
+        ({"spark_remote": "sc://cluster.example:15002"}, SPARK),
+        ({"engine": SPARK}, SPARK),
+    ],
+)
+def test_the_engine_where_none_is_said(said: dict[str, Any], engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOCTURNE_ENGINE", raising=False)
+    here = Settings(**said)
+    assert here.engine == engine
+    assert here.runs_jvm == (engine == SPARK and not here.spark_remote)
+
+
+def test_what_only_apache_spark_does_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lake, "settings", lambda: Settings(engine=EMBEDDED))
+    with pytest.raises(lake.ApacheSparkWantedError, match=r"a stream needs Apache Spark.*NOCTURNE_ENGINE=spark"):
+        lake.apache_spark("a stream")
 
 
 def test_an_engine_that_is_missing_or_another_version_is_one_line() -> None:

@@ -1,4 +1,4 @@
-"""What config/airflow_local_settings.py does before tasks are forked leaves nothing behind that a fork would wait for."""
+"""What config/airflow_local_settings.py does ahead of the tasks leaves nothing behind that a fork would wait for."""
 
 from __future__ import annotations
 

@@ -89,7 +89,10 @@ FOR_A_PERSON = {
 
 def fetch(connector: Database, source: Source, feed: Feed, day: date, part: UPath) -> bool:
     """Write the rows of ``day`` to ``part``, in the order of their key. Returns whether the night has a file."""
-    spark, login = lake.session(), options_of(connector, connection(connector.connection))
+    spark, login = (
+        lake.apache_spark("the connector of databases"),
+        options_of(connector, connection(connector.connection)),
+    )
     with told(connector):
         there = kinds(spark, login, connector)
         check(connector, feed, there)

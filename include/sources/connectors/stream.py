@@ -54,7 +54,7 @@ FOR_A_PERSON = {
 
 def fetch(connector: Stream, source: Source, feed: Feed, day: date, part: UPath) -> bool:
     """Catch up, cut the night of ``day`` and write its events to ``part``. Returns whether the night has a file."""
-    spark, spool, night = lake.session(), spool_of(source, feed), str(feed.night(day))
+    spark, spool, night = lake.apache_spark("the connector of streams"), spool_of(source, feed), str(feed.night(day))
     lake.create_layers(spark)
     with turns.turn(spool):
         with told(connector):
