@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -17,3 +18,13 @@ def remove(path: UPath) -> None:
     """Remove a file, or a folder with all that is in it. One that is not there is no error."""
     if path.exists():
         path.fs.rm(path.path, recursive=True)
+
+
+def put(path: UPath, text: str) -> None:
+    """Write a file in one step: whoever reads at that moment has the one before, or this one."""
+    if path.protocol not in ("", "file"):  # a bucket shows an object when it is whole
+        path.write_text(text)
+        return
+    partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
+    partial.write_text(text)
+    partial.replace(path)

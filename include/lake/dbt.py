@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
@@ -14,9 +13,11 @@ from include.errors import NeedsAttentionError, is_passing
 from include.lake import candidate
 from include.partitions import Partitions
 from include.settings import settings
+from include.storage import put
 
 if TYPE_CHECKING:
     import polars as pl
+    from upath import UPath
 
     from include.lake.publish import Publication
 
@@ -72,9 +73,9 @@ class Build(TypedDict):
     candidates: list[dict[str, Any]]
 
 
-def artifacts(stage: str) -> Path:
-    """Where the last build of ``stage`` on this machine left its artifacts, for people and for lineage to read."""
-    return settings().var / "dbt" / stage
+def artifacts(stage: str) -> UPath:
+    """Where the last build of ``stage`` left its artifacts, for people and for lineage to read: on any machine."""
+    return settings().lake / "dbt" / stage
 
 
 def keep_artifacts(project: str, *, stage: str, left: dict[str, Any], context: Any) -> None:
@@ -83,12 +84,14 @@ def keep_artifacts(project: str, *, stage: str, left: dict[str, Any], context: A
     Called by Cosmos after dbt, however it went; a build that broke early leaves fewer files.
     """
     folder = artifacts(stage)
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     for name in ARTIFACTS:
         if (file := Path(project) / "target" / name).exists():
-            left[name] = json.loads(file.read_text())
-            shutil.copyfile(file, folder / name)
+            text = file.read_text()
+            left[name] = json.loads(text)
+            put(folder / name, text)
+        else:
+            (folder / name).unlink(missing_ok=True)
 
 
 def candidates(manifest: dict[str, Any], results: dict[str, Any], suffix: str) -> list[Candidate]:

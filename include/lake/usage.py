@@ -59,7 +59,8 @@ def path_of(table: str) -> UPath:
 
 def tables() -> list[str]:
     """Every Delta table of the lake, as ``<layer>.<name>``."""
-    return sorted(".".join(log.parts[-3:-1]) for log in settings().lake.glob("*/*/_delta_log"))
+    found = (log.parts[-3:-1] for log in settings().lake.glob("*/*/_delta_log"))
+    return sorted(f"{layer}.{name}" for layer, name in found if layer != "candidate")
 
 
 def opened(table: str, version: int | None = None) -> DeltaTable:

@@ -35,7 +35,7 @@ from include.services.programs import SESSION_SECONDS
 LOOPBACK, ENGINE_PORT, DOOR_PORT = "127.0.0.1", 50051, 50052
 """Inside the network of its own, where nobody else can have taken them."""
 START_SECONDS = 60
-LAYERS = ("bronze", "silver", "gold", "ledger", "candidate")
+LAYERS = ("bronze", "silver", "gold", "ledger")
 SERVICE = "/spark.connect.SparkConnectService/"
 NAMING = {SERVICE + "ExecutePlan", SERVICE + "AnalyzePlan"}
 """The calls that can name a table."""

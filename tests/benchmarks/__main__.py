@@ -11,15 +11,17 @@ from rich.console import Console
 from rich.table import Table
 
 from include.settings import settings
-from tests.benchmarks import features, ingest, point_in_time
+from tests.benchmarks import features, ingest, memory, point_in_time
 
-# Each has ``run``, which gives comparisons by name: the seconds of each turn, of ours and of one peer.
-BENCHMARKS = {"ingest": ingest, "features": features, "point_in_time": point_in_time}
+# Each has ``run``, which gives comparisons by name: each turn's seconds (or MiB) of ours and of one peer.
+BENCHMARKS = {"ingest": ingest, "memory": memory, "features": features, "point_in_time": point_in_time}
 
 
 def summary(comparison: dict[str, Any]) -> dict[str, Any]:
     """Medians and extremes of each side, and of the ratio within a turn."""
-    totals = {side: [turn["seconds"] for turn in turns] for side, turns in comparison["turns"].items()}
+    totals = {
+        side: [turn.get("seconds", turn.get("mib")) for turn in turns] for side, turns in comparison["turns"].items()
+    }
     ours, peer = totals.values()
     totals["ratio"] = [a / b for a, b in zip(ours, peer, strict=True)]
     return {
@@ -30,7 +32,7 @@ def summary(comparison: dict[str, Any]) -> dict[str, Any]:
 
 def show(console: Console, comparisons: dict[str, Any]) -> None:
     """One row a comparison; the peer is named in it."""
-    shown = Table(title="Ours beside a peer: median and extremes, seconds")
+    shown = Table(title="Ours beside a peer: median and extremes, seconds where nothing else is said")
     for name in ("benchmark", "ours", "peer", "ratio"):
         shown.add_column(name, justify="left" if name == "benchmark" else "right")
     for name, comparison in comparisons.items():
@@ -44,7 +46,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS), help="not all of them")
     arguments.add_argument("--turns", type=int, default=3)
-    arguments.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000_000], help="ingest: rows of the file")
+    arguments.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000_000], help="of ingest, memory")
     given = arguments.parse_args()
     console = Console(width=120)
     path = settings().report / "bench.json"

@@ -114,7 +114,7 @@ def bare(spark: SparkSession, path: UPath) -> dict[str, float]:
 
 def compare(rows: int, turns: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Both, ``turns`` times in turn, after one that warms up and does not count."""
-    spark = lake.session()
+    spark = lake.apache_spark("the peer of this benchmark")
     lake.create_layers(spark)
     forget(spark)
     found: dict[str, list[dict[str, Any]]] = {"ours": [], "bare": []}

@@ -201,3 +201,41 @@ select x, x from (values (1)) t(x) union select 1,1
 select x from (values (1),(1),(2)) t(x) except all select 1
 select sum(x) from (values (cast(9223372036854775807 as bigint)),(1)) t(x)
 """.strip().splitlines()
+
+# From public reports about Sail and DataFusion (lakehq/sail#728, 1261, 1341, 1348; apache/datafusion#25471), and what is
+# near to them.
+REPORTED = r"""
+select max_by(n, a) from values ('x', cast(null as int)), ('y', cast(null as int)) as t(n, a)
+select n, max_by(n, a) over (order by a rows between unbounded preceding and current row) as r from values ('A', 30), ('B', 50), ('C', 40) as t(n, a)
+select skewness(c) from values (-10.0D), (-20.0D), (100.0D), (1000.0D) as t(c)
+select kurtosis(c) from values (1.0D), (10.0D), (100.0D), (10.0D), (1.0D) as t(c)
+with a as (select 1 as x), a as (select 2 as x) select * from a
+select percentile(x, 0.7) over () from values (1.0D), (2.0D), (3.0D), (4.0D) as t(x)
+select id, lead(v, 2) ignore nulls over (order by id) as l from values (1,10),(2,20),(3,30),(4,40),(5,null),(6,null),(7,70),(8,80),(9,null) as t(id,v)
+select datediff(day, date'2013-01-01', date'2013-03-01')
+select date_format(timestamp'2013-01-01 01:02:03.456', 'HH:mm:ss.SSS')
+select date_format(timestamp'2013-01-01 01:02:03.456', 'SSS')
+select unix_timestamp(timestamp'2013-01-01 00:00:00')
+select typeof(timestamp'2013-01-01 00:00:00')
+select max(a), b from values (1, 'x') as t(a, b)
+select sum(v) over (order by id range between 2 preceding and current row) as s from values (1, 1), (2, 2), (4, 4), (null, 8) as t(id, v)
+select first(v, true), last(v, true), any_value(v) from values (cast(null as int)), (1) as t(v)
+select collect_list(v) from values (1), (null), (2) as t(v)
+select mode(v) from values (1), (1), (2) as t(v)
+select corr(a, b) from values (1.0D, 2.0D), (2.0D, 4.0D), (3.0D, 6.5D) as t(a, b)
+select 1 in (null, 2), 1 not in (null, 2)
+select sum(x) from (select cast(null as int) as x)
+select count(distinct a, b) from values (1, null), (1, 2), (1, 2) as t(a, b)
+select greatest(1, null), least(null, 2), greatest(double('NaN'), 1.0D)
+select double('NaN') = double('NaN'), double('NaN') > 1e300D, -0.0D = 0.0D
+select round(-2.5), round(2.5), round(25, -1), floor(-1.5), ceil(-1.5), -7 % 3, pmod(-7, 3), -7 div 2
+select substring('abc', 0, 2), substring('abc', -2, 1), left('abc', 5), split('a,b,,', ','), concat_ws(',', 'a', null, 'b'), concat('a', null)
+select lpad('abc', 2, 'x'), trim('  a '), instr('abc', 'z'), locate('b', 'abc', 3), initcap('aB cD'), upper('straße')
+select add_months(date'2013-01-31', 1), last_day(date'2013-02-03'), date_trunc('week', timestamp'2013-06-02 10:00:00'), months_between(date'2013-03-31', date'2013-02-28'), next_day(date'2013-06-02', 'MON')
+select hour(timestamp'2013-01-01 23:59:59.999'), minute(timestamp'2013-01-01 23:59:59.999'), second(timestamp'2013-01-01 23:59:59.999'), weekofyear(date'2012-12-31'), dayofyear(date'2012-12-31'), quarter(date'2012-12-31')
+select cast('1e3' as int), cast(' 12 ' as int), cast('12.7' as int), cast('' as int)
+select cast('abc' as double)
+select cast('inf' as double)
+select cast('true' as boolean), cast('t' as boolean)
+select cast('2013-1-5' as date), cast(12.9D as int), cast(-12.9D as int)
+""".strip().splitlines()

@@ -143,7 +143,7 @@ def test_an_unknown_prediction_names_near_ones_and_the_days(lake: Lake, coin: st
 
 
 def test_without_a_build_nobody_can_tell(lake: Lake) -> None:
-    (settings().var / "dbt" / "toy_features" / "manifest.json").unlink()
+    (settings().lake / "dbt" / "toy_features" / "manifest.json").unlink()
     with pytest.raises(NotBuiltError, match=r"no run of toy_features has left its lineage there\. Run a night first"):
         lake.trace()
 
