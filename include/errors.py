@@ -60,7 +60,7 @@ _OF_LIBRARIES = {
 _PASSING = re.compile(
     "|".join(
         (
-            r"closed channel|UNAVAILABLE|INVALID_HANDLE|SESSION_(NOT_FOUND|CLOSED|CHANGED)|OPERATION_NOT_FOUND",
+            r"closed channel|UNAVAILABLE|INVALID_HANDLE|SESSION_(NOT_FOUND|CLOSED|CHANGED)|OPERATION.NOT.FOUND",
             r"Connection (refused|reset|aborted)|connection attempt failed|Broken pipe|Socket closed|timed? ?out",
             r"Concurrent\w*Exception|concurrent transaction|database is locked|No space left|OutOfMemory",
             r"too many clients|the database system is (starting|shutting)",

@@ -28,6 +28,7 @@ from uuid import uuid4
 
 import grpc
 import grpc.aio
+import psutil
 
 from include.services.private_network import NoPrivateNetworkError, enter_private_network
 from include.services.programs import SESSION_SECONDS
@@ -40,6 +41,14 @@ SERVICE = "/spark.connect.SparkConnectService/"
 NAMING = {SERVICE + "ExecutePlan", SERVICE + "AnalyzePlan"}
 """The calls that can name a table."""
 RELEASE, RELEASE_SECONDS = SERVICE + "ReleaseExecute", 0.05
+INTERRUPT = SERVICE + "Interrupt"
+RUNAWAY_SECONDS = 10
+"""How long the engine may go on computing while nobody waits for anything."""
+# In which field a request says that its client has been answered in this session before.
+ANSWERED_BEFORE = {
+    SERVICE + name: number
+    for name, number in (("ExecutePlan", 8), ("AnalyzePlan", 17), ("Config", 8), ("AddArtifacts", 7))
+}
 
 # A night's rows come in messages of megabytes; a connection without calls stays, since there is nobody to dial again.
 OPTIONS = [
@@ -160,6 +169,7 @@ class Catalogue:
     seen: dict[Session, set[str]] = field(default_factory=dict)
     used: dict[Session, float] = field(default_factory=dict)
     locks: dict[Session, asyncio.Lock] = field(default_factory=dict)
+    begun: set[Session] = field(default_factory=set)
 
     async def prepare(self, request: bytes) -> None:
         """Have the session of ``request`` know the tables that it names."""
@@ -181,6 +191,19 @@ class Catalogue:
                     )
                     seen.add(table)
 
+    def is_lost(self, method: str, request: bytes) -> bool:
+        """Whether a client goes on with a session that the engine does not have any more.
+
+        It would get an empty one without a word: without its settings, as the one that dbt makes of ANSI mode.
+        """
+        session = Session.of(request)
+        self._forget_idle(session)
+        answered_before = any(number == ANSWERED_BEFORE.get(method) for number, _ in fields(request))
+        if session not in self.begun and answered_before:
+            return True
+        self.begun.add(session)
+        return False
+
     def _forget_idle(self, session: Session) -> None:
         """The engine drops what nobody uses; used again it begins empty."""
         now = time.monotonic()
@@ -189,7 +212,46 @@ class Catalogue:
                 continue
             for kept in (self.seen, self.used, self.locks):
                 kept.pop(one, None)
+            self.begun.discard(one)
         self.used[session] = now
+
+
+# --- what nobody waits for
+
+
+@dataclass
+class Runaways:
+    """Sees to it that what was interrupted, or whose client is gone, does not go on for ever.
+
+    The engine drops a query between two batches, and a join may have none for hours. Where it computes on although no
+    call is there that it could be for, it is ended, and started anew by the supervisor.
+    """
+
+    process: psutil.Process
+    calls: int = 0
+    watch: asyncio.Task[None] | None = None
+
+    def look_out(self) -> None:
+        """Something was broken off: watch the engine until it rests."""
+        if self.watch is None or self.watch.done():
+            self.watch = asyncio.create_task(self._until_it_rests())
+
+    async def _until_it_rests(self) -> None:
+        alone = 0
+        with suppress(psutil.NoSuchProcess):
+            while alone < RUNAWAY_SECONDS:
+                before = self._computed()
+                await asyncio.sleep(1)
+                rests = self._computed() - before < 0.5
+                if self.calls == 0 and rests:
+                    return
+                alone = 0 if self.calls else alone + 1
+            print("nocturne: the engine goes on with what nobody waits for: it is started anew", flush=True)
+            self.process.kill()
+
+    def _computed(self) -> float:
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
 
 
 # --- the door
@@ -198,8 +260,9 @@ class Catalogue:
 class Door(grpc.GenericRpcHandler):
     """Passes every call that brings the token on to the engine, and refuses the others."""
 
-    def __init__(self, engine: grpc.aio.Channel, token: str, catalogue: Catalogue) -> None:
+    def __init__(self, engine: grpc.aio.Channel, token: str, catalogue: Catalogue, runaways: Runaways) -> None:
         self.engine, self.token, self.catalogue = engine, f"Bearer {token}", catalogue
+        self.runaways = runaways
         self.releasing = dict[tuple[bytes, bytes], bytes]()
         self.tasks = set[asyncio.Task[None]]()
 
@@ -243,21 +306,36 @@ class Door(grpc.GenericRpcHandler):
         self, method: str, metadata: Metadata, requests: AsyncIterable[bytes], context: Any
     ) -> AsyncIterator[bytes]:
         async def prepared() -> AsyncIterator[bytes]:
-            async for request in requests:
+            request = first
+            while request is not None:
                 if method in NAMING:
                     await self.catalogue.prepare(request)
                 yield request
+                request = await anext(several, None)
 
+        several = aiter(requests)
+        first = await anext(several, None)
+        if first is not None and method in ANSWERED_BEFORE and self.catalogue.is_lost(method, first):
+            lost = (
+                "[INVALID_HANDLE.SESSION_NOT_FOUND] the engine was started anew, or nobody used the session for an hour"
+            )
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, lost)
         kept = [(name, value) for name, value in metadata if name not in ("authorization", "user-agent")]
         call = self.engine.stream_stream(method)(prepared(), metadata=kept, timeout=context.time_remaining())
+        ended = False
+        self.runaways.calls += 1
         try:
             async for answer in call:
                 yield answer
+            ended = True
             code, details = await call.code(), await call.details()
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details()
         finally:
             call.cancel()  # whoever asked has gone; no matter where it is through
+            self.runaways.calls -= 1
+            if method == INTERRUPT or not ended:
+                self.runaways.look_out()
         if code != grpc.StatusCode.OK:
             await context.abort(code, details or "", tuple(await call.trailing_metadata() or ()))
 
@@ -300,7 +378,8 @@ async def serve(listener: socket.socket, token: str, lake: Path, engine: asyncio
         print("nocturne: the embedded engine did not start", flush=True)
         return 1
     server = grpc.aio.server(options=OPTIONS)
-    server.add_generic_rpc_handlers((Door(channel, token, Catalogue(lake, execute)),))
+    door = Door(channel, token, Catalogue(lake, execute), Runaways(psutil.Process(engine.pid)))
+    server.add_generic_rpc_handlers((door,))
     server.add_insecure_port(f"{LOOPBACK}:{DOOR_PORT}")
     await server.start()
     front = await asyncio.start_server(_connect_through, sock=listener)

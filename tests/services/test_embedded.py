@@ -18,6 +18,7 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
+from include.errors import is_passing
 from include.lake import spark as lake
 from include.services import checks, credentials
 from include.services.embedded import Catalogue, Session, fields, message, named, tables
@@ -154,20 +155,25 @@ def started(installation: Settings) -> Iterator[subprocess.Popen[bytes]]:
     for folder in (installation.var / "spark" / "tmp", installation.log, installation.run):
         folder.mkdir(parents=True, exist_ok=True)
     pl.DataFrame({"a": [1, 2], "day": ["x", "y"]}).write_delta(Path(str(installation.lake / "silver" / "flights")))
-    program = spark_of(installation)
-    child = child_environment(installation, program)
-    with (installation.log / "spark.log").open("w") as log:
-        service = subprocess.Popen(program.argv, env=child, cwd=program.folder, stdout=log, stderr=log)
+    service = begin(installation)
     try:
-        soon(lambda: spark_health("127.0.0.1", installation.spark_port, 2) == WELL or service.poll() is not None, 60)
-        log_text = (installation.log / "spark.log").read_text()
-        if service.poll() is not None and "no network of its own" in log_text:
-            pytest.skip(log_text)
-        assert service.poll() is None, log_text
         yield service
     finally:
         service.kill()
         service.wait()
+
+
+def begin(installation: Settings) -> subprocess.Popen[bytes]:
+    program = spark_of(installation)
+    child = child_environment(installation, program)
+    with (installation.log / "spark.log").open("w") as log:
+        service = subprocess.Popen(program.argv, env=child, cwd=program.folder, stdout=log, stderr=log)
+    soon(lambda: spark_health("127.0.0.1", installation.spark_port, 2) == WELL or service.poll() is not None, 60)
+    log_text = (installation.log / "spark.log").read_text()
+    if service.poll() is not None and "no network of its own" in log_text:
+        pytest.skip(log_text)
+    assert service.poll() is None, log_text
+    return service
 
 
 def soon(true: Callable[[], bool], seconds: float = 10) -> None:
@@ -242,3 +248,60 @@ def test_the_engine_ends_with_its_door(started: subprocess.Popen[bytes], how: si
 def test_the_door_ends_with_its_engine(started: subprocess.Popen[bytes]) -> None:
     psutil.Process(started.pid).children()[0].kill()
     assert started.wait(timeout=20) != 0
+
+
+CLIENT_OF_TWO_ENGINES = """
+import sys
+from include.lake.spark import session
+spark = session()
+spark.conf.set("spark.sql.ansi.enabled", "false")
+print(spark.sql("select 1").collect(), flush=True)
+sys.stdin.readline()
+try:
+    print(spark.sql("select 1").collect(), spark.conf.get("spark.sql.ansi.enabled"))
+except Exception as error:
+    print(error)
+"""
+
+
+def test_a_session_does_not_go_on_without_its_settings_on_an_engine_that_was_started_anew(
+    installation: Settings, started: subprocess.Popen[bytes]
+) -> None:
+    child = child_environment(installation, Program("t", [], installation.var, secrets=frozenset({"SPARK_REMOTE"})))
+    command = [sys.executable, "-c", CLIENT_OF_TWO_ENGINES]
+    with subprocess.Popen(command, env=child, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == "[Row(1=1)]\n"
+        started.kill()
+        started.wait()
+        second = begin(installation)
+        try:
+            said, _ = client.communicate("\n", timeout=120)
+        finally:
+            second.kill()
+            second.wait()
+    assert "SESSION_NOT_FOUND" in said
+    assert is_passing(said), "the task is tried again"
+
+
+RUNAWAY = """
+import threading, time
+from include.lake.spark import session
+spark = session()
+join = "select count(*) from range(10000000) a cross join range(10000000) b where hash(a.id, b.id) = 0"
+threading.Thread(target=lambda: spark.sql(join).collect(), daemon=True).start()
+time.sleep(2)
+print(spark.interruptAll(), flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_was_interrupted_does_not_go_on(installation: Settings, started: subprocess.Popen[bytes]) -> None:
+    """Sail ends a join at its next batch, which may be hours away."""
+    child = child_environment(installation, Program("t", [], installation.var, secrets=frozenset({"SPARK_REMOTE"})))
+    with subprocess.Popen([sys.executable, "-c", RUNAWAY], env=child, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline().startswith("['")
+        client.kill()
+    assert started.wait(timeout=60) != 0
+    assert "with what nobody waits for" in (installation.log / "spark.log").read_text()
