@@ -84,6 +84,7 @@ def _find_asset_handlers() -> None:
 
 def _parse_dbt_project() -> None:
     """Have dbt read its project once: what it compiles for that, for two seconds, each build then has at once."""
+    from dbt.adapters.factory import reset_adapters
     from dbt.cli.main import dbtRunner
 
     from include.settings import settings
@@ -93,6 +94,7 @@ def _parse_dbt_project() -> None:
     # Its static parser is a library whose threads would be missing in every fork, which would wait for them for ever.
     arguments = ["--quiet", "--no-static-parser", "parse", *(f"--{name}={place}" for name, place in places.items())]
     done = dbtRunner().invoke(arguments)
+    reset_adapters()  # a build has its own, of the profile as it is then
     if not done.success:  # the build that comes to it will say so to those who can mend it
         logging.getLogger(__name__).warning("dbt's project could not be read ahead of the tasks: %s", done.exception)
 
