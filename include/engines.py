@@ -71,9 +71,6 @@ def running(of: Settings) -> Iterator[dict[str, str]]:
             time.sleep(0.1)
         client = Program("client", [], of.var, secrets=frozenset({"SPARK_REMOTE"}))
         environment = child_environment(of, client)
-        if of.engine == SPARK:  # whose catalogue has to be told of the tables
-            told = [sys.executable, "-m", "include.lake.spark"]
-            subprocess.run(told, env=environment, cwd=of.home, check=True, capture_output=True, timeout=BUILD_SECONDS)
         yield environment
     finally:
         service.kill()
@@ -100,6 +97,9 @@ def dbt(of: Settings, environment: dict[str, str], nights: Partitions, suffix: s
 
 def build(of: Settings, environment: dict[str, str], nights: Partitions, suffix: str, *select: str) -> None:
     """Build and test the models that ``select`` names, from published tables."""
+    if of.engine == SPARK:  # whose catalogue has to be told of them
+        told = [sys.executable, "-m", "include.lake.spark"]
+        subprocess.run(told, env=environment, cwd=of.home, check=True, capture_output=True, timeout=BUILD_SECONDS)
     what = ("build", "--indirect-selection", "buildable", "--exclude-resource-type", "unit_test", "--select", *select)
     dbt(of, environment, nights, suffix, *what)
 

@@ -42,8 +42,8 @@ NAMING = {SERVICE + "ExecutePlan", SERVICE + "AnalyzePlan"}
 """The calls that can name a table."""
 RELEASE, RELEASE_SECONDS = SERVICE + "ReleaseExecute", 0.05
 INTERRUPT = SERVICE + "Interrupt"
-RUNAWAY_SECONDS = 10
-"""How long the engine may go on computing while nobody waits for anything."""
+INTERRUPT_SECONDS, RUNAWAY_SECONDS = 5, 10
+"""How long the engine may take to answer an interrupt, and to compute while nobody waits for anything."""
 # In which field a request says that its client has been answered in this session before.
 ANSWERED_BEFORE = {
     SERVICE + name: number
@@ -246,7 +246,12 @@ class Runaways:
                 if self.calls == 0 and rests:
                     return
                 alone = 0 if self.calls else alone + 1
-            print("nocturne: the engine goes on with what nobody waits for: it is started anew", flush=True)
+            self.end("goes on with what nobody waits for")
+
+    def end(self, why: str) -> None:
+        """End the engine, and with it the door."""
+        print(f"nocturne: the engine {why}: it is started anew", flush=True)
+        with suppress(psutil.NoSuchProcess):
             self.process.kill()
 
     def _computed(self) -> float:
@@ -276,6 +281,8 @@ class Door(grpc.GenericRpcHandler):
         method = str(call.method)
         if method == RELEASE:
             return grpc.unary_unary_rpc_method_handler(self._release)
+        if method == INTERRUPT:
+            return grpc.unary_unary_rpc_method_handler(self._interrupt)
 
         async def answer(requests: AsyncIterable[bytes], context: Any) -> AsyncIterator[bytes]:
             async for one in self._pass_on(method, metadata, requests, context):
@@ -296,6 +303,17 @@ class Door(grpc.GenericRpcHandler):
             task.add_done_callback(self.tasks.discard)
         self.releasing[key] = request
         return message((1, key[0]), (2, key[1]))
+
+    async def _interrupt(self, request: bytes, context: Any) -> bytes:
+        """Have the engine drop a query. With joins on all of its threads it does not even hear that."""
+        try:
+            answer: bytes = await self.engine.unary_unary(INTERRUPT)(request, timeout=INTERRUPT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                self.runaways.end("does not hear an interrupt")
+            await context.abort(error.code(), error.details() or "")
+        self.runaways.look_out()
+        return answer
 
     async def _release_newest(self, key: tuple[bytes, bytes]) -> None:
         await asyncio.sleep(RELEASE_SECONDS)
@@ -334,7 +352,7 @@ class Door(grpc.GenericRpcHandler):
         finally:
             call.cancel()  # whoever asked has gone; no matter where it is through
             self.runaways.calls -= 1
-            if method == INTERRUPT or not ended:
+            if not ended:
                 self.runaways.look_out()
         if code != grpc.StatusCode.OK:
             await context.abort(code, details or "", tuple(await call.trailing_metadata() or ()))

@@ -49,7 +49,7 @@ def test_only_what_is_known_differs(engines: Engines) -> None:
 def test_what_is_refused_differs_and_what_to_write_instead_does_not(engines: Engines, one: Difference) -> None:
     assert differs(engines, f"select {one.shown} as v")
     assert one.found_in(one.shown)
-    assert one.found_in(one.instead) == [] or one.instead.startswith("(select round(")
+    assert one.found_in(one.instead) == [] or "round(" in one.instead
     assert not differs(engines, f"select {one.instead} as v")
 
 

@@ -12,7 +12,7 @@ from include.services.checks import Problem
 from include.services.environment import SPARK_TOKEN, environment, hidden, of_secrets
 from include.services.launch import child_environment
 from include.services.programs import programs, spark_configuration
-from include.settings import Settings
+from include.settings import SPARK, Settings
 
 # Which of the generated secrets each process may hold, in whatever variable; Spark's clients hold its token.
 MAY_HOLD = {
@@ -77,7 +77,7 @@ def test_credentials_of_the_callers_shell_stay_with_those_that_may_use_them(
     assert here["scheduler"] == here["triggerer"] == here["dag-processor"] == set(OF_THE_SHELL)
     assert here["api-server"] == {"AIRFLOW_CONN_SHOP"}
     assert here["mlflow"] == here["spark"] == set()
-    on_s3 = kept(installation.model_copy(update={"lake_uri": "s3://bucket/lake"}))
+    on_s3 = kept(installation.model_copy(update={"lake_uri": "s3://bucket/lake", "engine": SPARK}))
     assert on_s3["spark"] == {"AWS_SECRET_ACCESS_KEY"}
     assert on_s3["mlflow"] == set()
 

@@ -16,7 +16,7 @@ from include.services import control, credentials, health, processes, supervisor
 from include.services.checks import Problem
 from include.services.launch import child_environment
 from include.services.programs import Program, programs
-from include.settings import Settings
+from include.settings import SPARK, Settings
 
 
 @pytest.fixture
@@ -38,7 +38,8 @@ def test_no_secret_is_an_argument_or_in_the_supervisors_file(installation: Setti
 
 
 def test_every_listener_binds_the_host_of_the_settings(installation: Settings) -> None:
-    by_name = {program.name: " ".join(program.argv) for program in programs(installation)}
+    on_spark = installation.model_copy(update={"engine": SPARK})
+    by_name = {program.name: " ".join(program.argv) for program in programs(on_spark)}
     assert "--host 127.0.0.1 --port 18081" in by_name["api-server"]
     assert "--host 127.0.0.1 --port 15001" in by_name["mlflow"]
     assert "spark.connect.grpc.binding.address=127.0.0.1" in by_name["spark"]

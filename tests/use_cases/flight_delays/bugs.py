@@ -14,7 +14,7 @@ MINUTES = "macros/minute_of_day.sql"
 
 THROUGH_THE_DAY_BEFORE = "date_sub(wanted.flight_date, 28) and date_sub(wanted.flight_date, 1)"
 ARRIVED = "        and wanted.flight_date > daily.night\n"
-DAILY = "where flight_date between {{ night('from', -27) }} and {{ night('to') }} and value is not null"
+OBSERVED = "where flight_date between {{ night('from', -27) }} and {{ night('to') }}"
 FLIGHTS = "from flights\ninner join history"
 LABEL_JOINED = (
     "from flights\n"
@@ -50,7 +50,7 @@ BUGS = (
         (
             (HISTORY, THROUGH_THE_DAY_BEFORE, "date_sub(wanted.flight_date, 27) and wanted.flight_date"),
             (HISTORY, ARRIVED, "        and wanted.flight_date >= daily.night\n"),
-            (HISTORY, "{{ night('to') }} and value", "{{ night('to', 1) }} and value"),
+            (HISTORY, OBSERVED, OBSERVED.replace("night('to')", "night('to', 1)")),
         ),
     ),
     Bug("when a row arrived is ignored", ((HISTORY, ARRIVED, ""),)),
@@ -69,7 +69,7 @@ BUGS = (
     Bug(
         "aggregates over the whole year",
         (
-            (HISTORY, DAILY, "where value is not null"),
+            (HISTORY, f"    {OBSERVED}\n", ""),
             (HISTORY, f"        and daily.flight_date between {THROUGH_THE_DAY_BEFORE}\n", ""),
             (HISTORY, ARRIVED, ""),
         ),
@@ -91,7 +91,7 @@ BUGS = (
             (HISTORY, "daily.flight_date = date_sub(wanted.flight_date, 1)", "daily.flight_date = wanted.flight_date"),
             (HISTORY, THROUGH_THE_DAY_BEFORE, "date_sub(wanted.flight_date, 28) and wanted.flight_date"),
             (HISTORY, ARRIVED, "        and wanted.flight_date >= daily.night\n"),
-            (HISTORY, "{{ night('to') }} and value", "{{ night('to', 1) }} and value"),
+            (HISTORY, OBSERVED, OBSERVED.replace("night('to')", "night('to', 1)")),
         ),
     ),
     Bug(
