@@ -45,9 +45,13 @@ def of_python(*names: str) -> str:
     return rf"\b(F|functions)\.({'|'.join(names)})\("
 
 
-DISPERSION = ("std", "stddev", "stddev_samp", "stddev_pop", "variance", "var_samp", "var_pop")
+DISPERSION = (
+    *("std", "stddev", "stddev_samp", "stddev_pop", "variance", "var_samp", "var_pop"),
+    *("skewness", "kurtosis", "corr", "covar_pop", "covar_samp"),
+)
 
 GAP = "values (1, 10), (2, 20), (3, 30), (4, 40), (5, null), (6, null), (7, 70), (8, 80), (9, null) as t (i, v)"
+BEHIND = "over (order by i rows between 1 following and unbounded following)"
 
 DIFFERENCES = (
     Difference(
@@ -104,15 +108,14 @@ DIFFERENCES = (
     Difference(
         f"(select sum(l) from (select lead(v, 2) ignore nulls over (order by i) as l from {GAP}))",
         r"\b(lead|lag)\s*\([^()]*\)\s*ignore\s+nulls",
-        "(select sum(l[1]) from (select collect_list(v) over "
-        f"(order by i rows between 1 following and unbounded following) as l from {GAP}))",
+        f"(select sum(l) from (select nth_value(v, 2) ignore nulls {BEHIND} as l from {GAP}))",
         "across a gap of nulls the row behind it is not found (apache/datafusion#25471)",
     ),
     Difference(
-        "(select max(p) from (select percentile(x, 0.7) over () as p from values (1D), (2D), (3D), (4D) as t (x)))",
-        r"\bpercentile\s*\([^()]*\)\s*over\b",
-        "(select percentile(x, 0.5) from values (1D), (2D), (3D), (4D) as t (x))",
-        "the last digits differ: aggregate it and join",
+        f"(select sum(l[1]) from (select collect_list(v) {BEHIND} as l from {GAP}))",
+        r"(?<!filter\()\bcollect_(list|set)\s*\([^()]*\)\s*over\b",
+        f"(select sum(l[1]) from (select filter(collect_list(v) {BEHIND}, one -> one is not null) as l from {GAP}))",
+        "over a window it keeps nulls, and of no rows it is null",
     ),
     Difference(
         "(select count(*) from text.`/no/such/file`)",
