@@ -159,7 +159,7 @@ def test_the_register_as_it_changed_is_each_of_its_snapshots(stack: Stack, night
 
 
 def test_a_night_runs_no_unit_tests(stack: Stack, nights: list[Run]) -> None:
-    results = json.loads((stack.settings.var / "dbt" / "flight_delays_features" / "run_results.json").read_text())
+    results = json.loads((stack.settings.lake / "dbt" / "flight_delays_features" / "run_results.json").read_text())
     ran = {one["unique_id"].split(".")[0] for one in results["results"]}
     assert ran >= {"model", "test"}
     assert "unit_test" not in ran
