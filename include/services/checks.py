@@ -11,11 +11,12 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from include.services.private_network import refusal
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -85,10 +86,8 @@ def check_embedded() -> None:
         there = None
     if problem := embedded_problem(there):
         raise Problem(problem)
-    enter = [sys.executable, "-m", "include.services.private_network"]
-    done = subprocess.run(enter, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Problem(no_private_network(done.stderr.strip()))
+    if reason := refusal():
+        raise Problem(no_private_network(reason))
 
 
 def check_java(environment: Mapping[str, str] | None = None) -> None:

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.s3 import free_port
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -18,15 +19,9 @@ if TYPE_CHECKING:
 Ask = Callable[[str], Any]
 
 
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as one:
-        return int(one.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def sail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A session of the embedded engine, without its door."""
-    pytest.importorskip("pysail", reason="the embedded engine is not installed")
     from pyspark.sql.connect.session import SparkSession as Connected
 
     port = free_port()

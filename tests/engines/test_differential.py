@@ -153,7 +153,7 @@ FEW = settings(
 )
 
 
-def check(engines: Engines, query: str) -> None:
+def assert_equal(engines: Engines, query: str) -> None:
     spark, embedded = (ask(query) for ask in engines)
     if not (str(spark).startswith("error") and str(embedded).startswith("error")):
         assert embedded == spark, query
@@ -162,13 +162,13 @@ def check(engines: Engines, query: str) -> None:
 @FEW
 @given(table=tables(), chosen=st.lists(ANY, min_size=4, max_size=8))
 def test_expressions_are_equal(engines: Engines, table: str, chosen: list[str]) -> None:
-    check(engines, f"select {', '.join(f'{one} as c{at}' for at, one in enumerate(chosen))} from {table}")
+    assert_equal(engines, f"select {', '.join(f'{one} as c{at}' for at, one in enumerate(chosen))} from {table}")
 
 
 @FEW
 @given(table=tables(), key=expressions("w", 1), chosen=AGGREGATES, condition=expressions("c", 1))
 def test_aggregates_are_equal(engines: Engines, table: str, key: str, chosen: str, condition: str) -> None:
-    check(engines, f"select {key} as g, {chosen} from {table} where {condition} group by {key}")
+    assert_equal(engines, f"select {key} as g, {chosen} from {table} where {condition} group by {key}")
 
 
 @FEW
@@ -176,7 +176,7 @@ def test_aggregates_are_equal(engines: Engines, table: str, key: str, chosen: st
 def test_joins_are_equal(engines: Engines, table: str, other: str, how: str) -> None:
     right = other.removesuffix(" as t") + " as o"
     columns = "t.*" if "anti" in how else "t.a, t.d, o.x, o.n, greatest(t.d, o.n) as g"
-    check(
+    assert_equal(
         engines, f"select {columns} from {table} {how} {right} on t.k = o.k and o.d between date_sub(t.d, 28) and t.d"
     )
 
@@ -185,12 +185,14 @@ def test_joins_are_equal(engines: Engines, table: str, other: str, how: str) -> 
 @given(table=tables())
 def test_windows_sets_and_stacks_are_equal(engines: Engines, table: str) -> None:
     order = "order by d, n, a, b, x, s, p, t"
-    check(
+    assert_equal(
         engines,
         f"select k, d, row_number() over (partition by k {order}) as r, lead(d) over (partition by k {order}) as l, "
         f"sum(a) over (partition by k {order} rows between 2 preceding and current row) as s from {table}",
     )
-    check(engines, f"select k, d from {table} where p except all select k, n from {table}")
-    check(engines, f"select distinct k, d from {table} union all select k, n from {table}")
+    assert_equal(engines, f"select k, d from {table} where p except all select k, n from {table}")
+    assert_equal(engines, f"select distinct k, d from {table} union all select k, n from {table}")
     stack = "lateral view stack(2, 'carrier', k, 'pair', concat_ws('-', s, a div 60)) l as kind, value"
-    check(engines, f"select kind, value, count(*) from (select kind, value from {table} {stack}) group by kind, value")
+    assert_equal(
+        engines, f"select kind, value, count(*) from (select kind, value from {table} {stack}) group by kind, value"
+    )

@@ -36,7 +36,6 @@ def test_these_are_all_of_the_marts() -> None:
 
 
 def test_every_model_is_equal_on_both_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pysail", reason="the embedded engine is not installed")
     lake = tmp_path / "lake"
     bronze(lake, days(FIRST, LAST))
     monkeypatch.setenv("NOCTURNE_LAKE_URI", str(lake))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import pytest
 
 from include.airflow_client import Airflow, Run
 from include.services import control
+from include.services.private_network import refusal
 from include.services.setup import set_up
 from include.settings import EMBEDDED, SPARK, Settings
 from tests.s3 import free_port
@@ -60,6 +59,9 @@ def started(settings: Settings) -> Iterator[Stack]:
         control.down(settings)
 
 
+no_private_network = cache(refusal)  # asked for each test
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """All that needs the stack is run on the embedded engine; on Apache Spark too: the chain, or with ``-m ""`` all.
 
@@ -67,17 +69,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """
     if "stack" not in metafunc.fixturenames:
         return
-    everything = metafunc.module.__name__.endswith("test_chain") or not has_private_network()
+    embedded = [] if no_private_network() else [EMBEDDED]
+    everything = metafunc.module.__name__.endswith("test_chain") or not embedded
     on_spark = SPARK if everything else pytest.param(SPARK, marks=pytest.mark.full)
-    engines = [EMBEDDED, on_spark] if has_private_network() else [on_spark]
+    engines = [*embedded, on_spark]
     metafunc.parametrize("stack", engines, indirect=True, scope="session")
-
-
-@cache
-def has_private_network() -> bool:
-    """Whether this system lets a process have a network of its own."""
-    enter = [sys.executable, "-m", "include.services.private_network"]
-    return subprocess.run(enter, cwd=HERE.parents[1], check=False).returncode == 0
 
 
 @pytest.fixture(scope="session")
