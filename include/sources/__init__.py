@@ -7,7 +7,7 @@ from pkgutil import iter_modules
 from include.sources.spec import Source
 
 # The packages here that are no source.
-OTHERS = {"connectors"}
+OTHERS = {"connectors", "counting", "reading"}
 
 
 @cache

@@ -7,14 +7,20 @@ since names may come to mean something else in between.
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import os
 import stat
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from backports import zstd  # the standard library's from Python 3.14 on
 
 from include.errors import NeedsAttentionError
 from include.settings import settings
@@ -23,6 +29,10 @@ if TYPE_CHECKING:
     from upath import UPath
 
 PIECE = 1 << 20  # bytes that are read at once
+# A file may unpack to so many bytes, or to so many times its own: what is real stays far below, a bomb does not.
+MOST_UNPACKED = 4 << 30
+MOST_TIMES = 200
+PACKED = 1 << 16  # bytes of a packed file that are read at once
 # Not waiting for the other end of a pipe.
 FLAGS = {
     "rb": os.O_RDONLY | os.O_NONBLOCK,
@@ -82,11 +92,118 @@ def opened(path: UPath, mode: str = "rb") -> IO[bytes]:
 
 @contextmanager
 def unpacked(path: UPath) -> Iterator[IO[bytes]]:
-    """The bytes of the file at ``path``, as they were before they were zipped. Raises as ``opened`` does."""
+    """The bytes of the file at ``path``, as they were before they were packed; its name says into what.
+
+    Raises what ``opened`` does, and UnreadableFileError where reading shows that it is damaged, or unpacks to more than
+    a file can rightly hold.
+    """
     with opened(path) as file:
         # A file of S3 cannot read a line of limited length by itself.
         raw = cast(io.RawIOBase, file)
-        yield cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else io.BufferedReader(raw, PIECE)
+        unpack = UNPACKERS.get(path.suffix)
+        if unpack is None or not (size := file.seek(0, io.SEEK_END)):
+            file.seek(0)
+            yield cast(IO[bytes], io.BufferedReader(raw, PIECE))
+            return
+        file.seek(0)
+        most = max(MOST_UNPACKED, MOST_TIMES * size)
+        yield cast(IO[bytes], io.BufferedReader(_Unpacking(path, raw, unpack, most), PIECE))
+
+
+class _Unpacking(io.RawIOBase):
+    """What is packed into a file, with every way in which that fails as one error."""
+
+    def __init__(self, path: UPath, raw: io.RawIOBase, unpack: Callable[[io.RawIOBase], IO[bytes]], most: int) -> None:
+        self.path, self.raw, self.unpack, self.most = path, raw, unpack, most
+        self.inner: IO[bytes] | None = None
+        self.read_so_far = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        try:
+            if self.inner is None:
+                self.inner = self.unpack(self.raw)
+            piece = self.inner.read(len(into))
+        except EOFError:
+            raise UnreadableFileError(
+                f"{self.path}: truncated: what is packed in it has no end. Replace the file and clear this task"
+            ) from None
+        except DAMAGED as error:
+            # Without the bytes that it shows.
+            why = str(error).partition(" (")[0] or type(error).__name__
+            raise UnreadableFileError(f"{self.path}: damaged, or not packed as its name says: {why}") from None
+        self.read_so_far += len(piece)
+        if self.read_so_far > self.most:
+            raise UnreadableFileError(
+                f"{self.path}: unpacks to more than {self.most >> 20} MiB, which is {MOST_TIMES} times what it is, or "
+                f"{MOST_UNPACKED >> 30} GiB. Is it what its upstream meant to send?"
+            )
+        into[: len(piece)] = piece
+        return len(piece)
+
+
+class _Streams(io.RawIOBase):
+    """What is packed into one compressed stream or several, one after the other.
+
+    The standard library's own files take whatever follows the first stream for nothing where it is no whole one: rows
+    would be lost without a word.
+    """
+
+    def __init__(self, raw: io.RawIOBase, new: Callable[[], Any]) -> None:
+        self.raw, self.new = raw, new
+        self.stream, self.packed = new(), b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        while True:
+            if self.stream.eof:
+                self.packed = self.stream.unused_data or self.raw.read(PACKED) or b""
+                if not self.packed:
+                    return 0
+                self.stream = self.new()
+            elif self.stream.needs_input and not self.packed and not (packed := self.raw.read(PACKED) or b""):
+                raise EOFError
+            else:
+                self.packed = self.packed or (packed if self.stream.needs_input else b"")
+            piece = self.stream.decompress(self.packed, len(into))
+            self.packed = b""
+            if piece:
+                into[: len(piece)] = piece
+                return len(piece)
+
+
+def _zip(raw: io.RawIOBase) -> IO[bytes]:
+    """The one file in an archive. Nothing is written anywhere, so that its name cannot lead out of it."""
+    inside = zipfile.ZipFile(cast(IO[bytes], raw))
+    members = [one for one in inside.infolist() if not one.is_dir() and not one.filename.startswith("__MACOSX/")]
+    if len(members) != 1:
+        raise zipfile.BadZipFile(f"{len(members)} files are in it, and one is wanted")
+    if members[0].flag_bits & 1:
+        raise zipfile.BadZipFile("the file in it has a password")
+    return inside.open(members[0])
+
+
+def _streams(new: Callable[[], Any]) -> Callable[[io.RawIOBase], IO[bytes]]:
+    return lambda raw: cast(IO[bytes], io.BufferedReader(_Streams(raw, new), PIECE))
+
+
+# A window of 128 MiB, as the command line tool has it without being told otherwise.
+_ZSTD: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 27}
+UNPACKERS: dict[str, Callable[[io.RawIOBase], IO[bytes]]] = {
+    ".gz": lambda raw: cast(IO[bytes], gzip.GzipFile(fileobj=raw)),
+    ".zst": _streams(lambda: zstd.ZstdDecompressor(options=_ZSTD)),
+    ".bz2": _streams(bz2.BZ2Decompressor),
+    ".xz": _streams(lambda: lzma.LZMADecompressor(memlimit=1 << 30)),
+    ".zip": _zip,
+}
+DAMAGED = (
+    *(zlib.error, lzma.LZMAError, zstd.ZstdError, zipfile.BadZipFile),
+    *(OSError, ValueError, NotImplementedError, RuntimeError),  # bz2, gzip; methods of zip that nobody has
+)
 
 
 def check_folder(path: UPath) -> None:

@@ -17,7 +17,7 @@ from include.lake.publications import Origin, Terms
 from include.lake.publish import Judged, Partition, Publication, Request, within
 from include.partitions import Partitions
 from include.settings import settings
-from include.sources import kernel, landing, late, verdicts
+from include.sources import counting, kernel, landing, late, verdicts
 from include.sources.landing import Plan, path_of
 from include.sources.spec import Feed, Source, table
 
@@ -294,7 +294,7 @@ def _with_lines(feed: Feed, refused: pl.LazyFrame) -> pl.LazyFrame:
         (file, raw, line)
         for file, of_file in raws.items()
         if (path := settings().landing / file).exists()  # a late row's file may be gone by now
-        for raw, line in landing.line_numbers(path, feed, of_file).items()
+        for raw, line in counting.line_numbers(path, feed, of_file).items()
     ]
     schema = {"source_file": pl.String, "raw": pl.String, "line": pl.Int32}
     numbered = pl.LazyFrame(lines, schema=schema, orient="row")

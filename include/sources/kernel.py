@@ -19,7 +19,7 @@ import polars as pl
 
 from include.lake import candidate
 from include.settings import settings
-from include.sources import readers, verdicts
+from include.sources import reading, verdicts
 from include.sources.spec import Feed
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def looked_at(feed: Feed, files: Files) -> Iterator[pl.DataFrame]:
 def _arrived(feed: Feed, files: Files) -> Iterator[pl.DataFrame]:
     for path, (day, columns) in files.items():
         at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        for rows in readers.pieces(path, feed, columns):
+        for rows in reading.pieces(path, feed, columns):
             yield verdicts.arrived(rows, day, _name(path), at)
 
 

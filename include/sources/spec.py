@@ -9,6 +9,7 @@ from enum import StrEnum
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from include.sources.connectors import Connector
+from include.sources.dialect import EPOCHS, OF_LINES, RFC_4180, Dialect, check_pattern
 
 # What ingestion adds to the columns of every feed, as type and description.
 BOOKKEEPING = {
@@ -19,6 +20,11 @@ BOOKKEEPING = {
 }
 
 
+NUMBERS = ("int", "bigint", "double")
+
+# How long nobody has written to a file that rests.
+RESTS = timedelta(minutes=5)
+
 # What a source's or a feed's name may be: joined by two lines, as in a table's name, they still tell which is which.
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
@@ -26,6 +32,13 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 def _check_name(kind: str, name: str) -> None:
     if not _NAME.fullmatch(name):
         raise ValueError(f"{kind} {name!r}: a name is small letters, digits and single _, a letter first")
+
+
+def _check_zone(whose: str, name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError(f"{whose}: {name!r} is no time zone: an IANA name, as Europe/Berlin") from None
 
 
 class Mode(StrEnum):
@@ -39,15 +52,36 @@ class Mode(StrEnum):
 class Format(StrEnum):
     """How the rows of a file are written."""
 
-    CSV = "csv"  # UTF-8, commas, a header with the columns in their order
+    CSV = "csv"  # a table of lines and delimiters, in the dialect of the feed
     JSONL = "jsonl"  # UTF-8, one JSON object a line, whose keys are the columns
     PARQUET = "parquet"  # columns by name, in the types of the spec
 
 
-class Form(StrEnum):
-    """What the digits of a number stand for, where they are more than its value."""
+class Compression(StrEnum):
+    """What a whole file is packed into, as the end of its name says."""
 
-    HHMM = "HHMM"  # a time of day: 1435, and 5 is five past midnight, which itself is 0 or 2400
+    NONE = ""
+    GZIP = "gz"
+    ZSTD = "zst"
+    BZIP2 = "bz2"
+    XZ = "xz"
+    ZIP = "zip"  # with one file in it
+
+
+class Finished(StrEnum):
+    """How a file that is whole is told from one that is still being written."""
+
+    LINE_END = "line end"  # its last line has one; of the other formats, the end that the format itself has
+    RENAMED = "renamed"  # it gets its name, or comes into the bucket, once it is whole
+    RESTING = "resting"  # nobody has written to it for ``RESTS``
+    MARKED = "marked"  # beside it is a file with .done after its name, which comes last
+
+
+class Form(StrEnum):
+    """What the signs of a number stand for, where they are more than its value."""
+
+    HHMM = "HHMM"  # of an int, a time of day: 1435, and 5 is five past midnight, which itself is 0 or 2400
+    DURATION = "duration"  # of a double, in seconds: 1:30, 26:15:00.5, PT1H30M
 
 
 class Pii(StrEnum):
@@ -61,7 +95,7 @@ class Pii(StrEnum):
 class Column:
     """A column as the upstream promises it. ``type`` is one of ``verdicts.TYPES``; ``unit`` is empty for what has none.
 
-    Raises ValueError for a ``form`` that its type cannot have.
+    Raises ValueError for what its type cannot have.
     """
 
     name: str
@@ -72,12 +106,47 @@ class Column:
     values: tuple[str, ...] = ()  # a closed set; empty: any value
     minimum: float | None = None  # inclusive, in ``unit``
     maximum: float | None = None  # inclusive, in ``unit``
-    form: Form | None = None  # of an int
+    form: Form | None = None
     pii: Pii = Pii.NONE
+    # How the file has it, where that is not as its name and type say.
+    source_name: str = ""  # what the file calls it
+    place: int = 0  # which of the file's columns it is, counted from 1: where names are the same, or there are none
+    pattern: str | tuple[str, ...] = ()  # of a date or timestamp, as strptime has it: %d.%m.%Y; the first that fits
+    timezone: str = "UTC"  # of a timestamp that is written without one, an IANA name
+    marks: tuple[str, ...] = ()  # of a number, what may stand before or after it and says nothing more: %, €
 
     def __post_init__(self) -> None:
-        if self.form and self.type != "int":
-            raise ValueError(f"column {self.name}: {self.form} is written as an int, not as a {self.type}")
+        needs = {Form.HHMM: "int", Form.DURATION: "double"}
+        if self.form and self.type != needs[self.form]:
+            raise ValueError(f"column {self.name}: {self.form} is of the type {needs[self.form]}, not of {self.type}")
+        if self.place < 0:
+            raise ValueError(f"column {self.name}: the first place is 1")
+        if self.patterns and self.type not in ("date", "timestamp"):
+            raise ValueError(f"column {self.name}: a pattern is of a date or a timestamp, not of a {self.type}")
+        for pattern in self.patterns:
+            try:
+                check_pattern(pattern, is_time=self.type == "timestamp")
+            except ValueError as error:
+                raise ValueError(f"column {self.name}: {error}") from None
+            if self.type == "date" and any(epoch in pattern for epoch in EPOCHS):
+                raise ValueError(f"column {self.name}: {pattern} is a moment and no date: in which zone?")
+        if self.marks and self.type not in NUMBERS:
+            raise ValueError(f"column {self.name}: marks stand beside a number, not beside a {self.type}")
+        if odd := [mark for mark in self.marks if not mark.strip() or re.search(r"[0-9.,+\-()]", mark)]:
+            raise ValueError(f"column {self.name}: {odd[0]!r} could be a part of the number")
+        if self.timezone != "UTC" and self.type != "timestamp":
+            raise ValueError(f"column {self.name}: a {self.type} has no time zone")
+        _check_zone(f"column {self.name}", self.timezone)
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The patterns of a date or timestamp, in the order in which they are tried; none where it is ISO 8601."""
+        return (self.pattern,) if isinstance(self.pattern, str) else self.pattern
+
+    @property
+    def in_file(self) -> str:
+        """What the file calls it."""
+        return self.source_name or self.name
 
 
 @dataclass(frozen=True)
@@ -95,7 +164,9 @@ class Feed:
     sequence: str = ""  # of changes: the column that says in which order they were made
     lead_days: int = 0  # the file of day D arrives in the night of D - lead_days
     format: Format = Format.CSV
-    gzip: bool = False  # the whole file, for the formats that are text
+    compression: Compression = Compression.NONE  # of the whole file, for the formats that are text
+    dialect: Dialect = RFC_4180
+    finished: Finished = Finished.LINE_END
     connector: Connector | None = None  # what fetches the files; none: an upstream puts them there itself
     max_quarantined_share: float = 0.05  # more than this share of a day's rows in quarantine fails the day
     # Days of bronze that are kept, counted back from the newest one there, not from today's clock: history that is
@@ -114,16 +185,45 @@ class Feed:
             raise ValueError(f"feed {self.name}: a column cannot be named {taken[0]}: ingestion adds one of that name")
         if len({name.casefold() for name in names}) < len(names):
             raise ValueError(f"feed {self.name}: two columns have one name, or names that differ in case only")
-        if self.gzip and self.format is Format.PARQUET:
-            raise ValueError(f"feed {self.name}: Parquet compresses its own pages, a gzip file around them is none")
+        if self.compression and self.format is Format.PARQUET:
+            raise ValueError(f"feed {self.name}: Parquet compresses its own pages, a packed file around them is none")
+        self._check_dialect()
         if self.connector and self.format not in self.connector.formats:
             brings = " or ".join(self.connector.formats)
             raise ValueError(f"feed {self.name}: {type(self.connector).__name__} brings {brings}, not {self.format}")
+        if self.connector and self.compression not in self.connector.compressions:
+            packs = " or ".join(filter(None, self.connector.compressions))
+            raise ValueError(f"feed {self.name}: {type(self.connector).__name__} packs {packs}, not {self.compression}")
+
+    def _check_dialect(self) -> None:
+        """Raise ValueError for what a file of this format cannot say, or columns that cannot be told apart."""
+        if self.format is not Format.CSV:
+            if odd := [name for name, usual in OF_LINES.items() if getattr(self.dialect, name) != usual]:
+                raise ValueError(f"feed {self.name}: dialect: {odd[0]} is of CSV, not of {self.format}")
+            if odd := [column.name for column in self.columns if column.place]:
+                raise ValueError(f"feed {self.name}: column {odd[0]} has a place, and {self.format} has names")
+        if self.format is Format.PARQUET and self.dialect.encoding != RFC_4180.encoding:
+            raise ValueError(f"feed {self.name}: dialect: {self.format} says its encoding itself")
+        if self.by_place and len({bool(column.place) for column in self.columns}) > 1:
+            raise ValueError(f"feed {self.name}: each column has a place, or none has")
+        seen: dict[tuple[str, int], str] = {}
+        for column in self.columns:
+            where = ("", column.place) if column.place else (column.in_file, 0)
+            if where in seen and not self.by_place:
+                raise ValueError(
+                    f"feed {self.name}: columns {seen[where]} and {column.name} are one column of the file"
+                )
+            seen[where] = column.name
+
+    @property
+    def by_place(self) -> bool:
+        """Whether the file's columns are known by their order, and no name in it is asked."""
+        return self.format is Format.CSV and (self.dialect.by_place or self.dialect.header == 0)
 
     @property
     def extension(self) -> str:
-        """What the names of the files end in: csv, csv.gz, jsonl, jsonl.gz or parquet."""
-        return f"{self.format}.gz" if self.gzip else str(self.format)
+        """What the names of the files end in, as csv, csv.gz or parquet."""
+        return f"{self.format}.{self.compression}" if self.compression else str(self.format)
 
     @property
     def unique(self) -> tuple[str, ...]:
@@ -161,12 +261,7 @@ class Source:
             raise ValueError(f"source {self.name}: two feeds are named {twice[0]}")
         if "completeness" in feeds:
             raise ValueError(f"source {self.name}: no feed can be named completeness: the table of counts is")
-        try:
-            ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError(
-                f"source {self.name}: {self.timezone!r} is no time zone: an IANA name, as Europe/Berlin"
-            ) from None
+        _check_zone(f"source {self.name}", self.timezone)
 
     def ends(self, night: date) -> datetime:
         """The moment at which the business day ``night`` is over, in UTC."""

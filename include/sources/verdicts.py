@@ -20,6 +20,7 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
+from include.sources import values
 from include.sources.spec import Column, Feed, Form
 
 BOOKKEEPING = ("_reason", "_raw", "_copy", "_late", "_twin")
@@ -81,9 +82,12 @@ def columns_of(feed: Feed) -> dict[str, pl.DataType]:
 def look_at(rows: pl.DataFrame, feed: Feed) -> pl.DataFrame:
     """``rows`` that have ``arrived``, of text, each with what can be said of it by itself, and all its ``_raw``."""
     names = [column.name for column in feed.columns]
-    typed = rows.select(typed_as(column.type, pl.col(column.name)) for column in feed.columns)
-    both = rows.with_columns(typed.rename(_typed))
-    problems = [*(problem for column in feed.columns for problem in _problems(column)), *_strange_days(feed)]
+    rows = rows.with_columns(values.missing(column, feed.dialect, pl.col(column.name)) for column in feed.columns)
+    plain = rows.select(values.plain(column, feed.dialect, pl.col(column.name)) for column in feed.columns)
+    typed = plain.select(typed_as(column.type, pl.col(column.name)) for column in feed.columns)
+    written_otherwise = [column.name for column in feed.columns if not values.is_plain(column, feed.dialect)]
+    both = rows.with_columns(typed.rename(_typed)).with_columns(plain.select(written_otherwise).rename(_plain))
+    problems = [*(problem for column in feed.columns for problem in _problems(column, feed)), *_strange_days(feed)]
     doubtful = both.select(
         pl.any_horizontal(
             pl.col("_flaw").is_not_null(), pl.col("_odd").is_not_null(), *(one.is_there for one in problems)
@@ -156,6 +160,10 @@ def _typed(name: str) -> str:
     return f"_typed_{name}"
 
 
+def _plain(name: str) -> str:
+    return f"_plain_{name}"
+
+
 def typed_as(kind: str, text: pl.Expr) -> pl.Expr:
     """``text`` in a type of the specs; null where it cannot be read as one."""
     if kind == "string":
@@ -200,9 +208,10 @@ def _short(text: pl.Expr) -> pl.Expr:
     return pl.when(text.str.len_chars() > SHOWN).then(text.str.slice(0, SHOWN) + "…").otherwise(text)
 
 
-def _problems(column: Column) -> Iterable[Problem]:
+def _problems(column: Column, feed: Feed) -> Iterable[Problem]:
     """What may be wrong with the text of ``column``, the gravest first."""
     name, text, value = column.name, pl.col(column.name), pl.col(_typed(column.name))
+    plain = text if values.is_plain(column, feed.dialect) else pl.col(_plain(name))
     # Not by pl.format, which ends the program where a chunk of its column is empty (Polars 2.1).
     shown = pl.concat_str(pl.lit(f"{name}: '"), _short(text), pl.lit("'"))
 
@@ -210,7 +219,7 @@ def _problems(column: Column) -> Iterable[Problem]:
         return Problem(name, where.fill_null(False), words)
 
     if pattern := WRITTEN.get(column.type):
-        unreadable = value.is_null() | ~text.str.contains(rf"\A(?:{pattern})\z")
+        unreadable = value.is_null() | plain.is_null() | ~plain.str.contains(rf"\A(?:{pattern})\z")
         if column.type == "double":
             unreadable |= value.is_infinite()  # 1e999
         yield problem(text.is_not_null() & unreadable, shown + f" is no {column.type}")
@@ -235,7 +244,7 @@ def _strange_days(feed: Feed) -> Iterable[Problem]:
     if not feed.day_column:
         return
     day, of_file = pl.col(_typed(feed.day_column)), pl.col("_day")
-    shown = pl.concat_str(pl.lit(f"{feed.day_column}: "), pl.col(feed.day_column))
+    shown = pl.concat_str(pl.lit(f"{feed.day_column}: "), day.dt.to_string("%Y-%m-%d"))
     too_late = f" is more than {feed.late_days} days before the file's" if feed.late_days else " is another day"
     yield Problem("", (day > of_file).fill_null(False), shown + " is another day")
     yield Problem("", (day < of_file - timedelta(feed.late_days)).fill_null(False), shown + too_late)

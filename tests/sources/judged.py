@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from include.sources import kernel, verdicts
 from include.sources.spec import Feed
 
 
-def judged(feed: Feed, *paths: Path) -> pl.DataFrame:
-    """Every row of the files at ``paths``, which are in landing and named by their days, with its verdict."""
-    files = {path: (date.fromisoformat(path.name[:10]), ()) for path in paths}
+def judged(feed: Feed, *paths: Path, there: Sequence[str] = ()) -> pl.DataFrame:
+    """Every row of the files at ``paths``, which are in landing and named by their days, with its verdict.
+
+    They have the columns ``there``, or those of ``feed``, in that order.
+    """
+    files = {path: (date.fromisoformat(path.name[:10]), there) for path in paths}
     return verdicts.together(
         pl.concat([pl.DataFrame(schema=verdicts.columns_of(feed)), *kernel.looked_at(feed, files)]), feed
     )

@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +24,7 @@ import pyarrow.parquet
 import pytest
 
 from include.sources import ingest, kernel, landing
-from include.sources.spec import Column, Feed, Format, Source
+from include.sources.spec import Column, Compression, Feed, Format, Source
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "bad-files.md"
 DAY = date(2020, 6, 1)
@@ -40,9 +41,9 @@ FEED = Feed(
     key=("number",),
     day_column="day",
 )
-ZIPPED = replace(FEED, name="zipped", gzip=True)
+ZIPPED = replace(FEED, name="zipped", compression=Compression.GZIP)
 LINES = replace(FEED, name="lines", format=Format.JSONL)
-ZIPPED_LINES = replace(LINES, name="zipped_lines", gzip=True)
+ZIPPED_LINES = replace(LINES, name="zipped_lines", compression=Compression.GZIP)
 COLUMNS = replace(FEED, name="columns", format=Format.PARQUET)
 NOTES = Feed(
     name="notes",
@@ -114,7 +115,8 @@ PLAIN: dict[str, Callable[[], bytes]] = {
         for name in ("source_file", "partition_day", "_metadata", "_malformed")
     },
     "a column renamed": lambda: GOOD.replace(b"amount", b"price", 1),
-    "columns in another order": lambda: GOOD.replace(b"number,kind", b"kind,number"),
+    "columns in another order": lambda: re.sub(rb"(?m)^([^,]*),([^,]*),([^,]*),", rb"\1,\3,\2,", GOOD),
+    "columns in another order, in the header alone": lambda: GOOD.replace(b"number,kind", b"kind,number"),
     "10,000 columns": lambda: ",".join(f"c{n}" for n in range(10_000)).encode() + b"\n",
     "a field of 50 MB": lambda: with_rows(f"2020-06-01,99,{'x' * 50_000_000},1,"),
     "a row with a value too few": lambda: with_rows("2020-06-01,99,bus,1"),
@@ -602,6 +604,9 @@ GOOD_ROW_MORE = (
     "JSON lines, a key whose name differs in case only (`Kind`)",
     "JSON lines, keys that are named like ours or Spark's",
     "JSON lines, 900 lists within each other under an unknown key",
+    "text, a line feed within the quotes of the last column",
+    "text, a line that begins with the closing quote",
+    "text, a line feed of Windows within quotes",
 )
 
 

@@ -113,10 +113,10 @@ def test_a_night_of_changes_that_has_not_come_is_missed() -> None:
 @pytest.mark.parametrize("feed", SOURCE.feeds, ids=lambda feed: feed.name)
 def test_a_file_without_a_byte_is_damaged_all_the_same(feed: Feed) -> None:
     path = put(feed, date(2020, 8, 1), [])
-    assert landing.count_rows(path, feed) == 0
+    assert landing.look_through(path, feed)["rows"] == 0
     path.write_bytes(b"")
     with pytest.raises(landing.UnreadableFileError, match="the file is empty"):
-        landing.count_rows(path, feed)
+        landing.look_through(path, feed)["rows"]
 
 
 def test_its_page_says_what_it_is() -> None:

@@ -18,16 +18,16 @@ import pytest
 
 from include.partitions import Partitions
 from include.settings import settings
-from include.sources import files, landing
+from include.sources import counting, files, landing
 from include.sources.connectors import fetch, lines
 from include.sources.files import UnreadableFileError
-from include.sources.spec import Column, Feed, Format, Mode, Source
+from include.sources.spec import Column, Compression, Feed, Format, Mode, Source
 
 COLUMNS = (Column("a", "int", "a", required=True), Column("b", "string", "b"))
 CSV = Feed("csv", "as text", COLUMNS, key=("a",))
 LINES = Feed("lines", "as objects", COLUMNS, key=("a",), format=Format.JSONL)
 PARQUET = Feed("parquet", "as columns", COLUMNS, key=("a",), format=Format.PARQUET)
-ZIPPED = Feed("zipped", "as less text", COLUMNS, key=("a",), gzip=True)
+ZIPPED = Feed("zipped", "as less text", COLUMNS, key=("a",), compression=Compression.GZIP)
 FEEDS = (CSV, LINES, PARQUET, ZIPPED)
 DAY = date(2020, 6, 1)
 SECRET = "root:$6$s3cr3t:19000:0:99999:7:::"
@@ -86,7 +86,7 @@ def test_what_is_no_regular_file_is_refused_at_once_and_not_read(
     assert SECRET[:12] not in str(refused.value) + caplog.text
     with pytest.raises(UnreadableFileError):
         landing.sha256(path)
-    assert landing.line_numbers(path, feed, {SECRET}) == {}
+    assert counting.line_numbers(path, feed, {SECRET}) == {}
     file: landing.File = {"rows": 1, "columns": [], "sha256": ""}
     with pytest.raises(landing.ChangedFileError):
         landing.check_unchanged(source(feed), feed, {str(DAY): file})

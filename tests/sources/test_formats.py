@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 
 from include.settings import settings
-from include.sources.spec import Column, Feed, Form, Format
+from include.sources.spec import Column, Compression, Feed, Form, Format
 from tests.sources.judged import judged
 
 FEED = Feed(
@@ -93,15 +93,15 @@ def put(folder: Path, feed: Feed) -> Path:
         pyarrow.parquet.write_table(pyarrow.table(arrays, NAMES), path)
     else:
         text = csv_lines() if feed.format is Format.CSV else json_lines()
-        path.write_bytes(gzip.compress(text) if feed.gzip else text)
+        path.write_bytes(gzip.compress(text) if feed.compression else text)
     return path
 
 
 FEEDS = [
     FEED,
-    replace(FEED, gzip=True),
+    replace(FEED, compression=Compression.GZIP),
     replace(FEED, format=Format.JSONL),
-    replace(FEED, format=Format.JSONL, gzip=True),
+    replace(FEED, format=Format.JSONL, compression=Compression.GZIP),
     replace(FEED, format=Format.PARQUET),
 ]
 
@@ -131,7 +131,7 @@ def test_a_time_of_day_is_one_in_every_format(folder: Path, format_: Format) -> 
 
 
 def test_only_an_int_is_a_time_of_day_as_hhmm() -> None:
-    with pytest.raises(ValueError, match="column at: HHMM is written as an int, not as a string"):
+    with pytest.raises(ValueError, match="column at: HHMM is of the type int, not of string"):
         Column("at", "string", "when", form=Form.HHMM)
 
 

@@ -18,9 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.partitions import Partitions
-from include.sources import landing
+from include.sources import counting, landing
+from include.sources.counting import delimited, text
+from include.sources.counting.delimited import values_of
+from include.sources.dialect import RFC_4180
 from include.sources.landing import MissingFileError, UnreadableFileError
-from include.sources.spec import Column, Feed, Format, Mode, Source
+from include.sources.spec import Column, Compression, Feed, Format, Mode, Source
 
 PLAN = Feed("plan", "what is to come", (Column("a", "int", "a"), Column("b", "string", "b")), key=("a",), lead_days=1)
 DONE = Feed("done", "what became of it", (Column("a", "int", "a"), Column("b", "string", "b")), key=("a",))
@@ -45,7 +48,7 @@ def refusal(content: bytes) -> str:
     """What is said of a file with ``content``; it must begin with the file."""
     path = put(DONE, FIRST, content)
     with pytest.raises(UnreadableFileError) as raised:
-        landing.count_rows(path, DONE)
+        landing.look_through(path, DONE)["rows"]
     file, _, reason = str(raised.value).partition(": ")
     assert file == str(path)
     return reason
@@ -83,12 +86,12 @@ def test_a_file_that_is_replaced_while_it_is_read_is_told(home: Path) -> None:
 
 def test_the_line_of_a_row_is_found_by_its_text() -> None:
     path = put(DONE, FIRST, b'a,b\n1,x\n\n2,"y, z"\n1,x\n3,\n')
-    assert landing.line_numbers(path, DONE, {"1,x", '2,"y, z"', "3,", "4,u"}) == {"1,x": 2, '2,"y, z"': 4, "3,": 6}
+    assert counting.line_numbers(path, DONE, {"1,x", '2,"y, z"', "3,", "4,u"}) == {"1,x": 2, '2,"y, z"': 4, "3,": 6}
 
 
 def test_the_line_of_a_row_is_found_beside_a_text_of_any_length() -> None:
     path = put(DONE, FIRST, b"a,b\n1," + b"x" * 150_000 + b"\nmany,x\n")
-    assert landing.line_numbers(path, DONE, {"many,x"}) == {"many,x": 3}
+    assert counting.line_numbers(path, DONE, {"many,x"}) == {"many,x": 3}
 
 
 def test_a_file_is_below_landing(home: Path) -> None:
@@ -96,15 +99,16 @@ def test_a_file_is_below_landing(home: Path) -> None:
 
 
 def test_rows_are_counted_without_header_and_blank_lines() -> None:
-    assert landing.count_rows(put(DONE, FIRST), DONE) == 2
-    assert landing.count_rows(put(DONE, FIRST, b"a,b\n1,x\n\n2,y\n\n"), DONE) == 2
-    assert landing.count_rows(put(DONE, FIRST, b"a,b\n1,x\n  \n\t\n"), DONE) == 1, "Spark reads no row there either"
+    assert landing.look_through(put(DONE, FIRST), DONE)["rows"] == 2
+    assert landing.look_through(put(DONE, FIRST, b"a,b\n1,x\n\n2,y\n\n"), DONE)["rows"] == 2
+    assert landing.look_through(put(DONE, FIRST, b"a,b\n1,x\n  \n\t\n"), DONE)["rows"] == 1, (
+        "Spark reads no row there either"
+    )
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        b'1,"x\ny"\n',  # a text over two lines
         b'1,"x\n2,"y, z"\n',  # never closed: what follows the next quote cannot follow an end
         b'1,"x\n2,y\n',
         b'1,x"\n2,y"\n',  # within a text without quotes a quote opens nothing
@@ -112,7 +116,7 @@ def test_rows_are_counted_without_header_and_blank_lines() -> None:
     ],
 )
 def test_whatever_quotes_are_left_open_each_line_is_a_row(content: bytes) -> None:
-    assert landing.count_rows(put(DONE, FIRST, b"a,b\n" + content), DONE) == 2
+    assert landing.look_through(put(DONE, FIRST, b"a,b\n" + content), DONE)["rows"] == 2
 
 
 texts = st.text(st.sampled_from('a ",'))
@@ -123,12 +127,27 @@ def test_a_line_is_taken_apart_into_what_it_was_made_of(columns: list[tuple[str,
     doubled = [text.replace('"', '""') for text, _ in columns]
     plain = [any(one in text for one in '",') or quoted for text, quoted in columns]
     line = ",".join(f'"{text}"' if quoted else text for text, quoted in zip(doubled, plain, strict=True))
-    assert landing.values_of(line) == [text for text, _ in columns]
-    assert landing.values_of(f'{line},"') == landing.values_of(f'{line},a"') == landing.values_of(f'{line},"a"b') == []
+    assert values_of(line, RFC_4180) == [text for text, _ in columns]
+    assert (
+        values_of(f'{line},"', RFC_4180)
+        == values_of(f'{line},a"', RFC_4180)
+        == values_of(f'{line},"a"b', RFC_4180)
+        == []
+    )
+
+
+@pytest.mark.parametrize("content", [b'1,"x\ny"\n', b'1,"x\r\n\r\ny"\r\n', b'"1","x\n""y""\n"\n', b'1,"x\n",\n'])
+def test_a_text_over_several_lines_is_one_row(content: bytes) -> None:
+    assert landing.look_through(put(DONE, FIRST, b"a,b\n2,z\n" + content), DONE)["rows"] == 2
+
+
+@pytest.mark.parametrize("header", [b"b,a", b"\nb,a", b"a,c,b,c", b"a,b,", b',"a",b'])
+def test_columns_are_known_by_their_names(header: bytes) -> None:
+    assert landing.look_through(put(DONE, FIRST, header + b"\n1,2,3,4\n"), DONE)["rows"] == 1
 
 
 def test_line_ends_of_windows_are_line_ends() -> None:
-    assert landing.count_rows(put(DONE, FIRST, GOOD.replace(b"\n", b"\r\n")), DONE) == 2
+    assert landing.look_through(put(DONE, FIRST, GOOD.replace(b"\n", b"\r\n")), DONE)["rows"] == 2
 
 
 @pytest.mark.parametrize(
@@ -141,17 +160,13 @@ def test_line_ends_of_windows_are_line_ends() -> None:
         (b"\0\0\0\0", "not text, there is a zero byte in line 1, byte 1"),
         (b"a,b\n1,\xe9t\xe9\n", "not UTF-8 (invalid continuation byte) in line 2, byte 3"),
         (b"a\n1\n", "the header breaks the contract: column b is missing"),
-        (b"a,b,\n1,x,2\n", "the header breaks the contract: column '' is unknown"),
-        (b"a,c,b,c\n1,x,2,3\n", "the header breaks the contract: a column is there twice"),
-        (b"b,c,a\n1,x,2\n", "the header breaks the contract: the columns are ['b', 'c', 'a'], in another order than"),
         (
             b"a,b," + b",".join(b"c%d" % n for n in range(21)) + b"\n",
             "the header breaks the contract: column 'c0' is unknown",
         ),
         (b"a,B\n1,x\n", "the header breaks the contract: column b is missing, column 'B' is unknown"),
-        (b"b,a\nx,1\n", "the header breaks the contract: the columns are ['b', 'a'], in another order than ['a', 'b']"),
-        (b"a,b,b\n1,x,y\n", "the header breaks the contract: a column is there twice"),
-        (b"a;b\n1;x\n", "the columns are separated by ';' and not by commas"),
+        (b"a,b,b\n1,x,y\n", "the header breaks the contract: column b is there twice: say its place"),
+        (b"a;b\n1;x\n", "the columns are separated by ';' and not by ','. Say so in the dialect of the feed"),
         (b'a,"b\n1,x\n', "a quote in the header is not closed, or within a name that is not in quotes"),
         (b'a,b"\n1,x\n', "a quote in the header is not closed, or within a name that is not in quotes"),
         (b"a,b," + b"c" * 201 + b"\n1,x,2\n", "the header breaks the contract: column 'ccc"),
@@ -164,7 +179,10 @@ def test_line_ends_of_windows_are_line_ends() -> None:
         (b"a,b\r1,x\r", "line 1 has a carriage return within"),
         (b"a,b\n1,x\r", "half-written"),
         (b"a,b\n1,x\r2,y\n", "line 2 has a carriage return within, at byte 4"),
-        ("a,b\n1,x\n".encode("utf-16"), "UTF-16. Write it as UTF-8"),
+        (
+            "a,b\n1,x\n".encode("utf-16"),
+            "UTF-16, by its first bytes. Write it as UTF-8, or say encoding='utf-16' in its dialect",
+        ),
     ],
 )
 def test_a_damaged_file_is_refused_with_the_reason(content: bytes, reason: str) -> None:
@@ -172,13 +190,13 @@ def test_a_damaged_file_is_refused_with_the_reason(content: bytes, reason: str) 
 
 
 def test_a_line_without_end_is_not_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(landing, "LONGEST_LINE", 8)
-    assert landing.count_rows(put(DONE, FIRST, b"a,b\n1,xxxxx\n"), DONE) == 1
+    monkeypatch.setattr(text, "LONGEST_LINE", 8)
+    assert landing.look_through(put(DONE, FIRST, b"a,b\n1,xxxxx\n"), DONE)["rows"] == 1
     assert refusal(b"a,b\n1,xxxxxxxxxxxxxxxxxxx\n").startswith("line 2 is longer than")
 
 
 def test_a_byte_order_mark_of_utf_8_is_no_part_of_the_header() -> None:
-    assert landing.count_rows(put(DONE, FIRST, b"\xef\xbb\xbf" + GOOD), DONE) == 2
+    assert landing.look_through(put(DONE, FIRST, b"\xef\xbb\xbf" + GOOD), DONE)["rows"] == 2
 
 
 def test_of_thousands_of_unknown_columns_a_few_are_named() -> None:
@@ -188,22 +206,22 @@ def test_of_thousands_of_unknown_columns_a_few_are_named() -> None:
     assert len(reason) < 400
 
 
-ZIPPED = replace(DONE, gzip=True)
+ZIPPED = replace(DONE, compression=Compression.GZIP)
 LINES = replace(DONE, format=Format.JSONL)
-ZIPPED_LINES = replace(LINES, gzip=True)
+ZIPPED_LINES = replace(LINES, compression=Compression.GZIP)
 COLUMNS = replace(DONE, format=Format.PARQUET)
 
 
 def test_a_gzip_file_is_read_as_what_it_holds() -> None:
-    assert landing.count_rows(put(ZIPPED, FIRST, gzip.compress(GOOD)), ZIPPED) == 2
+    assert landing.look_through(put(ZIPPED, FIRST, gzip.compress(GOOD)), ZIPPED)["rows"] == 2
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (gzip.compress(GOOD)[:-9], "truncated, the gzip stream ends after line"),
-        (gzip.compress(GOOD)[:-8] + b"\0\0\0\0\0\0\0\0", "a damaged gzip stream after line 3: CRC check failed"),
-        (GOOD, "a damaged gzip stream after line 0: Not a gzipped file"),
+        (gzip.compress(GOOD)[:-9], "truncated: what is packed in it has no end"),
+        (gzip.compress(GOOD)[:-8] + b"\0\0\0\0\0\0\0\0", "damaged, or not packed as its name says: CRC check failed"),
+        (GOOD, "damaged, or not packed as its name says: Not a gzipped file"),
         (b"", "the file is empty"),
     ],
     ids=["truncated", "checksum", "plain", "empty"],
@@ -211,7 +229,7 @@ def test_a_gzip_file_is_read_as_what_it_holds() -> None:
 def test_a_damaged_gzip_file_is_refused_with_the_reason(content: bytes, reason: str) -> None:
     path = put(ZIPPED, FIRST, content)
     with pytest.raises(UnreadableFileError, match=re.escape(f"{path}: {reason}")):
-        landing.count_rows(path, ZIPPED)
+        landing.look_through(path, ZIPPED)["rows"]
 
 
 @settings(deadline=None)  # the first example pays for what is imported
@@ -219,7 +237,7 @@ def test_a_damaged_gzip_file_is_refused_with_the_reason(content: bytes, reason: 
 def test_whatever_the_bytes_a_file_is_counted_or_refused(content: bytes, feed: Feed) -> None:
     path = put(feed, SECOND, content)
     with contextlib.suppress(UnreadableFileError):
-        assert landing.count_rows(path, feed) > 0
+        assert landing.look_through(path, feed)["rows"] > 0
 
 
 WHOLE = gzip.compress(b"a,b\n" + b"".join(b"%d,some text\n" % n for n in range(50)), mtime=0)
@@ -232,7 +250,7 @@ def test_a_flipped_bit_never_changes_what_is_counted(at: int, bit: int) -> None:
     damaged[at] ^= 1 << bit
     path = put(ZIPPED, SECOND, bytes(damaged))
     with contextlib.suppress(UnreadableFileError):
-        assert landing.count_rows(path, ZIPPED) == 50
+        assert landing.look_through(path, ZIPPED)["rows"] == 50
 
 
 pieces = st.sampled_from(
@@ -244,18 +262,18 @@ pieces = st.sampled_from(
 @given(st.lists(pieces, max_size=30).map(b"".join), st.sampled_from([DONE, ZIPPED]))
 def test_in_pieces_as_many_rows_are_counted_as_line_by_line(content: bytes, feed: Feed) -> None:
     """Or none, where a line has to be looked at; whatever falls on the end of a piece."""
-    path = put(feed, SECOND, gzip.compress(content, mtime=0) if feed.gzip else content)
+    path = put(feed, SECOND, gzip.compress(content, mtime=0) if feed.compression else content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(landing, "LONGEST_LINE", 8)
+        patch.setattr(text, "LONGEST_LINE", 8)
         try:
-            expected = len(list(landing._lines(path))) - 1
+            expected = len(list(text.lines(path, feed))) - 1
         except UnreadableFileError:
-            assert landing._plain_rows(path) is None
+            assert delimited._plain_rows(path, feed) is None
             return
-        found = landing._plain_rows(path)
+        found = delimited._plain_rows(path, feed)
     assert found in (None, expected)
-    blank = any(not line.strip(landing.BLANK) for line in content.decode().split("\n")[:-1])
-    odd_quotes = any('"' in line and not landing.values_of(line) for line in content.decode().split("\n")[:-1])
+    blank = any(not line.strip(text.BLANK) for line in content.decode().split("\n")[:-1])
+    odd_quotes = any('"' in line and not values_of(line, RFC_4180) for line in content.decode().split("\n")[:-1])
     assert (found is None) == (blank or odd_quotes)
 
 
@@ -277,7 +295,7 @@ def test_a_file_that_no_night_reads_is_named(caplog: pytest.LogCaptureFixture) -
 @given(rows=st.lists(st.text(st.characters(codec="utf-8", exclude_characters='\n\r\0,"'), min_size=1), min_size=1))
 def test_text_of_any_language_is_counted(rows: list[str]) -> None:
     path = put(DONE, SECOND, "".join(["a,b\n", *(f"1,{row}\n" for row in rows)]).encode())
-    assert landing.count_rows(path, DONE) == len(rows)
+    assert landing.look_through(path, DONE)["rows"] == len(rows)
 
 
 def test_a_night_is_all_its_files_each_of_its_own_day() -> None:
@@ -356,7 +374,7 @@ def test_a_file_is_named_by_its_format(feed: Feed, extension: str) -> None:
 
 def test_parquet_is_not_put_into_gzip() -> None:
     with pytest.raises(ValueError, match="feed done: Parquet compresses its own pages"):
-        replace(COLUMNS, gzip=True)
+        replace(COLUMNS, compression=Compression.GZIP)
 
 
 keys = st.sampled_from(["a", "b", "c"])
@@ -377,14 +395,14 @@ def test_of_json_lines_exactly_the_objects_of_the_contract_are_counted(rows: lis
         assert (found["rows"], found["columns"]) == (len(rows), columns)
     else:
         with pytest.raises(UnreadableFileError):
-            landing.count_rows(path, LINES)
+            landing.look_through(path, LINES)["rows"]
 
 
 def test_a_long_line_of_json_is_not_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(landing, "LONGEST_LINE", 20)
+    monkeypatch.setattr(text, "LONGEST_LINE", 20)
     path = put(LINES, FIRST, b'{"a": 1, "b": "x"}\n{"a": 1, "b": "xxxxxxxxxxxxxx"}\n')
     with pytest.raises(UnreadableFileError, match="line 2 is longer than"):
-        landing.count_rows(path, LINES)
+        landing.look_through(path, LINES)["rows"]
 
 
 def test_parquet_is_counted_by_its_footer_alone() -> None:
@@ -395,7 +413,7 @@ def test_parquet_is_counted_by_its_footer_alone() -> None:
     )
     content = bytearray(whole.getvalue())
     content[4:1000] = bytes(996)
-    assert landing.count_rows(put(COLUMNS, FIRST, bytes(content)), COLUMNS) == 1000
+    assert landing.look_through(put(COLUMNS, FIRST, bytes(content)), COLUMNS)["rows"] == 1000
 
 
 @pytest.mark.parametrize(

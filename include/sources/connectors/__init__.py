@@ -65,6 +65,7 @@ class Http:
     """
 
     formats: ClassVar[tuple[str, ...]] = ("jsonl",)
+    compressions: ClassVar[tuple[str, ...]] = ("", "gz")
 
     connection: str
     path: str  # below the base URL, with its query; {day} and {next_day} become YYYY-MM-DD
@@ -101,6 +102,7 @@ class Database:
     """
 
     formats: ClassVar[tuple[str, ...]] = ("parquet",)
+    compressions: ClassVar[tuple[str, ...]] = ("",)
 
     connection: str
     table: str  # schema.table
@@ -118,6 +120,7 @@ class Bucket:
     """A file in an S3 bucket, taken as it is. The connection is one of Airflow's Amazon provider."""
 
     formats: ClassVar[tuple[str, ...]] = ("csv", "jsonl", "parquet")
+    compressions: ClassVar[tuple[str, ...]] = ("", "gz", "zst", "bz2", "xz", "zip")
 
     connection: str
     bucket: str
@@ -151,6 +154,7 @@ class Stream:
     """Events, spooled as they come; a night is what has arrived by its end and is in no earlier one."""
 
     formats: ClassVar[tuple[str, ...]] = ("jsonl",)
+    compressions: ClassVar[tuple[str, ...]] = ("", "gz")
 
     events: Folder | Kafka
     options: Mapping[str, str] = field(default_factory=dict, hash=False)  # of Spark's streaming source; nothing secret

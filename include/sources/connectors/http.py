@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from include.sources.connectors import Cursor, Http, dated, lines
 from include.sources.connectors.connections import connection, is_loopback
 from include.sources.connectors.errors import RefusedError, UpstreamError
-from include.sources.spec import Feed, Mode, Source
+from include.sources.spec import Compression, Feed, Mode, Source
 
 if TYPE_CHECKING:
     import httpx
@@ -53,7 +53,9 @@ def fetch(connector: Http, source: Source, feed: Feed, day: date, part: UPath) -
     with client(connector, login) as api, secret(login.password):
         unique = () if connector.repeats else feed.unique
         found = (row for page in pages(api, connector, day, unique) for row in page)
-        rows = lines.write(part, feed.gzip, (json.dumps(row, allow_nan=False) for row in found))
+        rows = lines.write(
+            part, feed.compression is Compression.GZIP, (json.dumps(row, allow_nan=False) for row in found)
+        )
     return rows > 0 or feed.mode is Mode.UPSERT
 
 

@@ -12,11 +12,11 @@ from typing import IO, TYPE_CHECKING
 
 from include.lake import spark as lake
 from include.settings import settings
-from include.sources import landing
 from include.sources.connectors import Folder, Kafka, Stream, lines, turns
 from include.sources.connectors.connections import connection
 from include.sources.connectors.errors import RefusedError, UpstreamError
-from include.sources.spec import Feed, Mode, Source, table
+from include.sources.counting import columns, jsonl
+from include.sources.spec import Compression, Feed, Mode, Source, table
 from spark_jobs import stream as job
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def fetch(connector: Stream, source: Source, feed: Feed, day: date, part: UPath)
         job.cut(spark, f"bronze.{spool}", night)
     events = job.of_night(spark, f"bronze.{spool}", night)
     values = (event["value"] for event in events.toLocalIterator())
-    count = lines.write(part, feed.gzip, lines_of(values, feed))
+    count = lines.write(part, feed.compression is Compression.GZIP, lines_of(values, feed))
     log.info("%s %s: %d events", spool, night, count)
     return count > 0 or feed.mode is Mode.UPSERT
 
@@ -76,13 +76,14 @@ def lines_of(events: Iterable[str | None], feed: Feed) -> Iterator[str]:
     """``events`` as the lines of a landing file of ``feed``.
 
     A file may have a few keys that its feed does not name, and with more is refused as another feed's: an event that
-    brings so many is taken for one that is no row. So is one with a key that is blank.
+    brings so many is taken for one that is no row.
     """
-    promised, new, key = {column.name for column in feed.columns}, set[str](), feed.key[0]
+    promised, new = {column.in_file for column in feed.columns}, set[str]()
+    key = next(column.in_file for column in feed.columns if column.name == feed.key[0])
     for event in events:
         line = line_of(event, key)
         keys = set(json.loads(line)) - promised
-        if len(new | keys) > landing.MOST_ADDED or not all(name.strip() for name in keys):
+        if columns.too_strange(new | keys):
             line = wrapped(event, key)
         else:
             new |= keys
@@ -97,7 +98,7 @@ def line_of(event: str | None, key: str) -> str:
     """
     # Between the tokens of an object its writer may have broken the line; within one JSON has no line breaks.
     line = re.sub(r"[\r\n]+", " ", event or "")
-    return line if landing.is_row(line) else wrapped(event, key)
+    return line if jsonl.is_row(line) else wrapped(event, key)
 
 
 def wrapped(event: str | None, key: str) -> str:

@@ -166,7 +166,7 @@ def test_a_real_object_becomes_the_landing_file(store: Any) -> None:
     path = fetch(SOURCE, FEED, DAY)
     assert path == landing.path_of(SOURCE, FEED, DAY)
     assert path.read_bytes() == GOOD
-    assert landing.count_rows(path, FEED) == 2
+    assert landing.look_through(path, FEED)["rows"] == 2
 
 
 def test_a_real_one_of_several_parts_with_a_checksum(store: Any) -> None:

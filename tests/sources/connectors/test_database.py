@@ -237,7 +237,7 @@ def left() -> list[Path]:
 def judged(feed: Feed, path: Path) -> list[dict[str, Any]]:
     """The rows as they would come to bronze, each with its verdict."""
     found = rows(feed, path)
-    assert landing.count_rows(path, feed) == len(found)
+    assert landing.look_through(path, feed)["rows"] == len(found)
     return found
 
 
@@ -591,7 +591,7 @@ def test_another_type_than_promised_is_named(server: Server) -> None:
     columns = (replace(TRIPS.columns[0], type="bigint"), replace(TRIPS.columns[1], type="int"), *TRIPS.columns[2:])
     feed = replace(TRIPS, columns=columns)
     with pytest.raises(landing.UnreadableFileError, match="column big is INT64, which is no int"):
-        landing.count_rows(fetched(feed), feed)
+        landing.look_through(fetched(feed), feed)
 
 
 @pytest.mark.parametrize(

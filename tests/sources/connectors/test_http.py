@@ -29,7 +29,7 @@ from include.sources.connectors import http as module
 from include.sources.connectors.connections import is_loopback
 from include.sources.connectors.errors import RefusedError, UpstreamError
 from include.sources.connectors.fetch import fetch
-from include.sources.spec import Column, Feed, Format, Mode, Source
+from include.sources.spec import Column, Compression, Feed, Format, Mode, Source
 
 DAY = date(2020, 6, 1)
 API = Http(
@@ -49,7 +49,7 @@ FEED = Feed(
     columns=(Column("number", "int", "which trip", required=True), Column("kind", "string", "by what")),
     key=("number",),
     format=Format.JSONL,
-    gzip=True,
+    compression=Compression.GZIP,
     connector=API,
 )
 SOURCE = Source("toys", "toys", "tests", "anybody", "0 0 * * *", 6, DAY, (FEED,))
@@ -149,7 +149,7 @@ def test_all_pages_become_one_landing_file_that_the_look_through_accepts(server:
     path = fetched(server, *GOOD)
     assert path == home / "landing" / "toys" / "trips" / "2020-06-01.jsonl.gz"
     assert rows_of(path) == ROWS
-    assert landing.count_rows(path, FEED) == 5
+    assert landing.look_through(path, FEED)["rows"] == 5
 
 
 def test_it_asks_for_the_day_with_the_token_page_by_page(server: Server) -> None:
@@ -239,7 +239,7 @@ def test_a_day_without_changes_has_a_file_that_says_so(server: Server) -> None:
     feed = replace(FEED, columns=columns, mode=Mode.UPSERT, op="op", sequence="at")
     path = fetched(server, page([], total=0), feed=feed)
     assert path
-    assert landing.count_rows(path, feed) == 0
+    assert landing.look_through(path, feed)["rows"] == 0
 
 
 @pytest.mark.parametrize(

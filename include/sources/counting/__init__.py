@@ -1,0 +1,48 @@
+"""Looking through landing files: how many rows each has, and which columns, before anything is read.
+
+By other code than reads them, so that a row which a reader loses is missed. It goes through a file in plain Python and
+knows lines, records and names; what is in a value nobody asks here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from include.sources.counting import delimited, jsonl, parquet
+from include.sources.files import UnreadableFileError
+from include.sources.spec import Feed, Format
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+COUNTERS: dict[Format, Callable[[UPath, Feed], tuple[int, list[str]]]] = {
+    Format.CSV: delimited.count,
+    Format.JSONL: jsonl.count,
+    Format.PARQUET: parquet.count,
+}
+
+
+def count(path: UPath, feed: Feed) -> tuple[int, list[str]]:
+    """The rows of the file at ``path``, and its columns in their order by the names of the feed; others by the file's.
+
+    Raises UnreadableFileError where it is damaged or not what ``feed`` promises.
+    """
+    return COUNTERS[feed.format](path, feed)
+
+
+def line_numbers(path: UPath, feed: Feed, raws: Collection[str]) -> dict[str, int]:
+    """The line of ``path`` in which each of ``raws`` begins, as the quarantine has them; without those not found.
+
+    Numbered from 1, as editors do. Of equal rows the first. Parquet has no lines.
+    """
+    records = {Format.CSV: delimited.records, Format.JSONL: jsonl.records}.get(feed.format)
+    found: dict[str, int] = {}
+    if records:
+        # By now it may be another file; the lines are an aid, and nothing waits for them.
+        with suppress(UnreadableFileError):
+            for number, record in records(path, feed):
+                if record in raws:
+                    found.setdefault(record, number)
+    return found

@@ -1,0 +1,102 @@
+"""The rows of a file of JSON lines, and its keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from include.sources.counting import text
+from include.sources.counting.columns import named, other, too_strange
+from include.sources.files import UnreadableFileError
+from include.sources.spec import Feed, Mode
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+
+def records(path: UPath, feed: Feed) -> Iterator[tuple[int, str]]:
+    """The number of each line that is not blank, and its text."""
+    for number, line in enumerate(text.lines(path, feed), start=1):
+        if line.strip(text.BLANK):
+            yield number, line
+
+
+def count(path: UPath, feed: Feed) -> tuple[int, list[str]]:
+    """Every line but blank ones is a row, each an object.
+
+    A key may be absent where its value is null, as many upstreams write it. One that no row has is gone; but for one
+    that need not be there, of changes that all say nothing but what was changed: a night of deletes.
+    """
+    promised = {column.in_file: column.name for column in feed.columns}
+    optional = {column.in_file for column in feed.columns if not column.required}
+    rows, never, new = 0, set(promised), set[str]()
+    for number, line in records(path, feed):
+        rows += 1
+        keys = _keys(path, line, number)
+        never -= keys
+        new |= keys - set(promised)
+        if too_strange(sorted(new)):
+            said = named([name for name in promised if name in never], sorted(new), promised)
+            raise UnreadableFileError(f"{path}: line {number} breaks the contract: {said}")
+    if feed.mode is Mode.UPSERT and never == optional and not new:
+        never = set()
+    if rows and never:
+        # One that is gone may be there under a new name.
+        said = named([name for name in promised if name in never], sorted(new), promised)
+        raise UnreadableFileError(f"{path}: all rows together break the contract: {said}")
+    return rows, [*promised.values(), *(other(name, promised.values()) for name in sorted(new))]
+
+
+def _keys(path: UPath, line: str, number: int) -> set[str]:
+    """The keys of the object in ``line``. Nothing may follow the object, and no key be there twice."""
+    try:
+        found = _DECODER.decode(line)
+    except json.JSONDecodeError as error:
+        at = len(line[: error.pos].encode()) + 1
+        raise UnreadableFileError(f"{path}: line {number} is not JSON from byte {at} on: {error.msg}") from None
+    except RecursionError:
+        raise UnreadableFileError(f"{path}: line {number} is too deep: lists or objects within each other") from None
+    except ValueError as error:
+        raise UnreadableFileError(f"{path}: line {number} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise UnreadableFileError(f"{path}: line {number} is no JSON object")
+    if not all(map(_is_whole, found)):
+        raise UnreadableFileError(f"{path}: line {number} has a key with half a character in it")
+    return set(found)
+
+
+def _is_whole(key: str) -> bool:
+    """Whether ``key`` can be written: JSON may name half a character, as ``\\ud800``."""
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_row(line: str) -> bool:
+    """Whether ``line`` could be one of a file of JSON lines, and would not have the whole file refused."""
+    if any(one in line for one in "\0\r\n") or len(line.encode()) >= text.LONGEST_LINE:
+        return False
+    try:
+        return isinstance(_DECODER.decode(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no value")
+
+
+# Strict: Python's own would take NaN and the last one of two keys. Numbers stay text, nobody looks at them here.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=str, parse_float=str, parse_constant=_no_constant, strict=True
+)

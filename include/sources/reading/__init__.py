@@ -1,0 +1,37 @@
+"""Reading landing files: piece by piece, every value still as text. One reader a format.
+
+A piece is a frame with the feed's columns as text and
+
+- ``_text``: the row as it is written, null where there is no such text;
+- ``_flaw``: why the row could not be taken apart into the columns, null where it could;
+- ``_odd``: what is wrong with its values that their texts no longer show.
+
+Memory does not grow with the file. Rows are counted elsewhere (``counting``), by other code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from include.sources.reading import delimited, jsonl, parquet
+from include.sources.spec import Feed, Format
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+READERS: dict[Format, Callable[[UPath, Feed, Sequence[str]], Iterator[pl.DataFrame]]] = {
+    Format.CSV: delimited.pieces,
+    Format.JSONL: jsonl.pieces,
+    Format.PARQUET: parquet.pieces,
+}
+
+
+def pieces(path: UPath, feed: Feed, there: Sequence[str] = ()) -> Iterator[pl.DataFrame]:
+    """The rows of the file at ``path``, which has the columns ``there``, or those of its feed, in that order.
+
+    Raises UnreadableFileError, naming the file, where it cannot be read after all.
+    """
+    yield from READERS[feed.format](path, feed, there)

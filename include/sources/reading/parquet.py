@@ -1,0 +1,121 @@
+"""Parquet, each value written as a CSV would write it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from include.sources.files import UnreadableFileError, unpacked
+from include.sources.spec import Column, Feed
+
+if TYPE_CHECKING:
+    import pyarrow
+    from upath import UPath
+
+BATCH = 200_000
+"""Rows that are read at once."""
+
+MICROSECONDS = 86_400_000_000  # of a day
+CALENDAR = 10_000 * 366
+"""Days from 1970 beyond which nothing is written as a date."""
+
+
+def pieces(path: UPath, feed: Feed, there: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """The rows of the file at ``path``. Raises UnreadableFileError."""
+    import pyarrow
+    import pyarrow.parquet
+
+    # A column without any value may be of any type, and is not looked at.
+    wanted = [column.in_file for column in feed.columns if not there or column.name in there]
+    with unpacked(path) as file:
+        try:
+            reader = pyarrow.parquet.ParquetFile(
+                file, page_checksum_verification=True, coerce_int96_timestamp_unit="us"
+            )
+            for batch in reader.iter_batches(batch_size=BATCH, columns=wanted):
+                yield _texts_of(batch, feed.columns)
+        except (pyarrow.ArrowException, OSError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise UnreadableFileError(
+                f"{path}: it cannot be read: a page of it is damaged, or has a time in it that no calendar has. "
+                "Replace the file and clear the run from its first task."
+            ) from None
+
+
+def _texts_of(batch: pyarrow.RecordBatch, columns: Sequence[Column]) -> pl.DataFrame:
+    none = pl.repeat(None, batch.num_rows, dtype=pl.String, eager=True)
+    texts, odd = [], []
+    names = batch.schema.names
+    for column in columns:
+        if column.in_file not in names:
+            texts.append(none.alias(column.name))
+            continue
+        text, wrong = _text_of(batch.column(names.index(column.in_file)), column)
+        texts.append(text.alias(column.name))
+        odd += wrong
+    flaws = pl.select(pl.concat_str(odd, separator="; ", ignore_nulls=True)).to_series() if odd else none
+    flaws = flaws.set(flaws == "", None)
+    return pl.DataFrame([*texts, none.alias("_text"), none.alias("_flaw"), flaws.alias("_odd")])
+
+
+def _text_of(values: pyarrow.Array, column: Column) -> tuple[pl.Series, list[pl.Series]]:
+    """The values of a column as text, and for each what is wrong with it beside that, null where nothing is."""
+    import pyarrow
+    import pyarrow.types
+
+    if pyarrow.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if column.type == "string":
+        return _parquet_text(pl.Series(pl.from_arrow(values.cast(pyarrow.large_binary()))), column.name)
+    if column.type == "timestamp":
+        # Arrow says where a time of milliseconds is too far away for microseconds. Without a zone it is UTC.
+        values = values.cast(pyarrow.timestamp("us", values.type.tz))
+    found = pl.Series(pl.from_arrow(values))
+    if column.type == "double":
+        text = found.cast(pl.Float64).cast(pl.String)
+        return text.replace({"inf": "Infinity", "-inf": "-Infinity"}), []
+    if column.type == "date":
+        return _written(found.cast(pl.Int32), found, "%Y-%m-%d", "days"), []
+    if column.type == "timestamp":
+        found = found.dt.replace_time_zone(None)
+        return _written(found.cast(pl.Int64) // MICROSECONDS, found, "%Y-%m-%d %H:%M:%S%.6fZ", "µs"), []
+    return found.cast(pl.String), []
+
+
+def _written(days: pl.Series, values: pl.Series, how: str, unit: str) -> pl.Series:
+    """Days or times as text; what is too far away for a calendar, by how far it is."""
+    near = days.is_between(-CALENDAR, CALENDAR)
+    if near.all():
+        return values.dt.strftime(how)
+    text = values.set(~near, None).dt.strftime(how)
+    far = [f"{value} {unit} from 1970-01-01" for value in values.filter(~near).to_physical()]
+    return text.scatter((~near).arg_true(), pl.Series(far, dtype=pl.String))
+
+
+def _parquet_text(values: pl.Series, name: str) -> tuple[pl.Series, list[pl.Series]]:
+    no_text = pl.repeat(False, len(values), eager=True)
+    try:
+        text = values.cast(pl.String)
+    except pl.exceptions.ComputeError:
+        # Bytes with which no other reader could read the table. As Latin-1 they can be read in the quarantine.
+        no_text = pl.Series([one is not None and not _is_utf8(one) for one in values])
+        names = ("latin-1" if odd else "utf-8" for odd in no_text)
+        shown = [None if one is None else one.decode(name) for one, name in zip(values, names, strict=True)]
+        text = pl.Series(shown, dtype=pl.String)
+    said = {
+        f"{name}: not UTF-8, shown as Latin-1": no_text,
+        f"{name}: holds a zero byte": text.str.contains("\0", literal=True).fill_null(False),
+    }
+    odd = [pl.select(pl.when(where).then(pl.lit(what))).to_series() for what, where in said.items() if where.any()]
+    return text, odd
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,508 @@
+"""Files as the world writes them: each with the dialect that a spec declares for it, and what has to come of it.
+
+The kinds are those of the Pollock benchmark (Vitagliano et al., VLDB 2023) and what else portals, spreadsheets, banks
+and loggers write. They are written by code of this module, which shares none with what reads them.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+from backports import zstd
+
+from include.sources.dialect import Dialect, Long, Short
+from include.sources.spec import Column, Compression, Feed, Finished, Form
+
+DAY = date(2024, 6, 1)
+COLUMNS = (
+    Column("day", "date", "the day", required=True),
+    Column("number", "int", "which", required=True),
+    Column("what", "string", "what"),
+    Column("amount", "double", "how much"),
+    Column("seen_at", "timestamp", "when"),
+)
+NAMES = [column.name for column in COLUMNS]
+FEED = Feed("things", "things", COLUMNS, key=("number",), day_column="day", max_quarantined_share=0.9)
+NOON = datetime(2024, 6, 1, 12, tzinfo=UTC)
+# What the texts of a row are, and its values.
+TEXTS = [
+    ["2024-06-01", "1", "plain", "1.5", "2024-06-01T12:00:00Z"],
+    ["2024-06-01", "2", "blank in between", "-1234.25", "2024-06-01T12:00:00Z"],
+    ["2024-06-01", "3", "żółw – Müller", "1000000", "2024-06-01T12:00:00Z"],
+    ["2024-06-01", "4", "it's", "", ""],
+]
+ROWS: list[tuple[Any, ...]] = [
+    (DAY, 1, "plain", 1.5, NOON),
+    (DAY, 2, "blank in between", -1234.25, NOON),
+    (DAY, 3, "żółw – Müller", 1000000.0, NOON),
+    (DAY, 4, "it's", None, None),
+]
+ASCII = [[*texts[:2], texts[2].replace("żółw – Müller", "turtle"), *texts[3:]] for texts in TEXTS]
+WESTERN = [[*texts[:2], texts[2].replace("żółw – ", ""), *texts[3:]] for texts in TEXTS]
+
+
+def rows_with(whats: Sequence[str | None]) -> list[tuple[Any, ...]]:
+    return [(*row[:2], what, *row[3:]) for row, what in zip(ROWS, whats, strict=True)]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One file: its bytes, the feed that declares how it is written, and what must become of its rows."""
+
+    content: bytes
+    dialect: Dialect = field(default_factory=Dialect)
+    rows: Sequence[tuple[Any, ...]] = tuple(ROWS)  # the sound ones, in any order
+    quarantined: int = 0
+    columns: tuple[Column, ...] = COLUMNS
+    more: dict[str, Any] = field(default_factory=dict)  # of the feed
+
+    @property
+    def feed(self) -> Feed:
+        return replace(FEED, columns=self.columns, dialect=self.dialect, **self.more)
+
+
+def written(
+    texts: Sequence[Sequence[str]] = TEXTS,
+    header: Sequence[str] | None = NAMES,
+    delimiter: str = ",",
+    quote: str = '"',
+    escape: str = '"',
+    line_end: str = "\n",
+    quote_all: bool = False,
+    encoding: str = "utf-8",
+    last_end: bool = True,
+) -> bytes:
+    """A table as a file."""
+
+    def value(text: str) -> str:
+        escaped = text
+        if escape != quote and escape:
+            escaped = escaped.replace(escape, escape * 2)
+        needs = any(sign and sign in text for sign in (delimiter, quote, "\n", "\r"))
+        if quote and (quote_all or needs):
+            return quote + escaped.replace(quote, escape + quote) + quote
+        return escaped
+
+    lines = [delimiter.join(map(value, one)) for one in ([header] if header else []) + [*texts]]
+    text = line_end.join(lines) + (line_end if last_end else "")
+    return text.encode(encoding)
+
+
+def column(name: str, **changes: Any) -> tuple[Column, ...]:
+    return tuple(replace(one, **changes) if one.name == name else one for one in COLUMNS)
+
+
+def in_place(place: int, values: Sequence[str], texts: Sequence[Sequence[str]] = TEXTS) -> list[list[str]]:
+    return [[*one[:place], value, *one[place + 1 :]] for one, value in zip(texts, values, strict=True)]
+
+
+def zipped(content: bytes, name: str = "things.csv", **more: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(name, content)
+        for other, inside in more.items():
+            file.writestr(other, inside)
+    return packed.getvalue()
+
+
+COMMAS = in_place(2, ["a, b", "semi; colon", 'say "yes"', "it's"])
+OF_COMMAS = rows_with(["a, b", "semi; colon", 'say "yes"', "it's"])
+TWO_LINES = in_place(2, ["two\nlines", "three\n\nlines", 'a "b"\nc', "it's"])
+OF_TWO_LINES = rows_with(["two\nlines", "three\n\nlines", 'a "b"\nc', "it's"])
+GERMAN = in_place(3, ["1,5", "-1.234,25", "1.000.000", ""])
+LINES = written().decode().splitlines()
+HEADER, *DATA = LINES
+RENAMED = Finished.RENAMED
+
+
+def text(*lines: str) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def delimiters() -> dict[str, Callable[[], Case]]:
+    found: dict[str, Callable[[], Case]] = {}
+    for name, sign in {
+        "commas": ",",
+        "semicolons": ";",
+        "tabs": "\t",
+        "pipes": "|",
+        "colons within quotes elsewhere": ":",
+        "carets": "^",
+        "tildes": "~",
+        "the unit separator (U+001F)": "\x1f",
+        "a sign beyond ASCII (¬)": "¬",
+        "two pipes": "||",
+        "a tilde and a pipe": "~|~",
+        "a blank and a dash": " - ",
+    }.items():
+        found[f"delimiter: {name}"] = lambda sign=sign: Case(
+            written(COMMAS, delimiter=sign), Dialect(delimiter=sign), OF_COMMAS
+        )
+    found["delimiter: blanks"] = lambda: Case(
+        written(COMMAS, delimiter=" ", quote_all=True), Dialect(delimiter=" "), OF_COMMAS
+    )
+    return found
+
+
+def quotes() -> dict[str, Callable[[], Case]]:
+    return {
+        "quotes: around everything": lambda: Case(written(COMMAS, quote_all=True), rows=OF_COMMAS),
+        "quotes: around everything, nothing within": lambda: Case(
+            written(in_place(2, ["", "a", "b", "c"]), quote_all=True), rows=rows_with(["", "a", "b", "c"])
+        ),
+        "quotes: single ones": lambda: Case(
+            written(COMMAS, quote="'", escape="'"), Dialect(quote="'", escape="'"), OF_COMMAS
+        ),
+        "quotes: of another sign (`)": lambda: Case(
+            written(COMMAS, quote="`", escape="`"), Dialect(quote="`", escape="`"), OF_COMMAS
+        ),
+        "quotes: none, whatever signs there are": lambda: Case(
+            written(in_place(2, ['"', '5" pipe', "'a", "it's"]), delimiter=";", quote="", escape=""),
+            Dialect(delimiter=";", quote="", escape=""),
+            rows_with(['"', '5" pipe', "'a", "it's"]),
+        ),
+        "quotes: escaped by a backslash": lambda: Case(written(COMMAS, escape="\\"), Dialect(escape="\\"), OF_COMMAS),
+        "quotes: a backslash before a delimiter that is not in quotes": lambda: Case(
+            text(HEADER, *DATA[:3], r"2024-06-01,4,it\, or not,,"),
+            Dialect(escape="\\"),
+            rows_with(["plain", "blank in between", "żółw – Müller", "it, or not"]),
+        ),
+        "quotes: with blanks around them": lambda: Case(
+            written(COMMAS, quote_all=True).replace(b'","', b'" , "'), Dialect(trim=True), OF_COMMAS
+        ),
+        "quotes: a text over several lines": lambda: Case(written(TWO_LINES), rows=OF_TWO_LINES),
+        "quotes: a text over several lines, of Windows": lambda: Case(
+            written(TWO_LINES, line_end="\r\n"), rows=OF_TWO_LINES
+        ),
+        "quotes: a text over several lines, which reads as rows": lambda: Case(
+            written(in_place(2, ["a\n2024-06-01,7,b,,\nc", "x", "y", "z"])),
+            Dialect(multiline=True),
+            rows_with(["a\n2024-06-01,7,b,,\nc", "x", "y", "z"]),
+        ),
+        "quotes: a text over several lines, escaped by a backslash": lambda: Case(
+            written(TWO_LINES, escape="\\", delimiter=";"), Dialect(escape="\\", delimiter=";"), OF_TWO_LINES
+        ),
+        "stray quotes: one within a text": lambda: Case(text(*LINES, '2024-06-01,5,a 16" pipe,,'), quarantined=1),
+        "stray quotes: one that is never closed": lambda: Case(
+            text(HEADER, '2024-06-01,5,"never closed,,', *DATA), quarantined=1
+        ),
+        "stray quotes: more text after the closing one": lambda: Case(
+            text(*LINES, '2024-06-01,5,"a" b,,'), quarantined=1
+        ),
+        "stray quotes: not doubled within quotes": lambda: Case(
+            text(*LINES, '2024-06-01,5,"say "yes" to it",,'), quarantined=1
+        ),
+        "stray quotes: one that opens before a row of several lines": lambda: Case(
+            text(HEADER, '2024-06-01,5,5" pipe,"open', *DATA), quarantined=1
+        ),
+        "stray quotes: a backslash where quotes are doubled": lambda: Case(
+            text(*LINES, r'2024-06-01,5,"say \"yes\"",,'), quarantined=1
+        ),
+    }
+
+
+def line_ends() -> dict[str, Callable[[], Case]]:
+    return {
+        "record ends: LF": lambda: Case(written()),
+        "record ends: CRLF": lambda: Case(written(line_end="\r\n")),
+        "record ends: CR": lambda: Case(written(line_end="\r"), Dialect(line_end="any")),
+        "record ends: LF, CRLF and CR in one file": lambda: Case(
+            f"{HEADER}\r{DATA[0]}\r\n{DATA[1]}\n{DATA[2]}\r{DATA[3]}\n".encode(), Dialect(line_end="any")
+        ),
+        "record ends: CR, a text over several lines": lambda: Case(
+            written(TWO_LINES, line_end="\r"), Dialect(line_end="any"), OF_TWO_LINES
+        ),
+        "record ends: the record separator (U+001E)": lambda: Case(written(line_end="\x1e"), Dialect(line_end="\x1e")),
+        "record ends: a pipe and a line feed": lambda: Case(
+            written(in_place(2, ["two\nlines", "a", "b", "c"]), line_end="|\n", quote=""),
+            Dialect(line_end="|\n", quote="", escape=""),
+            rows_with(["two\nlines", "a", "b", "c"]),
+        ),
+        "record ends: none at the end of the file": lambda: Case(written(last_end=False), more={"finished": RENAMED}),
+        "record ends: none at the end, within quotes": lambda: Case(
+            written(quote_all=True, last_end=False), more={"finished": RENAMED}
+        ),
+        "record ends: blank lines in between and at the end": lambda: Case(
+            text("", HEADER, "", *DATA[:2], "  ", "\t", *DATA[2:], "", "")
+        ),
+    }
+
+
+def encodings() -> dict[str, Callable[[], Case]]:
+    found: dict[str, Callable[[], Case]] = {}
+    for name in ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+        found[f"encoding: {name}"] = lambda name=name: Case(
+            written(encoding=name), Dialect(encoding="utf-8" if name == "utf-8-sig" else name)
+        )
+    found["encoding: utf-16-le with a mark"] = lambda: Case(
+        b"\xff\xfe" + written(encoding="utf-16-le"), Dialect(encoding="utf-16-le")
+    )
+    western = rows_with([one[2] for one in WESTERN])
+    for name in ("latin-1", "cp1252", "iso-8859-15", "cp850", "mac_roman"):
+        found[f"encoding: {name}"] = lambda name=name: Case(
+            written(WESTERN, encoding=name), Dialect(encoding=name), western
+        )
+    polish = in_place(2, ["żółw", "łódź", "ąę", "ś"])
+    for name in ("cp1250", "iso-8859-2"):
+        found[f"encoding: {name}"] = lambda name=name: Case(
+            written(polish, encoding=name), Dialect(encoding=name), rows_with(["żółw", "łódź", "ąę", "ś"])
+        )
+    russian = ["Привет", "мир", "да", "нет"]
+    for name in ("cp1251", "koi8-r"):
+        found[f"encoding: {name}"] = lambda name=name: Case(
+            written(in_place(2, russian), encoding=name), Dialect(encoding=name), rows_with(russian)
+        )
+    japanese = ["日本語", "表示", "東京", "カタカナ"]
+    for name in ("shift_jis", "euc_jp", "gb18030"):
+        found[f"encoding: {name}"] = lambda name=name: Case(
+            written(in_place(2, japanese), encoding=name), Dialect(encoding=name), rows_with(japanese)
+        )
+    return found
+
+
+def headers() -> dict[str, Callable[[], Case]]:
+    named = tuple(
+        replace(one, source_name=name)
+        for one, name in zip(COLUMNS, ["Day of use", "No.", "What?", "Amount (€)", "seen at"], strict=True)
+    )
+    file_names = [one.source_name for one in named]
+    twice = [[*one[:3], "9", *one[3:]] for one in TEXTS]
+    placed = tuple(replace(one, place=place) for one, place in zip(COLUMNS, [1, 2, 3, 5, 6], strict=True))
+    return {
+        "header: none": lambda: Case(written(header=None), Dialect(header=0)),
+        "header: none, columns in another order": lambda: Case(
+            written([[*one[::-1]] for one in TEXTS], header=None),
+            Dialect(header=0),
+            columns=tuple(replace(one, place=5 - n) for n, one in enumerate(COLUMNS)),
+        ),
+        "header: columns in another order": lambda: Case(written([[*one[::-1]] for one in TEXTS], header=NAMES[::-1])),
+        "header: names that are not ours": lambda: Case(written(header=file_names), columns=named),
+        "header: names with blanks, dots, backticks and quotes": lambda: Case(
+            written(header=["day", "a.b", "who`s", 'say "x"', "seen, at"]),
+            columns=tuple(
+                replace(one, source_name=name)
+                for one, name in zip(COLUMNS, ["day", "a.b", "who`s", 'say "x"', "seen, at"], strict=True)
+            ),
+        ),
+        "header: two columns of one name, told apart by place": lambda: Case(
+            written(twice, header=["day", "number", "what", "amount", "amount", "seen_at"]), columns=placed
+        ),
+        "header: names that nobody needs, known by place": lambda: Case(
+            written(header=["A", "B", "C", "D", "E"]), Dialect(by_place=True)
+        ),
+        "header: two lines": lambda: Case(
+            text("day,number,what,amount,seen", ",,,in EUR,at", *DATA),
+            Dialect(header=2),
+            columns=tuple(
+                replace(one, source_name=name)
+                for one, name in zip(COLUMNS, ["day", "number", "what", "amount in EUR", "seen at"], strict=True)
+            ),
+        ),
+        "header: over two lines within quotes": lambda: Case(
+            text('day,number,what,"amount', 'in EUR",seen_at', *DATA),
+            Dialect(multiline=True),
+            columns=column("amount", source_name="amount\nin EUR"),
+        ),
+        "header: a column without a name, and one more at the end of each line": lambda: Case(
+            written([["0", *one, ""] for one in TEXTS], header=["", *NAMES, ""])
+        ),
+        "header: blanks around the names": lambda: Case(text(HEADER.replace(",", " , "), *DATA), Dialect(trim=True)),
+        "header: once more in between": lambda: Case(text(HEADER, *DATA[:2], HEADER, *DATA[2:]), quarantined=1),
+    }
+
+
+def tables() -> dict[str, Callable[[], Case]]:
+    return {
+        "preamble: three lines": lambda: Case(
+            text("Report of the day", "Printed at noon, by: us", "", *LINES), Dialect(skip_lines=3)
+        ),
+        "preamble: lines with quotes that are not closed": lambda: Case(
+            text('The "report', *LINES), Dialect(skip_lines=1)
+        ),
+        "preamble: of any length, up to a line": lambda: Case(
+            text("Report", "all,sorts,of,lines", "-- data --", *LINES), Dialect(begins_after="^-- data --$")
+        ),
+        "comments: before, between and after rows": lambda: Case(
+            text("# made by us", HEADER, *DATA[:1], '# "not a row', *DATA[1:], "# the end"), Dialect(comment="#")
+        ),
+        "comments: of two signs": lambda: Case(
+            text("-- made by us", HEADER, *DATA, "-- the end"), Dialect(comment="--")
+        ),
+        "footnote: a total": lambda: Case(text(*LINES, "Total,4,,998767.25,"), Dialect(ends_before="^Total")),
+        "footnote: after a blank line": lambda: Case(
+            text(*LINES, "", "Source: us", "Page 1, of 1"), Dialect(ends_before=r"^\s*$")
+        ),
+        "several tables: the first": lambda: Case(text(*LINES, "", "who,age", "me,7"), Dialect(ends_before="^$")),
+        "several tables: the second, by its name": lambda: Case(
+            text("[people]", "who,age", "me,7", "", "[things]", *LINES, "", "[more]", "a", "b"),
+            Dialect(begins_after=r"^\[things\]", ends_before=r"^\["),
+        ),
+        "rows: a value too few": lambda: Case(text(*LINES, "2024-06-01,5,x,1"), quarantined=1),
+        "rows: a value too few, padded": lambda: Case(
+            text(*LINES, "2024-06-01,5,x"), Dialect(short_rows=Short.PAD), [*ROWS, (DAY, 5, "x", None, None)]
+        ),
+        "rows: a quoted value and too few, padded": lambda: Case(
+            text(*LINES, '2024-06-01,5,"x, y"'), Dialect(short_rows=Short.PAD), [*ROWS, (DAY, 5, "x, y", None, None)]
+        ),
+        "rows: a value too many": lambda: Case(text(*LINES, "2024-06-01,5,x,1,,more"), quarantined=1),
+        "rows: a value too many, cut": lambda: Case(
+            text(*LINES, "2024-06-01,5,x,1,,more"), Dialect(long_rows=Long.CUT), [*ROWS, (DAY, 5, "x", 1.0, None)]
+        ),
+        "rows: a delimiter at the end of each, but of the header": lambda: Case(
+            text(HEADER, *(f"{row}," for row in DATA)), Dialect(long_rows=Long.CUT)
+        ),
+        "rows: a decimal comma that is a delimiter": lambda: Case(text(*LINES, "2024-06-01,5,x,1,5,"), quarantined=1),
+        "rows: of delimiters alone": lambda: Case(text(*LINES, ",,,,"), quarantined=1),
+    }
+
+
+def values() -> dict[str, Callable[[], Case]]:
+    def amounts(*texts: str, **dialect: Any) -> Callable[[], Case]:
+        return lambda: Case(written(in_place(3, texts), delimiter=";"), Dialect(delimiter=";", **dialect))
+
+    def times(pattern: str | tuple[str, ...], *texts: str, **more: Any) -> Callable[[], Case]:
+        return lambda: Case(
+            written(in_place(4, texts), delimiter=";"),
+            Dialect(delimiter=";"),
+            columns=column("seen_at", pattern=pattern, **more),
+        )
+
+    def days(pattern: str, text: str) -> Callable[[], Case]:
+        return lambda: Case(
+            written(in_place(0, [text] * 4), delimiter=";"),
+            Dialect(delimiter=";"),
+            columns=column("day", pattern=pattern),
+        )
+
+    flags = (*COLUMNS[:2], Column("what", "boolean", "whether"), *COLUMNS[3:])
+    spans = (*COLUMNS[:3], replace(COLUMNS[3], form=Form.DURATION), COLUMNS[4])
+    return {
+        "numbers: decimal commas": amounts("1,5", "-1234,25", "1000000", "", decimal=","),
+        "numbers: as in German": lambda: Case(
+            written(GERMAN, delimiter=";"), Dialect(delimiter=";", decimal=",", thousands=".")
+        ),
+        "numbers: as in English": amounts("1.5", "-1,234.25", "1,000,000", "", thousands=","),
+        "numbers: as in Swiss": amounts("1.5", "-1'234.25", "1'000'000", "", thousands="'"),
+        "numbers: as in French": amounts("1,5", "-1\u202f234,25", "1\u00a0000 000", "", decimal=",", thousands=" "),
+        "numbers: as in India": amounts("1.5", "-1,234.25", "10,00,000", "", thousands=","),
+        "numbers: a separator in the wrong place": lambda: Case(
+            written([*GERMAN, ["2024-06-01", "5", "x", "1.2345,6", ""]], delimiter=";"),
+            Dialect(delimiter=";", decimal=",", thousands="."),
+            quarantined=1,
+        ),
+        "numbers: brackets and a minus after it": amounts("1.5", "(1234.25)", "1000000", "", accounting=True),
+        "numbers: with a mark of a currency": lambda: Case(
+            written(in_place(3, ["€ 1,5", "-€1.234,25", "1.000.000 EUR", ""]), delimiter=";"),
+            Dialect(delimiter=";", decimal=",", thousands="."),
+            columns=column("amount", marks=("€", "EUR")),
+        ),
+        "numbers: with the mark of another currency": lambda: Case(
+            written([*in_place(3, ["1.5 €", "-1234.25 €", "1000000", ""]), ["2024-06-01", "5", "x", "$ 5", ""]]),
+            columns=column("amount", marks=("€",)),
+            quarantined=1,
+        ),
+        "numbers: with a sign of percent": lambda: Case(
+            written(in_place(3, ["1.5%", "-1234.25 %", "1000000 %", ""])), columns=column("amount", marks=("%",))
+        ),
+        "nulls: NA, NULL and a dash": lambda: Case(
+            written(in_place(2, ["NA", "NULL", "-", "it's"])),
+            Dialect(nulls=("", "NA", "NULL", "-")),
+            rows_with([None, None, None, "it's"]),
+        ),
+        r"nulls: \N": lambda: Case(
+            written(in_place(3, ["1.5", "-1234.25", "1000000", r"\N"]), quote="", escape="", delimiter="\t"),
+            Dialect(nulls=("", r"\N"), quote="", escape="", delimiter="\t"),
+        ),
+        "nulls: numbers in quotes with nothing within": lambda: Case(written(quote_all=True)),
+        "blanks: around the values": lambda: Case(
+            written([[f"  {one} " for one in texts] for texts in TEXTS]), Dialect(trim=True)
+        ),
+        "booleans: as people write them": lambda: Case(
+            written(in_place(2, ["Ja", "NEIN", "x", "ja"])),
+            Dialect(true=("ja",), false=("nein",)),
+            [
+                (*row[:2], flag, *row[3:])
+                for row, flag in zip(ROWS, [True, False, None, True], strict=True)
+                if row[1] != 3
+            ],
+            quarantined=1,
+            columns=flags,
+        ),
+        "durations: hours and minutes, and those of ISO 8601": lambda: Case(
+            written(in_place(3, ["1:30", "26:15:00.5", "PT1H30M", "90"])),
+            rows=[
+                (*row[:3], seconds, row[4]) for row, seconds in zip(ROWS, [5400.0, 94500.5, 5400.0, 90.0], strict=True)
+            ],
+            columns=spans,
+        ),
+        "dates: 01.06.2024": days("%d.%m.%Y", "01.06.2024"),
+        "dates: 6/1/24": days("%m/%d/%y", "6/1/24"),
+        "dates: 20240601": days("%Y%m%d", "20240601"),
+        "dates: 1 June 2024": days("%d %B %Y", "1 June 2024"),
+        "dates: Sat 01-JUN-2024": days("%a %d-%b-%Y", "Sat 01-JUN-2024"),
+        "dates: 2024.153": days("%Y.%j", "2024.153"),
+        "times: 01.06.2024 14:00, in Berlin": times(
+            "%d.%m.%Y %H:%M", *["01.06.2024 14:00"] * 3, "", timezone="Europe/Berlin"
+        ),
+        "times: 06/01/2024 12:00:00 PM": times("%m/%d/%Y %I:%M:%S %p", *["06/01/2024 12:00:00 PM"] * 3, ""),
+        "times: 01/Jun/2024:14:00:00 +0200": times("%d/%b/%Y:%H:%M:%S %z", *["01/Jun/2024:14:00:00 +0200"] * 3, ""),
+        "times: seconds since 1970": times("%s", *["1717243200"] * 3, ""),
+        "times: milliseconds since 1970": times("%L", *["1717243200000"] * 3, ""),
+        "times: with and without a fraction": times(
+            ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S.%f"),
+            *["2024-06-01 12:00:00", "2024-06-01 12:00:00.000", "2024-06-01 12:00:00.000000000"],
+            "",
+        ),
+        "times: an hour that Berlin has twice": lambda: Case(
+            written([*TEXTS, ["2024-06-01", "5", "x", "", "2024-10-27 02:30"]]),
+            columns=column("seen_at", timezone="Europe/Berlin"),
+            quarantined=1,
+        ),
+    }
+
+
+def packed() -> dict[str, Callable[[], Case]]:
+    packs: dict[Compression, Callable[[bytes], bytes]] = {
+        Compression.GZIP: gzip.compress,
+        Compression.ZSTD: zstd.compress,
+        Compression.BZIP2: bz2.compress,
+        Compression.XZ: lzma.compress,
+        Compression.ZIP: zipped,
+    }
+    found: dict[str, Callable[[], Case]] = {
+        f"packed: {compression.name.lower()}": lambda compression=compression, pack=pack: Case(
+            pack(written()), more={"compression": compression}
+        )
+        for compression, pack in packs.items()
+    }
+    found["packed: zip, with a folder and what a Macintosh adds"] = lambda: Case(
+        zipped(written(), "a/things.csv", **{"a/": b"", "__MACOSX/a/._things.csv": b"x"}),
+        more={"compression": Compression.ZIP},
+    )
+    found["packed: gzip, semicolons in Latin-1"] = lambda: Case(
+        gzip.compress(written(WESTERN, delimiter=";", encoding="latin-1")),
+        Dialect(delimiter=";", encoding="latin-1"),
+        rows_with([one[2] for one in WESTERN]),
+        more={"compression": Compression.GZIP},
+    )
+    return found
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    **delimiters(),
+    **quotes(),
+    **line_ends(),
+    **encodings(),
+    **headers(),
+    **tables(),
+    **values(),
+    **packed(),
+}
