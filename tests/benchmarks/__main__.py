@@ -11,10 +11,16 @@ from rich.console import Console
 from rich.table import Table
 
 from include.settings import settings
-from tests.benchmarks import features, ingest, memory, point_in_time
+from tests.benchmarks import dialects, features, ingest, memory, point_in_time
 
 # Each has ``run``, which gives comparisons by name: each turn's seconds (or MiB) of ours and of one peer.
-BENCHMARKS = {"ingest": ingest, "memory": memory, "features": features, "point_in_time": point_in_time}
+BENCHMARKS = {
+    "ingest": ingest,
+    "dialects": dialects,
+    "memory": memory,
+    "features": features,
+    "point_in_time": point_in_time,
+}
 
 
 def summary(comparison: dict[str, Any]) -> dict[str, Any]:

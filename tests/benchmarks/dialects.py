@@ -1,0 +1,96 @@
+"""The same rows as files are written elsewhere, from landing to published bronze, beside plain CSV in the same turn."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from include.partitions import Partitions
+from include.settings import settings
+from include.sources import ingest, landing
+from include.sources.dialect import Dialect
+from include.sources.spec import Compression, Feed, Format, Source
+from include.storage import remove
+from tests.benchmarks.ingest import DAY, TRIPS, make_file
+
+ROWS = 1_000_000
+FEEDS = {
+    "plain CSV": TRIPS,
+    "semicolons, Latin-1, decimal commas": replace(
+        TRIPS, name="german", dialect=Dialect(delimiter=";", encoding="latin-1", decimal=",")
+    ),
+    "CSV in gzip": replace(TRIPS, name="zipped", compression=Compression.GZIP),
+    "JSON lines": replace(TRIPS, name="lines", format=Format.JSONL),
+}
+
+
+def write(feed: Feed, source: Source, plain: Path, day: date) -> None:
+    """The landing file of ``feed`` with the rows of ``plain``."""
+    path = Path(str(landing.path_of(source, feed, day)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    match feed.name:
+        case "german":
+            rows = pl.read_csv(plain, infer_schema=False)
+            commas = rows.with_columns(pl.col("minutes", "fare").str.replace(".", ",", literal=True))
+            commas.write_csv(path, separator=";")
+        case "zipped":
+            with plain.open("rb") as file, gzip.open(path, "wb", compresslevel=6) as zipped:
+                shutil.copyfileobj(file, zipped)
+        case "lines":
+            pl.read_csv(plain, try_parse_dates=False).write_ndjson(path)
+        case _:
+            shutil.copy(plain, path)
+
+
+def ours(source: Source, day: date) -> float:
+    """Landing to published bronze, as the DAG's tasks do it. Seconds."""
+    nights, begun = Partitions(day, day), time.monotonic()
+    plan = landing.plan(source, nights)
+    candidates = ingest.load(source, nights, plan)
+    audited = ingest.audit(source, nights, plan, candidates)
+    ingest.publish_all(source, nights, plan, candidates, audited, run="benchmark")
+    seconds = time.monotonic() - begun
+    ingest.discard(candidates, audited)
+    return seconds
+
+
+def forget(source: Source) -> None:
+    for path in (settings().lake / "bronze").glob(f"{source.name}__*"):
+        remove(path)
+    remove(settings().landing / source.name)
+
+
+def run(given: Namespace, say: Callable[[str], None]) -> dict[str, Any]:
+    """Each feed beside plain CSV."""
+    sources = {
+        name: Source("bench_dialects", "made up", "nobody", "nobody", "0 0 * * *", 1, DAY, (feed,))
+        for name, feed in FEEDS.items()
+    }
+    seconds: dict[str, list[dict[str, float]]] = {name: [] for name in FEEDS}
+    for turn in range(given.turns + 1):
+        day = DAY + timedelta(turn)
+        made = Path(str(make_file(ROWS, day)))
+        plain = made.rename(made.with_name("plain"))
+        for name, source in sources.items():
+            write(source.feeds[0], source, plain, day)
+            took = ours(source, day)
+            say(f"  {turn or 'warm-up'}: {name} {took:.1f} s")
+            if turn:
+                seconds[name].append({"seconds": took})
+        plain.unlink()
+    for source in sources.values():
+        forget(source)
+    usual = seconds.pop("plain CSV")
+    return {
+        f"{name}, {ROWS:,} rows": {"rows": ROWS, "turns": {"ours": took, "plain CSV": usual}}
+        for name, took in seconds.items()
+    }
