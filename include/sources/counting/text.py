@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 from include.sources.dialect import Dialect
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from upath import UPath
 
 LONGEST_LINE = 1 << 20  # letters
+PIECE = 4 << 20  # letters that are read at once
 # What a line that is no row is made of.
 BLANK = "".join(map(chr, range(ord(" ") + 1)))
 MARK = "\ufeff"
@@ -30,13 +32,33 @@ MARKS = {
 
 def lines(path: UPath, feed: Feed) -> Iterator[str]:
     """The lines of ``path`` without their ends. Raises UnreadableFileError for the first that cannot be one."""
+    for block in blocks(path, feed):
+        yield from block
+
+
+def blocks(path: UPath, feed: Feed) -> Iterator[list[str]]:
+    """The same, some at a time."""
     dialect, number = feed.dialect, 0
+    end = dialect.line_end if dialect.line_end not in ("", "any") else "\n"
     try:
-        with unpacked(path) as file:
+        with unpacked(path) as file, _text(file, dialect) as text:
             _check_mark(path, file, dialect)
-            for line in _ended(file, dialect):
+            rest, is_first = "", True
+            while piece := text.read(PIECE):
+                block = rest + (piece.removeprefix(MARK) if is_first else piece)
+                is_first = False
+                *whole, rest = block.split(end)
+                # Nearly all blocks are fine as a whole.
+                is_fine = "\0" not in block and "\r" not in block and max(map(len, whole), default=0) <= LONGEST_LINE
+                if not is_fine:
+                    whole = [_checked(path, line, True, n, feed) for n, line in enumerate(whole, start=number + 1)]
+                number += len(whole)
+                yield whole
+                if len(rest) > LONGEST_LINE:
+                    _checked(path, rest, True, number + 1, feed)
+            if rest and (rest.strip(BLANK) or end == "\n"):
                 number += 1
-                yield _checked(path, line, number, feed)
+                yield [_checked(path, rest, False, number, feed)]
     except UnicodeDecodeError as error:
         raise UnreadableFileError(f"{path}: not {name_of(dialect)} ({error.reason}){_where(path, dialect)}") from None
     if not number:
@@ -48,30 +70,14 @@ def name_of(dialect: Dialect) -> str:
     return dialect.encoding.upper() if dialect.encoding.lower().startswith("utf") else dialect.encoding
 
 
-def _ended(file: IO[bytes], dialect: Dialect) -> Iterator[tuple[str, bool]]:
-    """Each line with whether it has an end. One that is too long comes in parts."""
-    own = dialect.line_end not in ("", "any")
+@contextmanager
+def _text(file: IO[bytes], dialect: Dialect) -> Iterator[IO[str]]:
     newline = None if dialect.line_end == "any" else "\n"
     text = io.TextIOWrapper(file, encoding=dialect.encoding, errors="strict", newline=newline)
     try:
-        if own:
-            yield from _split(text, dialect.line_end)
-            return
-        while line := text.readline(LONGEST_LINE + 2):
-            yield line.removesuffix("\n"), line.endswith("\n")
+        yield text
     finally:
         text.detach()
-
-
-def _split(text: IO[str], end: str) -> Iterator[tuple[str, bool]]:
-    rest = ""
-    while piece := text.read(LONGEST_LINE):
-        *whole, rest = (rest + piece).split(end)
-        yield from ((line, True) for line in whole)
-        if len(rest) > LONGEST_LINE + len(end):
-            break
-    if rest.strip(BLANK):
-        yield rest, False
 
 
 def _check_mark(path: UPath, file: IO[bytes], dialect: Dialect) -> None:
@@ -85,10 +91,7 @@ def _check_mark(path: UPath, file: IO[bytes], dialect: Dialect) -> None:
         )
 
 
-def _checked(path: UPath, ended: tuple[str, bool], number: int, feed: Feed) -> str:
-    line, has_end = ended
-    if number == 1:
-        line = line.removeprefix(MARK)
+def _checked(path: UPath, line: str, has_end: bool, number: int, feed: Feed) -> str:
     if (at := line.find("\0")) >= 0:
         byte = len(line[:at].encode(errors="surrogatepass")) + 1
         raise UnreadableFileError(f"{path}: not text, there is a zero byte in line {number}, byte {byte}")

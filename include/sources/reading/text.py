@@ -24,15 +24,20 @@ BLANK = "".join(map(chr, range(ord(" ") + 1)))
 
 def blocks(path: UPath, dialect: Dialect) -> Iterator[pl.Series]:
     """The lines of ``path``; of those that end in CRLF the CR is still there."""
-    for block in _blocks(path, dialect):
-        yield pl.Series("_text", [block]).str.split(_end(dialect)).explode()
+    for block in texts(path, dialect):
+        yield lines_of(block, dialect)
+
+
+def lines_of(block: str, dialect: Dialect) -> pl.Series:
+    """The lines of one of ``texts``."""
+    return pl.Series("_text", [block]).str.split(_end(dialect)).explode()
 
 
 def _end(dialect: Dialect) -> str:
     return dialect.line_end if dialect.line_end not in ("", "any") else "\n"
 
 
-def _blocks(path: UPath, dialect: Dialect) -> Iterator[str]:
+def texts(path: UPath, dialect: Dialect) -> Iterator[str]:
     """The text of ``path`` in pieces of whole lines, without the end of the last one."""
     decoder: codecs.IncrementalDecoder | io.IncrementalNewlineDecoder
     decoder = codecs.getincrementaldecoder(dialect.encoding)("strict")
