@@ -53,6 +53,11 @@ stream: venv ## source=… [every=10]: spool its events as they come, looking ev
 	@$(SERVICES) up --quiet
 	@$(SERVICES) exec -- $(PYTHON) -m include.stream --source "$(source)" --every "$(or $(every),10)"
 
+.PHONY: source-check
+source-check: venv ## file=… [name=…]: how it is written, as a spec to paste, and what would become of its rows
+	@if [ -z "$(file)" ]; then echo "source-check: say which: make source-check file=sample.csv" >&2; exit 2; fi
+	@$(SERVICES) exec -- $(PYTHON) -m include.sources.proposing "$(file)" --name "$(name)"
+
 .PHONY: compare-engines
 compare-engines: venv ## use_case=flight_delays partition=2013-06-01: build it on both engines, compare every value
 	@if [ -z "$(use_case)" ] || [ -z "$(partition)" ]; then \

@@ -7,7 +7,7 @@ from pkgutil import iter_modules
 from include.sources.spec import Source
 
 # The packages here that are no source.
-OTHERS = {"connectors", "counting", "reading"}
+OTHERS = {"connectors", "counting", "proposing", "reading"}
 
 
 @cache

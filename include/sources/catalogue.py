@@ -10,6 +10,7 @@ import yaml
 from include.settings import settings
 from include.sources import sources
 from include.sources.connectors import Bucket, Database, Folder, Http, Stream
+from include.sources.dialect import written_changes
 from include.sources.spec import BOOKKEEPING, Column, Feed, Form, Mode, Pii, Source, table
 
 MODES = {
@@ -64,6 +65,7 @@ def _feed(source: Source, feed: Feed) -> list[str]:
         f"day's file arrives in the night {arrives}.",
         *([f"A row may come up to {feed.late_days} days late; it goes to its own day."] if feed.late_days else []),
         *([f"{brought} It is kept: delete it to have it fetched again."] if (brought := brought_by(feed)) else []),
+        *([f"Written with `{', '.join(said)}`."] if (said := written_changes(feed.dialect)) else []),
         *([f"`{feed.op}` says what a change is, `{feed.sequence}` in which order they were made."] if feed.op else []),
         f"Good rows are in `bronze.{name}`, rows that break their contract in `bronze.{name}__quarantine`; more than "
         f"{feed.max_quarantined_share:.0%} of them fail the night. {kept(feed)}",
@@ -71,11 +73,19 @@ def _feed(source: Source, feed: Feed) -> list[str]:
         "| column | type | unit | | allowed |",
         "|---|---|---|---|---|",
         *(
-            f"| {column.name} | {column.type} | {column.unit} | {column.description} | {allowed(column)} |"
+            f"| {column.name} | {column.type} | {column.unit} | {column.description}{in_file(column)} | "
+            f"{allowed(column)} |"
             for column in feed.columns
         ),
         "",
     ]
+
+
+def in_file(column: Column) -> str:
+    """What the file has for ``column`` where that is not as its name and type say."""
+    names = ("source_name", "place", "pattern", "timezone", "marks")
+    said = [one for one in written_changes(column) if one.partition("=")[0] in names]
+    return f" (`{', '.join(said)}`)" if said else ""
 
 
 def kept(feed: Feed) -> str:

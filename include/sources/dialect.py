@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
+from typing import Any
 
 BLANKS = " \t"
 
@@ -167,3 +168,18 @@ def check_pattern(pattern: str, is_time: bool) -> None:
         raise ValueError(f"{pattern!r} does not say the day and the month")
     if is_time and not ({"%H"} & set(found) or {"%I", "%p"} <= set(found)):
         raise ValueError(f"{pattern!r} does not say the hour: %H, or %I with %p")
+
+
+def written_changes(one: Any) -> list[str]:
+    """What of a dataclass is not as it is where nothing is said, as Python."""
+    return [
+        f"{each.name}={_written(getattr(one, each.name))}"
+        for each in fields(one)
+        if each.default is not MISSING and getattr(one, each.name) != each.default
+    ]
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, str) and type(value) is not str:
+        return f"{type(value).__name__}.{value.name}"  # type: ignore[attr-defined]
+    return repr(value)

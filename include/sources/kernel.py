@@ -77,7 +77,8 @@ def _arrived(feed: Feed, files: Files) -> Iterator[pl.DataFrame]:
 
 
 def _name(path: UPath) -> str:
-    return path.relative_to(settings().landing).as_posix()
+    landing = settings().landing
+    return path.relative_to(landing).as_posix() if path.is_relative_to(landing) else path.name
 
 
 def _together(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:

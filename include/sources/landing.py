@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from include.errors import NeedsAttentionError
@@ -15,7 +15,7 @@ from include.settings import settings
 from include.sources import counting
 from include.sources.files import UnreadableFileError as UnreadableFileError
 from include.sources.files import check_folder, exists, opened, stamp
-from include.sources.spec import Feed, Format, Mode, Source
+from include.sources.spec import RESTS, Feed, Finished, Format, Mode, Source
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -39,6 +39,7 @@ class File(TypedDict):
 # The files by feed and day, days in ISO format: plain data, since it travels between tasks.
 Plan = dict[str, dict[str, File]]
 
+MARK = ".done"  # after the name of a file: that one is whole
 ALIVE_DAYS = 14  # a source that has brought nothing for so long is not waited for
 
 
@@ -54,6 +55,24 @@ def path_of(source: Source, feed: Feed, day: date) -> UPath:
     return settings().landing / source.name / feed.name / f"{day}.{feed.extension}"
 
 
+def is_there(source: Source, feed: Feed, day: date) -> bool:
+    """Whether the file of ``day`` has landed, and is whole as far as its feed says how that is known."""
+    path = path_of(source, feed, day)
+    if not exists(path):
+        return False
+    match feed.finished:
+        case Finished.MARKED:
+            return exists(mark_of(path))
+        case Finished.RESTING:
+            return datetime.now(UTC) - datetime.fromtimestamp(path.stat().st_mtime, UTC) >= RESTS
+    return True
+
+
+def mark_of(path: UPath) -> UPath:
+    """The file that says that the one at ``path`` is whole."""
+    return path.with_name(f"{path.name}{MARK}")
+
+
 def landed(source: Source, nights: Partitions) -> dict[str, list[date]]:
     """The days of each feed whose files belong to ``nights`` and are there.
 
@@ -63,26 +82,36 @@ def landed(source: Source, nights: Partitions) -> dict[str, list[date]]:
     must not look like a whole one.
     """
     nightly = [feed for feed in source.feeds if feed.mode is not Mode.SNAPSHOT]
-    snapshots = [feed for feed in source.feeds if feed.mode is Mode.SNAPSHOT]
     there: dict[str, list[date]] = {feed.name: [] for feed in source.feeds}
     missing: list[UPath] = []
+    unfinished: list[UPath] = []
     for night in nights.days:
-        paths = {feed.name: path_of(source, feed, feed.due(night)) for feed in nightly}
-        brought = [feed for feed in nightly if exists(paths[feed.name])]
-        if brought:
-            owed = [feed for feed in nightly if feed not in brought and feed.due(night) not in source.gaps]
-            missing += [paths[feed.name] for feed in owed]
-            for feed in brought:
-                there[feed.name].append(feed.due(night))
-        for feed in snapshots:
-            if exists(path_of(source, feed, feed.due(night))):
-                there[feed.name].append(feed.due(night))
-    if missing:
+        paths = {feed.name: path_of(source, feed, feed.due(night)) for feed in source.feeds}
+        begun = [feed for feed in source.feeds if exists(paths[feed.name])]
+        whole = [feed for feed in begun if is_there(source, feed, feed.due(night))]
+        unfinished += [paths[feed.name] for feed in begun if feed not in whole]
+        if any(feed in nightly for feed in begun):
+            missing += [paths[feed.name] for feed in nightly if feed not in begun and _is_owed(source, feed, night)]
+        for feed in whole:
+            there[feed.name].append(feed.due(night))
+    if missing or unfinished:
+        said = [f"these have not: {', '.join(map(str, missing))}"] if missing else []
+        said += [f"these are not finished: {', '.join(map(_unfinished, unfinished))}"] if unfinished else []
         raise MissingFileError(
-            f"{source.name} {nights}: some files have landed and these have not: {', '.join(map(str, missing))}. "
+            f"{source.name} {nights}: some files have landed and {'; '.join(said)}. "
             "Put them there and clear this task; nothing was ingested."
         )
     return {name: days for name, days in there.items() if days}
+
+
+def _is_owed(source: Source, feed: Feed, night: date) -> bool:
+    """Whether a night that has come needs a file of ``feed``."""
+    return feed.due(night) not in source.gaps and not (feed.may_be_empty and feed.connector)
+
+
+def _unfinished(path: UPath) -> str:
+    """What an unfinished file lacks, in words."""
+    return f"{path} (no {mark_of(path).name} beside it, or somebody has written to it a moment ago)"
 
 
 def awaited(source: Source, nights: Partitions, now: datetime) -> list[UPath]:
@@ -94,10 +123,10 @@ def awaited(source: Source, nights: Partitions, now: datetime) -> list[UPath]:
     brought = [feed for feed in source.feeds if feed.mode is not Mode.SNAPSHOT and not feed.connector]
     open_nights = [night for night in nights.days if now < source.ends(night) + timedelta(hours=source.freshness_hours)]
     due = [(feed, feed.due(night)) for night in open_nights for feed in brought]
-    paths = [path_of(source, feed, day) for feed, day in due if day not in source.gaps]
-    missing = [path for path in paths if not exists(path)]
+    due = [(feed, day) for feed, day in due if day not in source.gaps]
+    missing = [path_of(source, feed, day) for feed, day in due if not is_there(source, feed, day)]
     before = [nights.first - timedelta(n) for n in range(1, ALIVE_DAYS + 1)]
-    is_alive = len(missing) < len(paths) or any(
+    is_alive = len(missing) < len(due) or any(
         exists(path_of(source, feed, feed.due(night))) for night in before for feed in brought
     )
     return missing if is_alive else []
@@ -156,9 +185,11 @@ def look_through(path: UPath, feed: Feed) -> File:
     ``reading`` splits into the same rows.
     """
     rows, columns = counting.count(path, feed)
-    if not rows and feed.mode is not Mode.UPSERT:
+    if not rows and feed.mode is not Mode.UPSERT and not feed.may_be_empty:
         header = "a header and " if feed.format is Format.CSV and feed.dialect.header else ""
-        raise UnreadableFileError(f"{path}: {header}no rows. A day without anything has no file")
+        raise UnreadableFileError(
+            f"{path}: {header}no rows. A day without anything has no file; where one may come, say may_be_empty=True"
+        )
     other = columns if columns != [column.name for column in feed.columns] else []
     return {"rows": rows, "columns": other, "sha256": sha256(path)}
 
@@ -201,9 +232,9 @@ def strangers(source: Source) -> list[UPath]:
     """The files in the landing folders of ``source`` that no night will ever read, for want of a day as their name."""
 
     def is_day(path: UPath, feed: Feed) -> bool:
-        day = path.name.removesuffix(f".{feed.extension}")
+        name = path.name.removesuffix(MARK) if feed.finished is Finished.MARKED else path.name
         try:
-            return path_of(source, feed, date.fromisoformat(day)) == path
+            return path_of(source, feed, date.fromisoformat(name.removesuffix(f".{feed.extension}"))).name == name
         except ValueError:
             return False
 

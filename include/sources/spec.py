@@ -167,6 +167,7 @@ class Feed:
     compression: Compression = Compression.NONE  # of the whole file, for the formats that are text
     dialect: Dialect = RFC_4180
     finished: Finished = Finished.LINE_END
+    may_be_empty: bool = False  # a day may have no rows: a file without any, or with a connector none at all
     connector: Connector | None = None  # what fetches the files; none: an upstream puts them there itself
     max_quarantined_share: float = 0.05  # more than this share of a day's rows in quarantine fails the day
     # Days of bronze that are kept, counted back from the newest one there, not from today's clock: history that is

@@ -104,7 +104,7 @@ def _seconds(text: pl.Expr) -> pl.Expr:
 
 def _by_pattern(pattern: str, is_time: bool, text: pl.Expr) -> pl.Expr:
     """A date, or a moment, by ``pattern``, as ISO 8601 has it."""
-    row, names = _pattern(pattern)
+    row, names = pattern_of(pattern)
     groups = text.str.extract_groups(row)
     found = {name: groups.struct.field(str(n)) for n, name in enumerate(names, start=1)}
     if "%s" in found or "%L" in found:
@@ -169,7 +169,7 @@ def _hour_of_twelve(found: dict[str, pl.Expr]) -> pl.Expr:
     return pl.when(hour.is_between(1, 12)).then(of_day.cast(pl.String).str.zfill(2))
 
 
-def _pattern(pattern: str) -> tuple[str, list[str]]:
+def pattern_of(pattern: str) -> tuple[str, list[str]]:
     """``pattern`` for Rust, and which directive each of its groups is. Between two numbers that touch, all digits."""
     parts, names, before = [r"\A"], list[str](), False
     tokens = re.findall("%.|[^%]", pattern)

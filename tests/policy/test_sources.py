@@ -10,6 +10,7 @@ import yaml
 
 from include.sources import catalogue, sources
 from include.sources.connectors import Bucket, Database, Http, Stream
+from include.sources.dialect import RFC_4180
 from include.sources.spec import Column, Feed, Form, Mode, Pii, Source
 from include.sources.verdicts import TYPES
 
@@ -75,8 +76,9 @@ def feed_problems(feed: Feed) -> list[str]:
 
 
 def examples() -> dict[str, Feed]:
-    """The feeds that the page of connectors shows, by name."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "connectors.md").read_text(), re.DOTALL)
+    """The feeds that the pages of connectors and of files show, by name."""
+    pages = "".join((ROOT / "docs" / name).read_text() for name in ("connectors.md", "bring-a-file.md"))
+    blocks = re.findall(r"```python\n(.*?)```", pages, re.DOTALL)
     found: dict[str, Feed] = {}
     for block in blocks:
         names: dict[str, object] = {}
@@ -86,15 +88,17 @@ def examples() -> dict[str, Feed]:
 
 
 def test_the_page_of_connectors_shows_each_of_them() -> None:
-    assert {type(feed.connector) for feed in examples().values()} == {Http, Database, Bucket, Stream}
+    assert {type(feed.connector) for feed in examples().values() if feed.connector} == {Http, Database, Bucket, Stream}
     assert Mode.UPSERT in {feed.mode for feed in examples().values()}
 
 
 @pytest.mark.parametrize("feed", examples().values(), ids=name)
-def test_an_example_of_the_page_of_connectors_keeps_the_rules(feed: Feed) -> None:
+def test_an_example_of_a_page_keeps_the_rules(feed: Feed) -> None:
     assert feed_problems(feed) == []
     shown = Source("rides", "rides", "tests", "anybody", "0 0 * * *", 6, date(2020, 1, 1), (feed,))
-    assert "Fetched from" in catalogue.page(shown)
+    page = catalogue.page(shown)
+    assert ("Fetched from" in page) == bool(feed.connector)
+    assert ("Written with" in page) == (feed.dialect != RFC_4180)
 
 
 def test_there_is_a_source() -> None:

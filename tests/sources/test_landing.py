@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -19,11 +20,13 @@ from hypothesis import strategies as st
 
 from include.partitions import Partitions
 from include.sources import counting, landing
+from include.sources.connectors import Bucket
 from include.sources.counting import delimited, text
 from include.sources.counting.delimited import values_of
 from include.sources.dialect import RFC_4180
 from include.sources.landing import MissingFileError, UnreadableFileError
-from include.sources.spec import Column, Compression, Feed, Format, Mode, Source
+from include.sources.spec import Column, Compression, Feed, Finished, Format, Mode, Source
+from tests.sources.judged import judged
 
 PLAN = Feed("plan", "what is to come", (Column("a", "int", "a"), Column("b", "string", "b")), key=("a",), lead_days=1)
 DONE = Feed("done", "what became of it", (Column("a", "int", "a"), Column("b", "string", "b")), key=("a",))
@@ -321,6 +324,69 @@ def test_half_a_night_names_what_is_missing() -> None:
     put(DONE, FIRST)
     with pytest.raises(MissingFileError, match=r"toys 2020-06-01: .* not: \S*/toys/plan/2020-06-02\.csv\."):
         landing.plan(SOURCE, NIGHT)
+
+
+def aged(path: Path, minutes: int) -> None:
+    then = (datetime.now(UTC) - timedelta(minutes=minutes)).timestamp()
+    os.utime(path, (then, then))
+
+
+def test_a_file_is_finished_once_its_mark_is_there() -> None:
+    source = replace(SOURCE, feeds=(replace(DONE, finished=Finished.MARKED),))
+    path = put(DONE, FIRST, GOOD.removesuffix(b"\n"))
+    with pytest.raises(MissingFileError, match=r"not finished: \S*01\.csv \(no 2020-06-01\.csv\.done beside it"):
+        landing.plan(source, NIGHT)
+    mark = path.with_name(f"{path.name}.done")
+    mark.touch()
+    assert rows_of(landing.plan(source, NIGHT)) == {"done": {"2020-06-01": 2}}
+    assert landing.strangers(source) == []
+    assert landing.strangers(SOURCE) == [mark], "of a feed that knows no marks"
+
+
+def test_a_file_is_finished_once_nobody_writes_to_it() -> None:
+    source = replace(SOURCE, feeds=(replace(DONE, finished=Finished.RESTING),))
+    path = put(DONE, FIRST)
+    with pytest.raises(MissingFileError, match="not finished"):
+        landing.plan(source, NIGHT)
+    aged(path, minutes=6)
+    assert rows_of(landing.plan(source, NIGHT)) == {"done": {"2020-06-01": 2}}
+
+
+def test_an_unfinished_file_is_waited_for_as_one_that_is_not_there() -> None:
+    source = replace(SOURCE, feeds=(replace(DONE, finished=Finished.MARKED),))
+    path, tonight = put(DONE, FIRST), source.ends(FIRST) + timedelta(hours=1)
+    before = put(DONE, date(2020, 5, 31))
+    before.with_name(f"{before.name}.done").touch()
+    assert landing.awaited(source, NIGHT, tonight) == [path]
+    path.with_name(f"{path.name}.done").touch()
+    assert landing.awaited(source, NIGHT, tonight) == []
+
+
+@pytest.mark.parametrize(
+    ("feed", "content"),
+    [
+        (DONE, b"a,b\n"),
+        (replace(DONE, finished=Finished.RENAMED), b""),
+        (replace(DONE, format=Format.JSONL), b"\n"),
+        (replace(DONE, format=Format.JSONL, finished=Finished.RENAMED), b""),
+        (replace(DONE, compression=Compression.GZIP), gzip.compress(b"a,b\n")),
+    ],
+)
+def test_a_day_may_have_no_rows_where_its_feed_says_so(feed: Feed, content: bytes) -> None:
+    path = put(feed, FIRST, content)
+    with pytest.raises(UnreadableFileError):
+        landing.look_through(path, feed)
+    empty = replace(feed, may_be_empty=True)
+    assert landing.look_through(path, empty)["rows"] == 0
+    assert judged(empty, path).is_empty()
+
+
+def test_of_a_feed_that_may_have_none_a_fetched_night_may_lack_the_file() -> None:
+    fetched = replace(DONE, may_be_empty=True, connector=Bucket("lake", "bucket", "{day}.csv"))
+    put(PLAN, SECOND)
+    assert rows_of(landing.plan(replace(SOURCE, feeds=(PLAN, fetched)), NIGHT)) == {"plan": {"2020-06-02": 2}}
+    with pytest.raises(MissingFileError):
+        landing.plan(replace(SOURCE, feeds=(PLAN, replace(fetched, may_be_empty=False))), NIGHT)
 
 
 def test_of_a_day_that_the_upstream_never_had_no_file_is_missed() -> None:

@@ -102,7 +102,7 @@ def _unquoted(value: str, dialect: Dialect) -> str:
 
 def count(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     """The rows and columns of the file at ``path``. Raises UnreadableFileError."""
-    found = _Table(path, feed)
+    found = Table(path, feed)
     lines = found.table()
     header = list(found.header(lines))
     columns = _columns(path, feed, header)
@@ -120,7 +120,7 @@ def count(path: UPath, feed: Feed) -> tuple[int, list[str]]:
 
 def records(path: UPath, feed: Feed) -> Iterator[tuple[int, str]]:
     """The number of the first line of each record of the file at ``path``, and its text."""
-    found = _Table(path, feed)
+    found = Table(path, feed)
     lines = found.table()
     columns = len(_columns(path, feed, list(found.header(lines))) or feed.columns)
     yield from found.rows(lines, columns)
@@ -129,7 +129,7 @@ def records(path: UPath, feed: Feed) -> Iterator[tuple[int, str]]:
 NO_ROW = -1  # a number of columns that no line has
 
 
-class _Table:
+class Table:
     """The lines of the table in a file, numbered from 1."""
 
     def __init__(self, path: UPath, feed: Feed) -> None:

@@ -86,9 +86,12 @@ class _Head:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         self.skipped, self.begun, self.left = 0, not dialect.begins_after, dialect.header
+        self.waiting: list[str] = []  # a name within quotes that goes on in the next block
 
     def taken_from(self, lines: pl.Series) -> pl.Series:
         """``lines`` without those of them that are before the first row."""
+        if self.waiting:
+            lines, self.waiting = pl.concat([pl.Series("_text", self.waiting), lines]), []
         at = 0
         while at < len(lines) and (self.left or not self.begun or self.skipped < self.dialect.skip_lines):
             line, at = lines[at], at + 1
@@ -97,17 +100,23 @@ class _Head:
             elif not self.begun:
                 self.begun = bool(re.search(self.dialect.begins_after, line.rstrip("\r")))
             elif not self._is_no_row(line):
+                more = self._goes_on(lines.slice(at - 1, MOST_LINES_OF_HEADER))
+                if more is None:
+                    self.waiting = lines.slice(at - 1).to_list()
+                    return lines.clear()
                 self.left -= 1
-                at += self._goes_on(lines.slice(at - 1, MOST_LINES_OF_HEADER))
+                at += more
         return lines.slice(at)
 
-    def _goes_on(self, lines: pl.Series) -> int:
-        """Over how many more of ``lines`` a name within quotes goes that the first of them opens."""
+    def _goes_on(self, lines: pl.Series) -> int | None:
+        """Over how many more of ``lines`` a name within quotes goes that the first of them opens; None if not yet."""
         if not self.dialect.quote or self.dialect.quote not in lines[0]:
             return 0
         shown = _with_one_sign(lines.head(1), self.dialect).str.strip_suffix("\r")
         is_open = shown.str.contains(_signs(self.dialect).opens)[0]
-        return (_closing(lines.to_list(), 0, self.dialect) or 0) if is_open else 0
+        if not is_open or len(lines) == MOST_LINES_OF_HEADER:
+            return 0
+        return _closing(lines.to_list(), 0, self.dialect)
 
     def _is_no_row(self, line: str) -> bool:
         comment = self.dialect.comment

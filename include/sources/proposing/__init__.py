@@ -1,0 +1,153 @@
+"""What a file looks like, as a spec that can be pasted. A proposal that a person reads, and never a guess at night.
+
+``lines`` finds how a table is written, ``columns`` what is in it, ``text`` writes it down; ``propose`` is all of it.
+Several ways to read a file are tried by the code that reads it every night, and the one that explains most is proposed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import polars as pl
+from upath import UPath
+
+from include.sources import counting, kernel, landing, verdicts
+from include.sources.dialect import written_changes
+from include.sources.files import UnreadableFileError, unpacked
+from include.sources.proposing import columns, lines
+from include.sources.spec import Column, Compression, Feed, Finished, Format
+
+SAMPLE = 1 << 20  # bytes that are looked at
+MOST_ROWS = 2000  # of the sample, for types and keys
+SHOWN = 5  # odd rows that are shown
+MAGIC = {
+    b"\x1f\x8b": Compression.GZIP,
+    b"\x28\xb5\x2f\xfd": Compression.ZSTD,
+    b"BZh": Compression.BZIP2,
+    b"\xfd7zXZ\x00": Compression.XZ,
+    b"PK\x03\x04": Compression.ZIP,
+}
+
+
+@dataclass
+class Proposal:
+    """A feed for a file, what is only assumed of it, and what became of the file's rows with it."""
+
+    feed: Feed
+    notes: list[str] = field(default_factory=list)
+    rows: int = 0
+    sound: int = 0
+    odd: list[tuple[int | None, str, str]] = field(default_factory=list)  # line, reason, text
+
+
+class UnknownFileError(ValueError):
+    """Nobody can say what is in the file."""
+
+
+def propose(path: UPath, name: str = "") -> Proposal:
+    """A feed for the file at ``path``, called ``name``, tried on all of the file.
+
+    Raises UnknownFileError where nothing explains it, and UnreadableFileError where it is damaged.
+    """
+    with path.open("rb") as file:
+        head = file.read(8)
+    if not head:
+        raise UnknownFileError(f"{path}: the file is empty")
+    name = name or _name(path)
+    compression = next((one for magic, one in MAGIC.items() if head.startswith(magic)), Compression.NONE)
+    if head.startswith(b"PAR1"):
+        return _tried(path, _of_parquet(path, name))
+    if compression and path.suffix != f".{compression}":
+        raise UnknownFileError(
+            f"{path}: it is packed as {compression.name.lower()}: name it with .{compression} at its end"
+        )
+    with unpacked(path) as packed:
+        sample = packed.read(SAMPLE)
+    is_whole = len(sample) < SAMPLE
+    encoding, notes = lines.encoding_of(sample)
+    text = lines.decoded(sample, encoding, is_whole)
+    if text.lstrip("\ufeff \r\n\t").startswith("{"):
+        return _tried(path, _of_json(text, name, encoding, compression, notes))
+    best: Proposal | None = None
+    for table in lines.tables(text, encoding, is_whole):
+        feed, more = columns.feed_of(table, name)
+        feed = replace(feed, compression=compression)
+        if is_whole and not text.endswith(lines.ends_of(table.dialect)):
+            feed = replace(feed, finished=Finished.RENAMED)
+            more = [*more, "its last line has no end: is it whole? A file that is comes by its name, or is marked"]
+        try:
+            found = _tried(path, Proposal(feed, [*notes, *more]))
+        except UnreadableFileError as error:
+            found = Proposal(feed, [str(error)])
+        if best is None or _worth(found) > _worth(best):
+            best = found
+        if found.rows and found.sound == found.rows:
+            break  # they come in the order of how much they explain
+    if best is None or not best.rows:
+        why = f": {best.notes[0]}" if best and best.notes else ""
+        raise UnknownFileError(f"{path}: no table is found in it{why}")
+    return best
+
+
+def _worth(found: Proposal) -> tuple[float, float, int]:
+    """More rows that are sound, of more columns with a type."""
+    typed = sum(column.type != "string" for column in found.feed.columns)
+    share = found.sound / found.rows if found.rows else 0.0
+    return round(share, 1), typed, found.sound * len(found.feed.columns)
+
+
+def _name(path: UPath) -> str:
+    word = re.sub(r"[^a-z0-9]+", "_", path.name.partition(".")[0].lower()).strip("_")
+    return re.sub("^([0-9])", r"feed_\1", word) or "feed"
+
+
+def _tried(path: UPath, found: Proposal) -> Proposal:
+    """``found`` with what becomes of the rows of the file at ``path``."""
+    file = landing.look_through(path, found.feed)
+    judged = verdicts.together(
+        pl.concat(list(kernel.looked_at(found.feed, {path: (columns.day_of(path), file["columns"])}))), found.feed
+    )
+    broken = judged.filter(pl.col("_reason").is_not_null())
+    shown = broken.head(SHOWN)
+    numbers = counting.line_numbers(path, found.feed, set(shown["_raw"].drop_nulls()))
+    found.odd = [(numbers.get(raw), reason, raw) for reason, raw in shown.select("_reason", "_raw").iter_rows()]
+    found.rows, found.sound = file["rows"], file["rows"] - broken.height
+    return found
+
+
+def _of_json(text: str, name: str, encoding: str, compression: Compression, notes: list[str]) -> Proposal:
+    rows = lines.objects(text)
+    feed, more = columns.of_values(rows, name, Format.JSONL)
+    dialect = replace(feed.dialect, encoding=encoding)
+    return Proposal(replace(feed, dialect=dialect, compression=compression), [*notes, *more])
+
+
+def _of_parquet(path: UPath, name: str) -> Proposal:
+    rows: list[dict[str, Any]] = pl.scan_parquet(str(path)).head(MOST_ROWS).collect().to_dicts()
+    return Proposal(*columns.of_values(rows, name, Format.PARQUET))
+
+
+def as_text(found: Proposal) -> str:
+    """``found`` as the Python of a spec."""
+    feed = found.feed
+    given = [f'    name="{feed.name}",', '    description="…",', "    columns=("]
+    given += [f"        {_column(column)}," for column in feed.columns]
+    given += ["    ),", f"    key={feed.key!r},"]
+    if feed.day_column:
+        given.append(f'    day_column="{feed.day_column}",')
+    if feed.format is not Format.CSV:
+        given.append(f"    format=Format.{feed.format.name},")
+    if feed.compression:
+        given.append(f"    compression=Compression.{feed.compression.name},")
+    if feed.finished is not Finished.LINE_END:
+        given.append(f"    finished=Finished.{feed.finished.name},")
+    if said := written_changes(feed.dialect):
+        given.append(f"    dialect=Dialect({', '.join(said)}),")
+    return "\n".join([f"{feed.name.upper()} = Feed(", *given, ")"])
+
+
+def _column(column: Column) -> str:
+    given = [f'"{column.name}"', f'"{column.type}"', '"…"', *written_changes(column)]
+    return f"Column({', '.join(given)})"
