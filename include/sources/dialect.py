@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -32,6 +32,19 @@ DIRECTIVES = {
     "%a": "[A-Za-z]{3}",
 }
 EPOCHS = ("%s", "%L")
+_QUOTED = r'"(?P<{}>(?:[^"\\]|\\.)*)"'
+_COMMON = (
+    r"(?P<host>\S+) (?P<ident>\S+) (?P<user>\S+) \[(?P<time>[^\]]+)\] "
+    + _QUOTED.format("request")
+    + r" (?P<status>\d{3}) (?P<bytes>\d+|-)"
+)
+LOGS = {
+    "common": _COMMON,  # of Apache and nginx
+    "combined": f"{_COMMON} {_QUOTED.format('referer')} {_QUOTED.format('agent')}",
+    "syslog": r"(?P<time>\S+ +\d+ [\d:]+) (?P<host>\S+) (?P<program>[^\s:\[]+)(?:\[(?P<pid>\d+)\])?: (?P<message>.*)",
+}
+"""Lines of logs that have a name: the pattern of each, with a group for each of its columns."""
+
 _DIRECTIVE = re.compile("%.")
 
 
@@ -70,6 +83,7 @@ class Dialect:
     ends_before: str = ""  # a pattern: it ends before the first line that has it, as a total
     comment: str = ""  # lines that begin with it are none of the table
     header: int = 1  # lines with the columns' names: of several, those of a column are joined by a blank
+    pattern: str = ""  # of logs: a group of this name for each column, or the name of one of ``LOGS``
     by_place: bool = False  # columns are known by their order in the spec, whatever the header calls them
     short_rows: Short = Short.QUARANTINE
     long_rows: Long = Long.QUARANTINE
@@ -116,7 +130,7 @@ class Dialect:
             raise ValueError("dialect: the end of a line is within the delimiter")
 
     def _check_patterns(self) -> None:
-        for name in ("begins_after", "ends_before"):
+        for name in ("begins_after", "ends_before", "pattern"):
             try:
                 re.compile(getattr(self, name))
             except re.error as error:
@@ -135,6 +149,21 @@ class Dialect:
             raise ValueError("dialect: what is true and what is false has to be said")
 
     @property
+    def groups(self) -> tuple[str, ...]:
+        """The names that a log's pattern gives to what is in a line."""
+        return tuple(re.compile(self.log_pattern).groupindex)
+
+    @property
+    def log_pattern(self) -> str:
+        """What a line of a log looks like."""
+        return LOGS.get(self.pattern, self.pattern)
+
+    @property
+    def of_lines(self) -> Dialect:
+        """The same for lines that are no rows of a table: without quotes, and without a header."""
+        return replace(self, quote="", escape="", header=0)
+
+    @property
     def has_fixed_lines(self) -> bool:
         """Whether every line after the header is a row, but for blank ones."""
         return not (self.begins_after or self.ends_before or self.comment or self.line_end)
@@ -147,7 +176,10 @@ OF_LINES = {
     for one in fields(Dialect)
     if one.name not in ("encoding", "nulls", "trim", "decimal", "thousands", "accounting", "true", "false")
 }
-"""What only a table of lines and delimiters has, with what it is where nothing is said."""
+"""What only a table of lines has, with what it is where nothing is said."""
+
+OF_ANY_LINES = ("line_end", "skip_lines", "begins_after", "ends_before", "comment", "long_rows")
+"""What of it logs and lines of fixed width have as well."""
 
 
 def check_pattern(pattern: str, is_time: bool) -> None:

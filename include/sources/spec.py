@@ -9,7 +9,7 @@ from enum import StrEnum
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from include.sources.connectors import Connector
-from include.sources.dialect import EPOCHS, OF_LINES, RFC_4180, Dialect, check_pattern
+from include.sources.dialect import EPOCHS, OF_ANY_LINES, OF_LINES, RFC_4180, Dialect, check_pattern
 
 # What ingestion adds to the columns of every feed, as type and description.
 BOOKKEEPING = {
@@ -55,6 +55,8 @@ class Format(StrEnum):
     CSV = "csv"  # a table of lines and delimiters, in the dialect of the feed
     JSONL = "jsonl"  # UTF-8, one JSON object a line, whose keys are the columns
     PARQUET = "parquet"  # columns by name, in the types of the spec
+    FIXED = "txt"  # lines, each column at its place and of its width
+    LOG = "log"  # lines, each as the pattern of the dialect says
 
 
 class Compression(StrEnum):
@@ -111,6 +113,7 @@ class Column:
     # How the file has it, where that is not as its name and type say.
     source_name: str = ""  # what the file calls it
     place: int = 0  # which of the file's columns it is, counted from 1: where names are the same, or there are none
+    width: int = 0  # of lines of fixed width: how many signs it has; its place is that of the first one
     pattern: str | tuple[str, ...] = ()  # of a date or timestamp, as strptime has it: %d.%m.%Y; the first that fits
     timezone: str = "UTC"  # of a timestamp that is written without one, an IANA name
     marks: tuple[str, ...] = ()  # of a number, what may stand before or after it and says nothing more: %, €
@@ -198,11 +201,26 @@ class Feed:
 
     def _check_dialect(self) -> None:
         """Raise ValueError for what a file of this format cannot say, or columns that cannot be told apart."""
-        if self.format is not Format.CSV:
-            if odd := [name for name, usual in OF_LINES.items() if getattr(self.dialect, name) != usual]:
-                raise ValueError(f"feed {self.name}: dialect: {odd[0]} is of CSV, not of {self.format}")
-            if odd := [column.name for column in self.columns if column.place]:
-                raise ValueError(f"feed {self.name}: column {odd[0]} has a place, and {self.format} has names")
+        dialect, given = self.dialect, OF_LINES
+        if self.format is Format.CSV:
+            given = {"pattern": ""}
+        elif self.format in (Format.FIXED, Format.LOG):
+            given = {name: usual for name, usual in OF_LINES.items() if name not in OF_ANY_LINES}
+        if self.format is Format.LOG:
+            given = {name: usual for name, usual in given.items() if name != "pattern"}
+            if lacking := [column.in_file for column in self.columns if column.in_file not in dialect.groups]:
+                raise ValueError(f"feed {self.name}: the pattern of its dialect has no group (?P<{lacking[0]}>…)")
+        if odd := [name for name, usual in given.items() if getattr(dialect, name) != usual]:
+            raise ValueError(f"feed {self.name}: dialect: {odd[0]} has no meaning for {self.format}")
+        if self.format is Format.FIXED:
+            if odd := [column.name for column in self.columns if not (column.place and column.width)]:
+                raise ValueError(
+                    f"feed {self.name}: where does column {odd[0]} begin, and how wide is it? place, width"
+                )
+        elif odd := [column.name for column in self.columns if column.width]:
+            raise ValueError(f"feed {self.name}: column {odd[0]} has a width, and its lines have delimiters")
+        elif self.format is not Format.CSV and (odd := [column.name for column in self.columns if column.place]):
+            raise ValueError(f"feed {self.name}: column {odd[0]} has a place, and {self.format} has names")
         if self.format is Format.PARQUET and self.dialect.encoding != RFC_4180.encoding:
             raise ValueError(f"feed {self.name}: dialect: {self.format} says its encoding itself")
         if self.by_place and len({bool(column.place) for column in self.columns}) > 1:

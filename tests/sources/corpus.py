@@ -19,7 +19,7 @@ from typing import Any
 from backports import zstd
 
 from include.sources.dialect import Dialect, Long, Short
-from include.sources.spec import Column, Compression, Feed, Finished, Form
+from include.sources.spec import Column, Compression, Feed, Finished, Form, Format
 
 DAY = date(2024, 6, 1)
 COLUMNS = (
@@ -496,6 +496,61 @@ def packed() -> dict[str, Callable[[], Case]]:
     return found
 
 
+def lines() -> dict[str, Callable[[], Case]]:
+    fixed = tuple(
+        replace(one, place=place, width=width)
+        for one, place, width in zip(COLUMNS, [1, 11, 14, 31, 41], [10, 3, 17, 10, 20], strict=True)
+    )
+    padded = [f"{a:10}{b:>3}{c:17}{d:>10}{e:20}" for a, b, c, d, e in TEXTS]
+    dates = {"day": {"pattern": "%d/%b/%Y"}, "seen_at": {"pattern": "%d/%b/%Y:%H:%M:%S %z"}}
+    log = tuple(replace(one, **dates.get(one.name, {})) for one in COLUMNS)
+    logged = [f'01/Jun/2024 [01/Jun/2024:14:00:00 +0200] #{b} "{c}" {d or "-"}' for _, b, c, d, e in TEXTS[:3]] + [
+        '01/Jun/2024 [-] #4 "it\'s" -'
+    ]
+    pattern = r'(?P<day>\S+) \[(?P<seen_at>[^\]]*)\] #(?P<number>\d+) "(?P<what>[^"]*)" (?P<amount>\S+)'
+    return {
+        "fixed width": lambda: Case(text(*padded), columns=fixed, more={"format": Format.FIXED}),
+        "fixed width: in Latin-1, after a header, a line that is too long": lambda: Case(
+            "".join(f"{one}\n" for one in ["DAY       NO WHAT", *padded, f"{padded[0]} and more"])
+            .replace("żółw – Müller", "Müller       ")
+            .encode("latin-1"),
+            Dialect(encoding="latin-1", skip_lines=1),
+            rows_with(["plain", "blank in between", "Müller", "it's"]),
+            quarantined=1,
+            columns=fixed,
+            more={"format": Format.FIXED},
+        ),
+        "log: by a pattern, and a line that is none": lambda: Case(
+            text(*logged[:2], "Traceback (most recent call last):", *logged[2:]),
+            Dialect(pattern=pattern, nulls=("-",)),
+            quarantined=1,
+            columns=log,
+            more={"format": Format.LOG},
+        ),
+        "log: of a web server": lambda: Case(
+            text(
+                '127.0.0.1 - me [01/Jun/2024:14:00:00 +0200] "GET /a b HTTP/1.1" 200 1234 "-" "curl \\"x\\""',
+                '10.0.0.7 - - [01/Jun/2024:12:00:00 +0000] "-" 408 - "https://a/?q=1" "Mozilla/5.0 (X11; Linux)"',
+            ),
+            Dialect(pattern="combined", nulls=("-",)),
+            [
+                ("127.0.0.1", "me", NOON, "GET /a b HTTP/1.1", 200, 1234, r"curl \"x\""),
+                ("10.0.0.7", None, NOON, None, 408, None, "Mozilla/5.0 (X11; Linux)"),
+            ],
+            columns=(
+                Column("host", "string", "", required=True),
+                Column("user", "string", ""),
+                Column("at", "timestamp", "", source_name="time", pattern="%d/%b/%Y:%H:%M:%S %z"),
+                Column("request", "string", ""),
+                Column("status", "int", ""),
+                Column("size", "bigint", "", source_name="bytes"),
+                Column("agent", "string", ""),
+            ),
+            more={"format": Format.LOG, "key": ("host",), "day_column": ""},
+        ),
+    }
+
+
 CASES: dict[str, Callable[[], Case]] = {
     **delimiters(),
     **quotes(),
@@ -505,4 +560,5 @@ CASES: dict[str, Callable[[], Case]] = {
     **tables(),
     **values(),
     **packed(),
+    **lines(),
 }

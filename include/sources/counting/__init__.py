@@ -6,11 +6,11 @@ knows lines, records and names; what is in a value nobody asks here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from include.sources.counting import delimited, jsonl, parquet
+from include.sources.counting import delimited, jsonl, lines, parquet
 from include.sources.files import UnreadableFileError, opened
 from include.sources.spec import Feed, Finished, Format
 
@@ -21,6 +21,14 @@ COUNTERS: dict[Format, Callable[[UPath, Feed], tuple[int, list[str]]]] = {
     Format.CSV: delimited.count,
     Format.JSONL: jsonl.count,
     Format.PARQUET: parquet.count,
+    Format.FIXED: lines.count,
+    Format.LOG: lines.count,
+}
+RECORDS: dict[Format, Callable[[UPath, Feed], Iterator[tuple[int, str]]]] = {
+    Format.CSV: delimited.records,
+    Format.JSONL: jsonl.records,
+    Format.FIXED: lines.records,
+    Format.LOG: lines.records,
 }
 
 
@@ -39,11 +47,10 @@ def count(path: UPath, feed: Feed) -> tuple[int, list[str]]:
 def line_numbers(path: UPath, feed: Feed, raws: Collection[str]) -> dict[str, int]:
     """The line of ``path`` in which each of ``raws`` begins, as the quarantine has them; without those not found.
 
-    Numbered from 1, as editors do. Of equal rows the first. Parquet has no lines.
+    Numbered from 1, as editors do. Of equal rows the first. Only formats of lines have them.
     """
-    records = {Format.CSV: delimited.records, Format.JSONL: jsonl.records}.get(feed.format)
     found: dict[str, int] = {}
-    if records:
+    if records := RECORDS.get(feed.format):
         # By now it may be another file; the lines are an aid, and nothing waits for them.
         with suppress(UnreadableFileError):
             for number, record in records(path, feed):

@@ -132,8 +132,8 @@ NO_ROW = -1  # a number of columns that no line has
 class Table:
     """The lines of the table in a file, numbered from 1."""
 
-    def __init__(self, path: UPath, feed: Feed) -> None:
-        self.path, self.feed, self.dialect = path, feed, feed.dialect
+    def __init__(self, path: UPath, feed: Feed, dialect: Dialect | None = None) -> None:
+        self.path, self.feed, self.dialect = path, feed, dialect or feed.dialect
         self.again = deque[tuple[int, str]]()  # lines that were taken for a part of another one, and are not
 
     def table(self) -> Iterator[tuple[int, str]]:

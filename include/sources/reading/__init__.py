@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from include.sources.reading import delimited, jsonl, parquet
+from include.sources.reading import delimited, jsonl, lines, parquet
 from include.sources.spec import Feed, Format
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ READERS: dict[Format, Callable[[UPath, Feed, Sequence[str]], Iterator[pl.DataFra
     Format.CSV: delimited.pieces,
     Format.JSONL: jsonl.pieces,
     Format.PARQUET: parquet.pieces,
+    Format.FIXED: lines.of_fixed_width,
+    Format.LOG: lines.of_log,
 }
 
 

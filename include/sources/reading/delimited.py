@@ -36,12 +36,12 @@ def pieces(path: UPath, feed: Feed, there: Sequence[str]) -> Iterator[pl.DataFra
     """The rows of the file at ``path``. Raises UnreadableFileError."""
     names = there or [column.name for column in feed.columns]
     values = [pl.col(str(names.index(column.name))).alias(column.name) for column in feed.columns]
-    for records in _records(path, feed.dialect):
-        rows = _taken_apart(records, names, feed.dialect)
+    for lines in records(path, feed.dialect):
+        rows = _taken_apart(lines, names, feed.dialect)
         yield rows.select(*values, "_text", "_flaw", pl.lit(None, pl.String).alias("_odd"))
 
 
-def _records(path: UPath, dialect: Dialect) -> Iterator[pl.Series]:
+def records(path: UPath, dialect: Dialect) -> Iterator[pl.Series]:
     """The rows of the table: what is before and after it is left out, and so are blank lines and comments."""
     head, over = _Head(dialect), False
     waiting: list[str] = []  # the lines of a text within quotes that goes on in the next block
@@ -252,7 +252,7 @@ def _taken_apart(records: pl.Series, names: Sequence[str], dialect: Dialect) -> 
     return pl.concat(parts)
 
 
-def _value(text: pl.Expr, dialect: Dialect) -> pl.Expr:
+def value(text: pl.Expr, dialect: Dialect) -> pl.Expr:
     """A value without quotes, null where its text says that there is none."""
     if dialect.trim:
         text = text.str.strip_chars(BLANKS)
@@ -279,7 +279,7 @@ def _plain(lines: pl.Series, columns: int, dialect: Dialect) -> pl.DataFrame:
         .select("_text", fits.alias("_fits"), fields.alias("_fields"))
         .unnest("_fields")
         .select(
-            *(pl.when("_fits").then(_value(pl.col(place), dialect)).alias(place) for place in places),
+            *(pl.when("_fits").then(value(pl.col(place), dialect)).alias(place) for place in places),
             "_text",
             pl.when(~pl.col("_fits")).then(pl.lit(f"not {columns} columns")).alias("_flaw"),
         )
@@ -300,10 +300,10 @@ def _with_quotes(lines: pl.Series, names: Sequence[str], dialect: Dialect) -> pl
     quote = dialect.quote
     values = []
     for place in places:
-        value = pl.col(place).str.strip_chars(BLANKS) if dialect.trim else pl.col(place)
-        quoted = _unescaped(value.str.slice(1, value.str.len_chars() - 2), dialect)
-        plain = _unescaped(_value(value, dialect), dialect) if dialect.escape != quote else _value(value, dialect)
-        values.append(pl.when(value.str.starts_with(quote)).then(quoted).otherwise(plain).alias(place))
+        text_ = pl.col(place).str.strip_chars(BLANKS) if dialect.trim else pl.col(place)
+        quoted = _unescaped(text_.str.slice(1, text_.str.len_chars() - 2), dialect)
+        plain = _unescaped(value(text_, dialect), dialect) if dialect.escape != quote else value(text_, dialect)
+        values.append(pl.when(text_.str.starts_with(quote)).then(quoted).otherwise(plain).alias(place))
     whole = found.filter(~odd).select(*values, "_text", pl.lit(None, pl.String).alias("_flaw"))
     return pl.concat([whole, _by_hand(lines.filter(odd), names, dialect)])
 

@@ -1,0 +1,45 @@
+"""Files in which each line is a row: of fixed width, or of a log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from include.sources.dialect import BLANKS, Long
+from include.sources.reading import delimited
+from include.sources.spec import Feed
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+_TEXT = pl.col("_text")
+
+
+def of_fixed_width(path: UPath, feed: Feed, there: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Each column from its place on, without the blanks that fill it up. Raises UnreadableFileError."""
+    end = max(column.place - 1 + column.width for column in feed.columns)
+    fits = pl.lit(True) if feed.dialect.long_rows is Long.CUT else _TEXT.str.strip_chars_end().str.len_chars() <= end
+    for lines in delimited.records(path, feed.dialect.of_lines):
+        values = [
+            delimited.value(_TEXT.str.slice(one.place - 1, one.width).str.strip_chars(BLANKS), feed.dialect)
+            for one in feed.columns
+        ]
+        yield _frame(lines, values, feed, fits, f"longer than its {end} signs")
+
+
+def of_log(path: UPath, feed: Feed, there: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Each column by the group of its name. Raises UnreadableFileError."""
+    groups = _TEXT.str.extract_groups(rf"\A(?:{feed.dialect.log_pattern})\z")
+    fits = _TEXT.str.contains(rf"\A(?:{feed.dialect.log_pattern})\z")
+    for lines in delimited.records(path, feed.dialect.of_lines):
+        values = [delimited.value(groups.struct.field(one.in_file), feed.dialect) for one in feed.columns]
+        yield _frame(lines, values, feed, fits, "the line is not as the pattern says")
+
+
+def _frame(lines: pl.Series, values: Sequence[pl.Expr], feed: Feed, fits: pl.Expr, flaw: str) -> pl.DataFrame:
+    named = [value.alias(column.name) for value, column in zip(values, feed.columns, strict=True)]
+    return lines.to_frame().select(
+        *named, _TEXT, pl.when(~fits).then(pl.lit(flaw)).alias("_flaw"), pl.lit(None, pl.String).alias("_odd")
+    )
