@@ -181,6 +181,9 @@ OF_LINES = {
 OF_ANY_LINES = ("line_end", "skip_lines", "begins_after", "ends_before", "comment", "long_rows")
 """What of it logs and lines of fixed width have as well."""
 
+OF_SHEETS = ("skip_lines", "ends_before", "header", "by_place")
+"""What of it the sheets of Excel have; a line is a row of the sheet, and what it begins with its first cell."""
+
 
 def check_pattern(pattern: str, is_time: bool) -> None:
     """Raise ValueError where ``pattern`` does not say which day, or moment, a text is."""

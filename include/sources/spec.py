@@ -9,7 +9,7 @@ from enum import StrEnum
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from include.sources.connectors import Connector
-from include.sources.dialect import EPOCHS, OF_ANY_LINES, OF_LINES, RFC_4180, Dialect, check_pattern
+from include.sources.dialect import EPOCHS, OF_ANY_LINES, OF_LINES, OF_SHEETS, RFC_4180, Dialect, check_pattern
 
 # What ingestion adds to the columns of every feed, as type and description.
 BOOKKEEPING = {
@@ -57,6 +57,7 @@ class Format(StrEnum):
     PARQUET = "parquet"  # columns by name, in the types of the spec
     FIXED = "txt"  # lines, each column at its place and of its width
     LOG = "log"  # lines, each as the pattern of the dialect says
+    XLSX = "xlsx"  # a sheet of Excel, or a range of one
 
 
 class Compression(StrEnum):
@@ -169,6 +170,9 @@ class Feed:
     format: Format = Format.CSV
     compression: Compression = Compression.NONE  # of the whole file, for the formats that are text
     dialect: Dialect = RFC_4180
+    within: str = (
+        ""  # where in the file its rows are; of Excel: a sheet, or a range as Sheet!B3:F; else the first sheet
+    )
     finished: Finished = Finished.LINE_END
     may_be_empty: bool = False  # a day may have no rows: a file without any, or with a connector none at all
     connector: Connector | None = None  # what fetches the files; none: an upstream puts them there itself
@@ -189,8 +193,10 @@ class Feed:
             raise ValueError(f"feed {self.name}: a column cannot be named {taken[0]}: ingestion adds one of that name")
         if len({name.casefold() for name in names}) < len(names):
             raise ValueError(f"feed {self.name}: two columns have one name, or names that differ in case only")
-        if self.compression and self.format is Format.PARQUET:
-            raise ValueError(f"feed {self.name}: Parquet compresses its own pages, a packed file around them is none")
+        if self.compression and self.format in (Format.PARQUET, Format.XLSX):
+            raise ValueError(f"feed {self.name}: {self.format} packs itself, a packed file around it is none")
+        if self.within and self.format is not Format.XLSX:
+            raise ValueError(f"feed {self.name}: all of a file of {self.format} is its rows")
         self._check_dialect()
         if self.connector and self.format not in self.connector.formats:
             brings = " or ".join(self.connector.formats)
@@ -206,6 +212,8 @@ class Feed:
             given = {"pattern": ""}
         elif self.format in (Format.FIXED, Format.LOG):
             given = {name: usual for name, usual in OF_LINES.items() if name not in OF_ANY_LINES}
+        elif self.format is Format.XLSX:
+            given = {name: usual for name, usual in OF_LINES.items() if name not in OF_SHEETS}
         if self.format is Format.LOG:
             given = {name: usual for name, usual in given.items() if name != "pattern"}
             if lacking := [column.in_file for column in self.columns if column.in_file not in dialect.groups]:
@@ -219,9 +227,11 @@ class Feed:
                 )
         elif odd := [column.name for column in self.columns if column.width]:
             raise ValueError(f"feed {self.name}: column {odd[0]} has a width, and its lines have delimiters")
-        elif self.format is not Format.CSV and (odd := [column.name for column in self.columns if column.place]):
+        elif self.format not in (Format.CSV, Format.XLSX) and (
+            odd := [column.name for column in self.columns if column.place]
+        ):
             raise ValueError(f"feed {self.name}: column {odd[0]} has a place, and {self.format} has names")
-        if self.format is Format.PARQUET and self.dialect.encoding != RFC_4180.encoding:
+        if self.format in (Format.PARQUET, Format.XLSX) and self.dialect.encoding != RFC_4180.encoding:
             raise ValueError(f"feed {self.name}: dialect: {self.format} says its encoding itself")
         if self.by_place and len({bool(column.place) for column in self.columns}) > 1:
             raise ValueError(f"feed {self.name}: each column has a place, or none has")
@@ -237,7 +247,8 @@ class Feed:
     @property
     def by_place(self) -> bool:
         """Whether the file's columns are known by their order, and no name in it is asked."""
-        return self.format is Format.CSV and (self.dialect.by_place or self.dialect.header == 0)
+        has_header = self.format in (Format.CSV, Format.XLSX)
+        return has_header and (self.dialect.by_place or self.dialect.header == 0)
 
     @property
     def extension(self) -> str:

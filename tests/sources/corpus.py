@@ -551,6 +551,66 @@ def lines() -> dict[str, Callable[[], Case]]:
     }
 
 
+def sheet(rows: Sequence[Sequence[Any]], name: str = "Sheet", **others: Sequence[Sequence[Any]]) -> bytes:
+    """A file of Excel with these rows in its first sheet, and others in others."""
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    first = book.active
+    first.title = name
+    for row in rows:
+        first.append(list(row))
+    for other, more in others.items():
+        further = book.create_sheet(other)
+        for row in more:
+            further.append(list(row))
+    written_to = io.BytesIO()
+    book.save(written_to)
+    return written_to.getvalue()
+
+
+def sheets() -> dict[str, Callable[[], Case]]:
+    excel = {"format": Format.XLSX}
+    cells = [
+        [DAY, 1, "plain", 1.5, NOON.replace(tzinfo=None)],
+        [DAY, 2, "blank in between", -1234.25, NOON.replace(tzinfo=None)],
+    ]
+    cells += [[DAY, 3, "żółw – Müller", 1000000, NOON.replace(tzinfo=None)], [DAY, 4, "it's", None, None]]
+    german = column("day", pattern="%d.%m.%Y")
+    return {
+        "Excel": lambda: Case(sheet([NAMES, *cells]), more=excel),
+        "Excel: what is a text in it": lambda: Case(sheet([NAMES, *TEXTS]), more=excel),
+        "Excel: texts and dates of a German office in one column": lambda: Case(
+            sheet([NAMES, ["01.06.2024", *cells[0][1:]], *cells[1:3], ["01.06.2024", "4", "it's", "", None]]),
+            Dialect(decimal=","),
+            columns=german,
+            more=excel,
+        ),
+        "Excel: a sheet by its name, after a title, up to a total": lambda: Case(
+            sheet(
+                [["nothing"]],
+                "First",
+                Data=[["Report of June"], [], NAMES, *cells[:2], [], *cells[2:], ["Total", 4, None, 99], ["by us"]],
+            ),
+            Dialect(skip_lines=2, ends_before="^Total"),
+            more={**excel, "within": "Data"},
+        ),
+        "Excel: a range": lambda: Case(
+            sheet([["x"] * 8, *([None, "x", *row, "x"] for row in [NAMES, *cells]), ["x"] * 8]),
+            more={**excel, "within": "Sheet!C2:G6"},
+        ),
+        "Excel: columns in another order, without a header": lambda: Case(
+            sheet([row[::-1] for row in cells]),
+            Dialect(header=0),
+            columns=tuple(replace(one, place=5 - n) for n, one in enumerate(COLUMNS)),
+            more=excel,
+        ),
+        "Excel: a fraction where a whole number should be, a text where a day should be": lambda: Case(
+            sheet([NAMES, *cells, [DAY, 5.5, "x", 1, None], ["soon", 6, "x", 1, None]]), quarantined=2, more=excel
+        ),
+    }
+
+
 CASES: dict[str, Callable[[], Case]] = {
     **delimiters(),
     **quotes(),
@@ -561,4 +621,5 @@ CASES: dict[str, Callable[[], Case]] = {
     **values(),
     **packed(),
     **lines(),
+    **sheets(),
 }

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from include.sources.counting import delimited, jsonl, lines, parquet
+from include.sources.counting import delimited, excel, jsonl, lines, parquet
 from include.sources.files import UnreadableFileError, opened
 from include.sources.spec import Feed, Finished, Format
 
@@ -23,6 +23,7 @@ COUNTERS: dict[Format, Callable[[UPath, Feed], tuple[int, list[str]]]] = {
     Format.PARQUET: parquet.count,
     Format.FIXED: lines.count,
     Format.LOG: lines.count,
+    Format.XLSX: excel.count,
 }
 RECORDS: dict[Format, Callable[[UPath, Feed], Iterator[tuple[int, str]]]] = {
     Format.CSV: delimited.records,

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from include.sources.counting import text
-from include.sources.counting.columns import named, other, too_strange
+from include.sources.counting.columns import joined, matched, placed
 from include.sources.dialect import BLANKS, Dialect, Long, Short
 from include.sources.files import UnreadableFileError, unpacked
 from include.sources.spec import Feed, Finished
@@ -112,7 +112,7 @@ def count(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     rows = 0
     for number, record in found.rows(lines, len(columns or feed.columns)):
         if columns is None:
-            columns = _without_header(path, feed, record)
+            columns = placed(feed, len(values_of(record, feed.dialect)))
         _check_length(path, number, record, len(columns), feed.dialect)
         rows += 1
     return rows, columns or [column.name for column in feed.columns]
@@ -225,7 +225,7 @@ class Table:
 
 def _columns(path: UPath, feed: Feed, header: Sequence[str]) -> list[str] | None:
     """The file's columns by its header, those of the feed by their names there. None where there is no header."""
-    dialect, promised = feed.dialect, {column.name: column for column in feed.columns}
+    dialect = feed.dialect
     if not dialect.header:
         return None
     lines = [values_of(line, dialect) for line in header]
@@ -235,50 +235,7 @@ def _columns(path: UPath, feed: Feed, header: Sequence[str]) -> list[str] | None
         raise UnreadableFileError(
             f"{path}: a quote in the header is not closed, or within a name that is not in quotes"
         )
-    width = max(map(len, lines))
-    padded = [[*names, *[""] * (width - len(names))] for names in lines]
-    found = [" ".join(filter(None, names)) for names in zip(*padded, strict=True)] if len(lines) > 1 else lines[0]
-    places = {name: column.place for name, column in promised.items() if column.place}
-    if feed.by_place:
-        places = places or {name: place for place, name in enumerate(promised, start=1)}
-    problems, columns = (
-        list[str](),
-        [other(name.strip() or f"column {n}", promised) for n, name in enumerate(found, start=1)],
-    )
-    gone = []
-    for name, column in promised.items():
-        place = places.get(name, 0)
-        if not place:
-            at = [n for n, one in enumerate(found) if one == column.in_file]
-            if len(at) > 1:
-                problems.append(f"column {column.in_file} is there twice: say its place")
-            if not at:
-                gone.append(column.in_file)
-                continue
-            place = at[0] + 1
-        elif place > len(found):
-            problems.append(f"column {name} is of place {place}, and there are {len(found)}")
-            continue
-        elif column.source_name and not feed.by_place and found[place - 1] != column.source_name:
-            problems.append(f"the column of place {place} is not {column.source_name}")
-        columns[place - 1] = name
-    new = [] if feed.by_place else [name for name in columns if name not in promised]
-    if gone or too_strange(new):
-        for separator in ";\t|,":
-            split = header[0].split(separator)
-            if (
-                len(split) > 1
-                and separator != dialect.delimiter
-                and {c.in_file for c in promised.values()} <= set(split)
-            ):
-                raise UnreadableFileError(
-                    f"{path}: the columns are separated by {separator!r} and not by {dialect.delimiter!r}. Say so in "
-                    "the dialect of the feed"
-                )
-        problems.append(named(gone, new, [column.in_file for column in promised.values()]))
-    if problems:
-        raise UnreadableFileError(f"{path}: the header breaks the contract: {', '.join(problems)}")
-    return columns
+    return matched(path, feed, joined(lines), header[0])
 
 
 def _check_length(path: UPath, number: int, record: str, columns: int, dialect: Dialect) -> None:
@@ -295,13 +252,6 @@ def _check_length(path: UPath, number: int, record: str, columns: int, dialect: 
 
 def _refuses_lengths(dialect: Dialect) -> bool:
     return dialect.short_rows is Short.REFUSE or dialect.long_rows is Long.REFUSE
-
-
-def _without_header(path: UPath, feed: Feed, record: str) -> list[str]:
-    """The columns of a file without header, by its first record."""
-    places = {column.place or n: column.name for n, column in enumerate(feed.columns, start=1)}
-    width = max([*places, len(values_of(record, feed.dialect))])
-    return [places.get(n, f"column {n}") for n in range(1, width + 1)]
 
 
 NOTHING = "A day without anything has no file"

@@ -14,9 +14,10 @@ import polars as pl
 from upath import UPath
 
 from include.sources import counting, kernel, landing, verdicts
-from include.sources.dialect import written_changes
+from include.sources.dialect import RFC_4180, Dialect, written_changes
 from include.sources.files import UnreadableFileError, unpacked
 from include.sources.proposing import columns, lines
+from include.sources.reading import python
 from include.sources.spec import Column, Compression, Feed, Finished, Format
 
 SAMPLE = 1 << 20  # bytes that are looked at
@@ -59,6 +60,8 @@ def propose(path: UPath, name: str = "") -> Proposal:
     compression = next((one for magic, one in MAGIC.items() if head.startswith(magic)), Compression.NONE)
     if head.startswith(b"PAR1"):
         return _tried(path, _of_parquet(path, name))
+    if compression is Compression.ZIP and path.suffix == ".xlsx":
+        return _tried(path, _of_excel(path, name))
     if compression and path.suffix != f".{compression}":
         raise UnknownFileError(
             f"{path}: it is packed as {compression.name.lower()}: name it with .{compression} at its end"
@@ -70,6 +73,8 @@ def propose(path: UPath, name: str = "") -> Proposal:
     text = lines.decoded(sample, encoding, is_whole)
     if text.lstrip("\ufeff \r\n\t").startswith("{"):
         return _tried(path, _of_json(text, name, encoding, compression, notes))
+    if log := lines.log_of(text):
+        return _tried(path, _of_log(text, log, name, encoding, compression, notes))
     best: Proposal | None = None
     for table in lines.tables(text, encoding, is_whole):
         feed, more = columns.feed_of(table, name)
@@ -124,6 +129,32 @@ def _of_json(text: str, name: str, encoding: str, compression: Compression, note
     return Proposal(replace(feed, dialect=dialect, compression=compression), [*notes, *more])
 
 
+def _of_log(text: str, pattern: str, name: str, encoding: str, compression: Compression, notes: list[str]) -> Proposal:
+    rows, groups = lines.matches(text, pattern)
+    table = lines.Table(
+        replace(RFC_4180, encoding=encoding, quote="", escape="", delimiter="\x1f"), groups, rows, notes
+    )
+    feed, more = columns.feed_of(table, name)
+    dialect = Dialect(encoding=encoding, pattern=pattern, nulls=("", "-"))
+    return Proposal(replace(feed, format=Format.LOG, dialect=dialect, compression=compression), more)
+
+
+def _of_excel(path: UPath, name: str) -> Proposal:
+    """Of the first sheet with two columns or more: where its table begins, and what is in it."""
+    from python_calamine import CalamineWorkbook
+
+    with path.open("rb") as file:
+        book = CalamineWorkbook.from_filelike(file)
+        for sheet in book.sheet_names:
+            found = book.get_sheet_by_name(sheet).to_python(skip_empty_area=False)
+            rows = [[python.text(cell) for cell in row] for row in found[:MOST_ROWS]]
+            if table := lines.table_of_cells(rows):
+                within = "" if sheet == book.sheet_names[0] else sheet
+                feed, notes = columns.feed_of(table, name)
+                return Proposal(replace(feed, format=Format.XLSX, within=within), notes)
+    raise UnknownFileError(f"{path}: no sheet of it has a table")
+
+
 def _of_parquet(path: UPath, name: str) -> Proposal:
     rows: list[dict[str, Any]] = pl.scan_parquet(str(path)).head(MOST_ROWS).collect().to_dicts()
     return Proposal(*columns.of_values(rows, name, Format.PARQUET))
@@ -139,6 +170,8 @@ def as_text(found: Proposal) -> str:
         given.append(f'    day_column="{feed.day_column}",')
     if feed.format is not Format.CSV:
         given.append(f"    format=Format.{feed.format.name},")
+    if feed.within:
+        given.append(f'    within="{feed.within}",')
     if feed.compression:
         given.append(f"    compression=Compression.{feed.compression.name},")
     if feed.finished is not Finished.LINE_END:

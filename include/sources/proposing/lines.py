@@ -15,7 +15,7 @@ from upath import UPath
 
 from include.sources.counting import delimited
 from include.sources.counting.text import BLANK, MARKS
-from include.sources.dialect import BLANKS, RFC_4180, Dialect, Long
+from include.sources.dialect import BLANKS, LOGS, RFC_4180, Dialect, Long
 from include.sources.files import UnreadableFileError
 from include.sources.spec import Column, Feed
 
@@ -240,6 +240,46 @@ def _records(dialect: Dialect, whole: Sequence[str]) -> Iterator[Record]:
     with suppress(UnreadableFileError):
         for number, record in table.rows(iter(enumerate(whole, start=1)), delimited.NO_ROW):
             yield Record(number, delimited.values_of(record, dialect), record)
+
+
+def table_of_cells(rows: Sequence[Sequence[str]]) -> Table | None:
+    """The table in the cells of a sheet; None where there are not two columns."""
+    widths = Counter(sum(map(bool, row)) for row in rows if any(row))
+    if not widths or (width := max(widths, key=lambda one: (widths[one] * min(one, 12), one))) < 2:
+        return None
+    full = [n for n, row in enumerate(rows) if sum(map(bool, row)) >= max(2, width - 1)]
+    first, last = full[0], full[-1]
+    left = min(next(n for n, cell in enumerate(rows[place]) if cell) for place in full)
+    firsts = [bool(TYPED.fullmatch(rows[place][left])) for place in full[1:]]
+    if firsts and all(firsts):
+        # A row with gaps is one where it begins as all others do: a total does not.
+        more = [n for n in range(last, len(rows)) if rows[n][left] and TYPED.fullmatch(rows[n][left])]
+        last = max([last, *more])
+    right = max(n for place in full for n, cell in enumerate(rows[place]) if cell) + 1
+    after = next((row[left] for row in rows[last + 1 :] if any(row[left:right])), "")
+    said: dict[str, Any] = {"skip_lines": first if any(map(any, rows[:first])) else 0}
+    inside = [list(row[left:right]) for row in rows[first : last + 1] if any(row[left:right])]
+    total = next((n for n, row in enumerate(inside) if n and re.match("(?i)(grand )?total|sum", row[0])), 0)
+    if total or after:
+        word = re.match(r"\W*\w+", inside[total][0] if total else after)
+        said |= {"ends_before": f"^{re.escape(word[0])}"} if word else {}
+    return _with_header(replace(RFC_4180, **said), inside[:total] if total else inside, [])
+
+
+def log_of(text: str) -> str:
+    """The name of the kind of log that ``text`` is; empty where it is none that has a name."""
+    lines = [line for line in text.splitlines()[:MOST_LINES] if line.strip(BLANK)]
+    for name in ("combined", "common", "syslog"):
+        if lines and sum(bool(re.fullmatch(LOGS[name], line)) for line in lines) > 0.8 * len(lines):
+            return name
+    return ""
+
+
+def matches(text: str, pattern: str) -> tuple[list[list[str]], list[str]]:
+    """What a log's lines have, and what each is called."""
+    found = [match for line in text.splitlines()[:MOST_LINES] if (match := re.fullmatch(LOGS[pattern], line))]
+    rows = [["" if one in (None, "-") else one for one in match.groups()] for match in found]
+    return rows, list(re.compile(LOGS[pattern]).groupindex)
 
 
 def _with_header(dialect: Dialect, rows: list[list[str]], notes: list[str]) -> Table:

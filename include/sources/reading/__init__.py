@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from include.sources.reading import delimited, jsonl, lines, parquet
+from include.sources.reading import delimited, excel, jsonl, lines, parquet
 from include.sources.spec import Feed, Format
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ READERS: dict[Format, Callable[[UPath, Feed, Sequence[str]], Iterator[pl.DataFra
     Format.PARQUET: parquet.pieces,
     Format.FIXED: lines.of_fixed_width,
     Format.LOG: lines.of_log,
+    Format.XLSX: excel.pieces,
 }
 
 
