@@ -17,7 +17,7 @@ from include.errors import NeedsAttentionError
 from include.settings import settings
 from include.use_cases.spec import Feature, UseCase, use_cases
 
-NUMBERS = ("int", "bigint", "float", "double", "boolean")
+NUMBERS = ("smallint", "int", "bigint", "float", "double", "decimal", "boolean")
 """The types of a column that a numeric feature may have."""
 
 
@@ -129,7 +129,7 @@ def _of_feature(feature: Feature, column: dict[str, Any], rules: dict[str, str])
         wrong.append(f"goes by the as-of rule {meta['as_of']}, which is not written")
     if not isinstance(days := meta.get("look_back_days", 0), int) or days < 0:
         wrong.append(f"looks back {days} days")
-    numeric = column.get("data_type") in NUMBERS
+    numeric = str(column.get("data_type")).partition("(")[0] in NUMBERS
     if numeric != (feature.kind == "numeric"):
         wrong.append(f"is {column.get('data_type')}, and {feature.kind} in the spec")
     return wrong

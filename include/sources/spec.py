@@ -20,7 +20,11 @@ BOOKKEEPING = {
 }
 
 
-NUMBERS = ("int", "bigint", "double")
+WHOLE = ("smallint", "int", "bigint")
+TYPES = ("string", *WHOLE, "double", "decimal", "boolean", "date", "timestamp")
+# Money, which no double has exactly: all its digits, and those behind the point.
+_DECIMAL = re.compile(r"decimal\(([1-9]\d?),(\d\d?)\)")
+MOST_DIGITS = 38
 
 # How long nobody has written to a file that rests.
 RESTS = timedelta(minutes=5)
@@ -96,7 +100,9 @@ class Pii(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """A column as the upstream promises it. ``type`` is one of ``verdicts.TYPES``; ``unit`` is empty for what has none.
+    """A column as the upstream promises it. ``type`` is one of ``TYPES``, a decimal as ``decimal(12,2)``.
+
+    ``unit`` is empty for what has none.
 
     Raises ValueError for what its type cannot have.
     """
@@ -120,6 +126,11 @@ class Column:
     marks: tuple[str, ...] = ()  # of a number, what may stand before or after it and says nothing more: %, €
 
     def __post_init__(self) -> None:
+        if self.kind not in TYPES or (self.kind == "decimal" and not self.digits):
+            raise ValueError(
+                f"column {self.name}: {self.type!r} is none of {', '.join(TYPES)}; a decimal says how many digits it "
+                f"has, at most {MOST_DIGITS}, and how many of them behind the point: decimal(12,2)"
+            )
         needs = {Form.HHMM: "int", Form.DURATION: "double"}
         if self.form and self.type != needs[self.form]:
             raise ValueError(f"column {self.name}: {self.form} is of the type {needs[self.form]}, not of {self.type}")
@@ -134,13 +145,30 @@ class Column:
                 raise ValueError(f"column {self.name}: {error}") from None
             if self.type == "date" and any(epoch in pattern for epoch in EPOCHS):
                 raise ValueError(f"column {self.name}: {pattern} is a moment and no date: in which zone?")
-        if self.marks and self.type not in NUMBERS:
+        if self.marks and not self.is_number:
             raise ValueError(f"column {self.name}: marks stand beside a number, not beside a {self.type}")
         if odd := [mark for mark in self.marks if not mark.strip() or re.search(r"[0-9.,+\-()]", mark)]:
             raise ValueError(f"column {self.name}: {odd[0]!r} could be a part of the number")
         if self.timezone != "UTC" and self.type != "timestamp":
             raise ValueError(f"column {self.name}: a {self.type} has no time zone")
         _check_zone(f"column {self.name}", self.timezone)
+
+    @property
+    def kind(self) -> str:
+        """Its type without its digits."""
+        return self.type.partition("(")[0]
+
+    @property
+    def digits(self) -> tuple[int, int] | None:
+        """Of a decimal: how many digits it has, and how many of them are behind the point."""
+        found = _DECIMAL.fullmatch(self.type)
+        if not found or not int(found[2]) <= int(found[1]) <= MOST_DIGITS:
+            return None
+        return int(found[1]), int(found[2])
+
+    @property
+    def is_number(self) -> bool:
+        return self.kind in (*WHOLE, "double", "decimal")
 
     @property
     def patterns(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import polars as pl
 
 from include.sources.dialect import DIRECTIVES, RFC_4180, Dialect
-from include.sources.spec import NUMBERS, Column, Form
+from include.sources.spec import Column, Form
 
 BREAKING = " \u00a0\u202f\u2009"
 """A blank between three digits, and those that do not break a line."""
@@ -29,7 +29,7 @@ def missing(column: Column, dialect: Dialect, text: pl.Expr) -> pl.Expr:
 
 def is_plain(column: Column, dialect: Dialect) -> bool:
     """Whether a value of ``column`` is written as ``verdicts`` reads it."""
-    if column.type in NUMBERS:
+    if column.is_number:
         numbers = (dialect.decimal, dialect.thousands, dialect.accounting)
         return not column.marks and column.form is not Form.DURATION and numbers == (".", "", False)
     if column.type == "boolean":
@@ -43,7 +43,7 @@ def plain(column: Column, dialect: Dialect, text: pl.Expr) -> pl.Expr:
         return text
     if column.form is Form.DURATION:
         return _seconds(text).alias(column.name)
-    if column.type in NUMBERS:
+    if column.is_number:
         return _number(column, dialect, text).alias(column.name)
     if column.type == "boolean":
         known = {one.casefold(): "true" for one in dialect.true} | {one.casefold(): "false" for one in dialect.false}

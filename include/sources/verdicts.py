@@ -27,6 +27,7 @@ BOOKKEEPING = ("_reason", "_raw", "_copy", "_late", "_twin")
 
 TYPES: dict[str, pl.DataType] = {
     "string": pl.String(),
+    "smallint": pl.Int16(),
     "int": pl.Int32(),
     "bigint": pl.Int64(),
     "double": pl.Float64(),
@@ -40,6 +41,7 @@ _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME = r"[0-9]{2}:[0-9]{2}(:[0-5][0-9](\.[0-9]{1,6})?)?"
 _OFFSET = r"[+-][0-9]{2}:[0-9]{2}"
 WRITTEN = {
+    "smallint": "[+-]?[0-9]+",
     "int": "[+-]?[0-9]+",
     "bigint": "[+-]?[0-9]+",
     "double": _NUMBER,
@@ -63,10 +65,26 @@ def arrived(rows: pl.DataFrame, day: date, source_file: str, at: datetime) -> pl
     )
 
 
+def type_of(column: Column) -> pl.DataType:
+    """What the values of ``column`` are in Polars."""
+    return pl.Decimal(*column.digits) if column.digits else TYPES[column.kind]
+
+
+def pattern_of(column: Column) -> str:
+    """How a value of ``column`` is written; empty where any text is one.
+
+    Of a decimal no digit may be lost: more of them behind the point than it has are only zeros.
+    """
+    if not column.digits:
+        return WRITTEN.get(column.kind, "")
+    digits, behind = column.digits
+    return rf"[+-]?(0*[0-9]{{1,{max(1, digits - behind)}}}(\.[0-9]{{0,{behind}}}0*)?|\.[0-9]{{1,{max(1, behind)}}}0*)"
+
+
 def columns_of(feed: Feed) -> dict[str, pl.DataType]:
     """The columns that judged rows have, in their order."""
     return {
-        **{column.name: TYPES[column.type] for column in feed.columns},
+        **{column.name: type_of(column) for column in feed.columns},
         "partition_day": pl.Date(),
         "night": pl.Date(),
         "source_file": pl.String(),
@@ -84,7 +102,7 @@ def look_at(rows: pl.DataFrame, feed: Feed) -> pl.DataFrame:
     names = [column.name for column in feed.columns]
     rows = rows.with_columns(values.missing(column, feed.dialect, pl.col(column.name)) for column in feed.columns)
     plain = rows.select(values.plain(column, feed.dialect, pl.col(column.name)) for column in feed.columns)
-    typed = plain.select(typed_as(column.type, pl.col(column.name)) for column in feed.columns)
+    typed = plain.select(typed_as(column, pl.col(column.name)) for column in feed.columns)
     written_otherwise = [column.name for column in feed.columns if not values.is_plain(column, feed.dialect)]
     both = rows.with_columns(typed.rename(_typed)).with_columns(plain.select(written_otherwise).rename(_plain))
     problems = [*(problem for column in feed.columns for problem in _problems(column, feed)), *_strange_days(feed)]
@@ -164,8 +182,9 @@ def _plain(name: str) -> str:
     return f"_plain_{name}"
 
 
-def typed_as(kind: str, text: pl.Expr) -> pl.Expr:
+def typed_as(column: Column, text: pl.Expr) -> pl.Expr:
     """``text`` in a type of the specs; null where it cannot be read as one."""
+    kind = column.kind
     if kind == "string":
         return text
     if kind == "double":
@@ -177,7 +196,7 @@ def typed_as(kind: str, text: pl.Expr) -> pl.Expr:
         return text.str.to_date("%Y-%m-%d", strict=False)
     if kind == "timestamp":
         return _time(text)
-    return text.cast(TYPES[kind], strict=False)
+    return text.cast(type_of(column), strict=False)
 
 
 def _time(text: pl.Expr) -> pl.Expr:
@@ -218,7 +237,7 @@ def _problems(column: Column, feed: Feed) -> Iterable[Problem]:
     def problem(where: pl.Expr, words: pl.Expr) -> Problem:
         return Problem(name, where.fill_null(False), words)
 
-    if pattern := WRITTEN.get(column.type):
+    if pattern := pattern_of(column):
         unreadable = value.is_null() | plain.is_null() | ~plain.str.contains(rf"\A(?:{pattern})\z")
         if column.type == "double":
             unreadable |= value.is_infinite()  # 1e999
@@ -231,7 +250,7 @@ def _problems(column: Column, feed: Feed) -> Iterable[Problem]:
     if column.form is Form.HHMM:
         yield problem(~value.is_between(0, 2400) | (value % 100 > 59), shown + " is no time of day (HHMM)")
     if column.values:
-        known = pl.Series(column.values, dtype=pl.String).cast(TYPES[column.type]).to_list()
+        known = pl.Series(column.values, dtype=pl.String).cast(type_of(column)).to_list()
         yield problem(~value.is_in(known), shown + " is not one of the known values")
     if column.minimum is not None:
         yield problem(value < column.minimum, shown + f" is below {column.minimum:g}")

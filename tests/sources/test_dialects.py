@@ -6,7 +6,6 @@ in the test's folder; copy it to docs/ if that was meant.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -139,8 +138,11 @@ def page(proposals: dict[str, Proposed]) -> str:
 def declared(case: Case) -> str:
     """What the case's feed says that is not as usual, as Python."""
     said = [f"`{one}`" for one in written_changes(case.dialect)]
-    for usual, column in itertools.zip_longest(COLUMNS, case.columns):
-        more = [one for one in written_changes(column) if one not in written_changes(usual)]
+    usuals = {one.name: one for one in COLUMNS}
+    for column in case.columns:
+        usual = usuals.get(column.name)
+        known = written_changes(usual) if usual else []
+        more = [one for one in written_changes(column) if one not in known]
         said += [f"{column.name}: `{', '.join(more)}`"] if more else []
     said += [f"`{name}={type(value).__name__}.{value.name}`" for name, value in case.more.items()]
     return ", ".join(said)

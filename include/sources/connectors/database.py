@@ -221,8 +221,8 @@ def unfit(promised: str, kind: str) -> str:
 
     Another type than promised is else seen in the file, as any file's is.
     """
-    if kind == "numeric" and promised != "double":
-        return "promise a double, or read a view that casts it"
+    if kind == "numeric" and promised != "double" and not promised.startswith("decimal"):
+        return "promise a double or a decimal, or read a view that casts it"
     if kind in ("time", "timetz") and promised == "timestamp":
         return "promise a string, and read a view that casts it to text"
     return ""
@@ -284,8 +284,11 @@ def read(
 ) -> DataFrame:
     """The night's rows. The bounds say where to cut them into parts; rows outside of them are in the outer parts."""
     names = [column.name for column in feed.columns]
+    # As a text it keeps every digit, and what no decimal can be breaks its row.
+    exact = {column.name for column in feed.columns if column.kind == "decimal"}
     asked = dict.fromkeys([*names, *filter(None, [connector.partition])])
-    values = ", ".join(f"{ASKED.get(there[n][0], '{0}').format(quoted(n))} AS {quoted(n)}" for n in asked)
+    ways = {name: "{0}::text" if name in exact else ASKED.get(there[name][0], "{0}") for name in asked}
+    values = ", ".join(f"{way.format(quoted(name))} AS {quoted(name)}" for name, way in ways.items())
     rows = ask(spark, login, f"SELECT {values} {night}")
     if connector.partition and bounds:
         rows = rows.options(

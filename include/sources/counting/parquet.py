@@ -18,9 +18,13 @@ _INT = {"INT32", "INT32 Int 8", "INT32 Int 16", "INT32 Int 32"}
 TYPES = {
     # Impala and old writers do not say that bytes are a text: whether they are is looked at in each row.
     "string": {"BYTE_ARRAY String", "BYTE_ARRAY Enum", "BYTE_ARRAY JSON", "BYTE_ARRAY"},
+    "smallint": {"INT32 Int 8", "INT32 Int 16"},
     "int": _INT,
     "bigint": _INT | {"INT64", "INT64 Int 64"},
     "double": {"FLOAT", "DOUBLE"},
+    # As a text, a decimal keeps its digits where a writer has no decimals.
+    "decimal": {f"{kind} Decimal" for kind in ("INT32", "INT64", "FIXED_LEN_BYTE_ARRAY", "BYTE_ARRAY")}
+    | {*_INT, "INT64", "INT64 Int 64", "BYTE_ARRAY String"},
     "boolean": {"BOOLEAN"},
     "date": {"INT32 Date"},
     "timestamp": {"INT64 Timestamp milliseconds", "INT64 Timestamp microseconds", "INT96"},
@@ -47,7 +51,7 @@ def count(path: UPath, feed: Feed) -> tuple[int, list[str]]:
         column = promised.get(found.name)
         if not column:
             continue
-        if found.kind not in TYPES[column.type]:
+        if found.kind not in TYPES[column.kind]:
             if not (column.required and footer.num_rows) and _is_empty(path, found):
                 empty.add(found.name)
             else:

@@ -212,9 +212,9 @@ def _reads(column: Column, texts: Sequence[str], dialect: Dialect, share: float 
     if there.is_empty():
         return False
     plain = pl.DataFrame({"c": there}).select(values.plain(column, dialect, pl.col("c")))
-    pattern = verdicts.WRITTEN[column.type]
+    pattern = verdicts.pattern_of(column)
     good = plain.select(
-        pl.col("c").str.contains(rf"\A(?:{pattern})\z") & verdicts.typed_as(column.type, pl.col("c")).is_not_null()
+        pl.col("c").str.contains(rf"\A(?:{pattern})\z") & verdicts.typed_as(column, pl.col("c")).is_not_null()
     )["c"]
     return int(good.fill_null(False).sum()) >= share * len(there)
 

@@ -42,6 +42,7 @@ _DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant
 # What JSON has for a value of each type where all is as it should be, and Polars for it.
 _USUAL: dict[str, tuple[Any, pl.DataType]] = {
     "string": (str | None, pl.String()),
+    "smallint": (int | None, pl.Int64()),
     "int": (int | None, pl.Int64()),
     "bigint": (int | None, pl.Int64()),
     "double": (float | None, pl.Float64()),
@@ -77,7 +78,9 @@ def _quickly(block: str, lines: pl.Series, columns: tuple[Column, ...]) -> pl.Da
     if "\\u0000" in block:
         return None
     array = "[" + block.replace("\n", ",") + "]"
-    found = _decoded(array, columns, len(lines), is_usual=True)
+    # A double of JSON's would not have a decimal's digits.
+    may_be_usual = all(column.kind in _USUAL for column in columns)
+    found = _decoded(array, columns, len(lines), is_usual=True) if may_be_usual else None
     # A number in quotes is a number as well, and what is no text is shown as one.
     found = found or _decoded(array, columns, len(lines), is_usual=False)
     if found is None:

@@ -70,6 +70,8 @@ def _text_of(values: pyarrow.Array, column: Column) -> tuple[pl.Series, list[pl.
         values = values.dictionary_decode()
     if column.type == "string":
         return _parquet_text(pl.Series(pl.from_arrow(values.cast(pyarrow.large_binary()))), column.name)
+    if column.kind == "decimal":
+        return pl.Series(pl.from_arrow(values.cast(pyarrow.string()))), []
     if column.type == "timestamp":
         # Arrow says where a time of milliseconds is too far away for microseconds. Without a zone it is UTC.
         values = values.cast(pyarrow.timestamp("us", values.type.tz))
