@@ -208,13 +208,14 @@ def check_pattern(pattern: str, is_time: bool) -> None:
 def written_changes(one: Any) -> list[str]:
     """What of a dataclass is not as it is where nothing is said, as Python."""
     return [
-        f"{each.name}={_written(getattr(one, each.name))}"
+        f"{each.name}={written_as(getattr(one, each.name))}"
         for each in fields(one)
         if each.default is not MISSING and getattr(one, each.name) != each.default
     ]
 
 
-def _written(value: Any) -> str:
+def written_as(value: Any) -> str:
+    """``value`` of a spec as Python."""
     if isinstance(value, str) and type(value) is not str:
         return f"{type(value).__name__}.{value.name}"  # type: ignore[attr-defined]
     return repr(value)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from include.sources import landing
-from include.sources.dialect import Dialect, written_changes
+from include.sources.dialect import Dialect, written_as, written_changes
 from include.sources.proposing import UnknownFileError, as_text, propose
 from include.sources.reading import delimited as reader
 from include.sources.reading import text as blocks
@@ -144,7 +144,8 @@ def declared(case: Case) -> str:
         known = written_changes(usual) if usual else []
         more = [one for one in written_changes(column) if one not in known]
         said += [f"{column.name}: `{', '.join(more)}`"] if more else []
-    said += [f"`{name}={type(value).__name__}.{value.name}`" for name, value in case.more.items()]
+    shown = {name: value for name, value in case.more.items() if name not in ("key", "day_column")}
+    said += [f"`{name}={written_as(value)}`" for name, value in shown.items()]
     return ", ".join(said)
 
 

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -503,6 +504,16 @@ def test_a_number_that_is_none_breaks_its_row_alone(server: Server) -> None:
     assert [value for value, reason in found if not reason] == [0.25, None, -7.0]
 
 
+def test_money_keeps_every_digit(server: Server) -> None:
+    amounts = ("12345678901234567890.10", "0.10", "NULL", "-0.01", "'NaN'", "0.001", "1e30")
+    found = verdicts(readings(server, "numeric", *amounts, promised="decimal(22,2)"))
+    exact = [Decimal("12345678901234567890.10"), Decimal("0.10"), None, Decimal("-0.01")]
+    assert found[:4] == [(value, None) for value in exact]
+    assert [reason for _, reason in found[4:]] == [
+        f"value: '{text}' is no decimal(22,2)" for text in ("NaN", "0.001", "1" + "0" * 30)
+    ]
+
+
 def test_a_number_without_a_scale_keeps_its_digits(server: Server) -> None:
     feed = readings(server, "numeric", "0.5", "1.25e-20", "-123456789012345678901234.5", "0", "5e-324", "1.5e308")
     found = [0.5, 1.25e-20, -1.2345678901234568e23, 0.0, 5e-324, 1.5e308]
@@ -572,7 +583,7 @@ def test_a_column_may_be_named_as_it_likes(server: Server) -> None:
             "numeric(38,0)",
             "7",
             "bigint",
-            "column value is numeric(38,0), which is no bigint: promise a double, or read",
+            "column value is numeric(38,0), which is no bigint: promise a double or a decimal, or read",
         ),
         ("numeric(38,0)", "'NaN'", "string", "column value is numeric(38,0), which is no string"),
         ("time", "'08:00'", "timestamp", "column value is time without time zone, which is no timestamp"),
