@@ -122,8 +122,8 @@ def undisturbed(stack: Stack) -> dict[str, tuple[Content, float]]:
     return found
 
 
-def victim(stack: Stack, name: str) -> int:
-    """The process to kill; for a task or its worker, the first to be at work from now on."""
+def victim(stack: Stack, name: str, run: Run) -> int | None:
+    """The process to kill; for a task or its worker, the first to be at work from now on. None once ``run`` is over."""
     if name in ("spark", "scheduler"):
         return int(Supervisor(stack.settings).services()[name]["pid"])
     deadline = time.monotonic() + 60
@@ -135,6 +135,8 @@ def victim(stack: Stack, name: str) -> int:
                 kind = "idle worker" if is_idle else "worker" if is_worker else "task"
                 if title.startswith("airflow worker -- ") and kind == name:
                     return process.pid
+        if stack.airflow.run(run.dag_id, run.run_id).state in FINISHED:
+            return None
         time.sleep(0.02)
     pytest.fail(f"no {name} was at work for a minute")
 
@@ -152,9 +154,12 @@ def test_a_killed_ingestion_ends_as_an_undisturbed_one(
     variant(stack, which)
     reader = Reader(stack)
     reader.start()
-    run = ingest(stack)
-    time.sleep(chance.uniform(0, 0.8 * seconds))  # now and then a run is faster: somebody must be there to be killed
-    os.kill(victim(stack, ORDER[seed]), signal.SIGKILL)
+    killed = None
+    while not killed:  # now and then a run is faster: somebody must be there to be killed
+        run = ingest(stack)
+        time.sleep(chance.uniform(0, 0.8 * seconds))
+        if killed := victim(stack, ORDER[seed], run):
+            os.kill(killed, signal.SIGKILL)
     ended = end_of(stack, run)
     reader.stop()
     assert ended.state == "success"
