@@ -62,6 +62,14 @@ class Format(StrEnum):
     FIXED = "txt"  # lines, each column at its place and of its width
     LOG = "log"  # lines, each as the pattern of the dialect says
     XLSX = "xlsx"  # a sheet of Excel, or a range of one
+    JSON = "json"  # one document, with the rows as an array
+    XML = "xml"  # one document, with an element for each row
+    ORC = "orc"  # as Parquet
+    AVRO = "avro"  # records, by the names of their fields
+
+
+OF_TEXT = (Format.CSV, Format.JSONL, Format.FIXED, Format.LOG)
+"""Formats whose encoding only the spec can say."""
 
 
 class Compression(StrEnum):
@@ -198,9 +206,9 @@ class Feed:
     format: Format = Format.CSV
     compression: Compression = Compression.NONE  # of the whole file, for the formats that are text
     dialect: Dialect = RFC_4180
-    within: str = (
-        ""  # where in the file its rows are; of Excel: a sheet, or a range as Sheet!B3:F; else the first sheet
-    )
+    # Where in the file its rows are. Of Excel: a sheet, or a range as Sheet!B3:F; nothing: the first sheet. Of JSON: the
+    # keys that lead to the array, as data.rows; nothing: the document is it. Of XML: the name of the rows' elements.
+    within: str = ""
     finished: Finished = Finished.LINE_END
     may_be_empty: bool = False  # a day may have no rows: a file without any, or with a connector none at all
     connector: Connector | None = None  # what fetches the files; none: an upstream puts them there itself
@@ -221,10 +229,12 @@ class Feed:
             raise ValueError(f"feed {self.name}: a column cannot be named {taken[0]}: ingestion adds one of that name")
         if len({name.casefold() for name in names}) < len(names):
             raise ValueError(f"feed {self.name}: two columns have one name, or names that differ in case only")
-        if self.compression and self.format in (Format.PARQUET, Format.XLSX):
+        if self.compression and self.format in (Format.PARQUET, Format.XLSX, Format.ORC, Format.AVRO):
             raise ValueError(f"feed {self.name}: {self.format} packs itself, a packed file around it is none")
-        if self.within and self.format is not Format.XLSX:
+        if self.within and self.format not in (Format.XLSX, Format.JSON, Format.XML):
             raise ValueError(f"feed {self.name}: all of a file of {self.format} is its rows")
+        if self.format is Format.XML and not self.within:
+            raise ValueError(f"feed {self.name}: which elements of the document are its rows? within")
         self._check_dialect()
         if self.connector and self.format not in self.connector.formats:
             brings = " or ".join(self.connector.formats)
@@ -259,7 +269,7 @@ class Feed:
             odd := [column.name for column in self.columns if column.place]
         ):
             raise ValueError(f"feed {self.name}: column {odd[0]} has a place, and {self.format} has names")
-        if self.format in (Format.PARQUET, Format.XLSX) and self.dialect.encoding != RFC_4180.encoding:
+        if self.format not in OF_TEXT and self.dialect.encoding != RFC_4180.encoding:
             raise ValueError(f"feed {self.name}: dialect: {self.format} says its encoding itself")
         if self.by_place and len({bool(column.place) for column in self.columns}) > 1:
             raise ValueError(f"feed {self.name}: each column has a place, or none has")

@@ -119,7 +119,9 @@ class Database:
 class Bucket:
     """A file in an S3 bucket, taken as it is. The connection is one of Airflow's Amazon provider."""
 
-    formats: ClassVar[tuple[str, ...]] = ("csv", "jsonl", "parquet", "txt", "log", "xlsx")
+    formats: ClassVar[tuple[str, ...]] = (
+        *("csv", "jsonl", "parquet", "txt", "log", "xlsx", "json", "xml", "orc", "avro"),
+    )
     compressions: ClassVar[tuple[str, ...]] = ("", "gz", "zst", "bz2", "xz", "zip")
 
     connection: str

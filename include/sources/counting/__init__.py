@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from include.sources.counting import delimited, excel, jsonl, lines, parquet
+from include.sources.counting import delimited, excel, jsonl, lines, parquet, records
 from include.sources.files import UnreadableFileError, opened
 from include.sources.spec import Feed, Finished, Format
 
@@ -24,6 +24,10 @@ COUNTERS: dict[Format, Callable[[UPath, Feed], tuple[int, list[str]]]] = {
     Format.FIXED: lines.count,
     Format.LOG: lines.count,
     Format.XLSX: excel.count,
+    Format.JSON: records.of_json,
+    Format.XML: records.of_xml,
+    Format.ORC: records.of_orc,
+    Format.AVRO: records.of_avro,
 }
 RECORDS: dict[Format, Callable[[UPath, Feed], Iterator[tuple[int, str]]]] = {
     Format.CSV: delimited.records,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from include.sources.reading import delimited, excel, jsonl, lines, parquet
+from include.sources.reading import delimited, excel, jsonl, lines, parquet, records
 from include.sources.spec import Feed, Format
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ READERS: dict[Format, Callable[[UPath, Feed, Sequence[str]], Iterator[pl.DataFra
     Format.FIXED: lines.of_fixed_width,
     Format.LOG: lines.of_log,
     Format.XLSX: excel.pieces,
+    Format.JSON: records.of_json,
+    Format.XML: records.of_xml,
+    Format.ORC: records.of_orc,
+    Format.AVRO: records.of_avro,
 }
 
 

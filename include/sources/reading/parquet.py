@@ -35,7 +35,7 @@ def pieces(path: UPath, feed: Feed, there: Sequence[str]) -> Iterator[pl.DataFra
                 file, page_checksum_verification=True, coerce_int96_timestamp_unit="us"
             )
             for batch in reader.iter_batches(batch_size=BATCH, columns=wanted):
-                yield _texts_of(batch, feed.columns)
+                yield texts_of(batch, feed.columns)
         except (pyarrow.ArrowException, OSError) as error:
             if isinstance(error, FileNotFoundError):
                 raise
@@ -45,7 +45,8 @@ def pieces(path: UPath, feed: Feed, there: Sequence[str]) -> Iterator[pl.DataFra
             ) from None
 
 
-def _texts_of(batch: pyarrow.RecordBatch, columns: Sequence[Column]) -> pl.DataFrame:
+def texts_of(batch: pyarrow.RecordBatch, columns: Sequence[Column]) -> pl.DataFrame:
+    """The rows of ``batch`` as a piece of a file."""
     none = pl.repeat(None, batch.num_rows, dtype=pl.String, eager=True)
     texts, odd = [], []
     names = batch.schema.names

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from include.sources.spec import Column, Feed
+from include.sources.spec import Column, Feed, Format
 
 
 def frame(rows: Sequence[Sequence[Any]], feed: Feed, names: Sequence[str]) -> pl.DataFrame:
@@ -29,7 +29,11 @@ def frame(rows: Sequence[Sequence[Any]], feed: Feed, names: Sequence[str]) -> pl
 
 def _texts(values: Sequence[Any], column: Column, feed: Feed, odd: list[list[str]]) -> list[str | None]:
     found: list[str | None] = []
+    dialect, is_untyped = feed.dialect, feed.format in (Format.XLSX, Format.XML)
     for value, wrong in zip(values, odd, strict=True):
+        if isinstance(value, str):
+            value = value.strip() if dialect.trim else value
+            value = None if is_untyped and value in dialect.nulls else value
         if value is None:
             found.append(None)
             continue

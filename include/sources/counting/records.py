@@ -1,0 +1,114 @@
+"""The records of ORC and Avro, of JSON documents and XML, and their names, without what is in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from include.sources.counting.columns import named, other, too_strange
+from include.sources.files import UnreadableFileError, opened, unpacked
+from include.sources.spec import Feed, Mode
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+
+def of_orc(path: UPath, feed: Feed) -> tuple[int, list[str]]:
+    """What the footer says, which is read alone. Raises UnreadableFileError."""
+    from pyarrow import orc
+
+    with opened(path) as file, _readable(path, "ORC"):
+        footer = orc.ORCFile(file)
+        return footer.nrows, _columns(path, feed, footer.schema.names)
+
+
+def of_avro(path: UPath, feed: Feed) -> tuple[int, list[str]]:
+    """What the heads of the blocks say. Raises UnreadableFileError."""
+    import fastavro
+
+    with opened(path) as file, _readable(path, "Avro"):
+        blocks = fastavro.block_reader(file)
+        schema: Any = blocks.writer_schema
+        fields = schema.get("fields") if isinstance(schema, dict) else None
+        if not fields:
+            raise UnreadableFileError(f"{path}: its records have no fields")
+        return sum(block.num_records for block in blocks), _columns(path, feed, [one["name"] for one in fields])
+
+
+def of_json(path: UPath, feed: Feed) -> tuple[int, list[str]]:
+    """The objects of the array that ``feed`` means, by the events of a parser. Raises UnreadableFileError."""
+    import ijson
+
+    array, row = feed.within, ".".join(filter(None, [feed.within, "item"]))
+    rows, is_there, keys, seen = 0, False, set[str](), set[str]()
+    with unpacked(path) as file, _readable(path, "JSON"):
+        for prefix, event, value in ijson.parse(file):
+            if prefix == array and event == "start_array":
+                is_there = True
+            elif prefix == row and event == "start_map":
+                rows, seen = rows + 1, set()
+            elif prefix == row and event == "map_key":
+                if value in seen:
+                    raise UnreadableFileError(f"{path}: row {rows} has a key twice")
+                seen.add(value)
+                keys.add(value)
+            elif prefix == row and event not in ("end_map", "start_array", "end_array"):
+                raise UnreadableFileError(f"{path}: after row {rows} there is something else than an object")
+    if not is_there:
+        where = f"at {array!r}" if array else "as its document"
+        raise UnreadableFileError(f"{path}: there is no array {where}")
+    return rows, _keys(path, feed, keys, rows)
+
+
+def of_xml(path: UPath, feed: Feed) -> tuple[int, list[str]]:
+    """The elements that ``feed`` means. Raises UnreadableFileError."""
+    from lxml import etree
+
+    rows, names = 0, set[str]()
+    with unpacked(path) as file, _readable(path, "XML"):
+        for _, element in etree.iterparse(file, events=("end",), resolve_entities=False, no_network=True):
+            if element.getparent() is None and element.getroottree().docinfo.doctype:
+                raise UnreadableFileError(f"{path}: it declares its own entities or elements, which no table needs")
+            if etree.QName(element).localname != feed.within:
+                continue
+            rows += 1
+            names |= {f"@{name}" for name in element.attrib}
+            names |= {etree.QName(one).localname for one in element if isinstance(one.tag, str)}
+            element.clear()
+            while element.getprevious() is not None:
+                del element.getparent()[0]
+    return rows, _keys(path, feed, names, rows)
+
+
+def _columns(path: UPath, feed: Feed, names: Collection[str]) -> list[str]:
+    """The columns that a file with ``names`` has, by the names of the feed."""
+    ours, promised = [column.name for column in feed.columns], {column.in_file: column.name for column in feed.columns}
+    gone, new = [name for name in promised if name not in names], [name for name in names if name not in promised]
+    if gone or too_strange(new):
+        raise UnreadableFileError(f"{path}: the columns break the contract: {named(gone, new, promised)}")
+    return [*ours, *(other(name, ours) for name in new)]
+
+
+def _keys(path: UPath, feed: Feed, names: Collection[str], rows: int) -> list[str]:
+    """The same where a row need not say what it has no value for: a column that no row has is gone."""
+    there, optional = set(names), {column.in_file for column in feed.columns if not column.required}
+    if not rows:
+        there |= {column.in_file for column in feed.columns}
+    elif feed.mode is Mode.UPSERT and not optional & there:
+        there |= optional  # changes that all say nothing but what was changed: a night of deletes
+    return _columns(path, feed, sorted(there))
+
+
+@contextmanager
+def _readable(path: UPath, what: str) -> Iterator[None]:
+    """Say of whatever a parser raises that the file is damaged, without what is in it."""
+    try:
+        yield
+    except (UnreadableFileError, FileNotFoundError):
+        raise
+    except Exception as error:  # each parser has its own
+        where = re.search(r"line \d+(, column \d+)?|offset \d+", str(error))
+        at = f" ({where[0]})" if where else ""
+        raise UnreadableFileError(f"{path}: damaged, or no {what}{at}. Replace the file and clear this task") from None
