@@ -206,7 +206,7 @@ class Feed:
     format: Format = Format.CSV
     compression: Compression = Compression.NONE  # of the whole file, for the formats that are text
     dialect: Dialect = RFC_4180
-    # Where in the file its rows are. Of Excel: a sheet, or a range as Sheet!B3:F; nothing: the first sheet. Of JSON: the
+    # Where in the file its rows are. Of Excel: a sheet, or a range as Sheet!B3:F; nothing: the first one. Of JSON: the
     # keys that lead to the array, as data.rows; nothing: the document is it. Of XML: the name of the rows' elements.
     within: str = ""
     finished: Finished = Finished.LINE_END
