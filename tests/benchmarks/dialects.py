@@ -30,6 +30,12 @@ FEEDS = {
     ),
     "CSV in gzip": replace(TRIPS, name="zipped", compression=Compression.GZIP),
     "JSON lines": replace(TRIPS, name="lines", format=Format.JSONL),
+    "a log": replace(
+        TRIPS,
+        name="logged",
+        format=Format.LOG,
+        dialect=Dialect(pattern=" ".join(rf"(?P<{column.name}>\S*)" for column in TRIPS.columns)),
+    ),
 }
 
 
@@ -42,6 +48,8 @@ def write(feed: Feed, source: Source, plain: Path, day: date) -> None:
             rows = pl.read_csv(plain, infer_schema=False)
             commas = rows.with_columns(pl.col("minutes", "fare").str.replace(".", ",", literal=True))
             commas.write_csv(path, separator=";")
+        case "logged":
+            pl.read_csv(plain, infer_schema=False).write_csv(path, separator=" ", include_header=False)
         case "zipped":
             with plain.open("rb") as file, gzip.open(path, "wb", compresslevel=6) as zipped:
                 shutil.copyfileobj(file, zipped)

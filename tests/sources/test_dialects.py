@@ -8,21 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from include.sources import landing
+from include.partitions import Partitions
+from include.sources import ingest, landing
 from include.sources.dialect import Dialect, written_as, written_changes
 from include.sources.proposing import UnknownFileError, as_text, propose
 from include.sources.reading import delimited as reader
 from include.sources.reading import text as blocks
-from include.sources.spec import Column, Feed
+from include.sources.spec import Column, Feed, Source
 from tests.conftest import installed
 from tests.sources.corpus import CASES, COLUMNS, DAY, Case, written
 from tests.sources.judged import judged
@@ -212,6 +215,53 @@ def test_any_table_in_any_dialect_comes_back_equal(
     assert (counted, broken) == (len(rows), 0)
     wanted = [(n, *(one if quote_all or one else None for one in row)) for n, row in enumerate(rows)]
     assert sorted(sound) == sorted(wanted)
+
+
+SALES = Feed(
+    "sales",
+    "",
+    (
+        Column("day", "date", "", required=True, pattern="%d.%m.%Y"),
+        Column("receipt", "int", "", required=True),
+        Column("price", "decimal(22,2)", ""),
+    ),
+    ("receipt",),
+    day_column="day",
+    late_days=3,
+    dialect=Dialect(delimiter=";", decimal=",", thousands="."),
+)
+SHOP = Source("shop", "", "", "", "0 0 * * *", 1, DAY, (SALES,))
+
+
+def ingested(day: date, *lines: str) -> None:
+    """What the night's tasks do with a file of these lines, and of forty others."""
+    path = landing.path_of(SHOP, SALES, day)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    many = [f"{day:%d.%m.%Y};{number};1,25" for number in range(100, 140)]
+    path.write_text("\n".join(["day;receipt;price", *lines, *many, ""]))
+    night = Partitions(day, day)
+    plan = landing.plan(SHOP, night)
+    candidates = ingest.load(SHOP, night, plan)
+    audited = ingest.audit(SHOP, night, plan, candidates)
+    ingest.publish_all(SHOP, night, plan, candidates, audited)
+
+
+def test_what_a_dialect_says_is_undone_before_rows_are_compared(home: Path) -> None:
+    """Money reaches bronze with every digit; a late row that says the same amount otherwise is a copy."""
+    ingested(DAY, "01.06.2024;1;12.345.678.901.234.567.890,10", "01.06.2024;2;-0,01", "01.06.2024;3;0,001")
+    ingested(DAY + timedelta(1), "01.06.2024;1;12345678901234567890,1", "01.06.2024;4;1,5", "02.06.2024;5;7")
+    rows = pl.read_delta(str(home / "lake" / "bronze" / "shop__sales")).filter(pl.col("receipt") < 100)
+    exact = [(1, "12345678901234567890.10"), (2, "-0.01"), (4, "1.50"), (5, "7.00")]
+    assert sorted(rows.select("receipt", "price").rows()) == [(number, Decimal(price)) for number, price in exact]
+    broken = pl.read_delta(str(home / "lake" / "bronze" / "shop__sales__quarantine"))
+    assert broken.select("reason", "raw", "line").rows() == [
+        ("price: '0,001' is no decimal(22,2)", "01.06.2024;3;0,001", 4)
+    ]
+    counted = pl.read_delta(str(home / "lake" / "bronze" / "shop__completeness")).sort("night")
+    assert counted.select("rows_in", "published", "quarantined", "deduplicated").rows() == [
+        (43, 42, 1, 0),
+        (43, 42, 0, 1),
+    ]
 
 
 def test_what_is_proposed_can_be_pasted(home: Path) -> None:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from include.sources.counting import text
@@ -106,16 +107,19 @@ def count(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     lines = found.table()
     header = list(found.header(lines))
     columns = _columns(path, feed, header)
-    rows = _plain_rows(path, feed) if header else None
+    there = found.rows(lines, len(columns or feed.columns))
+    if columns is None:
+        first = next(there, None)
+        columns = placed(feed, len(values_of(first[1], feed.dialect)) if first else 0)
+        there = chain([first] if first else [], there)
+    rows = _plain_rows(path, feed)
     if rows is not None:
-        return rows, columns or []
+        return rows, columns
     rows = 0
-    for number, record in found.rows(lines, len(columns or feed.columns)):
-        if columns is None:
-            columns = placed(feed, len(values_of(record, feed.dialect)))
+    for number, record in there:
         _check_length(path, number, record, len(columns), feed.dialect)
         rows += 1
-    return rows, columns or [column.name for column in feed.columns]
+    return rows, columns
 
 
 def records(path: UPath, feed: Feed) -> Iterator[tuple[int, str]]:
