@@ -439,7 +439,7 @@ def test_a_file_is_named_by_its_format(feed: Feed, extension: str) -> None:
 
 
 def test_parquet_is_not_put_into_gzip() -> None:
-    with pytest.raises(ValueError, match="feed done: Parquet compresses its own pages"):
+    with pytest.raises(ValueError, match="feed done: parquet packs itself"):
         replace(COLUMNS, compression=Compression.GZIP)
 
 
