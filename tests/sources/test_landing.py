@@ -271,9 +271,9 @@ def test_in_pieces_as_many_rows_are_counted_as_line_by_line(content: bytes, feed
         try:
             expected = len(list(text.lines(path, feed))) - 1
         except UnreadableFileError:
-            assert delimited._plain_rows(path, feed) is None
+            assert delimited.plain_rows(path, feed, feed.dialect) is None
             return
-        found = delimited._plain_rows(path, feed)
+        found = delimited.plain_rows(path, feed, feed.dialect)
     assert found in (None, expected)
     blank = any(not line.strip(text.BLANK) for line in content.decode().split("\n")[:-1])
     odd_quotes = any('"' in line and not values_of(line, RFC_4180) for line in content.decode().split("\n")[:-1])

@@ -112,7 +112,7 @@ def count(path: UPath, feed: Feed) -> tuple[int, list[str]]:
         first = next(there, None)
         columns = placed(feed, len(values_of(first[1], feed.dialect)) if first else 0)
         there = chain([first] if first else [], there)
-    rows = _plain_rows(path, feed)
+    rows = plain_rows(path, feed, feed.dialect)
     if rows is not None:
         return rows, columns
     rows = 0
@@ -261,12 +261,11 @@ def _refuses_lengths(dialect: Dialect) -> bool:
 NOTHING = "A day without anything has no file"
 
 
-def _plain_rows(path: UPath, feed: Feed) -> int | None:
+def plain_rows(path: UPath, feed: Feed, dialect: Dialect) -> int | None:
     """The rows of a file in which all is well, counted in pieces: seven times as fast as line by line.
 
     None where anything asks for a closer look, be it a blank line: ``text.lines`` then says what and where.
     """
-    dialect = feed.dialect
     encoding = dialect.encoding.lower().replace("-", "_")
     if (
         not dialect.has_fixed_lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from include.sources.counting.delimited import Table
+from include.sources.counting.delimited import Table, plain_rows
 from include.sources.spec import Feed
 
 if TYPE_CHECKING:
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 def count(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     """Every line of the table that is neither blank nor a comment. What a log's pattern has beside is no news."""
-    return sum(1 for _ in records(path, feed)), [column.name for column in feed.columns]
+    rows = plain_rows(path, feed, feed.dialect.of_lines)
+    if rows is None:
+        rows = sum(1 for _ in records(path, feed))
+    return rows, [column.name for column in feed.columns]
 
 
 def records(path: UPath, feed: Feed) -> Iterator[tuple[int, str]]:

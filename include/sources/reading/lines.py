@@ -26,20 +26,21 @@ def of_fixed_width(path: UPath, feed: Feed, there: Sequence[str]) -> Iterator[pl
             delimited.value(_TEXT.str.slice(one.place - 1, one.width).str.strip_chars(BLANKS), feed.dialect)
             for one in feed.columns
         ]
-        yield _frame(lines, values, feed, fits, f"longer than its {end} signs")
+        yield _frame(lines.to_frame(), values, feed, fits, f"longer than its {end} signs")
 
 
 def of_log(path: UPath, feed: Feed, there: Sequence[str]) -> Iterator[pl.DataFrame]:
     """Each column by the group of its name. Raises UnreadableFileError."""
-    groups = _TEXT.str.extract_groups(rf"\A(?:{feed.dialect.log_pattern})\z")
-    fits = _TEXT.str.contains(rf"\A(?:{feed.dialect.log_pattern})\z")
+    groups = _TEXT.str.extract_groups(rf"\A(?P<_line>{feed.dialect.log_pattern})\z")
+    values = [delimited.value(pl.col("_groups").struct.field(one.in_file), feed.dialect) for one in feed.columns]
+    fits = pl.col("_groups").struct.field("_line").is_not_null()
     for lines in delimited.records(path, feed.dialect.of_lines):
-        values = [delimited.value(groups.struct.field(one.in_file), feed.dialect) for one in feed.columns]
-        yield _frame(lines, values, feed, fits, "the line is not as the pattern says")
+        rows = lines.to_frame().with_columns(groups.alias("_groups"))
+        yield _frame(rows, values, feed, fits, "the line is not as the pattern says")
 
 
-def _frame(lines: pl.Series, values: Sequence[pl.Expr], feed: Feed, fits: pl.Expr, flaw: str) -> pl.DataFrame:
+def _frame(rows: pl.DataFrame, values: Sequence[pl.Expr], feed: Feed, fits: pl.Expr, flaw: str) -> pl.DataFrame:
     named = [value.alias(column.name) for value, column in zip(values, feed.columns, strict=True)]
-    return lines.to_frame().select(
+    return rows.select(
         *named, _TEXT, pl.when(~fits).then(pl.lit(flaw)).alias("_flaw"), pl.lit(None, pl.String).alias("_odd")
     )
