@@ -121,6 +121,10 @@ class Dialect:
         if self.escape != self.quote:
             said["escape"] = self.escape
         for name, text in said.items():
+            try:
+                text.encode(self.encoding)
+            except UnicodeEncodeError:
+                raise ValueError(f"dialect: {name} {text!r} cannot be written in {self.encoding}") from None
             if name != "line_end" and any(sign in text for sign in "\n\r\0"):
                 raise ValueError(f"dialect: {name} cannot have the end of a line or a zero byte in it")
         for one, two in (("delimiter", "quote"), ("delimiter", "escape"), ("quote", "escape"), ("line_end", "quote")):
@@ -216,6 +220,6 @@ def written_changes(one: Any) -> list[str]:
 
 def written_as(value: Any) -> str:
     """``value`` of a spec as Python."""
-    if isinstance(value, str) and type(value) is not str:
-        return f"{type(value).__name__}.{value.name}"  # type: ignore[attr-defined]
+    if isinstance(value, StrEnum):
+        return f"{type(value).__name__}.{value.name}"
     return repr(value)

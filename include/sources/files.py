@@ -12,6 +12,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import stat
 import zipfile
 import zlib
@@ -91,7 +92,7 @@ def opened(path: UPath, mode: str = "rb") -> IO[bytes]:
 
 
 @contextmanager
-def unpacked(path: UPath) -> Iterator[IO[bytes]]:
+def unpacked(path: UPath) -> Iterator[io.BufferedReader]:
     """The bytes of the file at ``path``, as they were before they were packed; its name says into what.
 
     Raises what ``opened`` does, and UnreadableFileError where reading shows that it is damaged, or unpacks to more than
@@ -103,11 +104,11 @@ def unpacked(path: UPath) -> Iterator[IO[bytes]]:
         unpack = UNPACKERS.get(path.suffix)
         if unpack is None or not (size := file.seek(0, io.SEEK_END)):
             file.seek(0)
-            yield cast(IO[bytes], io.BufferedReader(raw, PIECE))
+            yield io.BufferedReader(raw, PIECE)
             return
         file.seek(0)
         most = max(MOST_UNPACKED, MOST_TIMES * size)
-        yield cast(IO[bytes], io.BufferedReader(_Unpacking(path, raw, unpack, most), PIECE))
+        yield io.BufferedReader(_Unpacking(path, raw, unpack, most), PIECE)
 
 
 class _Unpacking(io.RawIOBase):
@@ -131,6 +132,8 @@ class _Unpacking(io.RawIOBase):
                 f"{self.path}: truncated: what is packed in it has no end. Replace the file and clear this task"
             ) from None
         except DAMAGED as error:
+            if is_no_damage(error):
+                raise
             # Without the bytes that it shows.
             why = str(error).partition(" (")[0] or type(error).__name__
             raise UnreadableFileError(f"{self.path}: damaged, or not packed as its name says: {why}") from None
@@ -152,25 +155,24 @@ class _Streams(io.RawIOBase):
     """
 
     def __init__(self, raw: io.RawIOBase, new: Callable[[], Any]) -> None:
-        self.raw, self.new = raw, new
-        self.stream, self.packed = new(), b""
+        self.raw, self.new, self.stream = raw, new, new()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, into: Any) -> int:
         while True:
+            packed = b""
             if self.stream.eof:
-                self.packed = self.stream.unused_data or self.raw.read(PACKED) or b""
-                if not self.packed:
+                packed = self.stream.unused_data or self.raw.read(PACKED) or b""
+                if not packed:
                     return 0
                 self.stream = self.new()
-            elif self.stream.needs_input and not self.packed and not (packed := self.raw.read(PACKED) or b""):
-                raise EOFError
-            else:
-                self.packed = self.packed or (packed if self.stream.needs_input else b"")
-            piece = self.stream.decompress(self.packed, len(into))
-            self.packed = b""
+            elif self.stream.needs_input:
+                packed = self.raw.read(PACKED) or b""
+                if not packed:
+                    raise EOFError
+            piece = self.stream.decompress(packed, len(into))
             if piece:
                 into[: len(piece)] = piece
                 return len(piece)
@@ -200,10 +202,32 @@ UNPACKERS: dict[str, Callable[[io.RawIOBase], IO[bytes]]] = {
     ".xz": _streams(lambda: lzma.LZMADecompressor(memlimit=1 << 30)),
     ".zip": _zip,
 }
-DAMAGED = (
-    *(zlib.error, lzma.LZMAError, zstd.ZstdError, zipfile.BadZipFile),
-    *(OSError, ValueError, NotImplementedError, RuntimeError),  # bz2, gzip; methods of zip that nobody has
-)
+# What a decoder raises for bytes that are not its own: bz2 and gzip an OSError; zip a RuntimeError for ways to pack
+# that nobody knows, and a ValueError for places that the file does not have.
+DAMAGED = (zlib.error, lzma.LZMAError, zstd.ZstdError, zipfile.BadZipFile, OSError, RuntimeError, ValueError)
+
+
+def is_no_damage(error: BaseException) -> bool:
+    """Whether ``error`` is of the disk or the network, which another try may mend: these have a number."""
+    return isinstance(error, OSError) and error.errno is not None
+
+
+@contextmanager
+def readable(path: UPath, what: str) -> Iterator[None]:
+    """Say of whatever a parser of ``what`` raises that the file at ``path`` is damaged, without what is in it.
+
+    Raises UnreadableFileError, and what is no damage as it is.
+    """
+    try:
+        yield
+    except UnreadableFileError:
+        raise
+    except Exception as error:  # each parser has its own
+        if is_no_damage(error):
+            raise
+        where = re.search(r"line \d+(, column \d+)?|offset \d+", str(error))
+        at = f" ({where[0]})" if where else ""
+        raise UnreadableFileError(f"{path}: damaged, or no {what}{at}. Replace the file and clear this task") from None
 
 
 def check_folder(path: UPath) -> None:

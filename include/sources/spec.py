@@ -239,6 +239,10 @@ class Feed:
         if self.connector and self.format not in self.connector.formats:
             brings = " or ".join(self.connector.formats)
             raise ValueError(f"feed {self.name}: {type(self.connector).__name__} brings {brings}, not {self.format}")
+        if self.connector and self.finished in (Finished.RESTING, Finished.MARKED):
+            raise ValueError(
+                f"feed {self.name}: what a connector brings is whole when it is there, not {self.finished}"
+            )
         if self.connector and self.compression not in self.connector.compressions:
             packs = " or ".join(filter(None, self.connector.compressions))
             raise ValueError(f"feed {self.name}: {type(self.connector).__name__} packs {packs}, not {self.compression}")

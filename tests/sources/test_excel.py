@@ -37,6 +37,15 @@ def changed(name: str, old: str, new: str, content: bytes = GOOD) -> bytes:
     return made.getvalue()
 
 
+def damaged() -> bytes:
+    """A file whose sheet cannot be unpacked."""
+    made = sheet([["who", "age"], *([f"number {n}", n] for n in range(300))])
+    with zipfile.ZipFile(io.BytesIO(made)) as book:
+        part = book.getinfo("xl/worksheets/sheet1.xml")
+    at = part.header_offset + 30 + len(part.filename) + 200
+    return made[:at] + bytes(byte ^ 0xFF for byte in made[at : at + 12]) + made[at + 12 :]
+
+
 def entities() -> bytes:
     """A file whose texts unfold, as in a billion laughs."""
     sheet_ = "xl/worksheets/sheet1.xml"
@@ -50,6 +59,7 @@ def entities() -> bytes:
         (b"who,age\nme,7\n", "damaged, or no file of Excel"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 512, "encrypted, or of the old kind"),
         (GOOD[:-30], "damaged, or no file of Excel"),
+        (damaged(), "damaged, or no file of Excel"),
         (entities(), "damaged, or no file of Excel"),
         (sheet([["who"], ["me"]]), "the header breaks the contract: column age is missing"),
         (sheet([["who", "age"]]), "a header and no rows|no rows"),

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import bz2
+import errno
 import gzip
 import io
 import logging
+import lzma
 import os
 import socket
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+from backports import zstd
 
 from include.partitions import Partitions
 from include.settings import settings
@@ -22,6 +27,7 @@ from include.sources import counting, files, landing
 from include.sources.connectors import fetch, lines
 from include.sources.files import UnreadableFileError
 from include.sources.spec import Column, Compression, Feed, Format, Mode, Source
+from tests.sources.corpus import zipped
 
 COLUMNS = (Column("a", "int", "a", required=True), Column("b", "string", "b"))
 CSV = Feed("csv", "as text", COLUMNS, key=("a",))
@@ -269,3 +275,77 @@ def test_parquet_without_rows_is_a_night_without_changes_whatever_types_its_writ
     columns = pyarrow.table({column.name: pyarrow.nulls(0) for column in none.columns})
     pyarrow.parquet.write_table(columns, place(none))
     assert landing.plan(source(none), Partitions(DAY, DAY))["changes"][str(DAY)]["rows"] == 0
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".zip"])
+def test_a_disk_that_fails_is_not_called_a_damaged_file(
+    suffix: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another try may mend it; a damaged file only a person can."""
+
+    def fail(raw: Any) -> Any:
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = home / "landing" / f"a{suffix}"
+    path.parent.mkdir()
+    path.write_bytes(b"something")
+    monkeypatch.setitem(files.UNPACKERS, suffix, fail)
+    with pytest.raises(OSError, match="Input/output error") as raised, files.unpacked(path) as file:
+        file.read()
+    assert not isinstance(raised.value, files.UnreadableFileError)
+
+
+PACKS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstd.compress,
+    ".zip": zipped,
+}
+LONG = "".join(f"{number},{number * 7919 % 1013}\n" for number in range(40_000)).encode()
+
+
+def read_whole(path: Path) -> int:
+    with files.unpacked(path) as file:
+        return sum(len(piece) for piece in iter(lambda: file.read(1 << 20), b""))
+
+
+@pytest.mark.parametrize("suffix", PACKS)
+def test_what_is_packed_is_whole_or_refused(suffix: str, home: Path) -> None:
+    """Some readers take a stream that is cut off, or damaged after the first one, for a whole one."""
+    path = home / "landing" / f"a{suffix}"
+    path.parent.mkdir()
+    packed = PACKS[suffix](LONG)
+    path.write_bytes(packed)
+    assert read_whole(path) == len(LONG)
+    for content in (packed[:-3], packed[: len(packed) // 2], packed[:10], LONG):
+        path.write_bytes(content)
+        with pytest.raises(UnreadableFileError, match=r"truncated|damaged"):
+            read_whole(path)
+    if suffix == ".zip":
+        return  # an archive is found from its end: what is before it means nothing
+    path.write_bytes(packed + packed)
+    assert read_whole(path) == 2 * len(LONG)
+    for more in (packed[:-3], b"something that is no stream"):
+        path.write_bytes(packed + more)
+        with pytest.raises(UnreadableFileError, match=r"truncated|damaged"):
+            read_whole(path)
+
+
+@pytest.mark.parametrize("suffix", PACKS)
+def test_a_bomb_is_refused_while_it_unpacks(suffix: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MOST_UNPACKED", 1 << 20)
+    path = home / "landing" / f"a{suffix}"
+    path.parent.mkdir()
+    path.write_bytes(PACKS[suffix](bytes(64 << 20)))
+    with pytest.raises(UnreadableFileError, match="unpacks to more than"):
+        read_whole(path)
+
+
+@pytest.mark.parametrize("members", [{"b.csv": b"x"}, {"a/b.csv": b"x", "../c.csv": b"y"}])
+def test_an_archive_of_several_files_is_none(members: dict[str, bytes], home: Path) -> None:
+    path = home / "landing" / "a.zip"
+    path.parent.mkdir()
+    path.write_bytes(zipped(b"a", **members))
+    with pytest.raises(UnreadableFileError, match=f"{len(members) + 1} files are in it, and one is wanted"):
+        read_whole(path)

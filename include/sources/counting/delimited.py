@@ -297,7 +297,9 @@ def plain_rows(path: UPath, feed: Feed, dialect: Dialect) -> int | None:
                 ends += block.count(b"\n")
     except (UnreadableFileError, UnicodeDecodeError, zlib.error):
         return None
-    if rest and (feed.finished is Finished.LINE_END or not rest.strip(text.BLANK.encode()) or quote in rest):
+    if rest and (
+        feed.finished is Finished.LINE_END or not rest.strip(text.BLANK.encode()) or (quote and quote in rest)
+    ):
         return None
     try:
         rest.decode(dialect.encoding)

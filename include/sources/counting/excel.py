@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from include.sources.counting.columns import joined, matched, placed
-from include.sources.files import MOST_TIMES, MOST_UNPACKED, UnreadableFileError, opened
+from include.sources.files import MOST_TIMES, MOST_UNPACKED, UnreadableFileError, opened, readable
 from include.sources.sheets import Part, part_of
 from include.sources.spec import Feed
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from upath import UPath
 
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+_OLD = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _VALUE, _INLINE = f"{_MAIN}v", f"{_MAIN}is"
 _LINKS = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 
@@ -26,29 +27,16 @@ _LINKS = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 def count(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     """The rows and columns of the sheet that ``feed`` means. Raises UnreadableFileError."""
     with opened(path) as file:
-        if not file.read(1):
+        head = file.read(len(_OLD))
+        if not head:
             raise UnreadableFileError(f"{path}: the file is empty")
+        if head == _OLD:
+            raise UnreadableFileError(
+                f"{path}: encrypted, or of the old kind (.xls). Save it as .xlsx and clear this task"
+            )
         file.seek(0)
-        try:
+        with readable(path, "file of Excel"):
             return _count(path, feed, zipfile.ZipFile(file))
-        except (
-            zipfile.BadZipFile,
-            KeyError,
-            ValueError,
-            SyntaxError,
-            StopIteration,
-            NotImplementedError,
-            EOFError,
-        ) as error:
-            if isinstance(error, UnreadableFileError):
-                raise
-            why = "encrypted, or of the old kind (.xls)" if _is_old(file) else "damaged, or no file of Excel"
-            raise UnreadableFileError(f"{path}: {why}. Save it as .xlsx and clear this task") from None
-
-
-def _is_old(file: IO[bytes]) -> bool:
-    file.seek(0)
-    return file.read(8) == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
 def _count(path: UPath, feed: Feed, book: zipfile.ZipFile) -> tuple[int, list[str]]:

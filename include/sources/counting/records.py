@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from include.sources.counting.columns import named, other, too_strange
-from include.sources.files import UnreadableFileError, opened, unpacked
+from include.sources.files import UnreadableFileError, opened, readable, unpacked
 from include.sources.spec import Feed, Mode
 
 if TYPE_CHECKING:
@@ -19,7 +17,7 @@ def of_orc(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     """What the footer says, which is read alone. Raises UnreadableFileError."""
     from pyarrow import orc
 
-    with opened(path) as file, _readable(path, "ORC"):
+    with opened(path) as file, readable(path, "ORC"):
         footer = orc.ORCFile(file)
         return footer.nrows, _columns(path, feed, footer.schema.names)
 
@@ -28,7 +26,7 @@ def of_avro(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     """What the heads of the blocks say. Raises UnreadableFileError."""
     import fastavro
 
-    with opened(path) as file, _readable(path, "Avro"):
+    with opened(path) as file, readable(path, "Avro"):
         blocks = fastavro.block_reader(file)
         schema: Any = blocks.writer_schema
         fields = schema.get("fields") if isinstance(schema, dict) else None
@@ -43,7 +41,7 @@ def of_json(path: UPath, feed: Feed) -> tuple[int, list[str]]:
 
     array, row = feed.within, ".".join(filter(None, [feed.within, "item"]))
     rows, is_there, keys, seen = 0, False, set[str](), set[str]()
-    with unpacked(path) as file, _readable(path, "JSON"):
+    with unpacked(path) as file, readable(path, "JSON"):
         for prefix, event, value in ijson.parse(file):
             if prefix == array and event == "start_array":
                 is_there = True
@@ -67,7 +65,7 @@ def of_xml(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     from lxml import etree
 
     rows, names = 0, set[str]()
-    with unpacked(path) as file, _readable(path, "XML"):
+    with unpacked(path) as file, readable(path, "XML"):
         for _, element in etree.iterparse(file, events=("end",), resolve_entities=False, no_network=True):
             if element.getparent() is None and element.getroottree().docinfo.doctype:
                 raise UnreadableFileError(f"{path}: it declares its own entities or elements, which no table needs")
@@ -99,16 +97,3 @@ def _keys(path: UPath, feed: Feed, names: Collection[str], rows: int) -> list[st
     elif feed.mode is Mode.UPSERT and not optional & there:
         there |= optional  # changes that all say nothing but what was changed: a night of deletes
     return _columns(path, feed, sorted(there))
-
-
-@contextmanager
-def _readable(path: UPath, what: str) -> Iterator[None]:
-    """Say of whatever a parser raises that the file is damaged, without what is in it."""
-    try:
-        yield
-    except (UnreadableFileError, FileNotFoundError):
-        raise
-    except Exception as error:  # each parser has its own
-        where = re.search(r"line \d+(, column \d+)?|offset \d+", str(error))
-        at = f" ({where[0]})" if where else ""
-        raise UnreadableFileError(f"{path}: damaged, or no {what}{at}. Replace the file and clear this task") from None

@@ -80,9 +80,9 @@ def _text(file: IO[bytes], dialect: Dialect) -> Iterator[IO[str]]:
         text.detach()
 
 
-def _check_mark(path: UPath, file: IO[bytes], dialect: Dialect) -> None:
+def _check_mark(path: UPath, file: io.BufferedReader, dialect: Dialect) -> None:
     """Raise UnreadableFileError where the file says that it is of another encoding."""
-    head = file.peek(4)[:4]  # type: ignore[attr-defined]
+    head = file.peek(4)[:4]
     found = next((name for mark, name in MARKS.items() if head.startswith(mark)), "")
     said = name_of(dialect)
     if found and found != "UTF-8" and not said.replace("_", "-").startswith(found):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from include.sources.files import UnreadableFileError, unpacked
+from include.sources.files import UnreadableFileError, is_no_damage, unpacked
 from include.sources.spec import Column, Feed
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def pieces(path: UPath, feed: Feed, there: Sequence[str]) -> Iterator[pl.DataFra
             for batch in reader.iter_batches(batch_size=BATCH, columns=wanted):
                 yield texts_of(batch, feed.columns)
         except (pyarrow.ArrowException, OSError) as error:
-            if isinstance(error, FileNotFoundError):
+            if is_no_damage(error):
                 raise
             raise UnreadableFileError(
                 f"{path}: it cannot be read: a page of it is damaged, or has a time in it that no calendar has. "

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import polars as pl
 
-from include.sources.files import UnreadableFileError, opened, unpacked
+from include.sources.files import UnreadableFileError, is_no_damage, opened, unpacked
 from include.sources.reading import parquet, python
 from include.sources.spec import Feed
 
@@ -34,7 +34,7 @@ def of_orc(path: UPath, feed: Feed, there: Sequence[str]) -> Iterator[pl.DataFra
             for number in range(stripes.nstripes):
                 yield parquet.texts_of(stripes.read_stripe(number, columns=wanted), feed.columns)
         except (pyarrow.ArrowException, OSError) as error:
-            if isinstance(error, FileNotFoundError):
+            if is_no_damage(error):
                 raise
             raise UnreadableFileError(f"{path}: {DAMAGED}") from None
 
