@@ -24,14 +24,33 @@ CATCH_UP_DAYS = 14
 
 
 def not_ingested(source: Source, now: datetime) -> list[date]:
-    """The nights that are over, of which a file has landed and none was ingested, in order."""
+    """The nights that are over, of which a file has landed and none was ingested, or not all, in order."""
     table = f"{source.name}__completeness"
     done = set(delta.read_all("bronze", table, columns=["night"])["night"]) if delta.exists("bronze", table) else set()
+    done -= _has_more(source, now)
     return [
         night
         for night in landing.landed_days(source)
         if night >= source.first_day and night not in done and now >= source.ends(night)
     ]
+
+
+def _has_more(source: Source, now: datetime) -> set[date]:
+    """The nights of the last ``CATCH_UP_DAYS`` of which more files are there than were ingested: some came later."""
+    several = [feed for feed in source.feeds if not feed.is_one_file]
+    table, recent = f"{source.name}__completeness", now.date() - timedelta(CATCH_UP_DAYS)
+    if not several or not delta.exists("bronze", table):
+        return set()
+    counts = delta.read_days("bronze", table, recent, now.date(), day="night")
+    if "files" not in counts.columns:  # of a time when each day had one
+        return set()
+    held = {(feed, night): files for feed, night, files in counts.select("feed", "night", "files").iter_rows()}
+    return {
+        night
+        for (name, night), files in held.items()
+        for feed in several
+        if name == feed.name and len(landing.files_of(source, feed, feed.due(night))) > (files or 0)
+    }
 
 
 def catch_up(source: Source, now: datetime) -> list[date]:

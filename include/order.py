@@ -23,7 +23,7 @@ from include.ml import ledger
 from include.partitions import BadPartitionError, Partitions
 from include.settings import settings
 from include.sources import source
-from include.sources.landing import path_of
+from include.sources.landing import has_begun
 from include.sources.spec import Mode
 from include.use_cases import use_case
 
@@ -38,7 +38,7 @@ def landed_nights(source_name: str, nights: Partitions) -> list[date]:
     feeds = [feed for feed in this.feeds if feed.mode is Mode.PARTITION]
     # A feed that leads lands a day's file in the night before; only one that does not tells the night itself.
     own = [feed for feed in feeds if feed.lead_days == 0]
-    return [night for night in nights.days if any(path_of(this, feed, night).exists() for feed in own)]
+    return [night for night in nights.days if any(has_begun(this, feed, night) for feed in own)]
 
 
 def days_of(layer: str, table: str, days: Partitions) -> set[date]:

@@ -13,7 +13,6 @@ import json
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Coroutine
-from datetime import date
 from typing import Annotated, Any
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -25,9 +24,9 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from include.lineage import docs
 from include.services.environment import environment
 from include.settings import settings
-from include.sources import source
+from include.sources import naming, source
 from include.sources.files import UnreadableFileError, opened
-from include.sources.landing import path_of
+from include.sources.landing import files_of
 from include.use_cases import use_case
 from include.use_cases.spec import use_cases
 
@@ -56,7 +55,7 @@ def app() -> FastAPI:
     pages.get("/dbt")(dbt)
     pages.get("/lineage")(lineage)
     raw = [Depends(requires_access_connection("GET"))]
-    pages.get("/landing/{source_name}/{feed_name}/{day}", dependencies=raw)(landing_file)
+    pages.get("/landing/{source_name}/{feed_name}/{name:path}", dependencies=raw)(landing_file)
     pages.state.traces = asyncio.Semaphore(TRACES)
     return pages
 
@@ -157,17 +156,23 @@ async def _traced(prediction: str, case: str) -> Traced:
     return json.loads(out), ""
 
 
-def landing_file(source_name: str, feed_name: str, day: date) -> Response:
-    """A landing file as it is now. Named by what a source promises, never by a path."""
+def landing_file(source_name: str, feed_name: str, name: str) -> Response:
+    """A landing file as it is now; of what several are named like, a list of them.
+
+    It is one of those that the source promises for a day: whatever else a path leads to is not there.
+    """
     try:
         feed = source(source_name).feed(feed_name)
     except (KeyError, StopIteration):
         raise HTTPException(404, f"no feed {source_name}/{feed_name}") from None
-    path = path_of(source(source_name), feed, day)
+    said = naming.read(feed.pattern, name)
+    files = files_of(source(source_name), feed, said[0]) if said else {}
+    if files and said and name == naming.name_of(feed.pattern, said[0]) and not feed.is_one_file:
+        return _html("files.html", what=f"{source_name}/{feed_name}/{name}", names=list(files), up=name.count("/"))
     try:
-        file = opened(path)
-    except FileNotFoundError:
-        raise HTTPException(404, f"{path} is not there") from None
+        file = opened(files[name])
+    except (FileNotFoundError, KeyError):
+        raise HTTPException(404, f"{source_name}/{feed_name}: no {name} is there") from None
     except UnreadableFileError as error:
         raise HTTPException(404, str(error)) from None
 

@@ -17,7 +17,7 @@ from include import pages
 from include.services.credentials import generate
 from include.settings import settings
 
-FILE = "/landing/flights/actuals/2013-06-01"
+FILE = "/landing/flights/actuals/2013-06-01.csv"
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ def of_ingest(source: Source, plan: Plan, published: Sequence[Publication]) -> l
     """A step a feed: from its landing files to its bronze table."""
     rows = {one.table: one.rows for one in published}
     steps = []
-    for name, files in plan.items():
+    for name, batches in plan.items():
         feed = source.feed(name)
         table = f"bronze.{source.name}__{name}"
         inputs = [
@@ -167,7 +167,7 @@ def of_ingest(source: Source, plan: Plan, published: Sequence[Publication]) -> l
                 landing.path_of(source, feed, date.fromisoformat(day)),
                 {"version": _version(one["sha256"])},
             )
-            for day, one in files.items()
+            for day, one in batches.items()
         ]
         steps.append(Step(name, inputs, [written(table, rows=rows.get(table))]))
     return steps

@@ -24,7 +24,7 @@ from include.lineage.models import Graph
 from include.ml import dataset, ledger
 from include.ml.ledger import Champion
 from include.settings import settings
-from include.sources import landing
+from include.sources import landing, sources
 from include.use_cases.spec import UseCase
 
 NEAR = 4  # ids that are named beside an unknown one
@@ -205,12 +205,21 @@ def _partition(line: Line, newest: int) -> Partition:
 def state(file: str, sha256: str) -> State:
     """How the landing file ``file`` compares with the one that was ingested."""
     path = settings().landing / file
-    if not path.exists():
-        return "gone"
     try:
-        return "equal" if landing.sha256(path) == sha256 else "changed"
+        there = landing.sha256(path) if path.exists() else _of_several(file)
     except landing.UnreadableFileError:  # something else of its name
         return "changed"
+    return ("equal" if there == sha256 else "changed") if there else "gone"
+
+
+def _of_several(file: str) -> str:
+    """What ``file`` has as its checksum, where it is what several files are named like; empty where nothing is."""
+    source_name, feed_name, name = file.split("/", 2)
+    try:
+        source = sources()[source_name]
+        return landing.sha256_there(source, source.feed(feed_name), name)
+    except (KeyError, StopIteration):  # the spec no longer has it
+        return ""
 
 
 def find_prediction(case: UseCase, entity: str) -> Prediction:

@@ -75,8 +75,12 @@ def load(source: Source, nights: Partitions, plan: Plan) -> Candidates:
 
     def load_feed(feed: Feed) -> None:
         before = landing.stamps(source, feed, plan[feed.name])
-        days = {date.fromisoformat(day): file for day, file in plan[feed.name].items()}
-        files = {path_of(source, feed, day): (day, file["columns"]) for day, file in days.items()}
+        folder = landing.folder_of(source, feed)
+        files = {
+            folder / name: (date.fromisoformat(day), file["columns"])
+            for day, batch in plan[feed.name].items()
+            for name, file in batch["files"].items()
+        }
         rows = kernel.run(feed, files, candidates[feed.name])
         # The ledger names the bytes that rows came from: these must be the ones that were read.
         landing.check_unchanged(source, feed, plan[feed.name], before)
@@ -190,14 +194,14 @@ def _requests(
 
 
 def _origins(source: Source, plan: Plan) -> dict[tuple[str, date], Origin]:
-    """The file that brought each night's rows of each bronze table."""
+    """The file that brought each night's rows of each bronze table; of several, what all of them are named like."""
     found: dict[tuple[str, date], Origin] = {}
-    for name, files in plan.items():
+    for name, batches in plan.items():
         feed = source.feed(name)
-        for day, file in files.items():
+        for day, batch in batches.items():
             path = path_of(source, feed, date.fromisoformat(day)).relative_to(settings().landing)
             night = feed.night(date.fromisoformat(day))
-            found[f"bronze.{table(source, feed)}", night] = Origin(path.as_posix(), file["sha256"])
+            found[f"bronze.{table(source, feed)}", night] = Origin(path.as_posix(), batch["sha256"])
     return found
 
 
@@ -294,7 +298,7 @@ def _with_lines(feed: Feed, refused: pl.LazyFrame) -> pl.LazyFrame:
         (file, raw, line)
         for file, of_file in raws.items()
         if (path := settings().landing / file).exists()  # a late row's file may be gone by now
-        for raw, line in counting.line_numbers(path, feed, of_file).items()
+        for raw, line in counting.line_numbers(path, feed.content, of_file).items()
     ]
     schema = {"source_file": pl.String, "raw": pl.String, "line": pl.Int32}
     numbered = pl.LazyFrame(lines, schema=schema, orient="row")
@@ -313,14 +317,16 @@ def _count(judged: pl.LazyFrame, feed: Feed, plan: Plan) -> tuple[list[Counts], 
     found = judged.group_by("night").agg(terms).collect(engine="streaming")
     by_night = {row["night"]: row for row in found.iter_rows(named=True)}
     counts: list[Counts] = []
-    for day, file in plan[feed.name].items():
+    for day, batch in plan[feed.name].items():
+        added = {column for file in batch["files"].values() for column in landing.added(file, feed)}
         night = feed.night(date.fromisoformat(day))
         accounted = {term: int(by_night[night][term]) if night in by_night else 0 for term in TERMS}
         counts.append(
-            {"night": str(night), "feed": feed.name, "partition_day": day, "rows_in": file["rows"]}
+            {"night": str(night), "feed": feed.name, "partition_day": day, "rows_in": batch["rows"]}
+            | {"files": len(batch["files"])}
             | accounted
             | {f"late_{term}": 0 for term in TERMS}
-            | {"added_columns": ", ".join(landing.added(file, feed))}
+            | {"added_columns": ", ".join(sorted(added))}
         )
     return counts, any(row["late"] for row in by_night.values())
 

@@ -19,7 +19,7 @@ import polars as pl
 
 from include.lake import candidate
 from include.settings import settings
-from include.sources import reading, verdicts
+from include.sources import naming, reading, verdicts
 from include.sources.spec import Feed
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ TOGETHER = 100_000
 LOOKED_AT = 8_000_000
 """Rows among which twins are looked for at once."""
 
-# The files to read: their columns in their order where they are not the feed's, and the day of each.
+# The files to read: the day of each, and its columns in their order where they are not the feed's.
 Files = Mapping["UPath", tuple[date, Sequence[str]]]
 
 
@@ -71,14 +71,22 @@ def looked_at(feed: Feed, files: Files) -> Iterator[pl.DataFrame]:
 
 def _arrived(feed: Feed, files: Files) -> Iterator[pl.DataFrame]:
     for path, (day, columns) in files.items():
-        at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        for rows in reading.pieces(path, feed, columns):
-            yield verdicts.arrived(rows, day, _name(path), at)
+        at, name = datetime.fromtimestamp(path.stat().st_mtime, UTC), _name(path)
+        said = _said_by_name(feed, name)
+        for rows in reading.pieces(path, feed.content, columns):
+            yield verdicts.arrived(rows.with_columns(said), day, name, at)
 
 
 def _name(path: UPath) -> str:
     landing = settings().landing
     return path.relative_to(landing).as_posix() if path.is_relative_to(landing) else path.name
+
+
+def _said_by_name(feed: Feed, name: str) -> list[pl.Expr]:
+    """The columns whose values are a part of the name of the file at ``name``, below landing."""
+    below_feed = name.split("/", 2)[-1]
+    _, said = naming.read(feed.pattern, below_feed) or (None, {})
+    return [pl.lit(value).alias(column) for column, value in said.items()]
 
 
 def _together(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from functools import cached_property
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from include.sources import naming
 from include.sources.connectors import Connector
 from include.sources.dialect import EPOCHS, OF_ANY_LINES, OF_LINES, OF_SHEETS, RFC_4180, Dialect, check_pattern
 
@@ -89,7 +91,8 @@ class Finished(StrEnum):
     LINE_END = "line end"  # its last line has one; of the other formats, the end that the format itself has
     RENAMED = "renamed"  # it gets its name, or comes into the bucket, once it is whole
     RESTING = "resting"  # nobody has written to it for ``RESTS``
-    MARKED = "marked"  # beside it is a file with .done after its name, which comes last
+    MARKED = "marked"  # there is a mark, which comes last: ``Feed.mark``
+    LISTED = "listed"  # the mark is a manifest: it names the files, with their rows, bytes or checksums
 
 
 class Form(StrEnum):
@@ -191,7 +194,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Feed:
-    """One kind of file. A file is ``<landing>/<source>/<feed>/<YYYY-MM-DD>.<extension>``."""
+    """One kind of file, below ``<landing>/<source>/<feed>/``: ``<YYYY-MM-DD>.<extension>``, or what ``files`` says."""
 
     name: str
     description: str
@@ -205,11 +208,16 @@ class Feed:
     lead_days: int = 0  # the file of day D arrives in the night of D - lead_days
     format: Format = Format.CSV
     compression: Compression = Compression.NONE  # of the whole file, for the formats that are text
+    # What its files are named, as {day}/part-*.parquet or {day:%Y%m%d}_{region}.csv (naming.py); nothing: {day} and the
+    # extension. With signs that stand for others, a day has several files. What a name says is a column as any other.
+    files: str = ""
+    least_files: int = 0  # of a day with several files: with fewer it is not whole
     dialect: Dialect = RFC_4180
     # Where in the file its rows are. Of Excel: a sheet, or a range as Sheet!B3:F; nothing: the first one. Of JSON: the
     # keys that lead to the array, as data.rows; nothing: the document is it. Of XML: the name of the rows' elements.
     within: str = ""
     finished: Finished = Finished.LINE_END
+    mark: str = ""  # what the mark of a day is named, as {day}/_SUCCESS; nothing: as its file, with .done or .manifest
     may_be_empty: bool = False  # a day may have no rows: a file without any, or with a connector none at all
     connector: Connector | None = None  # what fetches the files; none: an upstream puts them there itself
     max_quarantined_share: float = 0.05  # more than this share of a day's rows in quarantine fails the day
@@ -235,17 +243,55 @@ class Feed:
             raise ValueError(f"feed {self.name}: all of a file of {self.format} is its rows")
         if self.format is Format.XML and not self.within:
             raise ValueError(f"feed {self.name}: which elements of the document are its rows? within")
-        self._check_dialect()
+        self._check_files()
+        if self.content is self:
+            self._check_dialect()
         if self.connector and self.format not in self.connector.formats:
             brings = " or ".join(self.connector.formats)
             raise ValueError(f"feed {self.name}: {type(self.connector).__name__} brings {brings}, not {self.format}")
-        if self.connector and self.finished in (Finished.RESTING, Finished.MARKED):
+        if self.connector and self.finished in (Finished.RESTING, Finished.MARKED, Finished.LISTED):
             raise ValueError(
                 f"feed {self.name}: what a connector brings is whole when it is there, not {self.finished}"
             )
         if self.connector and self.compression not in self.connector.compressions:
             packs = " or ".join(filter(None, self.connector.compressions))
             raise ValueError(f"feed {self.name}: {type(self.connector).__name__} packs {packs}, not {self.compression}")
+
+    def _check_files(self) -> None:
+        """Raise ValueError for names that do not say what they have to, or days that nobody can know to be whole."""
+        try:
+            for pattern in filter(None, (self.pattern, self.mark)):
+                naming.check(pattern)
+        except ValueError as error:
+            raise ValueError(f"feed {self.name}: {error}") from None
+        end = self.pattern.rpartition(".")[2]
+        if end != self.compression and (self.compression or end in set(Compression)):
+            packed = f"compression is .{self.compression}" if self.compression else "it says no compression"
+            raise ValueError(f"feed {self.name}: its files are named {self.pattern}, and {packed}")
+        names = {column.name: column for column in self.columns}
+        for name in naming.columns(self.pattern):
+            if name not in names:
+                raise ValueError(f"feed {self.name}: {self.pattern}: {name} is no column")
+            if names[name].place or names[name].source_name:
+                raise ValueError(f"feed {self.name}: column {name} is in the name of the file and not in the file")
+        if self.mark and self.finished not in (Finished.MARKED, Finished.LISTED):
+            raise ValueError(f"feed {self.name}: what is the mark for? finished=Finished.MARKED, or LISTED")
+        if self.mark and not naming.is_one(self.mark):
+            raise ValueError(f"feed {self.name}: a day has one mark, and not as many as {self.mark}")
+        if self.is_one_file:
+            if self.least_files:
+                raise ValueError(f"feed {self.name}: {self.pattern} is one file, least_files is of several")
+            return
+        if self.connector:
+            raise ValueError(f"feed {self.name}: a connector brings one file a day, and not as many as {self.pattern}")
+        if self.finished in (Finished.MARKED, Finished.LISTED):
+            if not self.mark:
+                raise ValueError(f"feed {self.name}: what is the mark of all files of a day? mark, as {{day}}/_DONE")
+        elif not self.least_files and self.finished is not Finished.RESTING:
+            raise ValueError(
+                f"feed {self.name}: a day has several files: how many at least (least_files), or what says that all "
+                "have come? finished=Finished.MARKED, LISTED or RESTING"
+            )
 
     def _check_dialect(self) -> None:
         """Raise ValueError for what a file of this format cannot say, or columns that cannot be told apart."""
@@ -291,6 +337,25 @@ class Feed:
         """Whether the file's columns are known by their order, and no name in it is asked."""
         has_header = self.format in (Format.CSV, Format.XLSX)
         return has_header and (self.dialect.by_place or self.dialect.header == 0)
+
+    @cached_property
+    def content(self) -> Feed:
+        """What is within its files: without the columns that their names say."""
+        said = naming.columns(self.pattern)
+        if not said:
+            return self
+        within = tuple(column for column in self.columns if column.name not in said)
+        return replace(self, columns=within, files="", least_files=0, mark="")
+
+    @property
+    def pattern(self) -> str:
+        """What its files are named, as ``naming`` has it."""
+        return self.files or f"{{day}}.{self.extension}"
+
+    @property
+    def is_one_file(self) -> bool:
+        """Whether a day has one file, and no more."""
+        return naming.is_one(self.pattern)
 
     @property
     def extension(self) -> str:

@@ -7,7 +7,7 @@
 - ``night`` (date): the night in which the file arrived, by its name; ``source_file`` (relative to landing);
   ``arrived_at`` (the file's modification time, UTC);
 - ``_reason``: why the row breaks its contract, null where it does not; ``_raw``: the text of one that does, or is late;
-- ``_copy``: true for the second and further copies of a row in its file;
+- ``_copy``: true for the second and further copies of a row among those of its night;
 - ``_late``: true for a sound row of an earlier day than the file's;
 - ``_twin``: the same for rows that have to be looked at together; by chance others may have it as well.
 """
@@ -137,30 +137,30 @@ def look_at(rows: pl.DataFrame, feed: Feed) -> pl.DataFrame:
 
 
 def alone(looked_at: pl.DataFrame) -> pl.DataFrame:
-    """The verdicts of rows as ``look_at`` leaves them, where no row of their file is their twin."""
+    """The verdicts of rows as ``look_at`` leaves them, where no row of their night is their twin."""
     return looked_at.with_columns(_raw_where_needed())
 
 
 def together(looked_at: pl.DataFrame, feed: Feed) -> pl.DataFrame:
     """The verdicts of rows as ``look_at`` leaves them, where each has its twins beside it.
 
-    Rows of one file and day that have the same key and the same content are copies. Where the content differs nobody
-    can say which one is right, so all of them break the contract.
+    Rows of one night and day that have the same key and the same content are copies, be they in one file or in several.
+    Where the content differs nobody can say which one is right, so all of them break the contract.
     """
     names = [column.name for column in feed.columns]
-    rows = looked_at.sort("_raw")
+    rows = looked_at.sort("_raw", "source_file")
     sound = rows.filter(pl.col("_reason").is_null())
-    same_key = ["source_file", "partition_day", *feed.unique]
+    same_key = ["night", "partition_day", *feed.unique]
     conflict = pl.any_horizontal(pl.col(name).n_unique().over(same_key) > 1 for name in names)
     differs = pl.lit(f"another row has the same {', '.join(feed.unique)} and differs")
     sound = sound.with_columns(conflict.alias("_conflict")).with_columns(
         pl.when("_conflict").then(differs).alias("_reason"),
         (pl.col("_late") & ~pl.col("_conflict")).alias("_late"),
-        (pl.int_range(pl.len()).over("source_file", "partition_day", *names) > 0).alias("_copy"),
+        (pl.int_range(pl.len()).over("night", "partition_day", *names) > 0).alias("_copy"),
     )
     # A broken row has no content to compare, only its text.
     broken = rows.filter(pl.col("_reason").is_not_null())
-    broken = broken.with_columns((pl.int_range(pl.len()).over("source_file", "_raw") > 0).alias("_copy"))
+    broken = broken.with_columns((pl.int_range(pl.len()).over("night", "_raw") > 0).alias("_copy"))
     return pl.concat([sound.drop("_conflict"), broken]).with_columns(_raw_where_needed())
 
 
@@ -171,7 +171,7 @@ def _raw_where_needed() -> pl.Expr:
 def _twin(feed: Feed) -> pl.Expr:
     """By the key as what it is published as, so that 7 and 07 are one; of a broken row by its text."""
     broken = pl.when(pl.col("_reason").is_not_null()).then("_raw").alias("_broken")
-    return pl.struct("source_file", broken, "partition_day", *feed.unique).hash().alias("_twin")
+    return pl.struct("night", broken, "partition_day", *feed.unique).hash().alias("_twin")
 
 
 def _typed(name: str) -> str:

@@ -264,7 +264,7 @@ def test_lineage_is_told_of_every_stage(stack: Stack, nights: list[Run]) -> None
 def test_the_pages_in_airflows_menu_are_behind_its_login(stack: Stack, nights: list[Run]) -> None:
     pages = f"{stack.settings.airflow_url}/nocturne"
     file = stack.landing("actuals", str(NIGHTS.first))
-    landed = f"landing/flights/actuals/{NIGHTS.first}"
+    landed = f"landing/flights/actuals/{NIGHTS.first}.csv"
     for path in ("dbt", "lineage", landed):
         assert httpx.get(f"{pages}/{path}").status_code == 401
         sent = httpx.get(f"{pages}/{path}", headers={"Accept": "text/html"})

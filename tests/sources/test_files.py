@@ -94,8 +94,9 @@ def test_what_is_no_regular_file_is_refused_at_once_and_not_read(
         landing.sha256(path)
     assert counting.line_numbers(path, feed, {SECRET}) == {}
     file: landing.File = {"rows": 1, "columns": [], "sha256": ""}
+    batch: landing.Batch = {"rows": 1, "sha256": "", "files": {path.name: file}}
     with pytest.raises(landing.ChangedFileError):
-        landing.check_unchanged(source(feed), feed, {str(DAY): file})
+        landing.check_unchanged(source(feed), feed, {str(DAY): batch})
 
 
 @pytest.mark.parametrize("link", ["toys", "toys/csv"])
@@ -146,7 +147,7 @@ def test_a_link_that_takes_the_place_of_a_file_after_it_was_looked_at_is_not_fol
 def test_a_file_that_was_away_while_spark_read_is_told_though_it_is_back() -> None:
     path = place(CSV)
     path.write_bytes(b"a,b\n1,x\n")
-    looked_at = {str(DAY): landing.look_through(landing.path_of(source(CSV), CSV, DAY), CSV)}
+    looked_at = {str(DAY): landing.batch(source(CSV), CSV, DAY)}
     before = landing.stamps(source(CSV), CSV, looked_at)
     landing.check_unchanged(source(CSV), CSV, looked_at, before)
     path.rename(path.with_name("kept"))

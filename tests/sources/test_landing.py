@@ -65,10 +65,10 @@ def test_a_new_column_is_named_and_no_reason_to_stop(caplog: pytest.LogCaptureFi
     put(PLAN, SECOND, b"a,who,b\n1,me,x\n")
     put(DONE, FIRST)
     found = landing.plan(SOURCE, NIGHT)
-    assert {feed: {day: file["columns"] for day, file in files.items()} for feed, files in found.items()} == {
-        "plan": {"2020-06-02": ["a", "who", "b"]},
-        "done": {"2020-06-01": []},
-    }
+    columns = [
+        file["columns"] for days in found.values() for batch in days.values() for file in batch["files"].values()
+    ]
+    assert columns == [["a", "who", "b"], []]
     assert rows_of(found) == {"plan": {"2020-06-02": 1}, "done": {"2020-06-01": 2}}
     (said,) = caplog.messages
     assert said.startswith("plan 2020-06-02: column 'who' is new. The file is published without it")
@@ -76,7 +76,7 @@ def test_a_new_column_is_named_and_no_reason_to_stop(caplog: pytest.LogCaptureFi
 
 def test_a_file_that_is_replaced_while_it_is_read_is_told(home: Path) -> None:
     path = put(DONE, FIRST)
-    looked_at = {str(FIRST): landing.look_through(path, DONE)}
+    looked_at = {str(FIRST): landing.batch(SOURCE, DONE, FIRST)}
     assert looked_at[str(FIRST)]["sha256"] == hashlib.sha256(GOOD).hexdigest()
     landing.check_unchanged(SOURCE, DONE, looked_at)
     put(DONE, FIRST, GOOD.replace(b"x", b"y"))
