@@ -253,17 +253,24 @@ def stamp(path: UPath) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
+def below_landing(path: UPath | Path) -> str:
+    """The path of a file as seen from landing, with / between its parts; empty where it is not below it."""
+    whole, landing = str(path), f"{settings().landing}/"
+    return whole.removeprefix(landing) if whole.startswith(landing) else ""
+
+
 @contextmanager
 def _folder_of(path: Path) -> Iterator[int]:
     """A descriptor of the folder that the file at ``path`` is in, reached from landing step by step."""
-    landing = Path(str(settings().landing))
-    if not path.is_relative_to(landing):
-        landing = path.parent  # a file that an operator names: how to get there is theirs to say as well
-    folder = os.open(landing, FOLDER)  # where landing itself is, is for whoever runs the platform to say
+    # As texts, since a path takes longer to be taken apart than its file to be read.
+    landing, below = str(settings().landing), below_landing(path)
+    if not below:
+        landing, below = os.path.split(path)  # an operator names it: how to get there is theirs to say as well
+    folder = os.open(landing or ".", FOLDER)  # where landing itself is, is for whoever runs the platform to say
     try:
         at = landing
-        for name in path.relative_to(landing).parts[:-1]:
-            at /= name
+        for name in below.split("/")[:-1]:
+            at = f"{at}/{name}"
             try:
                 inner = os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=folder)
             except FileNotFoundError:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from include.lake import candidate
-from include.settings import settings
 from include.sources import naming, reading, verdicts
+from include.sources.files import below_landing
 from include.sources.spec import Feed
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ def _arrived(feed: Feed, files: Files) -> Iterator[pl.DataFrame]:
 
 
 def _name(path: UPath) -> str:
-    landing = settings().landing
-    return path.relative_to(landing).as_posix() if path.is_relative_to(landing) else path.name
+    return below_landing(path) or path.name
 
 
 def _said_by_name(feed: Feed, name: str) -> list[pl.Expr]:

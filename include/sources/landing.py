@@ -388,6 +388,11 @@ def strangers(source: Source) -> list[UPath]:
     return sorted(path for path in found if not path.name.startswith("."))
 
 
+def _is_of(feed: Feed, name: str, day: date) -> bool:
+    """Whether ``name`` is that of a file of ``day``, or of a folder that one of them may be in."""
+    return any(naming.fits(begin, name, day) for begin in naming.begins(feed.pattern))
+
+
 def _is_named(begin: str, name: str) -> bool:
     """Whether ``name`` is like ``begin``; where that says a whole day, it has to be a day of the calendar."""
     return naming.read(begin, name) is not None if naming.says_day(begin) else naming.fits(begin, name)
@@ -398,7 +403,9 @@ def _beside(source: Source, feed: Feed, day: date) -> list[UPath]:
     *folders, _ = naming.begins(feed.pattern)
     if not folders or not naming.says_day(folders[-1]):
         return []
-    known = [*files_of(source, feed, day).values()]
-    known += [mark_of(source, feed, day)] if feed.finished in MARKS else []
-    there = _entries(_like(folder_of(source, feed), folders[-1], day))
-    return sorted(path for _, path in there if path not in known and path.name[0] not in "._")
+    mark = mark_of(source, feed, day) if feed.finished in MARKS else None
+    there = [
+        (f"{folder}/{path.name}", path) for folder, path in _entries(_like(folder_of(source, feed), folders[-1], day))
+    ]
+    other = [path for name, path in there if path.name[0] not in "._" and not _is_of(feed, name, day)]
+    return sorted(path for path in other if path != mark)
