@@ -55,13 +55,17 @@ def _personal(source: Source) -> list[str]:
     return [f"{feed.name}.{column.name}" for feed in source.feeds for column in feed.columns if column.pii != "none"]
 
 
+def _named(feed: Feed) -> str:
+    return feed.files or f"<YYYY-MM-DD>.{feed.extension}"
+
+
 def _feed(source: Source, feed: Feed) -> list[str]:
     arrives = {0: "of the same day", 1: "of the day before"}.get(feed.lead_days, f"{feed.lead_days} days earlier")
     name = table(source, feed)
     return [
         f"## {feed.name}",
         "",
-        f"{feed.description}. `landing/{source.name}/{feed.name}/<YYYY-MM-DD>.{feed.extension}`: {MODES[feed.mode]}; a "
+        f"{feed.description}. `landing/{source.name}/{feed.name}/{_named(feed)}`: {MODES[feed.mode]}; a "
         f"day's file arrives in the night {arrives}.",
         *([f"A row may come up to {feed.late_days} days late; it goes to its own day."] if feed.late_days else []),
         *([f"{brought} It is kept: delete it to have it fetched again."] if (brought := brought_by(feed)) else []),
