@@ -85,7 +85,7 @@ def _said_by_name(feed: Feed, name: str) -> list[pl.Expr]:
     """The columns whose values are a part of the name of the file at ``name``, below landing."""
     below_feed = name.split("/", 2)[-1]
     _, said = naming.read(feed.pattern, below_feed) or (None, {})
-    return [pl.lit(value).alias(column) for column, value in said.items()]
+    return [pl.lit(value, pl.String).alias(column) for column, value in said.items()]
 
 
 def _together(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:

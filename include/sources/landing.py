@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict, cast
@@ -52,6 +53,8 @@ Plan = dict[str, dict[str, Batch]]
 
 # After the name of a file, where the spec says nothing else: that one is whole.
 MARKS = {Finished.MARKED: ".done", Finished.LISTED: ".manifest"}
+# What Spark and others leave beside their files, and what is still on its way.
+ASIDE = re.compile(r"\.|_(SUCCESS|temporary|metadata|common_metadata|committed_.*|started_.*)$")
 ALIVE_DAYS = 14  # a source that has brought nothing for so long is not waited for
 
 
@@ -273,6 +276,8 @@ def batch(source: Source, feed: Feed, day: date) -> Batch:
     Raises what ``look_through`` does, also where they have no rows together, or are not what their manifest says.
     """
     paths = files_of(source, feed, day)
+    if odd := [path for name, path in paths.items() if not name.isprintable()]:
+        raise UnreadableFileError(f"{str(odd[0])!r}: a file's name is of letters that can be printed. Rename it")
     files = {name: look_through(path, feed) for name, path in paths.items()}
     rows = sum(file["rows"] for file in files.values())
     if not feed.is_one_file:
@@ -407,5 +412,5 @@ def _beside(source: Source, feed: Feed, day: date) -> list[UPath]:
     there = [
         (f"{folder}/{path.name}", path) for folder, path in _entries(_like(folder_of(source, feed), folders[-1], day))
     ]
-    other = [path for name, path in there if path.name[0] not in "._" and not _is_of(feed, name, day)]
+    other = [path for name, path in there if not ASIDE.match(path.name) and not _is_of(feed, name, day)]
     return sorted(path for path in other if path != mark)

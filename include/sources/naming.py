@@ -1,7 +1,8 @@
 """How the files of a feed are named, below its folder: ``{day}/part-*.parquet``, ``{day:%Y%m%d}_{region}.csv``.
 
 - ``{day}`` is the day of the file, as ISO 8601 or as ``strftime`` has it after a colon;
-- ``{region}``, or any other name, is a column of the feed, whose value stands there;
+- ``{region}``, or any other name, is a column of the feed, whose value stands there; after ``region=`` it is written as
+  Hive and Spark write it: ``%20`` is a blank, and ``__HIVE_DEFAULT_PARTITION__`` is nothing;
 - ``*`` is any number of signs and ``?`` is one, never a ``/``; neither begins a name with ``.`` or ``_``, which is how
   files that are on their way and marks are called.
 """
@@ -11,10 +12,12 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 from functools import cache
+from urllib.parse import unquote
 
 _PLACE = re.compile(r"\{(\w+)(?::([^{}]*))?\}|([*?])")
 _DIGITS = {"%Y": "[0-9]{4}", "%m": "[0-9]{2}", "%d": "[0-9]{2}", "%j": "[0-9]{3}"}
 ISO = "%Y-%m-%d"
+NOTHING = "__HIVE_DEFAULT_PARTITION__"
 
 
 def check(pattern: str) -> None:
@@ -61,7 +64,7 @@ def name_of(pattern: str, day: date) -> str:
     return _PLACE.sub(filled, pattern)
 
 
-def read(pattern: str, name: str) -> tuple[date, dict[str, str]] | None:
+def read(pattern: str, name: str) -> tuple[date, dict[str, str | None]] | None:
     """The day and the columns that ``name`` says; None where it is not named as ``pattern`` has it."""
     found = _expression(pattern).fullmatch(name)
     if not found:
@@ -76,7 +79,13 @@ def read(pattern: str, name: str) -> tuple[date, dict[str, str]] | None:
         return None
     if not _expression(pattern, day).fullmatch(name):  # it names two days
         return None
-    return day, {column: parts[column] for column in columns(pattern)}
+    return day, {column: _value(pattern, column, parts[column]) for column in columns(pattern)}
+
+
+def _value(pattern: str, column: str, text: str) -> str | None:
+    if f"{column}={{{column}}}" not in pattern:
+        return text
+    return None if text == NOTHING else unquote(text)
 
 
 def begins(pattern: str) -> list[str]:

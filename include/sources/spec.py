@@ -340,12 +340,12 @@ class Feed:
 
     @cached_property
     def content(self) -> Feed:
-        """What is within its files: without the columns that their names say."""
-        said = naming.columns(self.pattern)
-        if not said:
+        """What each of its files is: without the columns that their names say; one of several may be empty."""
+        if self.is_one_file:
             return self
+        said = naming.columns(self.pattern)
         within = tuple(column for column in self.columns if column.name not in said)
-        return replace(self, columns=within, files="", least_files=0, mark="")
+        return replace(self, columns=within, files="", least_files=0, mark="", may_be_empty=True)
 
     @property
     def pattern(self) -> str:

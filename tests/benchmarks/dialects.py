@@ -1,4 +1,7 @@
-"""The same rows as files are written elsewhere, from landing to published bronze, beside plain CSV in the same turn."""
+"""The same rows as files are written elsewhere, from landing to published bronze, beside plain CSV in the same turn.
+
+And a night of many small files beside one file with their rows.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,9 @@ FEEDS = {
         dialect=Dialect(pattern=" ".join(rf"(?P<{column.name}>\S*)" for column in TRIPS.columns)),
     ),
 }
+
+
+SMALL_FILES, SMALL_ROWS = 1_000, 20
 
 
 def write(feed: Feed, source: Source, plain: Path, day: date) -> None:
@@ -101,4 +107,34 @@ def run(given: Namespace, say: Callable[[str], None]) -> dict[str, Any]:
     return {
         f"{name}, {ROWS:,} rows": {"rows": ROWS, "turns": {"ours": took, "plain CSV": usual}}
         for name, took in seconds.items()
-    }
+    } | of_small_files(given.turns, say)
+
+
+def of_small_files(turns: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Many files a night, beside one file with the same rows."""
+    parts = replace(TRIPS, name="parts", files="{day}/part-*.csv", least_files=SMALL_FILES)
+    many, one = (
+        Source("bench_dialects", "made up", "nobody", "nobody", "0 0 * * *", 1, DAY, (feed,)) for feed in (parts, TRIPS)
+    )
+    seconds: dict[str, list[dict[str, float]]] = {"ours": [], "one file": []}
+    rows = SMALL_FILES * SMALL_ROWS
+    for turn in range(turns + 1):
+        day = DAY + timedelta(turn)
+        made = Path(str(make_file(rows, day)))
+        header, *lines = made.read_text().splitlines(keepends=True)
+        folder = Path(str(landing.folder_of(many, parts) / str(day)))
+        folder.mkdir(parents=True)
+        for number in range(SMALL_FILES):
+            part = lines[number * SMALL_ROWS : (number + 1) * SMALL_ROWS]
+            (folder / f"part-{number:05}.csv").write_text("".join([header, *part]))
+        plain = made.rename(made.with_name("plain"))
+        write(TRIPS, one, plain, day)
+        plain.unlink()
+        for side, source in zip(seconds, (many, one), strict=True):
+            took = ours(source, day)
+            say(f"  {turn or 'warm-up'}: {SMALL_FILES:,} files, {side} {took:.1f} s")
+            if turn:
+                seconds[side].append({"seconds": took})
+    for source in (many, one):
+        forget(source)
+    return {f"{SMALL_FILES:,} files of one night, {rows:,} rows": {"rows": rows, "turns": seconds}}

@@ -1,5 +1,6 @@
 """Days that have several files, and files whose names say more than their day."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -384,3 +385,43 @@ def test_a_manifest_reads_names_with_blanks_and_letters_of_all_kinds(home: Path)
         "Größe 1.csv": manifest.Promise(sha256="a" * 64),
         "two.csv": manifest.Promise(sha256="b" * 64),
     }
+
+
+@pytest.mark.parametrize("compression", [Compression.NONE, Compression.GZIP])
+def test_parts_of_nothing_are_parts(compression: Compression, home: Path) -> None:
+    """Spark writes a part for a share of its work that had no rows: nothing at all, or a packed nothing."""
+    end = ".gz" if compression else ""
+    feed = replace(
+        SALES, files="{day}/{shop}-*.csv" + end, compression=compression, finished=Finished.RENAMED, least_files=3
+    )
+    folder = home / "landing" / "toys" / "sales" / "2024-06-01"
+    folder.mkdir(parents=True)
+    for shop, content in (("a", b""), ("b", b"receipt,price\n"), ("c", b"receipt,price\n1,1\n")):
+        (folder / f"{shop}-1.csv{end}").write_bytes(gzip.compress(content) if compression else content)
+    night(source(feed))
+    assert bronze(home, "completeness").select("files", "rows_in", "published").rows() == [(3, 1, 1)]
+    assert bronze(home, "sales")["shop"].to_list() == ["c"]
+
+
+def test_names_that_hive_writes_are_read_as_it_means_them(home: Path) -> None:
+    feed = replace(SALES, files="shop={shop}/{day}-*.csv")
+    for n, shop in enumerate(("north%20%C3%9F", "__HIVE_DEFAULT_PARTITION__", "a=b")):
+        put(home, f"shop={shop}/2024-06-01-1.csv", f"{n},1")
+    night(source(feed))
+    assert bronze(home, "sales").sort("receipt")["shop"].to_list() == ["north ß", None, "a=b"]
+
+
+def test_a_file_that_looks_like_a_mark_and_is_none_is_told(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Spark and others pass over every name that begins with a line: rows that nobody misses."""
+    for name in ("north-1", "south-1", "_west-1"):
+        put(home, f"2024-06-01/{name}.csv", f"{len(name)}{name[0] == 's':d},1")
+    landing.plan(source(SALES), NIGHT)
+    assert next(message for message in caplog.messages if "ignored" in message).endswith("2024-06-01/_west-1.csv")
+
+
+def test_a_name_that_cannot_be_printed_is_refused(home: Path) -> None:
+    put(home, "2024-06-01/north-1.csv", "1,1")
+    odd = os.fsencode(home / "landing" / "toys" / "sales" / "2024-06-01") + b"/north-\xff.csv"
+    Path(os.fsdecode(odd)).write_text("receipt,price\n2,2\n")
+    with pytest.raises(UnreadableFileError, match="letters that can be printed"):
+        landing.plan(source(SALES), NIGHT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,25 @@ def test_upkeep_removes_there_what_nobody_needs(toys: None, monkeypatch: pytest.
     monkeypatch.setattr(maintain, "CANDIDATE_DAYS", -1)
     maintain.sweep("tests")
     assert usage.candidates() == []
+
+
+def test_several_files_a_day_are_found_there_also_beyond_one_listing(bucket: str, s3_port: int) -> None:
+    """A listing of S3 has a thousand keys; and what a client remembers of one is not what is there a moment later."""
+    many = replace(TRIPS, files="{day}/part-*.csv", least_files=1001, lead_days=0)
+    toys = replace(SOURCE, feeds=(many,))
+    client = s3.client(s3_port)
+    bucket_name, _, folder = str(landing.folder_of(toys, many) / str(DAY)).removeprefix("s3://").partition("/")
+
+    def upload(number: int) -> None:
+        client.put_object(Bucket=bucket_name, Key=f"{folder}/part-{number:04}.csv", Body=b"day,trip,amount\n")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(upload, range(1001)))
+    assert len(landing.files_of(toys, many, DAY)) == 1001
+    assert landing.lacks(toys, many, DAY) == ""
+    assert landing.landed_days(toys) == [DAY]
+    upload(9999)
+    assert len(landing.files_of(toys, many, DAY)) == 1002
 
 
 def test_a_file_is_looked_through_there(bucket: str) -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from include.sources.counting import delimited, excel, jsonl, lines, parquet, records
-from include.sources.files import UnreadableFileError, opened
+from include.sources.files import UnreadableFileError, unpacked
 from include.sources.spec import Feed, Finished, Format
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def count(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     Raises UnreadableFileError where it is damaged or not what ``feed`` promises.
     """
     if feed.may_be_empty and feed.finished is not Finished.LINE_END and feed.format is not Format.PARQUET:
-        with opened(path) as file:
+        with unpacked(path) as file:
             if not file.read(1):
                 return 0, [column.name for column in feed.columns]
     return COUNTERS[feed.format](path, feed)
