@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pyarrow import orc
 
 from include.partitions import Partitions
 from include.settings import settings
@@ -24,6 +25,7 @@ from include.sources.dialect import Dialect
 from include.sources.spec import Compression, Feed, Format, Source
 from include.storage import remove
 from tests.benchmarks.ingest import DAY, TRIPS, make_file
+from tests.sources.corpus import sheet
 
 ROWS = 1_000_000
 FEEDS = {
@@ -39,6 +41,14 @@ FEEDS = {
         format=Format.LOG,
         dialect=Dialect(pattern=" ".join(rf"(?P<{column.name}>\S*)" for column in TRIPS.columns)),
     ),
+}
+# Of these only the memory is of interest here.
+OTHERS = {
+    "Parquet": replace(TRIPS, name="parquet", format=Format.PARQUET),
+    "a JSON document": replace(TRIPS, name="document", format=Format.JSON),
+    "XML": replace(TRIPS, name="elements", format=Format.XML, within="row"),
+    "Excel": replace(TRIPS, name="sheet", format=Format.XLSX),
+    "ORC": replace(TRIPS, name="orc", format=Format.ORC),
 }
 
 
@@ -61,6 +71,22 @@ def write(feed: Feed, source: Source, plain: Path, day: date) -> None:
                 shutil.copyfileobj(file, zipped)
         case "lines":
             pl.read_csv(plain, try_parse_dates=False).write_ndjson(path)
+        case "document":
+            pl.read_csv(plain, try_parse_dates=False).write_json(path)
+        case "parquet":
+            pl.read_csv(plain, try_parse_dates=True).cast({"from_stop": pl.Int32, "to_stop": pl.Int32}).write_parquet(
+                path
+            )
+        case "orc":
+            orc.write_table(pl.read_csv(plain, infer_schema=False).to_arrow(), str(path))
+        case "sheet":
+            rows = pl.read_csv(plain, infer_schema=False)
+            path.write_bytes(sheet([rows.columns, *map(list, rows.iter_rows())]))
+        case "elements":
+            rows = pl.read_csv(plain, infer_schema=False)
+            cells = [pl.format(f"<{name}>{{}}</{name}>", name) for name in rows.columns]
+            elements = rows.select(pl.concat_str(pl.lit("<row>"), *cells, pl.lit("</row>\n"))).to_series()
+            path.write_text("".join(["<rows>\n", *elements, "</rows>\n"]))
         case _:
             shutil.copy(plain, path)
 
