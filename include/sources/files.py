@@ -8,6 +8,7 @@ since names may come to mean something else in between.
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import io
 import lzma
@@ -109,6 +110,13 @@ def unpacked(path: UPath) -> Iterator[io.BufferedReader]:
         file.seek(0)
         most = max(MOST_UNPACKED, MOST_TIMES * size)
         yield io.BufferedReader(_Unpacking(path, raw, unpack, most), PIECE)
+
+
+def after_mark(file: io.BufferedReader) -> io.BufferedReader:
+    """``file``, from after the mark of UTF-8 that some programs begin a text with."""
+    if file.peek(3)[:3] == codecs.BOM_UTF8:
+        file.read(3)
+    return file
 
 
 class _Unpacking(io.RawIOBase):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 from include.errors import NeedsAttentionError
 from include.partitions import Partitions
 from include.settings import settings
-from include.sources import counting, manifest, naming
+from include.sources import counting, looks, manifest, naming
 from include.sources.files import UnreadableFileError as UnreadableFileError
 from include.sources.files import check_folder, exists, opened, stamp
 from include.sources.manifest import Promise
@@ -324,7 +324,11 @@ def look_through(path: UPath, feed: Feed) -> File:
     there may be none, and of a day with several files in some of them. A column more than promised is no breach, unless
     there are many. What is accepted here, ``reading`` splits into the same rows.
     """
-    rows, columns = counting.count(path, feed.content)
+    try:
+        rows, columns = counting.count(path, feed.content)
+    except UnreadableFileError as error:
+        end = "" if str(error).endswith((".", "?")) else "."
+        raise UnreadableFileError(f"{error}{end}{looks.advice(path, feed)}") from None
     if feed.is_one_file:
         _check_rows(path, rows, feed)
     other = columns if columns != [column.name for column in feed.content.columns] else []

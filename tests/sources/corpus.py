@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
 import zipfile
 from collections.abc import Callable, Sequence
@@ -507,6 +508,12 @@ def lines() -> dict[str, Callable[[], Case]]:
     logged = [f'01/Jun/2024 [01/Jun/2024:14:00:00 +0200] #{b} "{c}" {d or "-"}' for _, b, c, d, e in TEXTS[:3]] + [
         '01/Jun/2024 [-] #4 "it\'s" -'
     ]
+    tight = (
+        replace(fixed[0], width=8, pattern="%Y%m%d"),
+        replace(fixed[1], place=9, width=5),
+        replace(fixed[2], place=14, width=8),
+        Column("cents", "int", "how much", place=22, width=8),
+    )
     pattern = r'(?P<day>\S+) \[(?P<seen_at>[^\]]*)\] #(?P<number>\d+) "(?P<what>[^"]*)" (?P<amount>\S+)'
     return {
         "fixed width": lambda: Case(text(*padded), columns=fixed, more={"format": Format.FIXED}),
@@ -519,6 +526,36 @@ def lines() -> dict[str, Callable[[], Case]]:
             quarantined=1,
             columns=fixed,
             more={"format": Format.FIXED},
+        ),
+        "fixed width: no blank between columns, numbers to the right, umlauts": lambda: Case(
+            text(*(f"{day}{number:05}{who:<8}{cents:>8}" for day, number, who, cents in TIGHT)),
+            rows=[(date(2024, 6, 1), *row) for _, *row in TIGHT],
+            columns=tight,
+            more={"format": Format.FIXED},
+        ),
+        "fixed width: a line of dashes under the header, and a total": lambda: Case(
+            text(
+                "Balances of 1 June",
+                "",
+                "ACCOUNT   NAME            BALANCE",
+                "--------- ------------- ---------",
+                *(f"{account:<10}{who:<14}{written:>9}" for account, who, written, _ in BALANCES),
+                "",
+                f"{'Summe':<24}{'13.214,60':>9}",
+            ),
+            Dialect(skip_lines=4, ends_before="^Summe", decimal=",", thousands="."),
+            [(account, who, value) for account, who, _, value in BALANCES],
+            columns=(
+                Column("account", "string", "", required=True, place=1, width=9),
+                Column("name", "string", "", place=11, width=13),
+                Column("balance", "double", "", place=25, width=9),
+            ),
+            more={"format": Format.FIXED, "key": ("account",), "day_column": ""},
+        ),
+        "fixed width: packed": lambda: Case(
+            gzip.compress(text(*padded)),
+            columns=fixed,
+            more={"format": Format.FIXED, "compression": Compression.GZIP},
         ),
         "log: by a pattern, and a line that is none": lambda: Case(
             text(*logged[:2], "Traceback (most recent call last):", *logged[2:]),
@@ -548,6 +585,110 @@ def lines() -> dict[str, Callable[[], Case]]:
             ),
             more={"format": Format.LOG, "key": ("host",), "day_column": ""},
         ),
+    }
+
+
+TIGHT = [
+    ("20240601", 17, "Müller", 1250),
+    ("20240601", 18, "Schäfer", 99),
+    ("20240601", 123, "Aß", 100000),
+    ("20240601", 20999, "Zoë", 7),
+]
+BALANCES = [
+    ("A-0001", "Müller", "1.234,50", 1234.5),
+    ("A-0002", "Schäfer & Co", "-20,00", -20.0),
+    ("A-0003", "Weiß", "0,10", 0.1),
+    ("A-0004", "Ng", "12.000,00", 12000.0),
+]
+
+
+def objects() -> list[dict[str, Any]]:
+    """The rows as JSON has them: a value that is missing is not said."""
+    plain = [[one.isoformat() if isinstance(one, date) else one for one in row] for row in ROWS]
+    return [{name: one for name, one in zip(NAMES, row, strict=True) if one is not None} for row in plain]
+
+
+def elements(prefix: str = "") -> str:
+    """The rows as XML, the number of each as an attribute."""
+    from xml.sax.saxutils import escape
+
+    def inside(row: dict[str, Any]) -> str:
+        return "".join(
+            f"<{prefix}{name}>{escape(str(value))}</{prefix}{name}>" for name, value in row.items() if name != "number"
+        )
+
+    return "\n".join(f'<{prefix}thing number="{row["number"]}">{inside(row)}</{prefix}thing>' for row in objects())
+
+
+def arrow() -> Any:
+    import pyarrow
+
+    types = [pyarrow.date32(), pyarrow.int32(), pyarrow.string(), pyarrow.float64(), pyarrow.timestamp("us", "UTC")]
+    return pyarrow.table(
+        [pyarrow.array(list(one), type_) for one, type_ in zip(zip(*ROWS, strict=True), types, strict=True)],
+        names=NAMES,
+    )
+
+
+def avro() -> bytes:
+    import fastavro
+
+    types: list[Any] = [{"type": "int", "logicalType": "date"}, "int", "string", "double"]
+    types.append({"type": "long", "logicalType": "timestamp-micros"})
+    fields = [{"name": name, "type": ["null", type_]} for name, type_ in zip(NAMES, types, strict=True)]
+    made = io.BytesIO()
+    fastavro.writer(
+        made,
+        {"type": "record", "name": "thing", "fields": fields},
+        [dict(zip(NAMES, row, strict=True)) for row in ROWS],
+    )
+    return made.getvalue()
+
+
+def documents() -> dict[str, Callable[[], Case]]:
+    def in_json(whole: Any, within: str = "", **more: Any) -> Callable[[], Case]:
+        content = json.dumps(whole, indent=1, ensure_ascii=False).encode()
+        return lambda: Case(content, more={"format": Format.JSON, "within": within, **more})
+
+    def in_xml(content: str, **more: Any) -> Callable[[], Case]:
+        columns = column("number", source_name="@number")
+        return lambda: Case(content.encode(), columns=columns, more={"format": Format.XML, "within": "thing", **more})
+
+    def stored(format_: Format, write: Callable[[Any, Any], None]) -> Callable[[], Case]:
+        made = io.BytesIO()
+        write(arrow(), made)
+        return lambda: Case(made.getvalue(), more={"format": format_})
+
+    def packed_as(make: Callable[[], Case], compression: Compression, pack: Callable[[bytes], bytes]) -> Case:
+        case = make()
+        return replace(case, content=pack(case.content), more={**case.more, "compression": compression})
+
+    from pyarrow import orc, parquet
+
+    two = {"meta": {"rows": 4, "units": [{"unit": "EUR"}]}, "data": {"things": objects()}}
+    spaced = f'<x:export xmlns:x="urn:x"><x:head made="today"/><x:things>\n{elements("x:")}\n</x:things></x:export>'
+    plain_json, plain_xml = in_json(objects()), in_xml(f"<things>{elements()}</things>")
+    return {
+        "JSON lines": lambda: Case(
+            text(*(json.dumps(one, ensure_ascii=False) for one in objects())), more={"format": Format.JSONL}
+        ),
+        "JSON: an array": plain_json,
+        "JSON: an array within, and another one beside it": in_json(two, "data.things"),
+        "JSON: with a mark before it": lambda: replace(plain_json(), content=b"\xef\xbb\xbf" + plain_json().content),
+        "JSON: packed": lambda: packed_as(plain_json, Compression.ZSTD, zstd.compress),
+        "XML: elements with an attribute": plain_xml,
+        "XML: of a namespace, after a head": in_xml(spaced),
+        "XML: in Latin-1, as it says": lambda: replace(
+            in_xml("")(),
+            content=f'<?xml version="1.0" encoding="iso-8859-1"?>\n<things>{elements()}</things>'.replace(
+                "żółw – ", ""
+            ).encode("latin-1"),
+            rows=rows_with([one[2] for one in WESTERN]),
+        ),
+        "XML: packed": lambda: packed_as(plain_xml, Compression.ZIP, lambda one: zipped(one, "things.xml")),
+        "Parquet": stored(Format.PARQUET, parquet.write_table),
+        "ORC": stored(Format.ORC, orc.write_table),
+        "Avro": lambda: Case(avro(), more={"format": Format.AVRO}),
     }
 
 
@@ -622,4 +763,5 @@ CASES: dict[str, Callable[[], Case]] = {
     **packed(),
     **lines(),
     **sheets(),
+    **documents(),
 }

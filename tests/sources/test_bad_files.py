@@ -509,7 +509,10 @@ def verdict(name: str, feed: Feed, content: bytes) -> str:
     try:
         file = landing.look_through(path, feed)
     except landing.UnreadableFileError as refused:
-        return f"**refused**: {str(refused).removeprefix(f'{path}: ')}"
+        # What every refusal ends in: how to look at the file.
+        said, _, advice = str(refused).removeprefix(f"{path}: ").partition(" How it is written: ")
+        assert advice in ("", f"make source-check file={path}")
+        return f"**refused**: {said}"
     try:
         kernel.run(feed, {path: (DAY, file["columns"])}, name)
     except landing.UnreadableFileError as failed:

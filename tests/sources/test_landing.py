@@ -54,7 +54,7 @@ def refusal(content: bytes) -> str:
         landing.look_through(path, DONE)["rows"]
     file, _, reason = str(raised.value).partition(": ")
     assert file == str(path)
-    return reason
+    return re.split(r"\.? How it is written: ", reason)[0]
 
 
 def rows_of(plan: landing.Plan) -> dict[str, dict[str, int]]:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from include.sources.counting.columns import named, other, too_strange
-from include.sources.files import UnreadableFileError, opened, readable, unpacked
+from include.sources.files import UnreadableFileError, after_mark, opened, readable, unpacked
 from include.sources.spec import Feed, Mode
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def of_json(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     array, row = feed.within, ".".join(filter(None, [feed.within, "item"]))
     rows, is_there, keys, seen = 0, False, set[str](), set[str]()
     with unpacked(path) as file, readable(path, "JSON"):
-        for prefix, event, value in ijson.parse(file):
+        for prefix, event, value in ijson.parse(after_mark(file)):
             if prefix == array and event == "start_array":
                 is_there = True
             elif prefix == row and event == "start_map":

@@ -8,28 +8,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any
+from itertools import chain
 
 import polars as pl
 from upath import UPath
 
-from include.sources import counting, kernel, landing, verdicts
+from include.sources import counting, kernel, looks, verdicts
 from include.sources.dialect import RFC_4180, Dialect, written_changes
 from include.sources.files import UnreadableFileError, unpacked
-from include.sources.proposing import columns, lines
+from include.sources.proposing import columns, documents, fixed, lines
 from include.sources.reading import python
 from include.sources.spec import Column, Compression, Feed, Finished, Format
 
 SAMPLE = 1 << 20  # bytes that are looked at
-MOST_ROWS = 2000  # of the sample, for types and keys
 SHOWN = 5  # odd rows that are shown
-MAGIC = {
-    b"\x1f\x8b": Compression.GZIP,
-    b"\x28\xb5\x2f\xfd": Compression.ZSTD,
-    b"BZh": Compression.BZIP2,
-    b"\xfd7zXZ\x00": Compression.XZ,
-    b"PK\x03\x04": Compression.ZIP,
-}
 
 
 @dataclass
@@ -53,21 +45,41 @@ def propose(path: UPath, name: str = "") -> Proposal:
     Raises UnknownFileError where nothing explains it, and UnreadableFileError where it is damaged.
     """
     with path.open("rb") as file:
-        head = file.read(8)
+        head = file.read(looks.HEAD)
     if not head:
         raise UnknownFileError(f"{path}: the file is empty")
     name = name or _name(path)
-    compression = next((one for magic, one in MAGIC.items() if head.startswith(magic)), Compression.NONE)
-    if head.startswith(b"PAR1"):
-        return _tried(path, _of_parquet(path, name))
-    if compression is Compression.ZIP and path.suffix == ".xlsx":
+    compression, kind = looks.compression_of(head), looks.format_of(head)
+    if kind is Format.XLSX or (compression is Compression.ZIP and path.suffix == ".xlsx"):
         return _tried(path, _of_excel(path, name))
+    if kind is Format.AVRO:
+        return _tried(path, Proposal(*documents.of_avro(path, name)))
+    if kind in (Format.PARQUET, Format.ORC):
+        return _tried(path, Proposal(*documents.of_arrow(path, name, kind)))
     if compression and path.suffix != f".{compression}":
         raise UnknownFileError(
             f"{path}: it is packed as {compression.name.lower()}: name it with .{compression} at its end"
         )
     with unpacked(path) as packed:
         sample = packed.read(SAMPLE)
+    kind = looks.format_of(sample)
+    if kind in (Format.PARQUET, Format.ORC, Format.AVRO, Format.XLSX):
+        raise UnknownFileError(f"{path}: what is packed in it is {kind.name}, which packs itself: unpack it")
+    if kind is Format.XML or (kind is Format.JSON and not lines.are_objects(sample)):
+        return _of_document(path, sample, kind, name, compression)
+    return _of_text(path, sample, name, compression)
+
+
+def _of_document(path: UPath, sample: bytes, kind: Format, name: str, compression: Compression) -> Proposal:
+    try:
+        feed, notes = documents.of_json(sample, name) if kind is Format.JSON else documents.of_xml(sample, name)
+    except documents.NoRowsError as error:
+        raise UnknownFileError(f"{path}: {error}") from None
+    return _tried(path, Proposal(replace(feed, compression=compression), notes))
+
+
+def _of_text(path: UPath, sample: bytes, name: str, compression: Compression) -> Proposal:
+    """Of lines: the way to read them that explains most of the file."""
     is_whole = len(sample) < SAMPLE
     encoding, notes = lines.encoding_of(sample)
     text = lines.decoded(sample, encoding, is_whole)
@@ -75,11 +87,14 @@ def propose(path: UPath, name: str = "") -> Proposal:
         return _tried(path, _of_json(text, name, encoding, compression, notes))
     if log := lines.log_of(text):
         return _tried(path, _of_log(text, log, name, encoding, compression, notes))
+    of_places = fixed.feed_of(text, encoding, name)
+    ways = chain(
+        [of_places] if of_places else [], (columns.feed_of(one, name) for one in lines.tables(text, encoding, is_whole))
+    )
     best: Proposal | None = None
-    for table in lines.tables(text, encoding, is_whole):
-        feed, more = columns.feed_of(table, name)
+    for feed, more in ways:
         feed = replace(feed, compression=compression)
-        if is_whole and not text.endswith(lines.ends_of(table.dialect)):
+        if is_whole and not text.endswith(lines.ends_of(feed.dialect)):
             feed = replace(feed, finished=Finished.RENAMED)
             more = [*more, "its last line has no end: is it whole? A file that is comes by its name, or is marked"]
         try:
@@ -88,7 +103,7 @@ def propose(path: UPath, name: str = "") -> Proposal:
             found = Proposal(feed, [str(error)])
         if best is None or _worth(found) > _worth(best):
             best = found
-        if found.rows and found.sound == found.rows:
+        if found.rows and found.sound == found.rows and not of_places:
             break  # they come in the order of how much they explain
     if best is None or not best.rows:
         why = f": {best.notes[0]}" if best and best.notes else ""
@@ -96,11 +111,11 @@ def propose(path: UPath, name: str = "") -> Proposal:
     return best
 
 
-def _worth(found: Proposal) -> tuple[float, float, int]:
+def _worth(found: Proposal) -> tuple[float, int, int, int]:
     """More rows that are sound, of more columns with a type."""
     typed = sum(column.type != "string" for column in found.feed.columns)
     share = found.sound / found.rows if found.rows else 0.0
-    return round(share, 1), typed, found.sound * len(found.feed.columns)
+    return round(share, 1), typed, found.sound, len(found.feed.columns)
 
 
 def _name(path: UPath) -> str:
@@ -110,15 +125,19 @@ def _name(path: UPath) -> str:
 
 def _tried(path: UPath, found: Proposal) -> Proposal:
     """``found`` with what becomes of the rows of the file at ``path``."""
-    file = landing.look_through(path, found.feed)
+    if not found.feed.columns:
+        raise UnknownFileError(f"{path}: nothing in it is a column: {'; '.join(found.notes)}")
+    rows, there = counting.count(path, found.feed)
     judged = verdicts.together(
-        pl.concat(list(kernel.looked_at(found.feed, {path: (columns.day_of(path), file["columns"])}))), found.feed
+        pl.concat(list(kernel.looked_at(found.feed, {path: (columns.day_of(path), there)}))), found.feed
     )
     broken = judged.filter(pl.col("_reason").is_not_null())
     shown = broken.head(SHOWN)
     numbers = counting.line_numbers(path, found.feed, set(shown["_raw"].drop_nulls()))
     found.odd = [(numbers.get(raw), reason, raw) for reason, raw in shown.select("_reason", "_raw").iter_rows()]
-    found.rows, found.sound = file["rows"], file["rows"] - broken.height
+    found.rows, found.sound = rows, rows - broken.height
+    if not path.name.endswith(f".{found.feed.extension}"):
+        found.notes.append(f"name its files .{found.feed.extension}: a night looks for such alone")
     return found
 
 
@@ -147,17 +166,12 @@ def _of_excel(path: UPath, name: str) -> Proposal:
         book = CalamineWorkbook.from_filelike(file)
         for sheet in book.sheet_names:
             found = book.get_sheet_by_name(sheet).to_python(skip_empty_area=False)
-            rows = [[python.text(cell) for cell in row] for row in found[:MOST_ROWS]]
+            rows = [[python.text(cell) for cell in row] for row in found[: lines.MOST_ROWS]]
             if table := lines.table_of_cells(rows):
                 within = "" if sheet == book.sheet_names[0] else sheet
                 feed, notes = columns.feed_of(table, name)
                 return Proposal(replace(feed, format=Format.XLSX, within=within), notes)
     raise UnknownFileError(f"{path}: no sheet of it has a table")
-
-
-def _of_parquet(path: UPath, name: str) -> Proposal:
-    rows: list[dict[str, Any]] = pl.scan_parquet(str(path)).head(MOST_ROWS).collect().to_dicts()
-    return Proposal(*columns.of_values(rows, name, Format.PARQUET))
 
 
 def as_text(found: Proposal) -> str:

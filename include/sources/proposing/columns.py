@@ -5,11 +5,12 @@ from __future__ import annotations
 import keyword
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from functools import lru_cache
+from decimal import Decimal
+from functools import lru_cache, partial
 from itertools import combinations
 from typing import Any
 
@@ -19,9 +20,10 @@ from upath import UPath
 from include.sources import values, verdicts
 from include.sources.dialect import RFC_4180, Dialect
 from include.sources.proposing.lines import Table
-from include.sources.spec import BOOKKEEPING, Column, Feed, Form, Format
+from include.sources.spec import BOOKKEEPING, MOST_DIGITS, Column, Feed, Form, Format
 
 NULLS = ("NA", "N/A", "n/a", "NULL", "null", "None", "-", "--", "?", ".", r"\N", "nan", "NaN", "#N/A")
+PLAIN = {bool: "boolean", date: "date"}
 BOOLEANS = (("true", "false"), ("yes", "no"), ("y", "n"), ("t", "f"), ("ja", "nein"), ("oui", "non"), ("si", "no"))
 NUMBERS = ((".", ""), (",", ""), (",", "."), (".", ","), (".", "'"), (",", " "), (".", " "))
 CURRENCIES = ({"€", "EUR"}, {"$", "USD"}, {"£", "GBP"}, {"¥", "JPY"}, {"zł", "PLN"})
@@ -76,35 +78,68 @@ def feed_of(table: Table, name: str) -> tuple[Feed, list[str]]:
 def of_values(rows: Sequence[dict[str, Any]], name: str, format_: Format) -> tuple[Feed, list[str]]:
     """The same for rows that have types already."""
     theirs = list(dict.fromkeys(key for row in rows for key in row))
+    given = {key: [row.get(key) for row in rows] for key in theirs}
+    return _of_columns({key: partial(_of_type, values_=given[key]) for key in theirs}, given, name, format_)
+
+
+def of_types(
+    types: Mapping[str, str], given: Mapping[str, Sequence[Any]], name: str, format_: Format
+) -> tuple[Feed, list[str]]:
+    """The same for columns that say their own ``types``, by name, and hold what is ``given``."""
+
+    def column(own: str, key: str) -> tuple[Column | None, list[str]]:
+        if not types[key]:
+            return None, ["no column of a feed has its type"]
+        has_zone = types[key] != "timestamp" or any(getattr(one, "tzinfo", None) for one in given[key])
+        note = [] if has_zone else [f"{key} says no time zone: UTC is assumed"]
+        return Column(own, types[key], "", required=_is_required(given[key])), note
+
+    return _of_columns({key: partial(column, key=key) for key in types}, given, name, format_)
+
+
+def _of_columns(
+    made: Mapping[str, Callable[[str], tuple[Column | None, list[str]]]],
+    given: Mapping[str, Sequence[Any]],
+    name: str,
+    format_: Format,
+) -> tuple[Feed, list[str]]:
+    """A feed of the columns that are ``made`` of a name of ours each, by their names in the file."""
     found, cells, notes = [], [], list[str]()
-    for own, key in zip(_identifiers(theirs), theirs, strict=True):
-        given = [row.get(key) for row in rows]
-        column, more = _of_type(own, given)
+    for own, (key, make) in zip(_identifiers(list(made)), made.items(), strict=True):
+        column, more = make(own)
         if column is None:
-            notes.append(f"{key} is left out: {more}")
+            notes.append(f"{key} is left out: {more[0]}")
             continue
+        notes += more
         found.append(replace(column, source_name="" if own == key else key))
-        cells.append(["" if one is None else str(one) for one in given])
+        cells.append(["" if one is None else str(one) for one in given[key]])
     return _feed(name, found, cells, format_, RFC_4180, notes)
 
 
-def _of_type(name: str, given: Sequence[Any]) -> tuple[Column | None, str]:
-    kinds = {type(one) for one in given} - {type(None)}
-    required = bool(given) and None not in given
-    if kinds == {bool}:
-        return Column(name, "boolean", "", required=required), ""
+def _is_required(given: Sequence[Any]) -> bool:
+    return bool(given) and None not in given
+
+
+def _of_type(name: str, values_: Sequence[Any]) -> tuple[Column | None, list[str]]:
+    kinds = {type(one) for one in values_} - {type(None)}
+    required = _is_required(values_)
     if kinds == {int}:
-        small = all(abs(one) < 2**31 for one in given if one is not None)
-        return Column(name, "int" if small else "bigint", "", required=required), ""
-    if kinds and kinds <= {int, float}:
-        return Column(name, "double", "", required=required), ""
-    if kinds == {date}:
-        return Column(name, "date", "", required=required), ""
-    if kinds == {datetime}:
-        return Column(name, "timestamp", "", required=required), ""
+        small = all(abs(one) < 2**31 for one in values_ if one is not None)
+        return Column(name, "int" if small else "bigint", "", required=required), []
     if kinds == {str}:
-        return _column(name, [one or "" for one in given], RFC_4180)[0], ""
-    return None, "it has values of several types" if kinds - {dict, list} else "it is nested, or has no values"
+        return _column(name, [one or "" for one in values_], RFC_4180)
+    if kinds == {Decimal}:
+        behind = max(max(0, -int(one.as_tuple().exponent)) for one in values_ if one is not None)
+        return Column(name, f"decimal({MOST_DIGITS},{behind})", "", required=required), []
+    if kinds == {datetime}:
+        has_zone = all(one.tzinfo for one in values_ if one is not None)
+        note = [] if has_zone else [f"{name} says no time zone: UTC is assumed"]
+        return Column(name, "timestamp", "", required=required), note
+    if kinds and kinds <= {int, float}:
+        return Column(name, "double", "", required=required), []
+    if len(kinds) == 1 and (type_ := PLAIN.get(*kinds)):
+        return Column(name, type_, "", required=required), []
+    return None, ["it has values of several types" if kinds - {dict, list} else "it is nested, or has no values"]
 
 
 def _feed(
@@ -122,8 +157,6 @@ def _feed(
         ),
         "",
     )
-    if format_ is Format.PARQUET:
-        found = [replace(column, pattern=(), marks=()) for column in found]
     # Keys must be there, and a row of another day than the file's is only said where the file has a day.
     feed = Feed(name, "", tuple(found), key, format=format_, dialect=dialect)
     return feed, ([*notes, f"day_column could be {day!r}, which is one day in all rows"] if day else notes)
@@ -198,8 +231,8 @@ def _marks(column: Sequence[str]) -> tuple[str, ...]:
     found = Counter(mark for one in column if (match := MARKS.search(one)) for mark in match.groups() if mark)
     for mark in [one for one in found if one in ("e", "E", "T", "Z") or re.search(r"[0-9.,+\-():/]", one)]:
         del found[mark]
-    if not found:
-        return ()
+    if not found or all(re.match("[A-Za-z]+-?0[0-9]", one) for one in column if one):
+        return ()  # of numbers, or of codes as A-0001
     most = found.most_common(1)[0][0]
     return tuple(sorted({most, *(one for one in found if {one, most} in CURRENCIES)}))
 

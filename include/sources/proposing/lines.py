@@ -26,6 +26,7 @@ ENCODINGS += ["shift_jis", "euc_jp", "gb18030", "big5", "euc_kr"]
 QUOTES = (('"', '"'), ('"', "\\"), ("'", "'"), ("`", "`"), ("", ""))
 COMMENTS = ("#", "--", "//", "%", "!")
 MOST_LINES = 400
+MOST_ROWS = 2000  # of the sample, for types and keys
 MOST_BEFORE = 50  # lines before a table
 # What a value looks like that is more than a text: a number, a day, a time, nothing.
 TYPED = re.compile(
@@ -91,10 +92,28 @@ def decoded(sample: bytes, encoding: str, is_whole: bool) -> str:
     return text if is_whole else text[: text.rfind("\n") + 1] or text
 
 
+def are_objects(sample: bytes) -> bool:
+    """Whether ``sample`` begins as JSON lines do: an object that ends with its line, and has no table in it."""
+    encoding, _ = encoding_of(sample)
+    first = next((line for line in sample.decode(encoding, errors="ignore").splitlines() if line.strip(BLANK)), "")
+    try:
+        found = json.loads(first.removeprefix("\ufeff"))
+    except ValueError:
+        return False
+    is_alone = sample.strip(BLANK.encode()).count(b"\n") == 0
+    return isinstance(found, dict) and not (is_alone and any(_is_table(one) for one in found.values()))
+
+
+def _is_table(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_is_table, value.values()))
+    return isinstance(value, list) and any(isinstance(one, dict) for one in value)
+
+
 def objects(text: str) -> list[dict[str, Any]]:
     """The first objects of JSON lines. Raises UnreadableFileError where they are none."""
     try:
-        found = [json.loads(line) for line in text.splitlines()[:2000] if line.strip()]
+        found = [json.loads(line) for line in text.splitlines()[:MOST_ROWS] if line.strip()]
     except ValueError as error:
         raise UnreadableFileError(f"it begins as JSON and is no JSON lines: {error}") from None
     return [one for one in found if isinstance(one, dict)]

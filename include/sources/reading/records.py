@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import polars as pl
 
-from include.sources.files import UnreadableFileError, is_no_damage, opened, unpacked
+from include.sources.files import UnreadableFileError, after_mark, is_no_damage, opened, unpacked
 from include.sources.reading import parquet, python
 from include.sources.spec import Feed
 
@@ -56,7 +56,8 @@ def of_json(path: UPath, feed: Feed, there: Sequence[str]) -> Iterator[pl.DataFr
 
     with unpacked(path) as file:
         try:
-            yield from _frames(ijson.items(file, ".".join(filter(None, [feed.within, "item"]))), feed)
+            rows = ".".join(filter(None, [feed.within, "item"]))
+            yield from _frames(ijson.items(after_mark(file), rows), feed)
         except ijson.JSONError:
             raise UnreadableFileError(f"{path}: {DAMAGED}") from None
 

@@ -1,0 +1,72 @@
+"""What a file looks like by its first bytes. A hint for people, where a file does not fit; nothing is read by it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from include.sources.files import UnreadableFileError, opened
+from include.sources.spec import Compression, Feed, Format
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+HEAD = 512
+"""Bytes that are looked at."""
+
+PACKED = {
+    b"\x1f\x8b": Compression.GZIP,
+    b"\x28\xb5\x2f\xfd": Compression.ZSTD,
+    b"BZh": Compression.BZIP2,
+    b"\xfd7zXZ\x00": Compression.XZ,
+    b"PK\x03\x04": Compression.ZIP,
+}
+KINDS = {b"PAR1": Format.PARQUET, b"ORC": Format.ORC, b"Obj\x01": Format.AVRO}
+# A book of Excel is a zip archive in which these come first.
+BOOK = (b"[Content_Types].xml", b"_rels/", b"docProps/", b"xl/")
+
+
+def compression_of(head: bytes) -> Compression:
+    """What a file that begins with ``head`` is packed into."""
+    found = next((one for magic, one in PACKED.items() if head.startswith(magic)), Compression.NONE)
+    return Compression.NONE if found is Compression.ZIP and _is_book(head) else found
+
+
+def format_of(head: bytes) -> Format | None:
+    """The format of a file that begins with ``head``, where it says it: a table of lines does not."""
+    if _is_book(head):
+        return Format.XLSX
+    if found := next((one for magic, one in KINDS.items() if head.startswith(magic)), None):
+        return found
+    text = head.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
+    if text[:1] == b"<":
+        return Format.XML
+    if text[:1] == b"{" or text[:2] in (b"[{", b"[\n", b"[\r", b"[ "):
+        return Format.JSON
+    return None
+
+
+def _is_book(head: bytes) -> bool:
+    return head.startswith(b"PK\x03\x04") and head[30:].startswith(BOOK)
+
+
+def advice(path: UPath, feed: Feed) -> str:
+    """What to say of the file at ``path``, which is none of ``feed``: what it looks like, and how to find out more.
+
+    Empty where there is nothing to look at. To be put after a sentence.
+    """
+    try:
+        with opened(path) as file:
+            head = file.read(HEAD)
+    except (OSError, UnreadableFileError):
+        return ""
+    if not head:
+        return ""
+    packed, kind = compression_of(head), format_of(head)
+    looks = ""  # of what the file says itself
+    if packed and packed is not feed.compression:
+        looks = f" It looks packed, as {packed.name.lower()}."
+    elif (
+        kind and not feed.compression and kind is not feed.format and (kind, feed.format) != (Format.JSON, Format.JSONL)
+    ):
+        looks = f" It looks like {kind.name}, and its feed says {feed.format.name}."
+    return f"{looks} How it is written: make source-check file={path}"
