@@ -267,7 +267,7 @@ def plan(source: Source, nights: Partitions) -> Plan:
 def added(file: File, feed: Feed) -> list[str]:
     """The columns of ``file`` that its feed does not name."""
     promised = {column.name for column in feed.columns}
-    return [name for name in file["columns"] if name not in promised]
+    return [name for name in file["columns"] if name not in promised and not (feed.wide and feed.wide.has(name))]
 
 
 def batch(source: Source, feed: Feed, day: date) -> Batch:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from include.sources import naming
 from include.sources.connectors import Connector
 from include.sources.dialect import EPOCHS, OF_ANY_LINES, OF_LINES, OF_SHEETS, RFC_4180, Dialect, check_pattern
+from include.sources.wide import Wide, check
 
 # What ingestion adds to the columns of every feed, as type and description.
 BOOKKEEPING = {
@@ -216,6 +217,7 @@ class Feed:
     # Where in the file its rows are. Of Excel: a sheet, or a range as Sheet!B3:F; nothing: the first one. Of JSON: the
     # keys that lead to the array, as data.rows; nothing: the document is it. Of XML: the name of the rows' elements.
     within: str = ""
+    wide: Wide | None = None  # which of the file's columns become rows: a column per sensor, hour or month
     finished: Finished = Finished.LINE_END
     mark: str = ""  # what the mark of a day is named, as {day}/_SUCCESS; nothing: as its file, with .done or .manifest
     may_be_empty: bool = False  # a day may have no rows: a file without any, or with a connector none at all
@@ -295,6 +297,9 @@ class Feed:
 
     def _check_dialect(self) -> None:
         """Raise ValueError for what a file of this format cannot say, or columns that cannot be told apart."""
+        if self.wide and self.wide.into:
+            check(self)  # the feed of the table that is in the file
+            return
         dialect, given = self.dialect, OF_LINES
         if self.format is Format.CSV:
             given = {"pattern": ""}

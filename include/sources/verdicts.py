@@ -116,6 +116,10 @@ def look_at(rows: pl.DataFrame, feed: Feed) -> pl.DataFrame:
     reason = pl.Series("_reason", [None], dtype=pl.String).new_from_index(0, rows.height)
     reason = reason.scatter(doubtful.arg_true(), reasons)
     raw = pl.col("_text")
+    if feed.wide:
+        # Of a broken cell also which one of its line it is: two of them are no copies.
+        cell = pl.concat_str(pl.lit('"'), feed.wide.into, pl.lit('" '), "_text")
+        raw = pl.when(pl.lit(reason.is_not_null()) & pl.col("_flaw").is_null()).then(cell).otherwise(raw)
     if rows["_text"].null_count():
         raw = raw.fill_null(pl.concat_str([pl.col(name).fill_null("") for name in names], separator=","))
     day, late = pl.col("_day"), pl.lit(False)

@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from include.sources.counting import delimited, excel, jsonl, lines, parquet, records
+from include.sources.counting import delimited, excel, jsonl, lines, parquet, records, wide
 from include.sources.files import UnreadableFileError, unpacked
 from include.sources.spec import Feed, Finished, Format
+from include.sources.wide import table_of
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -46,6 +47,8 @@ def count(path: UPath, feed: Feed) -> tuple[int, list[str]]:
         with unpacked(path) as file:
             if not file.read(1):
                 return 0, [column.name for column in feed.columns]
+    if feed.wide:
+        return wide.count(path, feed, feed.wide, COUNTERS[feed.format])
     return COUNTERS[feed.format](path, feed)
 
 
@@ -55,10 +58,16 @@ def line_numbers(path: UPath, feed: Feed, raws: Collection[str]) -> dict[str, in
     Numbered from 1, as editors do. Of equal rows the first. Only formats of lines have them.
     """
     found: dict[str, int] = {}
+    by_line: dict[str, set[str]] = {}
+    for raw in raws:
+        by_line.setdefault(raw, set()).add(raw)
+        if feed.wide:
+            by_line.setdefault(wide.line_of(raw), set()).add(raw)
+    table = table_of(feed, feed.wide.named) if feed.wide else feed
     if records := RECORDS.get(feed.format):
         # By now it may be another file; the lines are an aid, and nothing waits for them.
         with suppress(UnreadableFileError):
-            for number, record in records(path, feed):
-                if record in raws:
-                    found.setdefault(record, number)
+            for number, record in records(path, table):
+                for raw in by_line.get(record, ()):
+                    found.setdefault(raw, number)
     return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from include.sources.files import UnreadableFileError
 from include.sources.spec import Feed
+from include.sources.wide import Wide
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -16,8 +17,9 @@ LONGEST_NAME = 200  # letters of an added column's name: with more it is a row, 
 MOST_NAMED = 5  # columns that a message lists before it only counts them
 
 
-def too_strange(new: Collection[str]) -> bool:
-    """Whether columns that nobody promised are no mere addition."""
+def too_strange(new: Collection[str], wide: Wide | None = None) -> bool:
+    """Whether columns that nobody promised are no mere addition; those that become rows are promised by their names."""
+    new = [name for name in new if not (wide and wide.has(name))]
     return len(new) > MOST_ADDED or any(len(name) > LONGEST_NAME for name in new)
 
 
@@ -58,7 +60,8 @@ def matched(path: UPath, feed: Feed, found: Sequence[str], header: str) -> list[
     problems, gone = list[str](), list[str]()
     for place, name in _places(feed, found, problems, gone):
         columns[place - 1] = name
-    new = [] if feed.by_place else [name for name in columns if name not in ours]
+    known = {*ours, *(name for name in columns if feed.wide and feed.wide.has(name))}
+    new = [] if feed.by_place else [name for name in columns if name not in known]
     promised = [column.in_file for column in feed.columns]
     if gone or too_strange(new):
         _check_separator(path, feed, header, promised)

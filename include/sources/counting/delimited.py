@@ -74,24 +74,34 @@ def grammar(dialect: Dialect) -> Grammar:
 
 def values_of(line: str, dialect: Dialect) -> list[str]:
     """The values of a record; none where its quotes are not as ``dialect`` has them."""
-    rules = grammar(dialect)
     if not dialect.quote or (dialect.quote not in line and dialect.escape not in line):
         values = line.split(dialect.delimiter)
         return [one.strip(BLANKS) for one in values] if dialect.trim else values
+    return [unquoted(one, dialect) for one in raw_values_of(line, dialect)]
+
+
+def raw_values_of(line: str, dialect: Dialect) -> list[str]:
+    """The same with their quotes and escapes, as they are written."""
+    if not dialect.quote:
+        return line.split(dialect.delimiter)
+    rules = grammar(dialect)
     if not rules.row.fullmatch(line):
         return []
     found, at, one = list[str](), 0, re.compile(rules.field, re.DOTALL)
     while at <= len(line):
         match = one.match(line, at)
         assert match is not None  # the whole line is made of them
-        found.append(_unquoted(match[0], dialect))
+        found.append(match[0])
         at = match.end() + len(dialect.delimiter)
     return found
 
 
-def _unquoted(value: str, dialect: Dialect) -> str:
+def unquoted(value: str, dialect: Dialect) -> str:
+    """A value without its quotes and escapes."""
     if dialect.trim:
         value = value.strip(BLANKS)
+    if not dialect.quote:
+        return value
     if value.startswith(dialect.quote):
         value = value[1:-1]
         if dialect.escape == dialect.quote:
@@ -106,7 +116,7 @@ def count(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     found = Table(path, feed)
     lines = found.table()
     header = list(found.header(lines))
-    columns = _columns(path, feed, header)
+    columns = columns_of(path, feed, header)
     there = found.rows(lines, len(columns or feed.columns))
     if columns is None:
         first = next(there, None)
@@ -126,7 +136,7 @@ def records(path: UPath, feed: Feed) -> Iterator[tuple[int, str]]:
     """The number of the first line of each record of the file at ``path``, and its text."""
     found = Table(path, feed)
     lines = found.table()
-    columns = len(_columns(path, feed, list(found.header(lines))) or feed.columns)
+    columns = len(columns_of(path, feed, list(found.header(lines))) or feed.columns)
     yield from found.rows(lines, columns)
 
 
@@ -227,7 +237,7 @@ class Table:
         return bool(line.strip(text.BLANK)) and len(values_of(line, self.dialect)) == columns
 
 
-def _columns(path: UPath, feed: Feed, header: Sequence[str]) -> list[str] | None:
+def columns_of(path: UPath, feed: Feed, header: Sequence[str]) -> list[str] | None:
     """The file's columns by its header, those of the feed by their names there. None where there is no header."""
     dialect = feed.dialect
     if not dialect.header:

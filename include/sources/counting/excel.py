@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from include.sources.counting.columns import joined, matched, placed
@@ -43,24 +44,41 @@ def _count(path: UPath, feed: Feed, book: zipfile.ZipFile) -> tuple[int, list[st
     size, packed = sum(one.file_size for one in book.infolist()), sum(one.compress_size for one in book.infolist())
     if size > max(MOST_UNPACKED // 4, MOST_TIMES * packed):
         raise UnreadableFileError(f"{path}: unpacks to {size >> 20} MiB. Is it what its upstream meant to send?")
-    part = part_of(feed.within)
-    shared, names, rows, width = _shared(book), list[list[str]](), 0, 0
-    for number, row in _rows(book, _sheet(path, book, part), part):
-        if number < part.top + feed.dialect.skip_lines:
-            continue
-        if feed.dialect.ends_before and re.search(feed.dialect.ends_before, _first(row, part, shared)):
-            break
+    part, shared = part_of(feed.within), _shared(book)
+    names, found, width = list[list[str]](), 0, 0
+    for row in _table(path, feed, book, shared):
         if len(names) < feed.dialect.header:
             cells = dict(_cells(row, part))
             names.append([_text(cells.get(n), shared) for n in range(max(cells) + 1)])
         else:
             width = width or max(place for place, _ in _cells(row, part)) + 1
-            rows += 1
+            found += 1
     if not feed.dialect.header:
-        return rows, placed(feed, width)
+        return found, placed(feed, width)
     if len(names) < feed.dialect.header:
         raise UnreadableFileError(f"{path}: no header and no rows. A day without anything has no file")
-    return rows, matched(path, feed, joined(names), "")
+    return found, matched(path, feed, joined(names), "")
+
+
+def rows(path: UPath, feed: Feed) -> Iterator[dict[str, str]]:
+    """The texts of the cells of each row after the header, by the names that ``count`` has for their columns."""
+    part = part_of(feed.within)
+    with opened(path) as file, readable(path, "file of Excel"):
+        book = zipfile.ZipFile(file)
+        shared, (_, columns) = _shared(book), _count(path, feed, book)
+        for row in islice(_table(path, feed, book, shared), feed.dialect.header, None):
+            yield {columns[n]: _text(cell, shared) for n, cell in _cells(row, part) if n < len(columns)}
+
+
+def _table(path: UPath, feed: Feed, book: zipfile.ZipFile, shared: list[str]) -> Iterator[Any]:
+    """The rows of the table, those of its header included."""
+    part = part_of(feed.within)
+    for number, row in _rows(book, _sheet(path, book, part), part):
+        if number < part.top + feed.dialect.skip_lines:
+            continue
+        if feed.dialect.ends_before and re.search(feed.dialect.ends_before, _first(row, part, shared)):
+            return
+        yield row
 
 
 def _sheet(path: UPath, book: zipfile.ZipFile, part: Part) -> str:

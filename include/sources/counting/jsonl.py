@@ -40,7 +40,7 @@ def count(path: UPath, feed: Feed) -> tuple[int, list[str]]:
         for keys in each:
             never -= keys
             new |= keys - set(promised)
-            if too_strange(new):
+            if too_strange(new, feed.wide):
                 raise UnreadableFileError(
                     f"{path}: up to line {number + len(lines)} there is more than the contract has: "
                     f"{named([name for name in promised if name in never], sorted(new), promised)}"

@@ -44,7 +44,7 @@ def count(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     new = [name for name in names if name not in promised]
     gone = [name for name in promised if name not in names]
     # A column that is gone may be there under a new name, so that both are named.
-    problems = [named(gone, new if gone or too_strange(new) else [], promised)]
+    problems = [named(gone, new if gone or too_strange(new, feed.wide) else [], promised)]
     problems += [f"column {name} is there twice" for name in promised if names.count(name) > 1]
     empty, unknown = set[str](), set[str]()
     for found in written:

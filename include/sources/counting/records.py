@@ -84,7 +84,7 @@ def _columns(path: UPath, feed: Feed, names: Collection[str]) -> list[str]:
     """The columns that a file with ``names`` has, by the names of the feed."""
     ours, promised = [column.name for column in feed.columns], {column.in_file: column.name for column in feed.columns}
     gone, new = [name for name in promised if name not in names], [name for name in names if name not in promised]
-    if gone or too_strange(new):
+    if gone or too_strange(new, feed.wide):
         raise UnreadableFileError(f"{path}: the columns break the contract: {named(gone, new, promised)}")
     return [*ours, *(other(name, ours) for name in new)]
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from include.sources.reading import delimited, excel, jsonl, lines, parquet, records
+from include.sources.reading import delimited, excel, jsonl, lines, parquet, records, wide
 from include.sources.spec import Feed, Format
+from include.sources.wide import cells_of, table_of
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -41,4 +42,11 @@ def pieces(path: UPath, feed: Feed, there: Sequence[str] = ()) -> Iterator[pl.Da
 
     Raises UnreadableFileError, naming the file, where it cannot be read after all.
     """
-    yield from READERS[feed.format](path, feed, there)
+    if not feed.wide:
+        yield from READERS[feed.format](path, feed, there)
+        return
+    table = table_of(feed, feed.wide.named or [name for name in there if feed.wide.has(name)])
+    cells = {column.in_file: column for column in cells_of(table)}
+    there = [cells[name].name if name in cells else name for name in there]
+    for rows in READERS[feed.format](path, table, there):
+        yield wide.unpivoted(rows, feed, feed.wide, [one for one in cells.values() if not there or one.name in there])
