@@ -15,10 +15,9 @@ import polars as pl
 import pytest
 from upath import UPath
 
-from include.sources import landing
+from include.sources import kernel, landing, naming, verdicts
 from include.sources.spec import Compression, Feed, Finished, Format
 from tests.sources.corpus import sheet
-from tests.sources.judged import judged
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "bring-a-file.md").read_text()
 DAY = date(2024, 6, 1)
@@ -29,6 +28,7 @@ class Example:
     """One of the page: what is in the file, and the rows that are published."""
 
     feed: Feed
+    name: str  # of the file, below the feed's folder
     lines: str
     rows: list[list[str]]
 
@@ -39,13 +39,13 @@ def examples() -> Iterator[Example]:
         names: dict[str, Any] = {}
         exec(compile(code, "bring-a-file.md", "exec"), names)
         (feed,) = (one for one in names.values() if isinstance(one, Feed))
-        lines = re.search(r"(?ms)^```text\n(.*?)^```$", rest)
+        lines = re.search(r"(?ms)(?:^`([^`\n]+)`:\n\n)?^```text\n(.*?)^```$", rest)
         assert lines, f"{feed.name} shows no lines of a file"
         table = re.search(r"(?m)((?:^\|.*\|\n)+)", rest[lines.end() :])
         assert table, f"{feed.name} shows no rows"
         header, _, *rows = [cells(line) for line in table[1].splitlines()]
         assert header == [column.name for column in feed.columns]
-        yield Example(feed, lines[1], rows)
+        yield Example(feed, lines[1] or f"{DAY}.{feed.extension}", lines[2], rows)
 
 
 def cells(line: str) -> list[str]:
@@ -96,7 +96,8 @@ def said(one: Any) -> str:
 EXAMPLES = {example.feed.name: example for example in examples()}
 TRIPS = EXAMPLES["trips"]
 EXAMPLES |= {
-    f"trips, {kind}": replace(TRIPS, feed=replace(TRIPS.feed, format=kind)) for kind in (Format.ORC, Format.AVRO)
+    f"trips, {kind}": replace(TRIPS, feed=replace(TRIPS.feed, format=kind), name=f"{DAY}.{kind}")
+    for kind in (Format.ORC, Format.AVRO)
 }
 
 
@@ -104,11 +105,12 @@ EXAMPLES |= {
 def test_an_example_publishes_what_the_page_says(name: str, home: Path) -> None:
     example = EXAMPLES[name]
     feed = example.feed
-    path = UPath(home / "landing" / "toys" / feed.name / f"{DAY}.{feed.extension}")
+    path = UPath(home / "landing" / "toys" / feed.name / example.name)
     path.parent.mkdir(parents=True)
     path.write_bytes(written(example))
     file = landing.look_through(path, feed)
-    found = judged(feed, path, there=file["columns"])
+    assert naming.fits(feed.pattern, example.name, DAY)
+    found = verdicts.together(pl.concat(list(kernel.looked_at(feed, {path: (DAY, file["columns"])}))), feed)
     assert found["_reason"].drop_nulls().to_list() == []
     rows = found.filter(~pl.col("_copy")).select(column.name for column in feed.columns).rows()
     assert sorted([said(one) for one in row] for row in rows) == sorted(example.rows)

@@ -94,11 +94,15 @@ def test_the_rows_of_xml_are_the_outer_elements_that_are_there_often(home: Path)
     found = proposed(home, "things.xml", ORDERS)
     assert (found.feed.within, found.feed.dialect.decimal) == ("order", ",")
     columns = [(column.name, column.type, column.in_file) for column in found.feed.columns]
-    assert columns == [("id", "int", "@id"), ("day", "date", "day"), ("price", "double", "price")]
+    assert columns == [
+        ("id", "int", "@id"),
+        ("day", "date", "day"),
+        ("price", "double", "price"),
+        ("price_unit", "string", "price/@unit"),
+    ]
     assert found.notes == [
         "day_column could be 'day', which is one day in all rows",
         "of is left out: it has elements of its own",
-        "the attribute unit of price is not read: only those of order itself are",
         "elements line are another table, of 2",
     ]
 
@@ -166,7 +170,7 @@ def test_it_is_printed_to_be_pasted(
     assert 'within="order"' in printed
     assert "compression=Compression.GZIP" in printed
     assert "2 of 2 rows would be published" in printed
-    assert "the attribute unit of price is not read" in printed
+    assert "of is left out: it has elements of its own" in printed
     names: dict[str, object] = {"Column": Column, "Compression": Compression, "Feed": Feed, "Format": Format}
     from include.sources.dialect import Dialect
 

@@ -27,7 +27,7 @@ TYPES = {
     | {*_INT, "INT64", "INT64 Int 64", "BYTE_ARRAY String"},
     "boolean": {"BOOLEAN"},
     "date": {"INT32 Date"},
-    "timestamp": {"INT64 Timestamp milliseconds", "INT64 Timestamp microseconds", "INT96"},
+    "timestamp": {f"INT64 Timestamp {unit}seconds" for unit in ("milli", "micro", "nano")} | {"INT96"},
 }
 CODECS = {"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "BROTLI"}  # that Arrow brings along
 

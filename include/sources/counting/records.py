@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,11 @@ from include.sources.spec import Feed, Mode
 
 if TYPE_CHECKING:
     from upath import UPath
+
+PIECE = 1 << 20
+# What is escaped in JSON, from left to right: of two halves of a character also the first or the second one alone.
+ESCAPED = re.compile(rb"\\(?:u[dD][89abAB]..(\\u[dD][c-fC-F]..)?|(u[dD][c-fC-F]..)|.)", re.DOTALL)
+LONGEST = len(r"\ud83d\ude00")
 
 
 def of_orc(path: UPath, feed: Feed) -> tuple[int, list[str]]:
@@ -39,6 +45,7 @@ def of_json(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     """The objects of the array that ``feed`` means, by the events of a parser. Raises UnreadableFileError."""
     import ijson
 
+    _check_characters(path)
     array, row = feed.within, ".".join(filter(None, [feed.within, "item"]))
     rows, is_there, keys, seen = 0, False, set[str](), set[str]()
     with unpacked(path) as file, readable(path, "JSON"):
@@ -60,6 +67,22 @@ def of_json(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     return rows, _keys(path, feed, keys, rows)
 
 
+def _check_characters(path: UPath) -> None:
+    """Raise UnreadableFileError where half a character is written, for which the parser has another one."""
+    rest = b""
+    with unpacked(path) as file:
+        while piece := file.read(PIECE):
+            block = rest + piece
+            at, end = 0, len(block) - (LONGEST if file.peek(1) else 0)
+            for found in ESCAPED.finditer(block):
+                if found.start() >= end:
+                    break
+                at = found.end()
+                if found[2] or (not found[1] and found[0][1:3].lower() == b"ud" and found[0][3:4] in b"89abAB"):
+                    raise UnreadableFileError(f"{path}: half a character is written in one of its texts")
+            rest = block[max(at, end, 0) :]
+
+
 def of_xml(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     """The elements that ``feed`` means. Raises UnreadableFileError."""
     from lxml import etree
@@ -73,7 +96,9 @@ def of_xml(path: UPath, feed: Feed) -> tuple[int, list[str]]:
                 continue
             rows += 1
             names |= {f"@{name}" for name in element.attrib}
-            names |= {etree.QName(one).localname for one in element if isinstance(one.tag, str)}
+            for child in element.iterchildren(etree.Element):
+                name = etree.QName(child).localname
+                names |= {name, *(f"{name}/@{attribute}" for attribute in child.attrib)}
             element.clear()
             while element.getprevious() is not None:
                 del element.getparent()[0]

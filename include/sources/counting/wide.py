@@ -94,7 +94,7 @@ def _has_value(raw: str, column: Column, dialect: Dialect) -> bool:
 def _of_fixed_width(path: UPath, table: Feed, cells: Sequence[Column]) -> Rows:
     dialect, end = table.dialect, max(column.place - 1 + column.width for column in table.columns)
     for _, line in lines.records(path, table):
-        if dialect.long_rows is not Long.CUT and len(line.rstrip()) > end:
+        if "\t" in line.rstrip() or (dialect.long_rows is not Long.CUT and len(line.rstrip()) > end):
             yield None
             continue
         yield [line[one.place - 1 :][: one.width].strip(BLANKS) not in dialect.nulls for one in cells]
@@ -149,7 +149,7 @@ def _of_xml(path: UPath, table: Feed, cells: Sequence[Column]) -> Rows:
             if etree.QName(element).localname != table.within:
                 continue
             children = [(etree.QName(one).localname, one) for one in element if isinstance(one.tag, str)]
-            row = {f"@{etree.QName(name).localname}": str(value) for name, value in element.attrib.items()}
+            row = {f"@{name}": str(value) for name, value in element.attrib.items()}
             row |= {name: text for name, one in children if (text := "".join(one.itertext()))}
             times = Counter(name for name, _ in children)
             yield [times[one.in_file] > 1 or _says_something(row.get(one.in_file), table) for one in cells]

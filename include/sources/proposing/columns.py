@@ -23,7 +23,7 @@ from include.sources.proposing.lines import Table
 from include.sources.spec import BOOKKEEPING, MOST_DIGITS, Column, Feed, Form, Format
 
 NULLS = ("NA", "N/A", "n/a", "NULL", "null", "None", "-", "--", "?", ".", r"\N", "nan", "NaN", "#N/A")
-PLAIN = {bool: "boolean", date: "date"}
+PLAIN: dict[type, str] = {bool: "boolean", date: "date"}
 BOOLEANS = (("true", "false"), ("yes", "no"), ("y", "n"), ("t", "f"), ("ja", "nein"), ("oui", "non"), ("si", "no"))
 NUMBERS = ((".", ""), (",", ""), (",", "."), (".", ","), (".", "'"), (",", " "), (".", " "))
 CURRENCIES = ({"€", "EUR"}, {"$", "USD"}, {"£", "GBP"}, {"¥", "JPY"}, {"zł", "PLN"})

@@ -64,7 +64,6 @@ class _Elements:
     outside: set[str] = field(default_factory=set)
     nested: set[str] = field(default_factory=set)  # children that have children
     several: set[str] = field(default_factory=set)  # children that are there twice in one
-    of_children: set[str] = field(default_factory=set)  # attributes of children
 
     @property
     def columns(self) -> list[str]:
@@ -96,7 +95,6 @@ def of_xml(sample: bytes, name: str) -> tuple[Feed, list[str]]:
     feed, notes = columns.feed_of(table, name)
     notes += [f"{one} is left out: it has elements of its own" for one in sorted(mine.nested)]
     notes += [f"{one} is left out: an element has several of them" for one in sorted(mine.several - mine.nested)]
-    notes += [f"the attribute {one} is not read: only those of {within} itself are" for one in sorted(mine.of_children)]
     notes += [f"elements {one} are another table, of {rows[one].number}" for one in sorted(often - {within, *names})]
     return replace(feed, format=Format.XML, within=within), notes
 
@@ -107,7 +105,8 @@ def _elements_of(sample: bytes) -> dict[str, _Elements]:
     parser, open_, found = ElementTree.XMLPullParser(("start", "end")), list[str](), dict[str, _Elements]()
     try:
         parser.feed(sample)
-        for event, element in parser.read_events():
+        events: Any = parser.read_events()
+        for event, element in events:
             if event == "start":
                 open_.append(_local(element.tag))
                 continue
@@ -121,7 +120,7 @@ def _elements_of(sample: bytes) -> dict[str, _Elements]:
 def _add(to: _Elements, element: ElementTree.Element, outside: Sequence[str]) -> None:
     to.number += 1
     to.outside |= set(outside)
-    row = {f"@{_local(key)}": value for key, value in element.attrib.items()}
+    row = {f"@{key}": value for key, value in element.attrib.items()}
     for child in element:
         key = _local(child.tag)
         if len(child):
@@ -130,7 +129,7 @@ def _add(to: _Elements, element: ElementTree.Element, outside: Sequence[str]) ->
             to.several.add(key)
         else:
             row[key] = child.text or ""
-            to.of_children |= {f"{_local(attribute)} of {key}" for attribute in child.attrib}
+            row |= {f"{key}/@{attribute}": value for attribute, value in child.attrib.items()}
     if len(to.rows) < MOST_ROWS:
         to.rows.append(row)
 

@@ -21,12 +21,15 @@ def of_fixed_width(path: UPath, feed: Feed, there: Sequence[str]) -> Iterator[pl
     """Each column from its place on, without the blanks that fill it up. Raises UnreadableFileError."""
     end = max(column.place - 1 + column.width for column in feed.columns)
     fits = pl.lit(True) if feed.dialect.long_rows is Long.CUT else _TEXT.str.strip_chars_end().str.len_chars() <= end
+    has_tab = _TEXT.str.strip_chars_end().str.contains("\t", literal=True)  # nobody knows how wide one is
     for lines in delimited.records(path, feed.dialect.of_lines):
         values = [
             delimited.value(_TEXT.str.slice(one.place - 1, one.width).str.strip_chars(BLANKS), feed.dialect)
             for one in feed.columns
         ]
-        yield _frame(lines.to_frame(), values, feed, fits, f"longer than its {end} signs")
+        yield _frame(
+            lines.to_frame(), values, feed, fits & ~has_tab, f"longer than its {end} signs, or with a tab in it"
+        )
 
 
 def of_log(path: UPath, feed: Feed, there: Sequence[str]) -> Iterator[pl.DataFrame]:

@@ -75,7 +75,8 @@ def _text_of(values: pyarrow.Array, column: Column) -> tuple[pl.Series, list[pl.
         return pl.Series(pl.from_arrow(values.cast(pyarrow.string()))), []
     if column.type == "timestamp":
         # Arrow says where a time of milliseconds is too far away for microseconds. Without a zone it is UTC.
-        values = values.cast(pyarrow.timestamp("us", values.type.tz))
+        odd = _with_nanoseconds(values, column.name)
+        values = values.cast(pyarrow.timestamp("us", values.type.tz), safe=values.type.unit != "ns")
     found = pl.Series(pl.from_arrow(values))
     if column.type == "double":
         text = found.cast(pl.Float64).cast(pl.String)
@@ -84,8 +85,17 @@ def _text_of(values: pyarrow.Array, column: Column) -> tuple[pl.Series, list[pl.
         return _written(found.cast(pl.Int32), found, "%Y-%m-%d", "days"), []
     if column.type == "timestamp":
         found = found.dt.replace_time_zone(None)
-        return _written(found.cast(pl.Int64) // MICROSECONDS, found, "%Y-%m-%d %H:%M:%S%.6fZ", "µs"), []
+        return _written(found.cast(pl.Int64) // MICROSECONDS, found, "%Y-%m-%d %H:%M:%S%.6fZ", "µs"), odd
     return found.cast(pl.String), []
+
+
+def _with_nanoseconds(values: pyarrow.Array, name: str) -> list[pl.Series]:
+    """For each of the times that has more than microseconds that it does: pandas writes nanoseconds, nearly all 000."""
+    if values.type.unit != "ns":
+        return []
+    more = pl.Series(pl.from_arrow(values)).dt.nanosecond() % 1000 != 0
+    said = f"{name}: has nanoseconds, and a timestamp has microseconds"
+    return [pl.select(pl.when(more).then(pl.lit(said))).to_series()] if more.any() else []
 
 
 def _written(days: pl.Series, values: pl.Series, how: str, unit: str) -> pl.Series:

@@ -63,7 +63,8 @@ def of_json(path: UPath, feed: Feed, there: Sequence[str]) -> Iterator[pl.DataFr
 
 
 def of_xml(path: UPath, feed: Feed, there: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """The rows of the file at ``path``: attributes as @name, and the texts of elements. Raises UnreadableFileError."""
+    """The rows of the file at ``path``: attributes as @name, elements as name, and theirs as
+    name/@attribute. One of a namespace has it in its name, as {urn:x}name. Raises UnreadableFileError."""
     with unpacked(path) as file:
         try:
             yield from _frames(_elements(file, feed.within), feed)
@@ -80,11 +81,12 @@ def _elements(file: Any, name: str) -> Iterator[dict[str, Any]]:
             continue
         parents.pop()
         if _local(element.tag) == name:
-            row: dict[str, Any] = {f"@{_local(key)}": value for key, value in element.attrib.items()}
+            row: dict[str, Any] = {f"@{key}": value for key, value in element.attrib.items()}
             for child in element:
                 key = _local(child.tag)
-                text = "".join(child.itertext()) or None
-                row[key] = [row[key], text] if key in row else text
+                said = {key: "".join(child.itertext()) or None}
+                said |= {f"{key}/@{attribute}": value for attribute, value in child.attrib.items()}
+                row |= {key: [row[key], one] if key in row else one for key, one in said.items()}
             yield row
             if parents:
                 parents[-1].remove(element)
