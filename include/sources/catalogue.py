@@ -12,6 +12,7 @@ from include.sources import sources
 from include.sources.connectors import Bucket, Database, Folder, Http, Stream
 from include.sources.dialect import written_changes
 from include.sources.spec import BOOKKEEPING, Column, Feed, Form, Mode, Pii, Source, table
+from include.sources.wide import Wide
 
 MODES = {
     Mode.PARTITION: "each file is one business day, and every night brings one",
@@ -70,6 +71,7 @@ def _feed(source: Source, feed: Feed) -> list[str]:
         *([f"A row may come up to {feed.late_days} days late; it goes to its own day."] if feed.late_days else []),
         *([f"{brought} It is kept: delete it to have it fetched again."] if (brought := brought_by(feed)) else []),
         *([f"Written with `{', '.join(said)}`."] if (said := written_changes(feed.dialect)) else []),
+        *([wide_of(feed.wide)] if feed.wide else []),
         *([f"`{feed.op}` says what a change is, `{feed.sequence}` in which order they were made."] if feed.op else []),
         f"Good rows are in `bronze.{name}`, rows that break their contract in `bronze.{name}__quarantine`; more than "
         f"{feed.max_quarantined_share:.0%} of them fail the night. {kept(feed)}",
@@ -83,6 +85,13 @@ def _feed(source: Source, feed: Feed) -> list[str]:
         ),
         "",
     ]
+
+
+def wide_of(wide: Wide) -> str:
+    """Which columns of the file become rows, in words."""
+    columns = f"like `{wide.columns}`" if isinstance(wide.columns, str) else f"`{', '.join(wide.columns)}`"
+    empty = "an empty one has no value" if wide.keep_empty else "an empty one is no row"
+    return f"Each cell of the columns {columns} of the file is a row: `{wide.into}` and `{wide.value}`; {empty}."
 
 
 def in_file(column: Column) -> str:

@@ -96,6 +96,7 @@ def test_an_example_of_a_page_keeps_the_rules(feed: Feed) -> None:
     page = catalogue.page(shown)
     assert ("Fetched from" in page) == bool(feed.connector)
     assert ("Written with" in page) == (feed.dialect != RFC_4180)
+    assert ("is a row" in page) == bool(feed.wide)
 
 
 def test_there_is_a_source() -> None:

@@ -648,7 +648,7 @@ def avro() -> bytes:
 def documents() -> dict[str, Callable[[], Case]]:
     def in_json(whole: Any, within: str = "", **more: Any) -> Callable[[], Case]:
         content = json.dumps(whole, indent=1, ensure_ascii=False).encode()
-        return lambda: Case(content, more={"format": Format.JSON, "within": within, **more})
+        return lambda: Case(content, more={"format": Format.JSON, **({"within": within} if within else {}), **more})
 
     def in_xml(content: str, **more: Any) -> Callable[[], Case]:
         columns = column("number", source_name="@number")

@@ -94,9 +94,9 @@ def said(one: Any) -> str:
 
 
 EXAMPLES = {example.feed.name: example for example in examples()}
-TRIPS = EXAMPLES["trips"]
+RIDES = EXAMPLES["rides"]
 EXAMPLES |= {
-    f"trips, {kind}": replace(TRIPS, feed=replace(TRIPS.feed, format=kind), name=f"{DAY}.{kind}")
+    f"rides, {kind}": replace(RIDES, feed=replace(RIDES.feed, format=kind), name=f"{DAY}.{kind}")
     for kind in (Format.ORC, Format.AVRO)
 }
 

@@ -158,6 +158,14 @@ def test_the_types_that_a_file_says_itself_are_those_of_its_feed(home: Path) -> 
         assert "nested is left out: no column of a feed has its type" in found.notes
 
 
+def test_columns_that_differ_by_a_number_may_be_readings(home: Path) -> None:
+    found = proposed(home, "things.csv", "at,s 1,s 2,s 17,x1\n2024-06-01,1,2,3,4\n2024-06-02,2,3,4,5\n")
+    assert found.notes == [
+        "s 1, s 2 and 1 more may be readings of one kind. As rows they are "
+        "wide=Wide(into=…, value=…, columns=r's\\\\ ([0-9]+)')"
+    ]
+
+
 def test_it_is_printed_to_be_pasted(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

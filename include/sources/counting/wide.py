@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Of each row: whether each of its cells has a value; None for one that cannot be taken apart.
-Rows = Iterator[Sequence[bool] | None]
+# Of each row: how many of its cells have a value; None for one that cannot be taken apart.
+Rows = Iterator[int | None]
 
 
 def count(
@@ -53,8 +53,8 @@ def count(
     found = empty = 0
     for row in ROWS[table.format](path, table, cells):
         rows -= 1
-        found += 1 if row is None else len(row) if wide.keep_empty else sum(row)
-        empty += 0 if row is None else len(row) - sum(row)
+        found += 1 if row is None else len(cells) if wide.keep_empty else row
+        empty += 0 if row is None else len(cells) - row
     if rows:
         raise UnreadableFileError(f"{path}: its cells are of {abs(rows)} rows more or fewer than it has")
     if empty and not wide.keep_empty:
@@ -67,19 +67,29 @@ def _of_csv(path: UPath, table: Feed, cells: Sequence[Column]) -> Rows:
     there = found.table()
     header = list(found.header(there))
     columns = (delimited.columns_of(path, table, header) or []) if dialect.header else []
+    places, is_nothing, quotes = list[int](), frozenset(dialect.nulls).__contains__, {dialect.quote, dialect.escape}
     for _, record in found.rows(there, len(columns or table.columns)):
-        values = delimited.raw_values_of(record, dialect)
+        is_plain = not any(sign and sign in record for sign in quotes)
+        values = record.split(dialect.delimiter) if is_plain else delimited.raw_values_of(record, dialect)
         columns = columns or placed(table, len(values))
-        odd = not values or ("\x1f" in record and len(dialect.delimiter) > 1 and dialect.quote in record)
-        short = len(values) < len(columns) and dialect.short_rows is not Short.PAD
-        if odd or short or (len(values) > len(columns) and dialect.long_rows is not Long.CUT):
+        places = places or [columns.index(column.name) for column in cells]
+        if not _can_be_taken_apart(record, len(values), len(columns), dialect):
             yield None
             continue
-        places = [columns.index(column.name) for column in cells]
-        yield [
-            place < len(values) and _has_value(values[place], column, dialect)
-            for place, column in zip(places, cells, strict=True)
-        ]
+        own = [values[place] for place in places if place < len(values)]
+        if is_plain:
+            # Nearly all rows.
+            yield len(own) - sum(map(is_nothing, [one.strip(BLANKS) for one in own] if dialect.trim else own))
+        else:
+            yield sum(_has_value(one, column, dialect) for one, column in zip(own, cells, strict=False))
+
+
+def _can_be_taken_apart(record: str, values: int, columns: int, dialect: Dialect) -> bool:
+    """Whether a row of so many ``values`` is one of so many ``columns``; none are of one whose quotes are wrong."""
+    has_unit = "\x1f" in record and len(dialect.delimiter) > 1 and bool(dialect.quote) and dialect.quote in record
+    is_short = values < columns and dialect.short_rows is not Short.PAD
+    is_long = values > columns and dialect.long_rows is not Long.CUT
+    return bool(values) and not (has_unit or is_short or is_long)
 
 
 def _has_value(raw: str, column: Column, dialect: Dialect) -> bool:
@@ -97,25 +107,25 @@ def _of_fixed_width(path: UPath, table: Feed, cells: Sequence[Column]) -> Rows:
         if "\t" in line.rstrip() or (dialect.long_rows is not Long.CUT and len(line.rstrip()) > end):
             yield None
             continue
-        yield [line[one.place - 1 :][: one.width].strip(BLANKS) not in dialect.nulls for one in cells]
+        yield sum(line[one.place - 1 :][: one.width].strip(BLANKS) not in dialect.nulls for one in cells)
 
 
 def _of_excel(path: UPath, table: Feed, cells: Sequence[Column]) -> Rows:
     for row in excel.rows(path, table):
-        yield [_says_something(row.get(column.name), table) for column in cells]
+        yield sum(_says_something(row.get(column.name), table) for column in cells)
 
 
 def _says_something(value: str | None, table: Feed) -> bool:
     return value is not None and (value.strip() if table.dialect.trim else value) not in table.dialect.nulls
 
 
-def _of_object(row: dict[str, Any], table: Feed, cells: Sequence[Column]) -> list[bool]:
+def _of_object(row: dict[str, Any], table: Feed, cells: Sequence[Column]) -> int:
     """Of JSON and Avro, where a text says that there is nothing only in a column of another type."""
-    return [
+    return sum(
         (one := row.get(column.in_file)) is not None
         and (column.type == "string" or not isinstance(one, str) or one not in table.dialect.nulls)
         for column in cells
-    ]
+    )
 
 
 def _of_jsonl(path: UPath, table: Feed, cells: Sequence[Column]) -> Rows:
@@ -152,7 +162,7 @@ def _of_xml(path: UPath, table: Feed, cells: Sequence[Column]) -> Rows:
             row = {f"@{name}": str(value) for name, value in element.attrib.items()}
             row |= {name: text for name, one in children if (text := "".join(one.itertext()))}
             times = Counter(name for name, _ in children)
-            yield [times[one.in_file] > 1 or _says_something(row.get(one.in_file), table) for one in cells]
+            yield sum(times[one.in_file] > 1 or _says_something(row.get(one.in_file), table) for one in cells)
             element.clear()
             while element.getprevious() is not None:
                 del element.getparent()[0]

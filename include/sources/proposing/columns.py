@@ -157,9 +157,24 @@ def _feed(
         ),
         "",
     )
+    notes = [*notes, *_wide(found)]
     # Keys must be there, and a row of another day than the file's is only said where the file has a day.
     feed = Feed(name, "", tuple(found), key, format=format_, dialect=dialect)
     return feed, ([*notes, f"day_column could be {day!r}, which is one day in all rows"] if day else notes)
+
+
+def _wide(found: Sequence[Column]) -> list[str]:
+    """Whether the names of some numbers differ by a number alone, as those of sensors and hours do."""
+    stems: dict[str, list[str]] = {}
+    for column in found:
+        if column.is_number and re.search("[0-9]", column.in_file):
+            stems.setdefault(re.sub("[0-9]+", "#", column.in_file), []).append(column.in_file)
+    return [
+        f"{', '.join(names[:2])} and {len(names) - 2} more may be readings of one kind. As rows they are "
+        f"wide=Wide(into=…, value=…, columns=r{re.escape(stem).replace(re.escape('#'), '([0-9]+)')!r})"
+        for stem, names in stems.items()
+        if len(names) > 2
+    ]
 
 
 def _identifiers(names: Sequence[str]) -> list[str]:

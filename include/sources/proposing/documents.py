@@ -95,7 +95,10 @@ def of_xml(sample: bytes, name: str) -> tuple[Feed, list[str]]:
     feed, notes = columns.feed_of(table, name)
     notes += [f"{one} is left out: it has elements of its own" for one in sorted(mine.nested)]
     notes += [f"{one} is left out: an element has several of them" for one in sorted(mine.several - mine.nested)]
-    notes += [f"elements {one} are another table, of {rows[one].number}" for one in sorted(often - {within, *names})]
+    notes += [
+        f"elements {one} are another table, of {rows[one].number}"
+        for one in sorted(often - {within, *names, *mine.left_out})
+    ]
     return replace(feed, format=Format.XML, within=within), notes
 
 
