@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from include.sources.files import UnreadableFileError, opened
@@ -21,6 +22,7 @@ PACKED = {
     b"PK\x03\x04": Compression.ZIP,
 }
 KINDS = {b"PAR1": Format.PARQUET, b"ORC": Format.ORC, b"Obj\x01": Format.AVRO}
+TEXTS = {rb"<[?!A-Za-z_]": Format.XML, rb"\{|\[\s*[{\]]": Format.JSON}  # logs begin with <34> and [12:00] as well
 # A book of Excel is a zip archive in which these come first.
 BOOK = (b"[Content_Types].xml", b"_rels/", b"docProps/", b"xl/")
 
@@ -38,11 +40,7 @@ def format_of(head: bytes) -> Format | None:
     if found := next((one for magic, one in KINDS.items() if head.startswith(magic)), None):
         return found
     text = head.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
-    if text[:1] == b"<":
-        return Format.XML
-    if text[:1] == b"{" or text[:2] in (b"[{", b"[\n", b"[\r", b"[ "):
-        return Format.JSON
-    return None
+    return next((kind for begins, kind in TEXTS.items() if re.match(begins, text)), None)
 
 
 def _is_book(head: bytes) -> bool:

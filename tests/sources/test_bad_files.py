@@ -518,7 +518,8 @@ def verdict(name: str, feed: Feed, content: bytes) -> str:
     except landing.UnreadableFileError as failed:
         return f"**the load fails**: {str(failed).partition(f'{path}: ')[2]}"
     judged = kernel.judged(name)
-    (counts,), _ = ingest._count(judged, feed, {feed.name: {str(DAY): file}})
+    batch: landing.Batch = {"rows": file["rows"], "sha256": file["sha256"], "files": {path.name: file}}
+    (counts,), _ = ingest._count(judged, feed, {feed.name: {str(DAY): batch}})
     if problems := ingest.complete(feed, counts):
         return f"**the night fails**: {problems[0].removeprefix(f'{feed.name} {DAY}: ')}"
     reasons = Counter(judged.filter(ingest.TERMS["quarantined"]).collect()["_reason"])

@@ -256,7 +256,7 @@ CHANGES = replace(
         ('{"a": 1, "op": "drop"}\n{"a": 2, "op": "drop"}\n', ""),
         (
             '{"a": 1, "op": "drop"}\n{"a": 2, "op": "put", "b": "x"}\n',
-            "all rows together .*: column c is missing$",
+            r"all rows together .*: column c is missing\. ",
         ),
         ('{"a": 1, "op": "put", "B": "x"}\n', "column b is missing, column c is missing, column 'B' is unknown"),
         ('{"a": 1}\n', "column b is missing, column c is missing, column op is missing"),

@@ -71,6 +71,11 @@ def test_what_is_in_a_file_counts_and_not_its_name(home: Path) -> None:
     assert "name its files .json: a night looks for such alone" in found.notes
 
 
+@pytest.mark.parametrize("line", ["<34>Oct 11 22:14:15 host su: failed", "[12:00] started", "[ 0.1] kernel"])
+def test_a_log_that_begins_as_a_document_would_is_none(line: str, home: Path) -> None:
+    assert proposed(home, "things.log", f"{line}\n" * 5).feed.format is Format.CSV
+
+
 def test_another_array_is_another_feed(home: Path) -> None:
     document = {"stations": [{"id": 1}, {"id": 2}], "data": {"readings": [{"id": n, "value": 1.5} for n in range(3)]}}
     found = proposed(home, "things.json", json.dumps(document))
