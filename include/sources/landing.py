@@ -327,8 +327,7 @@ def look_through(path: UPath, feed: Feed) -> File:
     try:
         rows, columns = counting.count(path, feed.content)
     except UnreadableFileError as error:
-        end = "" if str(error).endswith((".", "?")) else "."
-        raise UnreadableFileError(f"{error}{end}{looks.advice(path, feed)}") from None
+        raise UnreadableFileError(looks.with_advice(str(error), path, feed)) from None
     if feed.is_one_file:
         _check_rows(path, rows, feed)
     other = columns if columns != [column.name for column in feed.content.columns] else []

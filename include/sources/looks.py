@@ -47,24 +47,24 @@ def _is_book(head: bytes) -> bool:
     return head.startswith(b"PK\x03\x04") and head[30:].startswith(BOOK)
 
 
-def advice(path: UPath, feed: Feed) -> str:
-    """What to say of the file at ``path``, which is none of ``feed``: what it looks like, and how to find out more.
+def with_advice(said: str, path: UPath, feed: Feed) -> str:
+    """``said`` of the file at ``path``, which is none of ``feed``, with what it looks like and how to find out more.
 
-    Empty where there is nothing to look at. To be put after a sentence.
+    As it is where there is nothing to look at.
     """
     try:
         with opened(path) as file:
             head = file.read(HEAD)
     except (OSError, UnreadableFileError):
-        return ""
+        return said
     if not head:
-        return ""
-    packed, kind = compression_of(head), format_of(head)
-    looks = ""  # of what the file says itself
+        return said
+    packed, kind, looks = compression_of(head), format_of(head), ""
     if packed and packed is not feed.compression:
         looks = f" It looks packed, as {packed.name.lower()}."
     elif (
         kind and not feed.compression and kind is not feed.format and (kind, feed.format) != (Format.JSON, Format.JSONL)
     ):
         looks = f" It looks like {kind.name}, and its feed says {feed.format.name}."
-    return f"{looks} How it is written: make source-check file={path}"
+    end = "" if said.endswith((".", "?")) else "."
+    return f"{said}{end}{looks} How it is written: make source-check file={path}"

@@ -512,7 +512,7 @@ def verdict(name: str, feed: Feed, content: bytes) -> str:
         # What every refusal ends in: how to look at the file.
         said, _, advice = str(refused).removeprefix(f"{path}: ").partition(" How it is written: ")
         assert advice in ("", f"make source-check file={path}")
-        return f"**refused**: {said}"
+        return f"**refused**: {said.removesuffix('.')}"
     try:
         kernel.run(feed, {path: (DAY, file["columns"])}, name)
     except landing.UnreadableFileError as failed:

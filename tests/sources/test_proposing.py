@@ -73,7 +73,7 @@ def test_what_is_in_a_file_counts_and_not_its_name(home: Path) -> None:
 
 @pytest.mark.parametrize("line", ["<34>Oct 11 22:14:15 host su: failed", "[12:00] started", "[ 0.1] kernel"])
 def test_a_log_that_begins_as_a_document_would_is_none(line: str, home: Path) -> None:
-    assert proposed(home, "things.log", f"{line}\n" * 5).feed.format is Format.CSV
+    assert proposed(home, "things.log", f"{line}\n" * 5).feed.format not in (Format.JSON, Format.XML)
 
 
 def test_another_array_is_another_feed(home: Path) -> None:
