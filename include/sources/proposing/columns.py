@@ -137,7 +137,7 @@ def _of_type(name: str, values_: Sequence[Any]) -> tuple[Column | None, list[str
         return Column(name, "timestamp", "", required=required), note
     if kinds and kinds <= {int, float}:
         return Column(name, "double", "", required=required), []
-    if len(kinds) == 1 and (type_ := PLAIN.get(*kinds)):
+    if len(kinds) == 1 and (type_ := PLAIN.get(next(iter(kinds)))):
         return Column(name, type_, "", required=required), []
     return None, ["it has values of several types" if kinds - {dict, list} else "it is nested, or has no values"]
 
