@@ -3,6 +3,9 @@
 The hash of a row is Spark's ``xxhash64(c1, c1 IS NULL, c2, c2 IS NULL, ...)``, bit by bit: the ledgers of every
 installation hold sums of it, and whoever doubts one can have Spark work it out again. The columns are chained, each is
 hashed with the hash of those before it as seed; a null leaves the hash as it is, so that where nulls are is hashed too.
+A struct is chained as columns are. Of a list, and of a map's entries, Spark's own is of no use: it says the same of
+[[1], [2]] and of [[1, 2]], of [] and of [null]. So it is the length, and the sum of the elements' hashes, each with its
+place as seed.
 Our own code, since no library hashes a column with another seed for each row.
 """
 
@@ -57,11 +60,19 @@ NOTHING = Content(0, 0)
 def require_known(of: str, schema: Mapping[str, pl.DataType]) -> None:
     """Raise UnknownTypeError where a column of ``of`` cannot be hashed."""
     for name, kind in schema.items():
-        if not isinstance(kind, (*_SHORT, *_LONG, pl.Decimal, pl.String, pl.Binary, pl.Null)):
+        if not _is_known(kind):
             raise UnknownTypeError(
                 f"column {name} of {of} has the type {kind}, by which contents cannot be compared: make it text, a "
                 "number, a boolean, a date or a time"
             )
+
+
+def _is_known(kind: Any) -> bool:
+    if isinstance(kind, pl.List):
+        return _is_known(kind.inner)
+    if isinstance(kind, pl.Struct):
+        return all(_is_known(field.dtype) for field in kind.fields)
+    return isinstance(kind, (*_SHORT, *_LONG, pl.Decimal, pl.String, pl.Binary, pl.Null))
 
 
 def contents(rows: pl.LazyFrame, by: Sequence[str], columns: Sequence[str]) -> dict[Partition, Content]:
@@ -84,14 +95,17 @@ def row_hashes(frame: pl.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]
     require_known("these rows", {name: frame.schema[name] for name in columns})
     hashes = np.full(frame.height, SEED, np.uint64)
     for name in columns:
-        values = frame[name].rechunk()
-        if values.null_count() == 0:
-            hashes = _four(np.uint64(0), _value(values, hashes))
-        else:
-            nulls = values.is_null().to_numpy()
-            hashes = np.where(nulls, hashes, _value(values, hashes))
-            hashes = _four(nulls.astype(np.uint64), hashes)
+        hashes = _chained(frame[name].rechunk(), hashes)
     return hashes.view(np.int64)
+
+
+def _chained(values: pl.Series, hashes: Hashes) -> Hashes:
+    """``hashes`` with what ``values`` add to them, and where these are null."""
+    if values.null_count() == 0:
+        return _four(np.uint64(0), _value(values, hashes))
+    nulls = values.is_null().to_numpy()
+    hashes = np.where(nulls, hashes, _value(values, hashes))
+    return _four(nulls.astype(np.uint64), hashes)
 
 
 def _value(values: pl.Series, seeds: Hashes) -> Hashes:
@@ -99,6 +113,12 @@ def _value(values: pl.Series, seeds: Hashes) -> Hashes:
     kind = values.dtype
     if isinstance(kind, pl.Null):
         return seeds
+    if isinstance(kind, pl.Struct):
+        for field in kind.fields:
+            seeds = _chained(values.struct.field(field.name).rechunk(), seeds)
+        return seeds
+    if isinstance(kind, pl.List):
+        return _list(values, seeds)
     if isinstance(kind, pl.String | pl.Binary):
         return _text(values, seeds)
     if isinstance(kind, pl.Decimal):
@@ -113,6 +133,17 @@ def _value(values: pl.Series, seeds: Hashes) -> Hashes:
         wide = values.to_physical().cast(pl.Int64).fill_null(0).to_numpy().view(np.uint64)
         bits = wide & np.uint64(0xFFFFFFFF) if isinstance(kind, _SHORT) else wide
     return _four(bits, seeds) if isinstance(kind, _SHORT) else _eight(bits, seeds)
+
+
+def _list(values: pl.Series, seeds: Hashes) -> Hashes:
+    lengths = values.list.len().fill_null(0).cast(pl.Int64).to_numpy()
+    starts, some = np.cumsum(lengths) - lengths, lengths > 0
+    sums = np.zeros(len(lengths), np.uint64)
+    if some.any():
+        places = np.arange(lengths.sum()) - np.repeat(starts, lengths)
+        each = _chained(values.filter(pl.Series(some)).explode().rechunk(), places.view(np.uint64))
+        sums[some] = np.add.reduceat(each, starts[some])
+    return _eight(sums, _eight(lengths.view(np.uint64), seeds))
 
 
 def _text(values: pl.Series, seeds: Hashes) -> Hashes:

@@ -9,9 +9,10 @@ from enum import StrEnum
 from functools import cached_property
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from include.sources import naming
+from include.sources import naming, shapes
 from include.sources.connectors import Connector
 from include.sources.dialect import EPOCHS, OF_ANY_LINES, OF_LINES, OF_SHEETS, RFC_4180, Dialect, check_pattern
+from include.sources.shapes import Shape
 from include.sources.wide import Wide, check
 
 # What ingestion adds to the columns of every feed, as type and description.
@@ -24,7 +25,7 @@ BOOKKEEPING = {
 
 
 WHOLE = ("smallint", "int", "bigint")
-TYPES = ("string", *WHOLE, "double", "decimal", "boolean", "date", "timestamp")
+TYPES = ("string", *WHOLE, "double", "decimal", "boolean", "date", "timestamp", "binary")
 # Money, which no double has exactly: all its digits, and those behind the point.
 _DECIMAL = re.compile(r"decimal\(([1-9]\d?),(\d\d?)\)")
 MOST_DIGITS = 38
@@ -39,6 +40,13 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 def _check_name(kind: str, name: str) -> None:
     if not _NAME.fullmatch(name):
         raise ValueError(f"{kind} {name!r}: a name is small letters, digits and single _, a letter first")
+
+
+def _digits(type_: str) -> tuple[int, int] | None:
+    found = _DECIMAL.fullmatch(type_)
+    if not found or not int(found[2]) <= int(found[1]) <= MOST_DIGITS:
+        return None
+    return int(found[1]), int(found[2])
 
 
 def _check_zone(whose: str, name: str) -> None:
@@ -71,6 +79,9 @@ class Format(StrEnum):
     AVRO = "avro"  # records, by the names of their fields
 
 
+OF_PATHS = (Format.JSONL, Format.JSON, Format.PARQUET, Format.ORC, Format.AVRO)
+"""Formats whose columns can have others in them, by name."""
+
 OF_TEXT = (Format.CSV, Format.JSONL, Format.FIXED, Format.LOG)
 """Formats whose encoding only the spec can say."""
 
@@ -97,10 +108,11 @@ class Finished(StrEnum):
 
 
 class Form(StrEnum):
-    """What the signs of a number stand for, where they are more than its value."""
+    """What the signs of a value stand for, where they are more than its value."""
 
     HHMM = "HHMM"  # of an int, a time of day: 1435, and 5 is five past midnight, which itself is 0 or 2400
     DURATION = "duration"  # of a double, in seconds: 1:30, 26:15:00.5, PT1H30M
+    HEX = "hex"  # of a binary, two digits a byte: 00ff; where nothing is said it is base64
 
 
 class Pii(StrEnum):
@@ -112,7 +124,8 @@ class Pii(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """A column as the upstream promises it. ``type`` is one of ``TYPES``, a decimal as ``decimal(12,2)``.
+    """A column as the upstream promises it. ``type`` is one of ``TYPES``, a decimal as ``decimal(12,2)``, or is nested:
+    ``array<T>``, ``map<string,T>``, ``struct<name:T,…>``.
 
     ``unit`` is empty for what has none.
 
@@ -130,7 +143,8 @@ class Column:
     form: Form | None = None
     pii: Pii = Pii.NONE
     # How the file has it, where that is not as its name and type say.
-    source_name: str = ""  # what the file calls it
+    # What the file calls it. Several are a path to what is within a column: ("address", "city"), ("tags", 0).
+    source_name: str | tuple[str | int, ...] = ""
     place: int = 0  # which of the file's columns it is, counted from 1: where names are the same, or there are none
     width: int = 0  # of lines of fixed width: how many signs it has; its place is that of the first one
     pattern: str | tuple[str, ...] = ()  # of a date or timestamp, as strptime has it: %d.%m.%Y; the first that fits
@@ -138,12 +152,10 @@ class Column:
     marks: tuple[str, ...] = ()  # of a number, what may stand before or after it and says nothing more: %, €
 
     def __post_init__(self) -> None:
-        if self.kind not in TYPES or (self.kind == "decimal" and not self.digits):
-            raise ValueError(
-                f"column {self.name}: {self.type!r} is none of {', '.join(TYPES)}; a decimal says how many digits it "
-                f"has, at most {MOST_DIGITS}, and how many of them behind the point: decimal(12,2)"
-            )
+        self._check_type()
         needs = {Form.HHMM: "int", Form.DURATION: "double"}
+        if self.form is Form.HEX:
+            needs[Form.HEX] = self.type if "binary" in self.shape.leaves else "binary"
         if self.form and self.type != needs[self.form]:
             raise ValueError(f"column {self.name}: {self.form} is of the type {needs[self.form]}, not of {self.type}")
         if self.place < 0:
@@ -165,18 +177,50 @@ class Column:
             raise ValueError(f"column {self.name}: a {self.type} has no time zone")
         _check_zone(f"column {self.name}", self.timezone)
 
+    def _check_type(self) -> None:
+        """Raise ValueError for a type that is none, or that cannot have what the column says of its values."""
+        try:
+            leaves = tuple(self.shape.leaves)
+        except ValueError as error:
+            raise ValueError(f"column {self.name}: {error}") from None
+        for leaf in leaves:
+            if leaf.partition("(")[0] not in TYPES or (leaf.startswith("decimal") and not _digits(leaf)):
+                raise ValueError(
+                    f"column {self.name}: {leaf!r} is none of {', '.join(TYPES)}; a decimal says how many digits it "
+                    f"has, at most {MOST_DIGITS}, and how many of them behind the point: decimal(12,2); nested are "
+                    "array<T>, map<string,T> and struct<name:T,…>"
+                )
+        if (self.is_nested or self.type == "binary") and self.values:
+            raise ValueError(f"column {self.name}: a closed set is of flat values, not of {self.type}")
+        if self.is_nested and not (self.minimum is self.maximum is None):
+            raise ValueError(f"column {self.name}: bounds are of a number, not of {self.type}")
+        path = self.source_name
+        if isinstance(path, tuple) and (
+            not path or not isinstance(path[0], str) or any(one == "" or (one != str(one) and one < 0) for one in path)
+        ):
+            raise ValueError(
+                f"column {self.name}: {path} is no path: the name of a column of the file, then the names, or the "
+                "places from 0 on, within it"
+            )
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Its type, taken apart. Raises ValueError where it is none."""
+        return shapes.parse(self.type)
+
+    @property
+    def is_nested(self) -> bool:
+        return "<" in self.type
+
     @property
     def kind(self) -> str:
-        """Its type without its digits."""
-        return self.type.partition("(")[0]
+        """Its type without its digits, or what is in it."""
+        return re.split("[(<]", self.type, maxsplit=1)[0]
 
     @property
     def digits(self) -> tuple[int, int] | None:
         """Of a decimal: how many digits it has, and how many of them are behind the point."""
-        found = _DECIMAL.fullmatch(self.type)
-        if not found or not int(found[2]) <= int(found[1]) <= MOST_DIGITS:
-            return None
-        return int(found[1]), int(found[2])
+        return _digits(self.type)
 
     @property
     def is_number(self) -> bool:
@@ -189,8 +233,13 @@ class Column:
 
     @property
     def in_file(self) -> str:
-        """What the file calls it."""
-        return self.source_name or self.name
+        """What the file calls it, or the column that it is within."""
+        return str(self.source_name[0]) if isinstance(self.source_name, tuple) else self.source_name or self.name
+
+    @property
+    def path(self) -> tuple[str | int, ...]:
+        """Where it is within the column of the file; empty where it is that column."""
+        return self.source_name[1:] if isinstance(self.source_name, tuple) else ()
 
 
 @dataclass(frozen=True)
@@ -328,14 +377,36 @@ class Feed:
             raise ValueError(f"feed {self.name}: dialect: {self.format} says its encoding itself")
         if self.by_place and len({bool(column.place) for column in self.columns}) > 1:
             raise ValueError(f"feed {self.name}: each column has a place, or none has")
-        seen: dict[tuple[str, int], str] = {}
+        self._check_paths()
+        seen: dict[tuple[str | int, ...], str] = {}
         for column in self.columns:
-            where = ("", column.place) if column.place else (column.in_file, 0)
+            where = ("", column.place) if column.place else (column.in_file, *column.path)
             if where in seen and not self.by_place:
                 raise ValueError(
                     f"feed {self.name}: columns {seen[where]} and {column.name} are one column of the file"
                 )
             seen[where] = column.name
+
+    def _check_paths(self) -> None:
+        """Raise ValueError for nested columns where rows are told apart, or paths that lead nowhere."""
+        roles = {*self.unique, self.op, self.sequence, self.day_column}
+        if odd := [column for column in self.columns if column.name in roles and column.is_nested]:
+            raise ValueError(
+                f"feed {self.name}: column {odd[0].name} is of {odd[0].type}, by which no rows are told apart: take a "
+                "flat value out of it, with a path as its source_name"
+            )
+        within = [column for column in self.columns if column.path]
+        if within and self.format not in OF_PATHS:
+            raise ValueError(f"feed {self.name}: column {within[0].name} has a path, and {self.format} is flat")
+        wholes = {column.in_file: column for column in self.columns if not column.path and not column.is_nested}
+        if odd := [column for column in within if column.in_file in wholes]:
+            flat = wholes[odd[0].in_file]
+            raise ValueError(f"feed {self.name}: column {odd[0].name} is within {flat.name}, which is a {flat.type}")
+        try:
+            for name in {column.in_file for column in within}:
+                shapes.of_paths([(one.path, one.type) for one in within if one.in_file == name])
+        except ValueError as error:
+            raise ValueError(f"feed {self.name}: paths that exclude each other: {error}") from None
 
     @property
     def by_place(self) -> bool:

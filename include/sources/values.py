@@ -20,8 +20,8 @@ MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", 
 
 
 def missing(column: Column, dialect: Dialect, text: pl.Expr) -> pl.Expr:
-    """``text``, null where it says that there is no value. Of a text the reader knows: one in quotes is a text."""
-    if column.type == "string":
+    """``text``, null where it says that there is no value. Of texts and bytes the reader knows."""
+    if column.type in ("string", "binary"):
         return text
     is_null = text == dialect.nulls[0] if len(dialect.nulls) == 1 else text.is_in(list(dialect.nulls))
     return pl.when(~is_null).then(text).alias(column.name)

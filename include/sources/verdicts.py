@@ -20,7 +20,7 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
-from include.sources import values
+from include.sources import nested, values
 from include.sources.spec import Column, Feed, Form
 
 BOOKKEEPING = ("_reason", "_raw", "_copy", "_late", "_twin")
@@ -34,6 +34,7 @@ TYPES: dict[str, pl.DataType] = {
     "boolean": pl.Boolean(),
     "date": pl.Date(),
     "timestamp": pl.Datetime("us", "UTC"),
+    "binary": pl.Binary(),
 }
 # How a value of each type is written. Casts also take ` 7 `, `NaN`, `inf` and a 60th second.
 _NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
@@ -49,6 +50,7 @@ WRITTEN = {
     "date": _DATE,
     "timestamp": rf"{_DATE}[T ]{_TIME}(Z|{_OFFSET})?",
 }
+BASE64, HEX = "([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", "([0-9A-Fa-f]{2})*"
 _TRUE = ("true", "t", "yes", "y", "1")
 MOST_OFFSET = 18 * 60  # minutes, that a time zone may be away from UTC
 SHOWN = 100  # characters of a value that a reason shows
@@ -67,6 +69,8 @@ def arrived(rows: pl.DataFrame, day: date, source_file: str, at: datetime) -> pl
 
 def type_of(column: Column) -> pl.DataType:
     """What the values of ``column`` are in Polars."""
+    if column.is_nested:
+        return nested.dtype(column.shape, lambda leaf: type_of(Column("leaf", leaf, "")))
     return pl.Decimal(*column.digits) if column.digits else TYPES[column.kind]
 
 
@@ -75,6 +79,8 @@ def pattern_of(column: Column) -> str:
 
     Of a decimal no digit may be lost: more of them behind the point than it has are only zeros.
     """
+    if column.type == "binary":
+        return HEX if column.form is Form.HEX else BASE64
     if not column.digits:
         return WRITTEN.get(column.kind, "")
     digits, behind = column.digits
@@ -102,9 +108,10 @@ def look_at(rows: pl.DataFrame, feed: Feed) -> pl.DataFrame:
     names = [column.name for column in feed.columns]
     rows = rows.with_columns(values.missing(column, feed.dialect, pl.col(column.name)) for column in feed.columns)
     plain = rows.select(values.plain(column, feed.dialect, pl.col(column.name)) for column in feed.columns)
-    typed = plain.select(typed_as(column, pl.col(column.name)) for column in feed.columns)
+    typed, wrong = _typed_all(plain, feed.columns)
     written_otherwise = [column.name for column in feed.columns if not values.is_plain(column, feed.dialect)]
     both = rows.with_columns(typed.rename(_typed)).with_columns(plain.select(written_otherwise).rename(_plain))
+    both = both.with_columns(wrong)
     problems = [*(problem for column in feed.columns for problem in _problems(column, feed)), *_strange_days(feed)]
     doubtful = both.select(
         pl.any_horizontal(
@@ -138,6 +145,27 @@ def look_at(rows: pl.DataFrame, feed: Feed) -> pl.DataFrame:
         .with_columns(_twin(feed))
         .select(*columns_of(feed))
     )
+
+
+def _typed_all(plain: pl.DataFrame, columns: Sequence[Column]) -> tuple[pl.DataFrame, list[pl.Series]]:
+    """The values of ``columns`` by their texts, and of the nested ones what is wrong with each."""
+    found = {column.name: nested.judged(plain[column.name], column, _leaf) for column in columns if column.is_nested}
+    typed = plain.select(
+        found[column.name][0] if column.is_nested else typed_as(column, pl.col(column.name)) for column in columns
+    )
+    return typed, [words.alias(_wrong(name)) for name, (_, words) in found.items()]
+
+
+def _leaf(texts: pl.Series, column: Column) -> tuple[pl.Series, pl.Series]:
+    """The values of flat texts, and for each what is wrong with it: what is said of a column that is not nested."""
+    frame = pl.DataFrame({"text": texts}).with_columns(typed_as(column, pl.col("text")).alias("value"))
+    shown = pl.concat_str(pl.lit("'"), _short(pl.col("text")), pl.lit("'"))
+    said = [
+        pl.when(where.fill_null(False)).then(shown + words)
+        for where, words in _unfit(column, pl.col("text"), pl.col("text"), pl.col("value"))
+    ]
+    words = frame.select(pl.coalesce(said)).to_series() if said else pl.Series([None] * len(texts), dtype=pl.String)
+    return frame["value"], words
 
 
 def alone(looked_at: pl.DataFrame) -> pl.DataFrame:
@@ -182,6 +210,10 @@ def _typed(name: str) -> str:
     return f"_typed_{name}"
 
 
+def _wrong(name: str) -> str:
+    return f"_wrong_{name}"
+
+
 def _plain(name: str) -> str:
     return f"_plain_{name}"
 
@@ -191,6 +223,8 @@ def typed_as(column: Column, text: pl.Expr) -> pl.Expr:
     kind = column.kind
     if kind == "string":
         return text
+    if kind == "binary":
+        return text.str.decode("hex" if column.form is Form.HEX else "base64", strict=False)
     if kind == "double":
         # -0.0 becomes 0.0: of two equal values it would depend on chance which one is published.
         return text.cast(pl.Float64, strict=False) + 0.0
@@ -241,14 +275,11 @@ def _problems(column: Column, feed: Feed) -> Iterable[Problem]:
     def problem(where: pl.Expr, words: pl.Expr) -> Problem:
         return Problem(name, where.fill_null(False), words)
 
-    if pattern := pattern_of(column):
-        unreadable = value.is_null() | plain.is_null() | ~plain.str.contains(rf"\A(?:{pattern})\z")
-        if column.type == "double":
-            unreadable |= value.is_infinite()  # 1e999
-        yield problem(text.is_not_null() & unreadable, shown + f" is no {column.type}")
-    if column.type in ("date", "timestamp"):
-        out = ~value.dt.year().is_between(*YEARS)
-        yield problem(out, shown + f" is not between {YEARS[0]} and {YEARS[1]}")
+    if column.is_nested:
+        yield problem(pl.col(_wrong(name)).is_not_null(), pl.col(_wrong(name)))
+    else:
+        for where, words in _unfit(column, text, plain, value):
+            yield problem(where, shown + words)
     if column.required:
         yield problem(text.is_null(), pl.lit(f"{name}: missing"))
     if column.form is Form.HHMM:
@@ -260,6 +291,17 @@ def _problems(column: Column, feed: Feed) -> Iterable[Problem]:
         yield problem(value < column.minimum, shown + f" is below {column.minimum:g}")
     if column.maximum is not None:
         yield problem(value > column.maximum, shown + f" is above {column.maximum:g}")
+
+
+def _unfit(column: Column, text: pl.Expr, plain: pl.Expr, value: pl.Expr) -> Iterable[tuple[pl.Expr, str]]:
+    """Where a text is none of the type of a flat ``column``, in which words."""
+    if pattern := pattern_of(column):
+        unreadable = value.is_null() | plain.is_null() | ~plain.str.contains(rf"\A(?:{pattern})\z")
+        if column.type == "double":
+            unreadable |= value.is_infinite()  # 1e999
+        yield text.is_not_null() & unreadable, f" is no {column.type}"
+    if column.type in ("date", "timestamp"):
+        yield ~value.dt.year().is_between(*YEARS), f" is not between {YEARS[0]} and {YEARS[1]}"
 
 
 def _strange_days(feed: Feed) -> Iterable[Problem]:

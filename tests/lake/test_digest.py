@@ -153,10 +153,31 @@ def test_a_slice_is_hashed_as_the_rows_that_it_has() -> None:
     assert digest.row_hashes(frame[1:3], frame.columns).tolist() == whole[1:3]
 
 
-@pytest.mark.parametrize(("values", "kind"), [([[1]], "List"), ([{"a": 1}], "Struct"), ([b"x", 1], "Object")])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [[], [None], None, [1], [1, 2], [2, 1], [1, None], [None, 1]],
+        [[[1], [2]], [[1, 2]], [[], [1, 2]], [[1, 2], []], [None, [1, 2]]],
+        [{"a": None}, None, {"a": 1}, {"a": 2}],
+        [{"a": [1], "b": None}, {"a": None, "b": [1]}],
+        [[{"key": "a", "value": 1}], [{"key": "b", "value": 1}], [{"key": "a", "value": None}], []],
+    ],
+)
+def test_nested_values_that_differ_have_other_hashes_and_equal_ones_have_one(values: list[Any]) -> None:
+    frame = pl.DataFrame({"nested": [*values, *values]})
+    hashes = digest.row_hashes(frame, ["nested"]).tolist()
+    assert len(set(hashes)) == len(values)
+    assert hashes[: len(values)] == hashes[len(values) :]
+
+
+@pytest.mark.parametrize(("values", "kind"), [([b"x", 1], "Object"), ([timedelta(1)], "Duration")])
 def test_a_type_that_it_does_not_know_is_said(values: list[Any], kind: str) -> None:
     frame = pl.DataFrame({"odd": pl.Series(values, dtype=pl.Object if kind == "Object" else None)})
     with pytest.raises(digest.UnknownTypeError, match=f"column odd of these rows has the type {kind}"):
         digest.row_hashes(frame, ["odd"])
+    if kind == "Duration":
+        inner = pl.DataFrame({"odd": [[{"a": values[0]}]]})
+        with pytest.raises(digest.UnknownTypeError, match=r"column odd of these rows has the type List\(Struct"):
+            digest.row_hashes(inner, ["odd"])
     with pytest.raises(NeedsAttentionError, match=r"column odd of silver\.t has"):
         digest.require_known("silver.t", frame.schema)

@@ -30,7 +30,7 @@ def count(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     that need not be there, of changes that all say nothing but what was changed: a night of deletes.
     """
     promised = {column.in_file: column.name for column in feed.columns}
-    optional = {column.in_file for column in feed.columns if not column.required}
+    optional = set(promised) - {column.in_file for column in feed.columns if column.required}
     rows, never, new, number = 0, set(promised), set[str](), 0
     for lines in text.blocks(path, feed):
         there = [line for line in lines if line[:1] == "{" or line.strip(text.BLANK)]
@@ -52,7 +52,8 @@ def count(path: UPath, feed: Feed) -> tuple[int, list[str]]:
         # One that is gone may be there under a new name.
         said = named([name for name in promised if name in never], sorted(new), promised)
         raise UnreadableFileError(f"{path}: all rows together break the contract: {said}")
-    return rows, [*promised.values(), *(other(name, promised.values()) for name in sorted(new))]
+    ours = [column.name for column in feed.columns]
+    return rows, [*ours, *(other(name, ours) for name in sorted(new))]
 
 
 def _numbered(lines: Sequence[str], before: int) -> Iterator[tuple[int, str]]:
@@ -89,8 +90,11 @@ def _keys(path: UPath, line: str, number: int) -> set[str]:
         raise UnreadableFileError(f"{path}: line {number} is too deep: lists or objects within each other") from None
     except ValueError as error:
         raise UnreadableFileError(f"{path}: line {number} is not JSON: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(found, _Object):
         raise UnreadableFileError(f"{path}: line {number} is no JSON object")
+    found = [key for key, _ in found]
+    if len(set(found)) < len(found):
+        raise UnreadableFileError(f"{path}: line {number} is not JSON: a key is there twice")
     if not all(map(_is_whole, found)):
         raise UnreadableFileError(f"{path}: line {number} has a key with half a character in it")
     return set(found)
@@ -110,16 +114,14 @@ def is_row(line: str) -> bool:
     if any(one in line for one in "\0\r\n") or len(line.encode()) >= text.LONGEST_LINE:
         return False
     try:
-        return isinstance(_DECODER.decode(line), dict)
+        found = _DECODER.decode(line)
     except (ValueError, RecursionError):
         return False
+    return isinstance(found, _Object) and len(dict(found)) == len(found)
 
 
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key is there twice")
-    return found
+class _Object(list[tuple[str, object]]):
+    """An object, with every key as often as it is there. Within a nested value two are its row's fault."""
 
 
 def _no_constant(name: str) -> None:
@@ -128,5 +130,5 @@ def _no_constant(name: str) -> None:
 
 # Strict: Python's own would take NaN and the last one of two keys. Numbers stay text, nobody looks at them here.
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=str, parse_float=str, parse_constant=_no_constant, strict=True
+    object_pairs_hook=_Object, parse_int=str, parse_float=str, parse_constant=_no_constant, strict=True
 )

@@ -27,6 +27,10 @@ TYPES = {
     | {*_INT, "INT64", "INT64 Int 64", "BYTE_ARRAY String"},
     "boolean": {"BOOLEAN"},
     "date": {"INT32 Date"},
+    "binary": {"BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"},
+    "array": {"nested"},  # what is in it is looked at in each row
+    "map": {"nested"},
+    "struct": {"nested"},
     "timestamp": {f"INT64 Timestamp {unit}seconds" for unit in ("milli", "micro", "nano")} | {"INT96"},
 }
 CODECS = {"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "BROTLI"}  # that Arrow brings along
@@ -51,18 +55,19 @@ def count(path: UPath, feed: Feed) -> tuple[int, list[str]]:
         column = promised.get(found.name)
         if not column:
             continue
-        if found.kind not in TYPES[column.kind]:
+        if found.kind not in TYPES["struct" if column.path else column.kind]:
             if not (column.required and footer.num_rows) and _is_empty(path, found):
                 empty.add(found.name)
             else:
-                problems.append(f"column {found.name} is {found.kind}, which is no {column.type}")
+                wanted = f"struct or array, in which {column.name} should be" if column.path else column.type
+                problems.append(f"column {found.name} is {found.kind}, which is no {wanted}")
         else:
             unknown |= found.codecs(footer) - CODECS
     problems += [f"they are compressed with {one}, which cannot be read" for one in sorted(unknown)]
     if any(problems):
         raise UnreadableFileError(f"{path}: the columns break the contract: {', '.join(filter(None, problems))}")
     ours = [column.name for column in feed.columns]
-    there = [column.name for name, column in promised.items() if name not in empty]
+    there = [column.name for column in feed.columns if column.in_file not in empty]
     return footer.num_rows, [*there, *(other(name, ours) for name in new)]
 
 

@@ -116,7 +116,8 @@ def _columns(path: UPath, feed: Feed, names: Collection[str]) -> list[str]:
 
 def _keys(path: UPath, feed: Feed, names: Collection[str], rows: int) -> list[str]:
     """The same where a row need not say what it has no value for: a column that no row has is gone."""
-    there, optional = set(names), {column.in_file for column in feed.columns if not column.required}
+    required = {column.in_file for column in feed.columns if column.required}
+    there, optional = set(names), {column.in_file for column in feed.columns} - required
     if not rows:
         there |= {column.in_file for column in feed.columns}
     elif feed.mode is Mode.UPSERT and not optional & there:

@@ -6,6 +6,8 @@ A piece is a frame with the feed's columns as text and
 - ``_flaw``: why the row could not be taken apart into the columns, null where it could;
 - ``_odd``: what is wrong with its values that their texts no longer show.
 
+The text of a nested value is its JSON.
+
 Memory does not grow with the file. Rows are counted elsewhere (``counting``), by other code.
 """
 
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from include.sources.reading import delimited, excel, jsonl, lines, parquet, records, wide
+from include.sources.reading import delimited, excel, jsonl, lines, parquet, paths, records, wide
 from include.sources.spec import Feed, Format
 from include.sources.wide import cells_of, table_of
 
@@ -43,10 +45,12 @@ def pieces(path: UPath, feed: Feed, there: Sequence[str] = ()) -> Iterator[pl.Da
     Raises UnreadableFileError, naming the file, where it cannot be read after all.
     """
     if not feed.wide:
-        yield from READERS[feed.format](path, feed, there)
+        for rows in READERS[feed.format](path, feed, there):
+            yield paths.taken_out(rows, feed)
         return
     table = table_of(feed, feed.wide.named or [name for name in there if feed.wide.has(name)])
     cells = {column.in_file: column for column in cells_of(table)}
     there = [cells[name].name if name in cells else name for name in there]
+    wanted = [one for one in cells.values() if not there or one.name in there]
     for rows in READERS[feed.format](path, table, there):
-        yield wide.unpivoted(rows, feed, feed.wide, [one for one in cells.values() if not there or one.name in there])
+        yield wide.unpivoted(paths.taken_out(rows, table), feed, feed.wide, wanted)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -13,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import polars as pl
 
-from include.sources.reading import text
+from include.sources import nested
+from include.sources.nested import Number
+from include.sources.reading import paths, text
 from include.sources.spec import Column, Feed
 
 if TYPE_CHECKING:
@@ -22,21 +23,14 @@ if TYPE_CHECKING:
 
 def pieces(path: UPath, feed: Feed, there: Sequence[str]) -> Iterator[pl.DataFrame]:
     """The rows of the file at ``path``. Raises UnreadableFileError."""
+    columns = paths.columns(feed)
     for block in text.texts(path, feed.dialect):
         lines = text.lines_of(block, feed.dialect)
         if "\r" in block:
             lines = lines.str.strip_suffix("\r")
         lines = lines.filter(lines.str.strip_chars(text.BLANK) != "")
-        found = _quickly(block, lines, feed.columns)
-        yield _one_by_one(lines, feed.columns) if found is None else found
-
-
-class Number(str):
-    """A number of JSON, as it is written."""
-
-
-# Whoever looked through the file has refused what only a lenient reader takes.
-_DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant=Number)
+        found = _quickly(block, lines, columns)
+        yield _one_by_one(lines, columns) if found is None else found
 
 
 # What JSON has for a value of each type where all is as it should be, and Polars for it.
@@ -49,16 +43,28 @@ _USUAL: dict[str, tuple[Any, pl.DataType]] = {
     "boolean": (bool | None, pl.Boolean()),
     "date": (str | None, pl.String()),
     "timestamp": (str | None, pl.String()),
+    "binary": (str | None, pl.String()),
 }
 
 
 @lru_cache
 def _decoder(columns: tuple[Column, ...], is_usual: bool) -> msgspec.json.Decoder[list[Any]]:
     """Of a list of objects, of which only what is named is kept; what an object lacks is null."""
-    fields = [(f"c{n}", _USUAL[one.type][0] if is_usual else Any, None) for n, one in enumerate(columns)]
-    names = {f"c{place}": column.in_file for place, column in enumerate(columns)}
+    names = {f"c{place}": name for name, place in _places(columns).items()}
+    fields = [(field, _kind(columns, name, is_usual), None) for field, name in names.items()]
     row: Any = msgspec.defstruct("Row", fields, rename=names, gc=False)
     return msgspec.json.Decoder(list[row], float_hook=Number)
+
+
+def _places(columns: Sequence[Column]) -> dict[str, int]:
+    """Which field of a decoded row each name of the file is."""
+    return {name: n for n, name in enumerate(dict.fromkeys(column.in_file for column in columns))}
+
+
+def _kind(columns: Sequence[Column], name: str, is_usual: bool) -> Any:
+    """What is decoded of what the file calls ``name``: of what is nested, nothing."""
+    column = next(one for one in columns if one.in_file == name)
+    return msgspec.Raw | None if column.is_nested else _USUAL[column.type][0] if is_usual else Any
 
 
 @contextmanager
@@ -79,7 +85,7 @@ def _quickly(block: str, lines: pl.Series, columns: tuple[Column, ...]) -> pl.Da
         return None
     array = "[" + block.replace("\n", ",") + "]"
     # A double of JSON's would not have a decimal's digits.
-    may_be_usual = all(column.kind in _USUAL for column in columns)
+    may_be_usual = all(column.kind in _USUAL or column.is_nested for column in columns)
     found = _decoded(array, columns, len(lines), is_usual=True) if may_be_usual else None
     # A number in quotes is a number as well, and what is no text is shown as one.
     found = found or _decoded(array, columns, len(lines), is_usual=False)
@@ -98,14 +104,22 @@ def _decoded(array: str, columns: tuple[Column, ...], rows: int, is_usual: bool)
         return None
     if len(found) != rows:
         return None
-    texts = []
-    for place, column in enumerate(columns):
-        values = list(map(attrgetter(f"c{place}"), found))
-        text = _usual(values, column) if is_usual else _texts(values, column)
+    texts, places = [], _places(columns)
+    for column in columns:
+        values = list(map(attrgetter(f"c{places[column.in_file]}"), found))
+        if column.is_nested:
+            text: pl.Series | None = _raw(values)
+        else:
+            text = _usual(values, column) if is_usual else _texts(values, column)
         if text is None:
             return None
         texts.append(text.alias(column.name))
     return texts
+
+
+def _raw(values: list[msgspec.Raw | None]) -> pl.Series:
+    texts = (None if value is None else bytes(value).decode() for value in values)
+    return pl.Series([None if text == "null" else text for text in texts], dtype=pl.String)
 
 
 def _usual(values: list[Any], column: Column) -> pl.Series | None:
@@ -122,7 +136,7 @@ def _texts(values: list[Any], column: Column) -> pl.Series | None:
         return pl.Series(values, dtype=pl.String)
     if column.type == "boolean" and kinds == {bool}:
         return pl.Series(values, dtype=pl.Boolean).cast(pl.String)
-    if column.type in ("string", "boolean") or not kinds <= {str, int, Number}:
+    if column.type in ("string", "boolean", "binary") or not kinds <= {str, int, Number}:
         return None
     if kinds == {Number}:
         return pl.Series(values, dtype=pl.String)
@@ -134,11 +148,12 @@ def _one_by_one(lines: pl.Series, columns: Sequence[Column]) -> pl.DataFrame:
     values: dict[str, list[str | None]] = {column.name: [] for column in columns}
     odds: list[str | None] = []
     for line in lines:
-        found, odd = _DECODER.decode(line), []
+        found, odd = dict(nested.DECODER.decode(line)), []
         for column in columns:
             value = found.get(column.in_file)
-            text = None if value is None else value if isinstance(value, str) else _as_json(value)
-            if text is not None:
+            is_text = isinstance(value, str) and not column.is_nested
+            text = None if value is None else str(value) if is_text else nested.as_json(value)
+            if text is not None and not column.is_nested:
                 text, wrong = _odd_json(column, value, text)
                 odd += wrong
             values[column.name].append(text)
@@ -157,15 +172,6 @@ def _odd_json(column: Column, value: Any, text: str) -> tuple[str, list[str]]:
         if not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text):
             odd.append(f"{column.name}: holds half a character")
             text = text.encode(errors="backslashreplace").decode()
-    elif column.type == "string" or (column.type == "boolean" and not isinstance(value, bool)):
+    elif column.type in ("string", "binary") or (column.type == "boolean" and not isinstance(value, bool)):
         odd.append(f"{column.name}: {text} is no JSON {column.type}")
     return text, odd
-
-
-def _as_json(value: Any) -> str:
-    """A decoded value as JSON again, its numbers as they were."""
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(key)}:{_as_json(one)}" for key, one in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_as_json, value)) + "]"
-    return str(value) if isinstance(value, Number) else json.dumps(value)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from include.sources.files import UnreadableFileError, is_no_damage, unpacked
-from include.sources.spec import Column, Feed
+from include.sources.reading import arrow, paths
+from include.sources.spec import Column, Feed, Form
 
 if TYPE_CHECKING:
     import pyarrow
@@ -28,14 +29,16 @@ def pieces(path: UPath, feed: Feed, there: Sequence[str]) -> Iterator[pl.DataFra
     import pyarrow.parquet
 
     # A column without any value may be of any type, and is not looked at.
-    wanted = [column.in_file for column in feed.columns if not there or column.name in there]
+    empty = {column.in_file for column in feed.columns if there and column.name not in there}
+    columns = paths.columns(feed)
+    wanted = list(dict.fromkeys(column.in_file for column in columns if column.in_file not in empty))
     with unpacked(path) as file:
         try:
             reader = pyarrow.parquet.ParquetFile(
                 file, page_checksum_verification=True, coerce_int96_timestamp_unit="us"
             )
             for batch in reader.iter_batches(batch_size=BATCH, columns=wanted):
-                yield texts_of(batch, feed.columns)
+                yield texts_of(batch, columns)
         except (pyarrow.ArrowException, OSError) as error:
             if is_no_damage(error):
                 raise
@@ -67,12 +70,17 @@ def _text_of(values: pyarrow.Array, column: Column) -> tuple[pl.Series, list[pl.
     import pyarrow
     import pyarrow.types
 
+    if column.is_nested:
+        return pl.Series(arrow.texts_of(values, column.shape, column.form, _time), dtype=pl.String), []
     if pyarrow.types.is_dictionary(values.type):
         values = values.dictionary_decode()
+    if column.type == "binary":
+        return _encoded(pl.Series(pl.from_arrow(values.cast(pyarrow.large_binary()))), column), []
     if column.type == "string":
         return _parquet_text(pl.Series(pl.from_arrow(values.cast(pyarrow.large_binary()))), column.name)
     if column.kind == "decimal":
         return pl.Series(pl.from_arrow(values.cast(pyarrow.string()))), []
+    odd = list[pl.Series]()
     if column.type == "timestamp":
         # Arrow says where a time of milliseconds is too far away for microseconds. Without a zone it is UTC.
         odd = _with_nanoseconds(values, column.name)
@@ -81,12 +89,34 @@ def _text_of(values: pyarrow.Array, column: Column) -> tuple[pl.Series, list[pl.
     if column.type == "double":
         text = found.cast(pl.Float64).cast(pl.String)
         return text.replace({"inf": "Infinity", "-inf": "-Infinity"}), []
-    if column.type == "date":
-        return _written(found.cast(pl.Int32), found, "%Y-%m-%d", "days"), []
-    if column.type == "timestamp":
-        found = found.dt.replace_time_zone(None)
-        return _written(found.cast(pl.Int64) // MICROSECONDS, found, "%Y-%m-%d %H:%M:%S%.6fZ", "µs"), odd
+    if column.type in ("date", "timestamp"):
+        return _of_calendar(found), odd
     return found.cast(pl.String), []
+
+
+def _encoded(values: pl.Series, column: Column) -> pl.Series:
+    return values.bin.encode("hex" if column.form is Form.HEX else "base64")
+
+
+def _time(values: pyarrow.Array) -> pl.Series:
+    """Dates or times within nested values as text. Of nanoseconds none is cut off."""
+    import pyarrow
+
+    if isinstance(values.type, pyarrow.TimestampType):
+        finest = pyarrow.timestamp("us", values.type.tz)
+        try:
+            values = values.cast(finest)
+        except pyarrow.ArrowInvalid:
+            return pl.Series(values.cast(pyarrow.string()).to_pylist(), dtype=pl.String)
+    return _of_calendar(pl.Series(pl.from_arrow(values)))
+
+
+def _of_calendar(found: pl.Series) -> pl.Series:
+    """Dates or times as text."""
+    if found.dtype == pl.Date:
+        return _written(found.cast(pl.Int32), found, "%Y-%m-%d", "days")
+    found = found.dt.replace_time_zone(None)
+    return _written(found.cast(pl.Int64) // MICROSECONDS, found, "%Y-%m-%d %H:%M:%S%.6fZ", "µs")
 
 
 def _with_nanoseconds(values: pyarrow.Array, name: str) -> list[pl.Series]:

@@ -10,15 +10,18 @@ from typing import Any
 
 import polars as pl
 
+from include.sources import nested
 from include.sources.spec import Column, Feed, Format
 
 
-def frame(rows: Sequence[Sequence[Any]], feed: Feed, names: Sequence[str]) -> pl.DataFrame:
-    """``rows``, whose values have the ``names``, as a piece of a file."""
+def frame(
+    rows: Sequence[Sequence[Any]], feed: Feed, names: Sequence[str], columns: Sequence[Column] = ()
+) -> pl.DataFrame:
+    """``rows``, whose values have the ``names``, as a piece of a file with ``columns``, or those of its feed."""
     places = {name: place for place, name in enumerate(names)}
     odd: list[list[str]] = [[] for _ in rows]
     texts = []
-    for column in feed.columns:
+    for column in columns or feed.columns:
         place = places.get(column.name)
         values = [None] * len(rows) if place is None else [row[place] for row in rows]
         texts.append(pl.Series(column.name, _texts(values, column, feed, odd), dtype=pl.String))
@@ -37,17 +40,35 @@ def _texts(values: Sequence[Any], column: Column, feed: Feed, odd: list[list[str
         if value is None:
             found.append(None)
             continue
+        if column.is_nested:
+            found.append(_nested(value, column, is_untyped, wrong))
+            continue
         written = _written(value, column, feed)
         if "\0" in written:
             wrong.append(f"{column.name}: holds a zero byte")
+        elif column.type == "binary" and not isinstance(value, str | bytes):
+            wrong.append(f"{column.name}: {written[:100]} is no binary")
         elif isinstance(value, dict | list | bytes) and column.type == "string":
             wrong.append(f"{column.name}: {written[:100]} is no text")
         found.append(written)
     return found
 
 
+def _nested(value: Any, column: Column, is_untyped: bool, wrong: list[str]) -> str | None:
+    """``value`` as JSON; in a sheet or an element its text is that already."""
+    if is_untyped and isinstance(value, str):
+        return value
+    try:
+        return nested.written(value, column.shape, column.form)
+    except RecursionError:
+        wrong.append(f"{column.name}: is deeper than can be read")
+        return None
+
+
 def _written(value: Any, column: Column, feed: Feed) -> str:
     """``value`` as the feed writes one of its kind."""
+    if isinstance(value, bytes) and column.type == "binary":
+        return nested.of_bytes(value, column.form)
     if isinstance(value, bool):
         return (feed.dialect.true if value else feed.dialect.false)[0]
     if isinstance(value, int | float | Decimal):

@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 import polars as pl
 
 from include.sources.files import UnreadableFileError, after_mark, is_no_damage, opened, unpacked
-from include.sources.reading import parquet, python
+from include.sources.nested import OneOfEach
+from include.sources.reading import parquet, paths, python
 from include.sources.spec import Feed
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ def of_orc(path: UPath, feed: Feed, there: Sequence[str]) -> Iterator[pl.DataFra
     with opened(path) as file:
         try:
             stripes = orc.ORCFile(file)
-            wanted = [column.in_file for column in feed.columns]
+            columns = paths.columns(feed)
+            wanted = list(dict.fromkeys(column.in_file for column in columns))
             for number in range(stripes.nstripes):
-                yield parquet.texts_of(stripes.read_stripe(number, columns=wanted), feed.columns)
+                yield parquet.texts_of(stripes.read_stripe(number, columns=wanted), columns)
         except (pyarrow.ArrowException, OSError) as error:
             if is_no_damage(error):
                 raise
@@ -56,8 +58,10 @@ def of_json(path: UPath, feed: Feed, there: Sequence[str]) -> Iterator[pl.DataFr
 
     with unpacked(path) as file:
         try:
+            # A key that is twice within a nested value is its row's fault; otherwise nobody asks.
+            kept: Any = OneOfEach if any(column.is_nested for column in paths.columns(feed)) else None
             rows = ".".join(filter(None, [feed.within, "item"]))
-            yield from _frames(ijson.items(after_mark(file), rows), feed)
+            yield from _frames(ijson.items(after_mark(file), rows, map_type=kept), feed)
         except ijson.JSONError:
             raise UnreadableFileError(f"{path}: {DAMAGED}") from None
 
@@ -97,6 +101,7 @@ def _local(tag: str) -> str:
 
 
 def _frames(rows: Iterator[Any], feed: Feed) -> Iterator[pl.DataFrame]:
-    names = [column.name for column in feed.columns]
+    columns = paths.columns(feed)
+    names = [column.name for column in columns]
     for some in batched(rows, BATCH):
-        yield python.frame([[row.get(column.in_file) for column in feed.columns] for row in some], feed, names)
+        yield python.frame([[row.get(column.in_file) for column in columns] for row in some], feed, names, columns)
