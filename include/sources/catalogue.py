@@ -79,7 +79,7 @@ def _feed(source: Source, feed: Feed) -> list[str]:
         "| column | type | unit | | allowed |",
         "|---|---|---|---|---|",
         *(
-            f"| {column.name} | {column.type} | {column.unit} | {column.description}{in_file(column)} | "
+            f"| {column.name} | {_type(column)} | {column.unit} | {column.description}{in_file(column)} | "
             f"{allowed(column)} |"
             for column in feed.columns
         ),
@@ -92,6 +92,10 @@ def wide_of(wide: Wide) -> str:
     columns = f"like `{wide.columns}`" if isinstance(wide.columns, str) else f"`{', '.join(wide.columns)}`"
     empty = "an empty one has no value" if wide.keep_empty else "an empty one is no row"
     return f"Each cell of the columns {columns} of the file is a row: `{wide.into}` and `{wide.value}`; {empty}."
+
+
+def _type(column: Column) -> str:
+    return f"`{column.type}`" if column.is_nested else column.type
 
 
 def in_file(column: Column) -> str:
@@ -183,7 +187,11 @@ def _dbt_table(source: Source, feed: Feed) -> dict[str, Any]:
 def _dbt_column(column: Column) -> dict[str, Any]:
     unit = f", {column.unit}" if column.unit else ""
     personal = {"config": {"meta": {"pii": str(column.pii)}}} if column.pii is not Pii.NONE else {}
-    return {"name": column.name, "data_type": column.type, "description": f"{column.description}{unit}"} | personal
+    return {
+        "name": column.name,
+        "data_type": column.shape.kept_as,
+        "description": f"{column.description}{unit}",
+    } | personal
 
 
 def main() -> None:

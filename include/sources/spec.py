@@ -77,7 +77,16 @@ class Format(StrEnum):
     XML = "xml"  # one document, with an element for each row
     ORC = "orc"  # as Parquet
     AVRO = "avro"  # records, by the names of their fields
+    PDF = "pdf"  # a document, with a row for each page
+    HTML = "html"  # a document, which is one row
 
+
+_OF_DOCUMENTS = ("title", "author", "keywords", "created", "modified", "language", "text")
+OF_DOCUMENTS = {
+    Format.PDF: (*_OF_DOCUMENTS, "subject", "creator", "producer", "page", "pages"),
+    Format.HTML: (*_OF_DOCUMENTS, "description"),
+}
+"""What the rows of a document have, by the format."""
 
 OF_PATHS = (Format.JSONL, Format.JSON, Format.PARQUET, Format.ORC, Format.AVRO)
 """Formats whose columns can have others in them, by name."""
@@ -288,7 +297,7 @@ class Feed:
             raise ValueError(f"feed {self.name}: a column cannot be named {taken[0]}: ingestion adds one of that name")
         if len({name.casefold() for name in names}) < len(names):
             raise ValueError(f"feed {self.name}: two columns have one name, or names that differ in case only")
-        if self.compression and self.format in (Format.PARQUET, Format.XLSX, Format.ORC, Format.AVRO):
+        if self.compression and self.format in (Format.PARQUET, Format.XLSX, Format.ORC, Format.AVRO, Format.PDF):
             raise ValueError(f"feed {self.name}: {self.format} packs itself, a packed file around it is none")
         if self.within and self.format not in (Format.XLSX, Format.JSON, Format.XML):
             raise ValueError(f"feed {self.name}: all of a file of {self.format} is its rows")
@@ -378,6 +387,12 @@ class Feed:
         if self.by_place and len({bool(column.place) for column in self.columns}) > 1:
             raise ValueError(f"feed {self.name}: each column has a place, or none has")
         self._check_paths()
+        if self.format in OF_DOCUMENTS:
+            known = OF_DOCUMENTS[self.format]
+            if odd := [column.in_file for column in self.columns if column.in_file not in known]:
+                raise ValueError(
+                    f"feed {self.name}: a document of {self.format} has no {odd[0]}: it has {', '.join(known)}"
+                )
         seen: dict[tuple[str | int, ...], str] = {}
         for column in self.columns:
             where = ("", column.place) if column.place else (column.in_file, *column.path)

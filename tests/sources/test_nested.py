@@ -24,6 +24,7 @@ from pyarrow import orc
 
 from include.sources import counting, landing, shapes
 from include.sources.files import UnreadableFileError
+from include.sources.proposing import propose
 from include.sources.spec import Column, Feed, Form, Format
 from tests.sources.judged import judged
 
@@ -464,3 +465,38 @@ def test_written_in_any_format_they_come_back_equal(
     assert tables[Format.JSONL].to_dicts() == expected(rows)
     for table in tables.values():
         assert table.equals(tables[Format.JSONL])
+
+
+def test_a_proposal_has_nested_types_and_says_what_could_be_taken_out(tmp_path: Path) -> None:
+    from upath import UPath
+
+    path = UPath(tmp_path / "orders.jsonl")
+    lines = [
+        {
+            "id": n,
+            "at": {"city": "x", "geo": [1.5, 2]},
+            "items": [{"n": 2**40}],
+            "m": {f"k{n}-{m}": m for m in range(9)},
+        }
+        for n in range(9)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = propose(path)
+    assert (found.rows, found.sound) == (9, 9)
+    assert {column.name: column.type for column in found.feed.columns} == {
+        "id": "int",
+        "at": "struct<city:string,geo:array<double>>",
+        "items": "array<struct<n:bigint>>",
+        "m": "map<string,int>",
+    }
+    assert found.feed.key == ("id",)
+    assert any("('at', 'city'), ('at', 'geo', 0) could be a column" in note for note in found.notes)
+    other = UPath(tmp_path / "orders.parquet")
+    other.write_bytes(in_parquet(ROWS))
+    assert {column.name: column.type for column in propose(other).feed.columns} == {
+        "number": "int",
+        "items": ITEMS.replace("12,2", "38,2"),
+        "sizes": "map<string,double>",
+        "address": ADDRESS,
+        "seal": "binary",
+    }

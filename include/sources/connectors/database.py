@@ -223,6 +223,8 @@ def unfit(promised: str, kind: str) -> str:
     """
     if kind == "numeric" and promised != "double" and not promised.startswith("decimal"):
         return "promise a double or a decimal, or read a view that casts it"
+    if "<" in promised:
+        return "promise a string, which holds it as JSON: what a database brings is flat"
     if kind in ("time", "timetz") and promised == "timestamp":
         return "promise a string, and read a view that casts it to text"
     return ""

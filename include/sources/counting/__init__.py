@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from include.sources.counting import delimited, excel, jsonl, lines, parquet, records, wide
+from include.sources.counting import delimited, documents, excel, jsonl, lines, parquet, records, wide
 from include.sources.files import UnreadableFileError, unpacked
 from include.sources.spec import Feed, Finished, Format
 from include.sources.wide import table_of
@@ -29,6 +29,8 @@ COUNTERS: dict[Format, Callable[[UPath, Feed], tuple[int, list[str]]]] = {
     Format.XML: records.of_xml,
     Format.ORC: records.of_orc,
     Format.AVRO: records.of_avro,
+    Format.PDF: documents.count,
+    Format.HTML: documents.count,
 }
 RECORDS: dict[Format, Callable[[UPath, Feed], Iterator[tuple[int, str]]]] = {
     Format.CSV: delimited.records,

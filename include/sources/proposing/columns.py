@@ -19,6 +19,7 @@ from upath import UPath
 
 from include.sources import values, verdicts
 from include.sources.dialect import RFC_4180, Dialect
+from include.sources.proposing import nested
 from include.sources.proposing.lines import Table
 from include.sources.spec import BOOKKEEPING, MOST_DIGITS, Column, Feed, Form, Format
 
@@ -107,6 +108,9 @@ def _of_columns(
     found, cells, notes = [], [], list[str]()
     for own, (key, make) in zip(_identifiers(list(made)), made.items(), strict=True):
         column, more = make(own)
+        if column is None and (shape := nested.shape_of(given[key])):
+            column = Column(own, nested.spelled(shape), "", required=_is_required(given[key]))
+            more = list(filter(None, [nested.note(own, key, shape)]))
         if column is None:
             notes.append(f"{key} is left out: {more[0]}")
             continue
@@ -147,8 +151,8 @@ def _feed(
 ) -> tuple[Feed, list[str]]:
     key = _key(found, cells)
     if not key:
-        key = tuple(column.name for column in found)
-        notes = [*notes, "no few columns tell its rows apart: the key is all of them"]
+        key = tuple(column.name for column in found if not column.is_nested)
+        notes = [*notes, "no few columns tell its rows apart: the key is all that are not nested"]
     day = next(
         (
             column.name
@@ -347,7 +351,9 @@ def _key(found: Sequence[Column], cells: Sequence[Sequence[str]]) -> tuple[str, 
     """The fewest columns in which no two rows are equal, names that sound like one first."""
     rows = len(cells[0]) if cells else 0
     usable = [
-        n for n, column in enumerate(found) if column.required and column.type != "double" and len(set(cells[n])) > 1
+        n
+        for n, column in enumerate(found)
+        if column.required and column.type != "double" and not column.is_nested and len(set(cells[n])) > 1
     ]
     usable.sort(key=lambda n: (not re.search(r"(^|_)(id|key|no|nr|number|code|uuid)($|_)", found[n].name), n))
     for size in (1, 2, 3):

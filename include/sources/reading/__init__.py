@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from include.sources.reading import delimited, excel, jsonl, lines, parquet, paths, records, wide
+from include.sources.reading import delimited, documents, excel, jsonl, lines, parquet, paths, records, wide
 from include.sources.spec import Feed, Format
 from include.sources.wide import cells_of, table_of
 
@@ -36,6 +36,8 @@ READERS: dict[Format, Callable[[UPath, Feed, Sequence[str]], Iterator[pl.DataFra
     Format.XML: records.of_xml,
     Format.ORC: records.of_orc,
     Format.AVRO: records.of_avro,
+    Format.PDF: documents.pieces,
+    Format.HTML: documents.pieces,
 }
 
 
