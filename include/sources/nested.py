@@ -22,6 +22,7 @@ from include.sources.shapes import Shape, quoted
 from include.sources.spec import Column, Form
 
 LONGEST_EXPONENT = 400  # of a number that is written out: a double ends before
+TOO_DEEP = "is deeper than can be read"
 SHOWN = 100  # characters of a value that a reason shows
 
 
@@ -52,6 +53,14 @@ def as_json(node: Any) -> str:
 def _dumped(node: Any) -> str:
     # Half a character can be named, and not written.
     return _HALF.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(node, ensure_ascii=False))
+
+
+def json_of(node: Any) -> tuple[str | None, str]:
+    """The same, or what is wrong with a node that is too deep for it."""
+    try:
+        return as_json(node), ""
+    except RecursionError:
+        return None, TOO_DEEP
 
 
 def of_bytes(value: bytes, form: Form | None) -> str:
@@ -131,10 +140,7 @@ def text_of(node: Any, column: Column) -> tuple[str | None, str]:
     if node is None:
         return None, ""
     if column.is_nested:
-        try:
-            return as_json(node), ""
-        except RecursionError:
-            return None, "is deeper than can be read"
+        return json_of(node)
     if isinstance(node, str) and not isinstance(node, Number):
         text = node if node.isascii() else node.encode(errors="backslashreplace").decode()
         if "\0" in node:
@@ -199,7 +205,7 @@ class _Judging:
         try:
             return DECODER.decode(text)
         except RecursionError:
-            words = "is deeper than can be read"
+            words = TOO_DEEP
         except ValueError:
             words = f"'{_short(text)}' is no {self.column.kind} in JSON"
         self.wrong[row] = f"{self.column.name}: {words}"

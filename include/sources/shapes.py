@@ -11,7 +11,7 @@ NESTED = ("array", "map", "struct")
 MOST_DEPTH = 8
 """Nested types within each other: with more, no query is readable any more."""
 
-_TOKEN = re.compile(r"\s*(?:(`(?:[^`]|``)+`)|([A-Za-z_][A-Za-z0-9_]*(?:\(\d+,\s*\d+\))?)|([<>:,]))")
+_TOKEN = re.compile(r"\s*(?:(`(?:[^`]|``)+`)|([A-Za-z_][A-Za-z0-9_]*(?:\([^()]*\))?)|([<>:,]))")
 # What Delta takes in no name.
 _UNNAMED = re.compile(r"[ ,;{}()\n\t=]")
 

@@ -205,7 +205,9 @@ class Column:
             raise ValueError(f"column {self.name}: bounds are of a number, not of {self.type}")
         path = self.source_name
         if isinstance(path, tuple) and (
-            not path or not isinstance(path[0], str) or any(one == "" or (one != str(one) and one < 0) for one in path)
+            not path
+            or not isinstance(path[0], str)
+            or any(one == "" or (isinstance(one, int) and one < 0) for one in path)
         ):
             raise ValueError(
                 f"column {self.name}: {path} is no path: the name of a column of the file, then the names, or the "

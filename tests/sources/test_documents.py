@@ -141,16 +141,16 @@ def round_tree() -> bytes:
 
 
 REFUSED: dict[str, tuple[Feed, Callable[[], bytes], str]] = {
-    "nothing": (LETTERS, lambda: b"", "the file is empty"),
-    "no PDF": (LETTERS, lambda: b"Hello", "damaged, or no PDF"),
+    "zero bytes": (LETTERS, lambda: b"", "the file is empty"),
+    "a text instead": (LETTERS, lambda: b"Hello", "damaged, or no PDF"),
     "cut off": (LETTERS, lambda: pdf("x", "y")[:200], "damaged, or no PDF"),
     "a password": (LETTERS, with_password, "encrypted: have it sent without a password"),
     "a bomb": (LETTERS, bomb, "unpacks to more than a document may|more time or memory than a document may"),
     "too many pages": (LETTERS, lambda: pdf(*["x"] * 20_001), "it has 20,001 pages, and 20,000 are the most"),
     "pages within themselves": (LETTERS, round_tree, "damaged, or no PDF"),
-    "no HTML": (PAGES, lambda: b"just a text", "no HTML: there is no element in it"),
-    "HTML that is cut off": (PAGES, lambda: HTML[:-20], "truncated: it begins with <html>"),
-    "HTML that is too deep": (
+    "a text without an element": (PAGES, lambda: b"just a text", "no HTML: there is no element in it"),
+    "its end cut off": (PAGES, lambda: HTML[:-20], "truncated: it begins with <html>"),
+    "100,000 elements within each other": (
         PAGES,
         lambda: b"<html><title>a</title>" + b"<div>" * 100_000 + b"x</html>",
         "deeper within each other than any page needs",

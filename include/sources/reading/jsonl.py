@@ -152,7 +152,9 @@ def _one_by_one(lines: pl.Series, columns: Sequence[Column]) -> pl.DataFrame:
         for column in columns:
             value = found.get(column.in_file)
             is_text = isinstance(value, str) and not column.is_nested
-            text = None if value is None else str(value) if is_text else nested.as_json(value)
+            text, deep = (value, "") if value is None or is_text else nested.json_of(value)
+            if deep:
+                odd.append(f"{column.name}: {deep}")
             if text is not None and not column.is_nested:
                 text, wrong = _odd_json(column, value, text)
                 odd += wrong

@@ -83,7 +83,7 @@ def _decoded(texts: pl.Series, name: str) -> tuple[list[Any], pl.Series]:
             words.append(None)
         except RecursionError:
             nodes.append(None)
-            words.append(f"{name}: is deeper than can be read")
+            words.append(f"{name}: {nested.TOO_DEEP}")
     return nodes, pl.Series(words, dtype=pl.String)
 
 

@@ -61,7 +61,7 @@ def _nested(value: Any, column: Column, is_untyped: bool, wrong: list[str]) -> s
     try:
         return nested.written(value, column.shape, column.form)
     except RecursionError:
-        wrong.append(f"{column.name}: is deeper than can be read")
+        wrong.append(f"{column.name}: {nested.TOO_DEEP}")
         return None
 
 
