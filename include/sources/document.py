@@ -24,8 +24,32 @@ MOST_TEXT = 64 << 20  # letters
 # Whose text nobody sees.
 UNSEEN = ("script", "style", "noscript", "template", "svg", "iframe", "object")
 # Between whose texts there is no line.
-INLINE = ("a", "abbr", "b", "bdi", "bdo", "cite", "code", "em", "font", "i", "kbd", "mark", "q", "s", "small", "span")
-INLINE += ("strong", "sub", "sup", "u", "var", "wbr")
+INLINE = frozenset(
+    {
+        "a",
+        "abbr",
+        "b",
+        "bdi",
+        "bdo",
+        "cite",
+        "code",
+        "em",
+        "font",
+        "i",
+        "kbd",
+        "mark",
+        "q",
+        "s",
+        "small",
+        "span",
+        "strong",
+        "sub",
+        "sup",
+        "u",
+        "var",
+        "wbr",
+    }
+)
 # Which names of a page's data say what.
 METAS = {
     "author": ("author", "article:author", "dc.creator", "dcterms.creator"),
@@ -175,8 +199,8 @@ def taken_apart(task: str, content: bytes) -> Iterator[Any]:
 
 def main() -> None:
     """Each line is what was found, or, as the last one, why the document is refused."""
-    for kind, most in LIMITS.items():
-        resource.setrlimit(kind, (most, most))
+    for limit, most in LIMITS.items():
+        resource.setrlimit(limit, (most, most))
     kind = sys.argv[1].upper().rpartition(" ")[2]
     try:
         for one in taken_apart(sys.argv[1], sys.stdin.buffer.read()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from upath import UPath
 from include.sources import kernel, landing, naming, verdicts
 from include.sources.spec import Compression, Feed, Finished, Format
 from tests.sources.corpus import sheet
+from tests.sources.test_documents import pdf
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "bring-a-file.md").read_text()
 DAY = date(2024, 6, 1)
@@ -68,6 +70,8 @@ def written(example: Example) -> bytes:
     from pyarrow import Table, orc, parquet
 
     feed, made = example.feed, io.BytesIO()
+    if feed.format is Format.PDF:
+        return pdf(*example.lines.splitlines())
     if feed.format not in (Format.XLSX, Format.PARQUET, Format.ORC, Format.AVRO):
         content = example.lines.encode(feed.dialect.encoding)
         return gzip.compress(content) if feed.compression is Compression.GZIP else content
@@ -90,6 +94,10 @@ def said(one: Any) -> str:
     """A published value, as the page has it."""
     if one is None:
         return ""
+    if isinstance(one, bytes):
+        return one.hex()
+    if isinstance(one, list | dict):
+        return json.dumps(one, default=str)
     return one.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(one, datetime) else str(one)
 
 
