@@ -154,8 +154,16 @@ def of_arrow(path: UPath, name: str, format_: Format) -> tuple[Feed, list[str]]:
             parquet = pyarrow.parquet.ParquetFile(file, coerce_int96_timestamp_unit="us")
             table, schema = next(parquet.iter_batches(batch_size=MOST_ROWS), None), parquet.schema_arrow
     given = {one.name: table.column(one.name)[:MOST_ROWS].to_pylist() if table else [] for one in schema}
-    types = {one.name: type_of(one.type) for one in schema}
+    types = {one.name: "binary" if _are_bytes(given[one.name]) else type_of(one.type) for one in schema}
     return columns.of_types(types, given, name, format_)
+
+
+def _are_bytes(values: Sequence[Any]) -> bool:
+    """Whether any of ``values`` are bytes and no text: old writers do not say that theirs are one."""
+    try:
+        return any("\0" in one.decode() for one in values if isinstance(one, bytes))
+    except UnicodeDecodeError:
+        return True
 
 
 def type_of(arrow: Any) -> str:

@@ -24,7 +24,7 @@ class Whole(Column):
         """Nobody wrote it: there is nothing to check."""
 
     @property
-    def shape(self) -> Shape:  # type: ignore[override]
+    def shape(self) -> Shape:
         return self.within
 
 
