@@ -23,6 +23,7 @@ PACKED = {
 }
 KINDS = {b"PAR1": Format.PARQUET, b"ORC": Format.ORC, b"Obj\x01": Format.AVRO}
 TEXTS = {rb"<[?!A-Za-z_]": Format.XML, rb"\{|\[\s*[{\]]": Format.JSON}  # logs begin with <34> and [12:00] as well
+ALIKE = ((Format.JSON, Format.JSONL), (Format.XML, Format.HTML))
 # A book of Excel is a zip archive in which these come first.
 BOOK = (b"[Content_Types].xml", b"_rels/", b"docProps/", b"xl/")
 
@@ -62,9 +63,7 @@ def with_advice(said: str, path: UPath, feed: Feed) -> str:
     packed, kind, looks = compression_of(head), format_of(head), ""
     if packed and packed is not feed.compression:
         looks = f" It looks packed, as {packed.name.lower()}."
-    elif (
-        kind and not feed.compression and kind is not feed.format and (kind, feed.format) != (Format.JSON, Format.JSONL)
-    ):
+    elif kind and not feed.compression and kind is not feed.format and (kind, feed.format) not in ALIKE:
         looks = f" It looks like {kind.name}, and its feed says {feed.format.name}."
     end = "" if said.endswith((".", "?")) else "."
     return f"{said}{end}{looks} How it is written: make source-check file={path}"
