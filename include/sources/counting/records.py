@@ -22,9 +22,13 @@ LONGEST = len(r"\ud83d\ude00")
 def of_orc(path: UPath, feed: Feed) -> tuple[int, list[str]]:
     """What the footer says, which is read alone. Raises UnreadableFileError."""
     from pyarrow import orc
+    from pyarrow.types import is_nested
 
     with opened(path) as file, readable(path, "ORC"):
         footer = orc.ORCFile(file)
+        nested = {field.name for field in footer.schema if is_nested(field.type)}
+        if odd := [one.in_file for one in feed.columns if one.in_file in nested and not (one.is_nested or one.path)]:
+            raise UnreadableFileError(f"{path}: the columns break the contract: column {odd[0]} is nested")
         return footer.nrows, _columns(path, feed, footer.schema.names)
 
 

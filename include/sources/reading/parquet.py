@@ -66,30 +66,34 @@ def texts_of(batch: pyarrow.RecordBatch, columns: Sequence[Column]) -> pl.DataFr
 
 
 def _text_of(values: pyarrow.Array, column: Column) -> tuple[pl.Series, list[pl.Series]]:
-    """The values of a column as text, and for each what is wrong with it beside that, null where nothing is."""
+    """The values of a column as text, and for each what is wrong with it beside that, null where nothing is.
+
+    By the type that the file has them in: whether a text is one of the column's own type is judged as anywhere else.
+    """
     import pyarrow
-    import pyarrow.types
+    import pyarrow.types as of
 
     if column.is_nested:
         return pl.Series(arrow.texts_of(values, column.shape, column.form, _time), dtype=pl.String), []
-    if pyarrow.types.is_dictionary(values.type):
+    if of.is_dictionary(values.type):
         values = values.dictionary_decode()
-    if column.type == "binary":
-        return _encoded(pl.Series(pl.from_arrow(values.cast(pyarrow.large_binary()))), column), []
-    if column.type == "string":
-        return _parquet_text(pl.Series(pl.from_arrow(values.cast(pyarrow.large_binary()))), column.name)
-    if column.kind == "decimal":
+    kind, odd = values.type, list[pl.Series]()
+    if any(is_it(kind) for is_it in (of.is_string, of.is_large_string, of.is_binary, of.is_large_binary)) or (
+        of.is_fixed_size_binary(kind)
+    ):
+        content = pl.Series(pl.from_arrow(values.cast(pyarrow.large_binary())))
+        return (_encoded(content, column), []) if column.type == "binary" else _parquet_text(content, column.name)
+    if of.is_decimal(kind):
         return pl.Series(pl.from_arrow(values.cast(pyarrow.string()))), []
-    odd = list[pl.Series]()
-    if column.type == "timestamp":
+    if of.is_timestamp(kind):
         # Arrow says where a time of milliseconds is too far away for microseconds. Without a zone it is UTC.
         odd = _with_nanoseconds(values, column.name)
-        values = values.cast(pyarrow.timestamp("us", values.type.tz), safe=values.type.unit != "ns")
+        values = values.cast(pyarrow.timestamp("us", kind.tz), safe=kind.unit != "ns")
     found = pl.Series(pl.from_arrow(values))
-    if column.type == "double":
+    if of.is_floating(kind):
         text = found.cast(pl.Float64).cast(pl.String)
         return text.replace({"inf": "Infinity", "-inf": "-Infinity"}), []
-    if column.type in ("date", "timestamp"):
+    if of.is_date(kind) or of.is_timestamp(kind):
         return _of_calendar(found), odd
     return found.cast(pl.String), []
 
