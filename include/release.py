@@ -1,28 +1,45 @@
-"""``make release``: ingest again what the quarantine holds, after its contract or its file has been mended."""
+"""What the quarantine holds, what would become of it today, and ``make release``, which ingests those nights again.
+
+Whoever starts it here or lets the DAG ``lakehouse_release_<source>`` ask a person first, the nights go through
+``lakehouse_ingest_<source>`` again, and what is looked at before is ``foreseen``. Nothing here holds a value of a row.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable, Sequence
 from datetime import date
+from typing import TypedDict
 
 import polars as pl
 from rich.console import Console
 from rich.table import Table
 
 from include.airflow_client import Airflow
+from include.errors import NeedsAttentionError
 from include.lake import delta
 from include.partitions import Partitions
 from include.settings import settings
-from include.sources import source, sources
-from include.sources.spec import Source, table
+from include.sources import counting, ingest, landing, reasons, source, sources
+from include.sources.spec import Feed, Source, table
 
-REASONS_SHOWN = 20
+SHOWN = 20
+"""Lines of a summary; of more only their number is said."""
+
+ROWS = {"feed": pl.String, "night": pl.Date, "reason": pl.String, "raw": pl.String}
+# What becomes of a row in quarantine: it would be published, or is a copy of one that is; its file has it no more, or
+# as another text; it breaks its contract still.
+FATES = ("sound now", "gone from its file", "stays")
+
+
+class NothingToReleaseError(NeedsAttentionError):
+    """The files of a night in quarantine are not there any more, so that it cannot be ingested again."""
 
 
 def quarantined(of: Source, first: date, last: date) -> pl.DataFrame:
     """The rows in quarantine that arrived in the nights ``first`` to ``last``: feed, night, reason, raw."""
-    found = [pl.DataFrame(schema={"feed": pl.String, "night": pl.Date, "reason": pl.String, "raw": pl.String})]
+    found = [pl.DataFrame(schema=ROWS)]
     for feed in of.feeds:
         name = f"{table(of, feed)}__quarantine"
         if delta.exists("bronze", name):
@@ -31,46 +48,175 @@ def quarantined(of: Source, first: date, last: date) -> pl.DataFrame:
     return pl.concat(found)
 
 
-def shown(rows: pl.DataFrame) -> Table:
-    """What is in quarantine, and why, in a table."""
-    counts = rows.group_by("feed", "night", "reason").len().sort("night", "feed", "reason")
-    out = Table(title=f"{rows.height} rows in quarantine")
-    for name in ("night", "feed", "rows", "reason"):
-        out.add_column(name, overflow="fold")
-    for feed, night, reason, count in counts.head(REASONS_SHOWN).iter_rows():
-        out.add_row(str(night), feed, str(count), reason)
-    if counts.height > REASONS_SHOWN:
-        out.add_row("", "", "", f"and {counts.height - REASONS_SHOWN} more")
+def foreseen(of: Source, rows: pl.DataFrame) -> pl.DataFrame:
+    """What would become of ``rows`` in quarantine if their nights were ingested now: feed, night, kind, fate, rows.
+
+    Their files are read with today's contract and rules, as an ingestion reads them, and nothing is published. Rows
+    that would come into quarantine have the fate "new". Raises NothingToReleaseError where a night's files are gone,
+    and what an ingestion raises where it would fail: then the night cannot be released.
+    """
+    found = [pl.DataFrame(schema={**ROWS, "fate": pl.String})]
+    for night in sorted(rows["night"].unique()):
+        found.append(_foreseen(of, night, rows.filter(pl.col("night") == night)))
+    return _by_kind(of, pl.concat(found)).sort("night", "feed", "fate", "kind")
+
+
+def _foreseen(of: Source, night: date, rows: pl.DataFrame) -> pl.DataFrame:
+    nights = Partitions(night, night)
+    plan = landing.plan(of, nights)
+    if gone := sorted(set(rows["feed"]) - plan.keys()):
+        raise NothingToReleaseError(
+            f"{of.name} {night}: in landing there is no file of {', '.join(gone)} any more. What is in quarantine of "
+            "it can only be ingested again with its file; put it back, or give nights without this one"
+        )
+    candidates = ingest.load(of, nights, plan)
+    audited: ingest.Audited = {"counts": [], "late": {}, "versions": {}}
+    try:
+        audited = ingest.audit(of, nights, plan, candidates)
+        then = ingest.refused(of, plan, candidates, audited)
+    finally:
+        ingest.discard(candidates, audited)
+    stays = rows.join(then, on=["feed", "raw"], how="semi").with_columns(pl.lit("stays").alias("fate"))
+    new = then.join(rows, on=["feed", "raw"], how="anti").with_columns(pl.lit("new").alias("fate"))
+    others = rows.join(then, on=["feed", "raw"], how="anti")
+    still = [_in_file(of, of.feed(name), night, others.filter(pl.col("feed") == name)) for name in plan]
+    return pl.concat([stays, new, *still])
+
+
+def _in_file(of: Source, feed: Feed, night: date, rows: pl.DataFrame) -> pl.DataFrame:
+    """``rows`` that do not break their contract any more, by whether their file still has them as they were.
+
+    A format without lines has no text of a row to look for; there they count as sound.
+    """
+    raws = set(rows["raw"])
+    files = landing.files_of(of, feed, feed.due(night)).values() if feed.format in counting.RECORDS else ()
+    there = {raw for path in files for raw in counting.line_numbers(path, feed.content, raws)} if files else raws
+    is_there = pl.col("raw").is_in(list(there))
+    fate = pl.when(is_there).then(pl.lit("sound now")).otherwise(pl.lit("gone from its file"))
+    return rows.with_columns(fate.alias("fate"))
+
+
+def _by_kind(of: Source, rows: pl.DataFrame) -> pl.DataFrame:
+    """``rows`` counted by what is wrong with them, in words that hold no value."""
+    by = [
+        name for name in ("feed", "night", "kind", "fate") if name in ("feed", "night", "kind") or name in rows.columns
+    ]
+    schema = {"feed": pl.String, "night": pl.Date, "kind": pl.String, "fate": pl.String, "rows": pl.UInt32}
+    found = [pl.DataFrame(schema={name: schema[name] for name in [*by, "rows"]})]
+    for (feed,), some in rows.partition_by("feed", as_dict=True).items():
+        kinds = some.with_columns(reasons.of(of.feed(str(feed)), pl.col("reason")).alias("kind"))
+        found.append(kinds.group_by(by).len("rows").select(*by, pl.col("rows").cast(pl.UInt32)))
+    return pl.concat(found)
+
+
+def total(counts: pl.DataFrame) -> str:
+    """What ``foreseen`` says in all, in a line."""
+    by_fate = dict(counts.group_by("fate").agg(pl.col("rows").sum()).iter_rows())
+    said = [f"{by_fate.get(fate, 0):,} {fate}" for fate in FATES]
+    return "; ".join([*said, *([f"{by_fate['new']:,} others would come into quarantine"] if "new" in by_fate else [])])
+
+
+def as_markdown(counts: pl.DataFrame) -> str:
+    """What ``foreseen`` says, for whoever has to approve it."""
+    lines = [
+        f"{total(counts)}.",
+        "",
+        "| night | feed | what was wrong | rows | if ingested now |",
+        "|---|---|---|--:|---|",
+    ]
+    shown = counts.select("night", "feed", "kind", "rows", "fate").head(SHOWN)
+    lines += [
+        f"| {night} | {feed} | {kind} | {rows:,} | {fate} |" for night, feed, kind, rows, fate in shown.iter_rows()
+    ]
+    if counts.height > SHOWN:
+        lines.append(f"| | | and {counts.height - SHOWN} more | | |")
+    return "\n".join(lines)
+
+
+def shown(counts: pl.DataFrame, title: str) -> Table:
+    """Counts by night, feed and kind in a table, with what becomes of them where that is known."""
+    out = Table(title=title)
+    names = ["night", "feed", "rows", "kind", *(["fate"] if "fate" in counts.columns else [])]
+    headings = {"kind": "what is wrong", "fate": "if ingested now"}
+    for name in names:
+        out.add_column(headings.get(name, name), overflow="fold")
+    for line in counts.select(names).head(SHOWN).iter_rows():
+        out.add_row(*map(str, line))
+    if counts.height > SHOWN:
+        out.add_row("", "", "", f"and {counts.height - SHOWN} more")
     return out
 
 
-def main() -> int:
+def counted(of: Source, rows: pl.DataFrame) -> pl.DataFrame:
+    """``rows`` in quarantine by night, feed and kind."""
+    return _by_kind(of, rows).sort("night", "feed", "kind")
+
+
+class Proposal(TypedDict):
+    """What a person has to approve, as plain data, since it travels between tasks.
+
+    ``summary`` is Markdown, ``rows`` how many are in quarantine, ``nights`` the parameters of the runs to start.
+    """
+
+    summary: str
+    rows: int
+    nights: list[dict[str, str]]
+
+
+def proposal(of: Source, nights: Partitions) -> Proposal | None:
+    """What releasing ``nights`` would come to. None where nothing is in quarantine. Raises what ``foreseen`` does."""
+    rows = quarantined(of, nights.first, nights.last)
+    if rows.is_empty():
+        return None
+    return {
+        "summary": as_markdown(foreseen(of, rows)),
+        "rows": rows.height,
+        "nights": [{"from": str(night), "to": str(night)} for night in sorted(rows["night"].unique())],
+    }
+
+
+def outcome(before: int, of: Source, first: date, last: date) -> str:
+    """What a release has come to, in a line."""
+    after = quarantined(of, first, last).height
+    return f"{before - after} rows released, {after} are still in quarantine"
+
+
+def ingest_again(of: Source, nights: Iterable[date]) -> None:
+    """Each night once more, one after the other, with all that follows. Raises RuntimeError where one fails."""
+    airflow = Airflow(settings())
+    for night in nights:
+        airflow.follow([airflow.trigger(f"lakehouse_ingest_{of.name}", Partitions(night, night))])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """0 when the quarantine was looked at, or every night of it has been ingested again; 1 when one has failed."""
     parser = argparse.ArgumentParser(prog="make release", description=__doc__)
     parser.add_argument("--source", default="flights", choices=list(sources()))
     parser.add_argument("--from", dest="first", type=date.fromisoformat, default=date.min, help="first night")
     parser.add_argument("--to", dest="last", type=date.fromisoformat, default=date.max, help="last night, included")
     parser.add_argument("--dry-run", action="store_true", help="only show what is there")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     console, of = Console(), source(given.source)
     before = quarantined(of, given.first, given.last)
     if before.is_empty():
         console.print("nothing is in quarantine")
         return 0
-    console.print(shown(before))
     nights = sorted(before["night"].unique())
-    if given.dry_run:
-        console.print(f"without dry_run, these nights would be ingested again: {', '.join(map(str, nights))}")
-        return 0
-    airflow = Airflow(settings())
-    for night in nights:
-        try:
-            airflow.follow([airflow.trigger(f"lakehouse_ingest_{of.name}", Partitions(night, night))])
-        except RuntimeError as error:  # a failed run, or Airflow's refusal
-            print(error, file=sys.stderr)
-            return 1
-    after = quarantined(of, given.first, given.last)
-    console.print(f"{before.height - after.height} rows released, {after.height} are still in quarantine")
+    try:
+        if given.dry_run:
+            counts = foreseen(of, before)
+            console.print(shown(counts, f"{before.height} rows in quarantine"))
+            console.print(
+                f"{total(counts)}. Without dry_run, these nights would be ingested again: {', '.join(map(str, nights))}"
+            )
+            console.print(f"Rows, samples and a button: {settings().airflow_url}/nocturne/quarantine", soft_wrap=True)
+            return 0
+        console.print(shown(counted(of, before), f"{before.height} rows in quarantine"))
+        ingest_again(of, nights)
+    except RuntimeError as error:  # a failed run, a night that cannot be read, or Airflow's refusal
+        print(error, file=sys.stderr)
+        return 1
+    console.print(outcome(before.height, of, given.first, given.last))
     return 0
 
 

@@ -1,6 +1,6 @@
-"""What is in quarantine is shown by night, feed and reason before anything of it is tried again."""
+"""What is in quarantine is shown by night, feed and what is wrong before anything of it is tried again."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 import pytest
@@ -32,23 +32,29 @@ def test_an_empty_quarantine_is_said_to_be_empty(
     assert capsys.readouterr().out == "nothing is in quarantine\n"
 
 
-def test_what_is_there_is_shown_and_left_alone(
+def test_a_night_without_its_files_is_named_and_left_alone(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quarantine("weather", (FIRST, "wind: too much"), (FIRST, "wind: too much"), (SECOND, "wind: '-'"))
     quarantine("actuals", (SECOND, "dest: missing"))
     monkeypatch.setattr("sys.argv", ["release", "--from", "2013-06-02", "--dry-run"])
-    assert release.main() == 0
-    out = capsys.readouterr().out
-    assert "2 rows in quarantine" in out
-    assert "without dry_run, these nights would be ingested again: 2013-06-02" in out
-    assert "wind: too much" not in out
+    assert release.main() == 1
+    assert "flights 2013-06-02: in landing there is no file of actuals any more" in capsys.readouterr().err
 
 
-def test_a_reason_that_many_rows_share_is_one_line() -> None:
-    quarantine("weather", *[(FIRST, "wind: too much")] * 30, *[(SECOND, f"wind: '{n}'") for n in range(25)])
-    console = Console(width=80, record=True)
-    console.print(release.shown(release.quarantined(source("flights"), FIRST, SECOND)))
+def test_reasons_are_counted_by_what_is_wrong_and_show_no_value() -> None:
+    quarantine("weather", *[(FIRST, f"wind_speed: '{n}' is no double") for n in range(30)], (SECOND, "humid: missing"))
+    console = Console(width=100, record=True)
+    found = release.counted(source("flights"), release.quarantined(source("flights"), FIRST, SECOND))
+    console.print(release.shown(found, "31 rows in quarantine"))
     lines = console.export_text().splitlines()
-    assert [line for line in lines if "2013-06-01" in line and " 30 " in line]
-    assert [line for line in lines if "and 6 more" in line]
+    assert [line for line in lines if "2013-06-01" in line and " 30 " in line and "wind_speed: is no double" in line]
+    assert not [line for line in lines if "'" in line]
+
+
+def test_of_many_lines_the_number_is_said() -> None:
+    days = [FIRST + timedelta(n) for n in range(25)]
+    quarantine("weather", *[(day, "wind_speed: missing") for day in days])
+    console = Console(width=100, record=True)
+    found = release.counted(source("flights"), release.quarantined(source("flights"), days[0], days[-1]))
+    console.print(release.shown(found, "25 rows in quarantine"))
+    assert "and 5 more" in console.export_text()

@@ -150,7 +150,7 @@ def to_retain(sources: Iterable[Source]) -> Plan:
                 plan.refused.append(refusal)
                 continue
             cutoffs[feed.name] = cutoff
-            for beside in ("", "__quarantine", "__late"):
+            for beside in ("", "__quarantine", "__mended", "__late"):
                 days_gone += _days_before(f"{table}{beside}", cutoff)
             # What no night has taken yet is in none of these.
             days_gone += _days_before(f"{table}__stream", feed.night(cutoff), "night")

@@ -73,6 +73,7 @@ def _feed(source: Source, feed: Feed) -> list[str]:
         *([f"Written with `{', '.join(said)}`."] if (said := written_changes(feed.dialect)) else []),
         *([wide_of(feed.wide)] if feed.wide else []),
         *([f"`{feed.op}` says what a change is, `{feed.sequence}` in which order they were made."] if feed.op else []),
+        *(f"A rule mends {mend}: `{mend.pattern}` becomes `{mend.replacement}`." for mend in feed.mends),
         f"Good rows are in `bronze.{name}`, rows that break their contract in `bronze.{name}__quarantine`; more than "
         f"{feed.max_quarantined_share:.0%} of them fail the night. {kept(feed)}",
         "",

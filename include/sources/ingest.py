@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,7 @@ TERMS = {
     "deduplicated": pl.col("_copy") & ~pl.col("_late"),
 }
 BY = ("partition_day", "night")
+BESIDE = ("arrived_at", "run", "file_columns")  # what a row in quarantine is told by, and is no content of it
 MOST_NUMBERED = 10_000  # rows in quarantine whose lines are looked up, for which their file is read once more
 
 # The candidate table of each feed.
@@ -182,11 +184,14 @@ def _requests(
         came_late = pl.col("night") > pl.col("partition_day") - timedelta(feed.lead_days)
         scope = scope | (touched & came_late)
     requests = [Request(name, _good(judged, resolved), BY, scope, ["arrived_at"])]
-    # A feed whose rows never broke their contract has no quarantine.
+    # A feed whose rows never broke their contract has no quarantine, and one without rules nothing that they mended.
     broken = any(row["quarantined"] for row in audited["counts"] if row["feed"] == feed.name)
     if broken or delta.exists("bronze", f"{table(source, feed)}__quarantine"):
-        refused = _with_lines(feed, _refused(judged, resolved)).with_columns(pl.lit(run).alias("run"))
-        requests.append(Request(f"{name}__quarantine", refused, BY, scope, ["arrived_at", "run"]))
+        told = _with_origin(source, feed, plan, _refused(judged, resolved), run)
+        requests.append(Request(f"{name}__quarantine", told, BY, scope, BESIDE))
+    if feed.mends or delta.exists("bronze", f"{table(source, feed)}__mended"):
+        told = _with_origin(source, feed, plan, _mended(judged), run)
+        requests.append(Request(f"{name}__mended", told, BY, within("night", nights), BESIDE))
     if resolved:
         rows = candidate.rows(resolved["candidate"])
         requests.append(Request(f"bronze.{late.store(source, feed)}", rows, BY, scope, ["arrived_at"]))
@@ -287,6 +292,36 @@ def _refused(judged: pl.LazyFrame, resolved: Resolved | None) -> pl.LazyFrame:
         return refused
     rows = candidate.rows(resolved["candidate"]).filter(pl.col(late.VERDICT) == "quarantined")
     return pl.concat([refused, rows.select(columns)])
+
+
+def _mended(judged: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows that are sound since a rule has mended them, a late one included."""
+    mended = judged.filter(pl.col("_mended").is_not_null() & pl.col("_reason").is_null() & ~pl.col("_copy"))
+    return mended.select(
+        *BY, "source_file", "arrived_at", pl.col("_mended").alias("rules"), pl.col("_raw").alias("raw")
+    )
+
+
+def refused(source: Source, plan: Plan, candidates: Candidates, audited: Audited) -> pl.DataFrame:
+    """The rows of audited ``candidates`` that would go to quarantine: feed, night, reason, raw."""
+    found = [pl.DataFrame(schema={"feed": pl.String, "night": pl.Date, "reason": pl.String, "raw": pl.String})]
+    for name in plan:
+        rows = _refused(kernel.judged(candidates[name]), audited["late"].get(name))
+        own = rows.filter(within("night", _nights(plan, source.feed(name))))
+        found.append(own.select(pl.lit(name).alias("feed"), "night", "reason", "raw").collect(engine="streaming"))
+    return pl.concat(found)
+
+
+def _with_origin(source: Source, feed: Feed, plan: Plan, rows: pl.LazyFrame, run: str) -> pl.LazyFrame:
+    """``rows`` with their lines, the run, and the columns of their file in its order, by which a raw line is read."""
+    ours = [column.name for column in feed.content.columns]
+    columns = {
+        f"{source.name}/{feed.name}/{name}": json.dumps(file["columns"] or ours)
+        for batch in plan[feed.name].values()
+        for name, file in batch["files"].items()
+    }
+    known = pl.col("source_file").replace_strict(columns, default=None, return_dtype=pl.String)
+    return _with_lines(feed, rows).with_columns(pl.lit(run).alias("run"), known.alias("file_columns"))
 
 
 def _with_lines(feed: Feed, refused: pl.LazyFrame) -> pl.LazyFrame:

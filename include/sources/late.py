@@ -34,7 +34,7 @@ def has_store(source: Source, feed: Feed) -> bool:
 
 def columns(feed: Feed) -> list[str]:
     """Those of the store, but for the verdict, which comes last."""
-    return [name for name in columns_of(feed) if name not in ("_late", "_twin")]
+    return [name for name in columns_of(feed) if name not in ("_late", "_mended", "_twin")]
 
 
 def resolve(

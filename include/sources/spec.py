@@ -9,6 +9,8 @@ from enum import StrEnum
 from functools import cached_property
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from pydantic_core import SchemaError, SchemaValidator, core_schema
+
 from include.sources import naming, shapes
 from include.sources.connectors import Connector
 from include.sources.dialect import EPOCHS, OF_ANY_LINES, OF_LINES, OF_SHEETS, RFC_4180, Dialect, check_pattern
@@ -253,6 +255,49 @@ class Column:
         return self.source_name[1:] if isinstance(self.source_name, tuple) else ()
 
 
+# In a replacement: a group as ${1} or ${name}, a dollar as $$. A bare $1a would be the group "1a", which is none.
+_GROUP = re.compile(r"\$(?:\{(?P<group>\w+)\}|(?P<dollar>\$))?")
+MOST_WORDS = 100  # letters of a reason
+
+
+@dataclass(frozen=True)
+class Mend:
+    """A rule that puts one text in place of another in a column, before the row gets its verdict.
+
+    ``pattern`` is a regular expression that the whole text has to match, in the syntax that Python and Rust share: no
+    look-around, no back-references. ``replacement`` may name its groups, as ``${1}``. Of several rules for a column the
+    first that matches counts. ``why`` is for whoever reads what was mended.
+
+    Raises ValueError for a rule that does not say what it does, or makes a value of nothing.
+    """
+
+    column: str
+    pattern: str
+    replacement: str
+    why: str
+
+    def __post_init__(self) -> None:
+        try:
+            compiled = re.compile(self.pattern)
+            SchemaValidator(core_schema.str_schema(pattern=self.pattern))  # the engine that reads the files
+        except (re.error, SchemaError) as error:
+            raise ValueError(f"mend of {self.column}: {self.pattern!r} is no pattern: {error}") from None
+        if compiled.fullmatch(""):
+            raise ValueError(f"mend of {self.column}: {self.pattern!r} also matches nothing, and would make values up")
+        if not self.why.strip() or len(self.why) > MOST_WORDS or re.search("[;\n]", self.why):
+            raise ValueError(f"mend of {self.column}: why? In one line of at most {MOST_WORDS} letters, without a ;")
+        known = {*map(str, range(compiled.groups + 1)), *compiled.groupindex}
+        for found in _GROUP.finditer(self.replacement):
+            if not found["dollar"] and found["group"] not in known:
+                raise ValueError(
+                    f"mend of {self.column}: {found[0]!r} in {self.replacement!r} is no group of {self.pattern!r}; "
+                    "a group is written as ${1} or ${name}, a dollar as $$"
+                )
+
+    def __str__(self) -> str:
+        return f"{self.column}: {self.why}"
+
+
 @dataclass(frozen=True)
 class Feed:
     """One kind of file, below ``<landing>/<source>/<feed>/``: ``<YYYY-MM-DD>.<extension>``, or what ``files`` says."""
@@ -283,6 +328,7 @@ class Feed:
     may_be_empty: bool = False  # a day may have no rows: a file without any, or with a connector none at all
     connector: Connector | None = None  # what fetches the files; none: an upstream puts them there itself
     max_quarantined_share: float = 0.05  # more than this share of a day's rows in quarantine fails the day
+    mends: tuple[Mend, ...] = ()  # what is known to be written wrongly, and how it is meant
     # Days of bronze that are kept, counted back from the newest one there, not from today's clock: history that is
     # replayed is not wiped. 0: for ever; None: nobody has said, which a policy test refuses.
     retention_days: int | None = None
@@ -308,6 +354,7 @@ class Feed:
         self._check_files()
         if self.content is self:
             self._check_dialect()
+        self._check_mends()
         if self.connector and self.format not in self.connector.formats:
             brings = " or ".join(self.connector.formats)
             raise ValueError(f"feed {self.name}: {type(self.connector).__name__} brings {brings}, not {self.format}")
@@ -425,6 +472,21 @@ class Feed:
         except ValueError as error:
             raise ValueError(f"feed {self.name}: paths that exclude each other: {error}") from None
 
+    def _check_mends(self) -> None:
+        """Raise ValueError for a rule about what says which row it is, or of which day: that nobody may guess."""
+        names = {column.name: column for column in self.columns}
+        identity = {*self.unique, self.day_column, self.op}
+        for mend in self.mends:
+            if mend.column not in names:
+                raise ValueError(f"feed {self.name}: mend of {mend.column}: there is no such column")
+            if names[mend.column].is_nested:
+                raise ValueError(f"feed {self.name}: mend of {mend.column}: it is nested; take a flat value out of it")
+            if mend.column in identity:
+                raise ValueError(
+                    f"feed {self.name}: mend of {mend.column}: it says which row it is, or of which day. A rule could "
+                    "make one row of two; mend the file"
+                )
+
     @property
     def by_place(self) -> bool:
         """Whether the file's columns are known by their order, and no name in it is asked."""
@@ -438,7 +500,7 @@ class Feed:
             return self
         said = naming.columns(self.pattern)
         within = tuple(column for column in self.columns if column.name not in said)
-        return replace(self, columns=within, files="", least_files=0, mark="", may_be_empty=True)
+        return replace(self, columns=within, mends=(), files="", least_files=0, mark="", may_be_empty=True)
 
     @property
     def pattern(self) -> str:

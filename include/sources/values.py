@@ -11,12 +11,27 @@ from collections.abc import Iterable
 import polars as pl
 
 from include.sources.dialect import DIRECTIVES, RFC_4180, Dialect
-from include.sources.spec import Column, Form
+from include.sources.spec import Column, Feed, Form
 
 BREAKING = " \u00a0\u202f\u2009"
 """A blank between three digits, and those that do not break a line."""
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+
+
+def mended(rows: pl.DataFrame, feed: Feed) -> pl.DataFrame:
+    """``rows`` of text as the rules of ``feed`` mend them, with ``_mended``: which rules did, null where none has."""
+    texts, said = list[pl.Expr](), list[pl.Expr]()
+    for column in {mend.column: None for mend in feed.mends}:
+        text, new, rule = pl.col(column), list[pl.Expr](), list[pl.Expr]()
+        for mend in (one for one in feed.mends if one.column == column):
+            whole = rf"\A(?:{mend.pattern})\z"
+            new.append(pl.when(text.str.contains(whole)).then(text.str.replace(whole, mend.replacement)))
+            rule.append(pl.when(text.str.contains(whole)).then(pl.lit(str(mend))))
+        texts.append(pl.coalesce(*new, text).alias(column))
+        said.append(pl.when(pl.coalesce(*new, text) != text).then(pl.coalesce(rule)))
+    rules = pl.concat_str(said, separator="; ", ignore_nulls=True) if said else pl.lit("")
+    return rows.with_columns(*texts, pl.when(rules != "").then(rules).alias("_mended"))
 
 
 def missing(column: Column, dialect: Dialect, text: pl.Expr) -> pl.Expr:

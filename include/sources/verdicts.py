@@ -6,9 +6,11 @@
 - ``partition_day`` (date): the row's own business day where it is an earlier one than the file's, else the file's;
 - ``night`` (date): the night in which the file arrived, by its name; ``source_file`` (relative to landing);
   ``arrived_at`` (the file's modification time, UTC);
-- ``_reason``: why the row breaks its contract, null where it does not; ``_raw``: the text of one that does, or is late;
+- ``_reason``: why the row breaks its contract, null where it does not; ``_raw``: the text of one that does, and of one
+  that is late or mended;
 - ``_copy``: true for the second and further copies of a row among those of its night;
 - ``_late``: true for a sound row of an earlier day than the file's;
+- ``_mended``: the rules that mended it, null where none did; its ``_raw`` is as the file has it;
 - ``_twin``: the same for rows that have to be looked at together; by chance others may have it as well.
 """
 
@@ -23,7 +25,7 @@ import polars as pl
 from include.sources import nested, values
 from include.sources.spec import Column, Feed, Form
 
-BOOKKEEPING = ("_reason", "_raw", "_copy", "_late", "_twin")
+BOOKKEEPING = ("_reason", "_raw", "_copy", "_late", "_mended", "_twin")
 
 TYPES: dict[str, pl.DataType] = {
     "string": pl.String(),
@@ -99,6 +101,7 @@ def columns_of(feed: Feed) -> dict[str, pl.DataType]:
         "_raw": pl.String(),
         "_copy": pl.Boolean(),
         "_late": pl.Boolean(),
+        "_mended": pl.String(),
         "_twin": pl.UInt64(),
     }
 
@@ -106,13 +109,15 @@ def columns_of(feed: Feed) -> dict[str, pl.DataType]:
 def look_at(rows: pl.DataFrame, feed: Feed) -> pl.DataFrame:
     """``rows`` that have ``arrived``, of text, each with what can be said of it by itself, and all its ``_raw``."""
     names = [column.name for column in feed.columns]
+    as_written = rows
+    rows = values.mended(rows, feed)
     rows = rows.with_columns(values.missing(column, feed.dialect, pl.col(column.name)) for column in feed.columns)
     plain = rows.select(values.plain(column, feed.dialect, pl.col(column.name)) for column in feed.columns)
     typed, wrong = _typed_all(plain, feed.columns)
     written_otherwise = [column.name for column in feed.columns if not values.is_plain(column, feed.dialect)]
     both = rows.with_columns(typed.rename(_typed)).with_columns(plain.select(written_otherwise).rename(_plain))
     both = both.with_columns(wrong)
-    problems = [*(problem for column in feed.columns for problem in _problems(column, feed)), *_strange_days(feed)]
+    problems = problems_of(feed)
     doubtful = both.select(
         pl.any_horizontal(
             pl.col("_flaw").is_not_null(), pl.col("_odd").is_not_null(), *(one.is_there for one in problems)
@@ -134,8 +139,8 @@ def look_at(rows: pl.DataFrame, feed: Feed) -> pl.DataFrame:
         late = pl.col("_reason").is_null() & (pl.col(feed.day_column) < day).fill_null(False)
     own_day = pl.when("_late").then(feed.day_column).otherwise(day) if feed.day_column else day
     return (
-        typed.with_columns(reason, rows.select(raw.alias("_raw")).to_series())
-        .with_columns(rows.select("_day", "source_file", "arrived_at"))
+        typed.with_columns(reason, as_written.select(raw.alias("_raw")).to_series())
+        .with_columns(rows.select("_day", "source_file", "arrived_at", "_mended"))
         .with_columns(late.alias("_late"))
         .with_columns(
             own_day.alias("partition_day"),
@@ -161,8 +166,8 @@ def _leaf(texts: pl.Series, column: Column) -> tuple[pl.Series, pl.Series]:
     frame = pl.DataFrame({"text": texts}).with_columns(typed_as(column, pl.col("text")).alias("value"))
     shown = pl.concat_str(pl.lit("'"), _short(pl.col("text")), pl.lit("'"))
     said = [
-        pl.when(where.fill_null(False)).then(shown + words)
-        for where, words in _unfit(column, pl.col("text"), pl.col("text"), pl.col("value"))
+        pl.when(where.fill_null(False)).then(shown + f" {what}")
+        for where, what in _unfit(column, pl.col("text"), pl.col("text"), pl.col("value"))
     ]
     words = frame.select(pl.coalesce(said)).to_series() if said else pl.Series([None] * len(texts), dtype=pl.String)
     return frame["value"], words
@@ -197,7 +202,8 @@ def together(looked_at: pl.DataFrame, feed: Feed) -> pl.DataFrame:
 
 
 def _raw_where_needed() -> pl.Expr:
-    return pl.when(pl.col("_reason").is_not_null() | pl.col("_late")).then("_raw").alias("_raw")
+    wanted = pl.col("_reason").is_not_null() | pl.col("_late") | pl.col("_mended").is_not_null()
+    return pl.when(wanted).then("_raw").alias("_raw")
 
 
 def _twin(feed: Feed) -> pl.Expr:
@@ -254,11 +260,27 @@ def _time(text: pl.Expr) -> pl.Expr:
 
 @dataclass(frozen=True)
 class Problem:
-    """What may be wrong with a row: whether it is, and in which words. Of a ``column`` only the first is told."""
+    """What may be wrong with a row: whether it is, and what is said of it.
 
-    column: str
+    That is ``shown``, which begins with the name of the column ``about`` and may have its value, and ``what``, which
+    has none; of a nested column all is ``shown``. Of those with one ``group`` only the first is told.
+    """
+
+    about: str
     is_there: pl.Expr
-    words: pl.Expr
+    shown: pl.Expr
+    what: str
+    group: str
+
+    @property
+    def words(self) -> pl.Expr:
+        # Not by pl.format, which ends the program where a chunk of its column is empty (Polars 2.1).
+        return pl.concat_str(self.shown, pl.lit(f" {self.what}")) if self.what else self.shown
+
+
+def problems_of(feed: Feed) -> list[Problem]:
+    """What may be wrong with a row that could be taken apart, in the order in which it is told."""
+    return [*(problem for column in feed.columns for problem in _problems(column, feed)), *_strange_days(feed)]
 
 
 def _short(text: pl.Expr) -> pl.Expr:
@@ -269,28 +291,27 @@ def _problems(column: Column, feed: Feed) -> Iterable[Problem]:
     """What may be wrong with the text of ``column``, the gravest first."""
     name, text, value = column.name, pl.col(column.name), pl.col(_typed(column.name))
     plain = text if values.is_plain(column, feed.dialect) else pl.col(_plain(name))
-    # Not by pl.format, which ends the program where a chunk of its column is empty (Polars 2.1).
     shown = pl.concat_str(pl.lit(f"{name}: '"), _short(text), pl.lit("'"))
 
-    def problem(where: pl.Expr, words: pl.Expr) -> Problem:
-        return Problem(name, where.fill_null(False), words)
+    def problem(where: pl.Expr, what: str, shown: pl.Expr = shown) -> Problem:
+        return Problem(name, where.fill_null(False), shown, what, name)
 
-    if column.is_nested:
-        yield problem(pl.col(_wrong(name)).is_not_null(), pl.col(_wrong(name)))
+    if column.is_nested:  # its own words, with the place within it and the value there
+        yield problem(pl.col(_wrong(name)).is_not_null(), "", pl.col(_wrong(name)))
     else:
-        for where, words in _unfit(column, text, plain, value):
-            yield problem(where, shown + words)
+        for where, what in _unfit(column, text, plain, value):
+            yield problem(where, what)
     if column.required:
-        yield problem(text.is_null(), pl.lit(f"{name}: missing"))
+        yield problem(text.is_null(), "missing", pl.lit(f"{name}:"))
     if column.form is Form.HHMM:
-        yield problem(~value.is_between(0, 2400) | (value % 100 > 59), shown + " is no time of day (HHMM)")
+        yield problem(~value.is_between(0, 2400) | (value % 100 > 59), "is no time of day (HHMM)")
     if column.values:
         known = pl.Series(column.values, dtype=pl.String).cast(type_of(column)).to_list()
-        yield problem(~value.is_in(known), shown + " is not one of the known values")
+        yield problem(~value.is_in(known), "is not one of the known values")
     if column.minimum is not None:
-        yield problem(value < column.minimum, shown + f" is below {column.minimum:g}")
+        yield problem(value < column.minimum, f"is below {column.minimum:g}")
     if column.maximum is not None:
-        yield problem(value > column.maximum, shown + f" is above {column.maximum:g}")
+        yield problem(value > column.maximum, f"is above {column.maximum:g}")
 
 
 def _unfit(column: Column, text: pl.Expr, plain: pl.Expr, value: pl.Expr) -> Iterable[tuple[pl.Expr, str]]:
@@ -299,27 +320,28 @@ def _unfit(column: Column, text: pl.Expr, plain: pl.Expr, value: pl.Expr) -> Ite
         unreadable = value.is_null() | plain.is_null() | ~plain.str.contains(rf"\A(?:{pattern})\z")
         if column.type == "double":
             unreadable |= value.is_infinite()  # 1e999
-        yield text.is_not_null() & unreadable, f" is no {column.type}"
+        yield text.is_not_null() & unreadable, f"is no {column.type}"
     if column.type in ("date", "timestamp"):
-        yield ~value.dt.year().is_between(*YEARS), f" is not between {YEARS[0]} and {YEARS[1]}"
+        yield ~value.dt.year().is_between(*YEARS), f"is not between {YEARS[0]} and {YEARS[1]}"
 
 
 def _strange_days(feed: Feed) -> Iterable[Problem]:
     """What may be wrong with a row's own day beside the file's."""
-    if not feed.day_column:
+    name = feed.day_column
+    if not name:
         return
-    day, of_file = pl.col(_typed(feed.day_column)), pl.col("_day")
-    shown = pl.concat_str(pl.lit(f"{feed.day_column}: "), day.dt.to_string("%Y-%m-%d"))
-    too_late = f" is more than {feed.late_days} days before the file's" if feed.late_days else " is another day"
-    yield Problem("", (day > of_file).fill_null(False), shown + " is another day")
-    yield Problem("", (day < of_file - timedelta(feed.late_days)).fill_null(False), shown + too_late)
+    day, of_file = pl.col(_typed(name)), pl.col("_day")
+    shown = pl.concat_str(pl.lit(f"{name}: "), day.dt.to_string("%Y-%m-%d"))
+    too_late = f"is more than {feed.late_days} days before the file's" if feed.late_days else "is another day"
+    yield Problem(name, (day > of_file).fill_null(False), shown, "is another day", "")
+    yield Problem(name, (day < of_file - timedelta(feed.late_days)).fill_null(False), shown, too_late, "")
 
 
 def _reason(problems: Sequence[Problem]) -> pl.Expr:
     """Everything that is wrong with a row, in one text; null where nothing is."""
     by_column: dict[str, list[pl.Expr]] = {}
     for one in problems:
-        by_column.setdefault(one.column, []).append(pl.when(one.is_there).then(one.words))
+        by_column.setdefault(one.group, []).append(pl.when(one.is_there).then(one.words))
     said = [pl.col("_odd"), *(pl.coalesce(words) for words in by_column.values())]
     all_of = pl.concat_str(said, separator="; ", ignore_nulls=True)
     # Of a row that could not be taken apart nobody knows which value is which.

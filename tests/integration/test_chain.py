@@ -417,7 +417,7 @@ def test_broken_repeated_and_late_rows_are_each_where_they_belong(stack: Stack, 
             [*command, *arguments], env=environment(stack.settings), capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-        assert "dep_time: 'late' is no int" in done.stdout
+        assert "dep_time: is no int" in done.stdout
         assert read(stack, "bronze", "flights__actuals__quarantine").height == (2 if arguments else 0)
     assert "2 rows released, 0 are still in quarantine" in done.stdout
     assert {key for key in changed(before, by_day(stack)) if str(key[1]) < night.key} == set()

@@ -338,32 +338,60 @@ def _values(line: str, names: Sequence[str], dialect: Dialect) -> tuple[list[str
     """The values of a record, and which quote of it is wrong, in which column and how; empty where none is."""
     if len(dialect.delimiter) > 1 and UNIT in line:
         return [], "holds the sign U+001F, which stands for the delimiter"
-    signs, between, values, at = _signs(dialect), _one_sign(dialect), list[str | None](), 0
-    line = _with_one_sign(line, dialect)
-    while True:
-        quoted = signs.quoted.match(line, at)
-        plain = signs.unquoted.match(line, at)
-        end = -1
-        for match in (quoted, plain):
-            if match and (match.end() == len(line) or line.startswith(between, match.end())):
-                end = match.end()
-                values.append(_plain_text(match[0], dialect, match is quoted))
-                break
-        if end < 0:
-            where = names[len(values)] if len(values) < len(names) else "after the last column"
-            rest = line[at:].lstrip(BLANKS) if dialect.trim else line[at:]
-            if not rest.startswith(dialect.quote):
-                why = "a quote within a text that is not in quotes"
-                if dialect.quote not in rest:
-                    why = "an escape at the end of the line"
-            elif quoted:
-                why = "more text after the closing quote"
-            else:
-                why = "a quote that its line does not close"
-            return values, f"{where}: {why}"
-        if end == len(line):
-            return values, ""
-        at = end + 1
+    values, at, line = list[str | None](), 0, _with_one_sign(line, dialect)
+    for match, is_quoted in _fields(line, dialect):
+        values.append(_plain_text(match[0], dialect, is_quoted))
+        at = match.end() + 1
+    if at > len(line):
+        return values, ""
+    where = names[len(values)] if len(values) < len(names) else "after the last column"
+    rest = line[at:].lstrip(BLANKS) if dialect.trim else line[at:]
+    if not rest.startswith(dialect.quote):
+        why = "a quote within a text that is not in quotes"
+        if dialect.quote not in rest:
+            why = "an escape at the end of the line"
+    elif _signs(dialect).quoted.match(line, at):
+        why = "more text after the closing quote"
+    else:
+        why = "a quote that its line does not close"
+    return values, f"{where}: {why}"
+
+
+def _fields(line: str, dialect: Dialect) -> Iterator[tuple[re.Match[str], bool]]:
+    """What is between two delimiters, and whether it is in quotes, up to what is neither a text nor a quoted one."""
+    signs, between, at = _signs(dialect), _one_sign(dialect), 0
+    while at <= len(line):
+        found = ((signs.quoted.match(line, at), True), (signs.unquoted.match(line, at), False))
+        whole = (
+            (match, is_quoted)
+            for match, is_quoted in found
+            if match and (match.end() == len(line) or line.startswith(between, match.end()))
+        )
+        field = next(whole, None)
+        if field is None:
+            return
+        yield field
+        at = field[0].end() + 1
+
+
+def spans(line: str, dialect: Dialect) -> list[tuple[int, int]] | None:
+    """Where in a record each of its values begins and ends, quotes included; None where there is no one way to say."""
+    if len(dialect.delimiter) > 1 and UNIT in line:
+        return None
+    shown = _with_one_sign(line, dialect)
+    if dialect.quote:
+        ends = [match.end() for match, _ in _fields(shown, dialect)]
+    else:
+        ends = [at for at, sign in enumerate(shown) if sign == _one_sign(dialect)] + [len(shown)]
+    if not ends or ends[-1] != len(shown):
+        return None
+
+    def place(at: int) -> int:
+        """Of the line itself, where a delimiter may have several signs."""
+        return at + (len(dialect.delimiter) - 1) * shown.count(UNIT, 0, at) if len(dialect.delimiter) > 1 else at
+
+    starts = [0, *(end + 1 for end in ends[:-1])]
+    return [(place(start), place(end)) for start, end in zip(starts, ends, strict=True)]
 
 
 def _plain_text(value: str, dialect: Dialect, is_quoted: bool) -> str | None:
