@@ -163,11 +163,12 @@ class Proposal(TypedDict):
     nights: list[dict[str, str]]
 
 
-def proposal(of: Source, nights: Partitions) -> Proposal | None:
-    """What releasing ``nights`` would come to. None where nothing is in quarantine. Raises what ``foreseen`` does."""
+def proposal(of: Source, nights: Partitions) -> Proposal:
+    """What releasing ``nights`` would come to; without nights where nothing is in quarantine.
+
+    Raises what ``foreseen`` does.
+    """
     rows = quarantined(of, nights.first, nights.last)
-    if rows.is_empty():
-        return None
     return {
         "summary": as_markdown(foreseen(of, rows)),
         "rows": rows.height,
@@ -175,9 +176,9 @@ def proposal(of: Source, nights: Partitions) -> Proposal | None:
     }
 
 
-def outcome(before: int, of: Source, first: date, last: date) -> str:
-    """What a release has come to, in a line."""
-    after = quarantined(of, first, last).height
+def outcome(before: int, of: Source, nights: Partitions) -> str:
+    """What a release of ``nights`` has come to, in a line: ``before`` rows were in quarantine."""
+    after = quarantined(of, nights.first, nights.last).height
     return f"{before - after} rows released, {after} are still in quarantine"
 
 
@@ -216,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RuntimeError as error:  # a failed run, a night that cannot be read, or Airflow's refusal
         print(error, file=sys.stderr)
         return 1
-    console.print(outcome(before.height, of, given.first, given.last))
+    console.print(outcome(before.height, of, Partitions(given.first, given.last)))
     return 0
 
 

@@ -92,6 +92,10 @@ class Settings(BaseSettings):
     )
     run_hours: float = Field(168, gt=0, description="how long a run may take; of a backfill, since it was asked for")
 
+    approval_hours: float = Field(
+        24, gt=0, description="how long a release waits for a person's answer; none is a no, and nothing is released"
+    )
+
     alert_webhook: SecretStr = Field(
         SecretStr(""), description="where failures are told as well: JSON is posted there; https, or http on loopback"
     )

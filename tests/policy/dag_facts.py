@@ -14,6 +14,13 @@ def tells(callbacks: Any) -> bool:
     return any(type(one).__name__ == "Tell" for one in found)
 
 
+def waits(task: Any) -> float:
+    """How long a task may wait, without a worker: a sensor for a file, or whoever asks a person."""
+    answer = getattr(task, "response_timeout", 0)
+    assert answer is not None, "nobody may wait for a person for ever"
+    return answer.total_seconds() if answer else getattr(task, "timeout", 0)
+
+
 def facts_of(dag: Any) -> dict[str, Any]:
     return {
         "file": dag.fileloc,
@@ -39,7 +46,7 @@ def facts_of(dag: Any) -> dict[str, Any]:
                 ),
                 # A sensor that looks once and has a time of 0 waits for nothing.
                 "holds_a_slot": getattr(task, "mode", "") == "poke" and task.timeout > 0,
-                "waits_seconds": getattr(task, "timeout", 0),
+                "waits_seconds": waits(task),
                 "after": sorted(task.upstream_task_ids),
                 "outlets": sorted(outlet.name for outlet in task.outlets),
             }

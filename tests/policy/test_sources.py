@@ -73,8 +73,11 @@ def feed_problems(feed: Feed) -> list[str]:
 
 
 def examples() -> dict[str, Feed]:
-    """The feeds that the pages of connectors and of files show, by name."""
-    pages = "".join((ROOT / "docs" / name).read_text() for name in ("connectors.md", "bring-a-file.md"))
+    """The feeds that the pages of connectors, of files and of rules show, by name."""
+    pages = "".join(
+        (ROOT / "docs" / name).read_text()
+        for name in ("connectors.md", "bring-a-file.md", "release-quarantined-rows.md")
+    )
     blocks = re.findall(r"```python\n(.*?)```", pages, re.DOTALL)
     found: dict[str, Feed] = {}
     for block in blocks:
@@ -97,6 +100,11 @@ def test_an_example_of_a_page_keeps_the_rules(feed: Feed) -> None:
     assert ("Fetched from" in page) == bool(feed.connector)
     assert ("Written with" in page) == (feed.dialect != RFC_4180)
     assert ("is a row" in page) == bool(feed.wide)
+    assert page.count("A rule mends") == len(feed.mends)
+
+
+def test_a_page_shows_rules() -> None:
+    assert any(feed.mends for feed in examples().values())
 
 
 def test_there_is_a_source() -> None:

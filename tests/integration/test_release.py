@@ -1,0 +1,132 @@
+"""Rows in quarantine get out by way of a person, on the real stack: looked at, asked for, approved or not."""
+
+from __future__ import annotations
+
+import time
+from datetime import date
+from typing import Any
+
+import httpx
+import polars as pl
+import pytest
+
+from demo.replay import replay
+from include.airflow_client import FINISHED, Run
+from include.partitions import Partitions
+from tests.integration.conftest import Stack
+from tests.integration.test_chain import HEAD, by_day, only_to_silver, read
+
+pytestmark = pytest.mark.integration
+
+RELEASE = "lakehouse_release_flights"
+NIGHT = Partitions(date(2013, 9, 3), date(2013, 9, 3))  # far from what other tests look at
+PATIENCE = 300.0
+
+
+def ask(stack: Stack) -> Run:
+    """A release of the night, as the page starts one."""
+    conf = {"from": NIGHT.key, "to": NIGHT.key}
+    return Run.of(
+        stack.airflow.call("POST", f"/dags/{RELEASE}/dagRuns", json={"logical_date": None, "conf": conf}),
+    )
+
+
+def states(stack: Stack, run: Run) -> dict[str, str]:
+    return {task["task_id"]: task["state"] for task in stack.airflow.tasks(run)}
+
+
+def question(stack: Stack, run: Run) -> dict[str, Any]:
+    """What the run asks a person, once it does."""
+    deadline = time.monotonic() + PATIENCE
+    while states(stack, run).get("approve") != "awaiting_input":
+        assert stack.airflow.run(RELEASE, run.run_id).state not in FINISHED, stack.log(run, "foresee")
+        assert time.monotonic() < deadline, states(stack, run)
+        time.sleep(0.5)
+    return dict(stack.airflow.call("GET", f"{path(run)}/hitlDetails"))
+
+
+def path(run: Run) -> str:
+    return f"/dags/{RELEASE}/dagRuns/{run.run_id}/taskInstances/approve/-1"
+
+
+def answered(stack: Stack, run: Run, option: str) -> Run:
+    """The run as it ends after a person has chosen ``option``."""
+    body = {"chosen_options": [option], "params_input": {}}
+    stack.airflow.call("PATCH", f"{path(run)}/hitlDetails", json=body)
+    return ended(stack, run)
+
+
+def ended(stack: Stack, run: Run) -> Run:
+    deadline = time.monotonic() + PATIENCE
+    while (now := stack.airflow.run(RELEASE, run.run_id)).state not in FINISHED:
+        assert time.monotonic() < deadline, states(stack, run)
+        time.sleep(0.5)
+    return now
+
+
+def page(stack: Stack) -> str:
+    """The page of the quarantine, as whoever is logged in sees it."""
+    here = stack.settings
+    login = {"username": "admin", "password": here.secret("airflow_admin_password")}
+    token = httpx.post(f"{here.airflow_url}/auth/token", json=login).json()["access_token"]
+    query = {"source": "flights", "feed": "actuals", "from": NIGHT.key, "to": NIGHT.key}
+    answer = httpx.get(
+        f"{here.airflow_url}/nocturne/quarantine", params=query, cookies={"_token": token}, timeout=PATIENCE
+    )
+    assert answer.status_code == 200
+    return answer.text
+
+
+def test_rows_are_released_by_a_person_and_by_nobody_else(stack: Stack) -> None:
+    stack.airflow.wait_for_dags({HEAD, RELEASE})
+    replay(stack.settings.landing, NIGHT, with_dimensions=True)
+    file = stack.landing("actuals", NIGHT.key)
+    whole = file.read_text()
+    lines = whole.splitlines()
+    for place in (1, 2, 3):
+        values = lines[place].split(",")
+        lines[place] = ",".join([*values[:7], "late", *values[8:]])
+    file.write_text("\n".join([*lines, ""]))
+    with only_to_silver(stack):
+        stack.airflow.follow([stack.airflow.trigger(HEAD, NIGHT)])
+        before, runs = by_day(stack), len(stack.airflow.runs(HEAD))
+        shown = page(stack)
+        assert "dep_time: is no int" in shown
+        assert f"flights/actuals/{NIGHT.key}.csv:2" in shown
+
+        # Nothing has been mended yet: a person sees that, and says no.
+        run = ask(stack)
+        body = question(stack, run)["body"]
+        assert "0 sound now; 0 gone from its file; 3 stays" in body
+        assert "| 2013-09-03 | actuals | dep_time: is no int | 3 | stays |" in body
+        assert answered(stack, run, "Reject").state == "success"
+        assert states(stack, run) == {
+            "foresee": "success",
+            "approve": "success",
+            "again": "skipped",
+            "report": "skipped",
+        }
+        assert (by_day(stack), len(stack.airflow.runs(HEAD))) == (before, runs)
+
+        # The upstream mends its file. Two ask at once: the second one comes after the first, and finds nothing.
+        file.write_text(whole)
+        first, second = ask(stack), ask(stack)
+        assert "0 sound now; 3 gone from its file; 0 stays" in question(stack, first)["body"]
+        assert answered(stack, first, "Approve").state == "success"
+        assert states(stack, first)["again"] == "success"
+        assert "3 rows released, 0 are still in quarantine" in stack.log(first, "report")
+        assert ended(stack, second).state == "success"
+        assert set(states(stack, second).values()) == {"skipped"}
+        again = stack.airflow.runs(HEAD)[: len(stack.airflow.runs(HEAD)) - runs]
+        assert [one.partition_key for one in again] == [NIGHT.key]
+        stack.airflow.follow(again)
+
+    counts = read(stack, "bronze", "flights__completeness").filter(
+        (pl.col("feed") == "actuals") & (pl.col("night") == NIGHT.first)
+    )
+    (line,) = counts.to_dicts()
+    assert (line["rows_in"], line["quarantined"]) == (len(lines) - 1, 0)
+    assert line["rows_in"] == line["published"] + line["quarantined"] + line["deduplicated"]
+    kept = read(stack, "bronze", "flights__actuals").filter(pl.col("night") == NIGHT.first)
+    assert kept.height == line["published"]
+    assert "Nothing is in quarantine" in page(stack)
