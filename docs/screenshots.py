@@ -26,11 +26,15 @@ PICTURES = Path(__file__).resolve().parent / "img"
 SIZE = {"width": 1440, "height": 900}
 NIGHTS = Partitions(date(2013, 6, 3), date(2013, 6, 4))
 MODEL, MONITOR = "flight_delays", "flight_delays_monitor"
+RELEASE = "lakehouse_release_flights"
 # The stages of a night; a retraining is not one of them.
 PATH = sorted(DAGS - {TRAIN})
 
 
-def content(here: Settings) -> dict[str, tuple[int, int]]:
+Tables = dict[str, tuple[int, int]]
+
+
+def content(here: Settings) -> Tables:
     """Rows of every published table, and a hash of them that no order of rows or columns changes."""
     found = {}
     for log in sorted(here.lake.glob("*/*/_delta_log")):
@@ -149,14 +153,18 @@ def backfill(page: Page, here: Settings, airflow: Airflow) -> list[str]:
     open_grid(page, here)
     shoot(page, "airflow-grid")
     after = content(here)
-    changed = [
-        f"{name}: {before.get(name)} before, {after.get(name)} after"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
-    ]
     for name, (rows, digest) in after.items():
         print(f"  {name:<36} {rows:>9} rows  {digest:020d}  {'CHANGED' if before.get(name) != after[name] else 'same'}")
-    return changed
+    return difference(before, after)
+
+
+def difference(before: Tables, after: Tables) -> list[str]:
+    """Which tables are otherwise than before, in words. A table that was not there and is empty is nothing new."""
+    return [
+        f"{name}: {before.get(name)} before, {after.get(name)} after"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name) and (name in before or after[name][0])
+    ]
 
 
 def lineage_pages(page: Page, here: Settings) -> None:
@@ -176,6 +184,54 @@ def lineage_pages(page: Page, here: Settings) -> None:
     frame.locator("canvas").first.wait_for(timeout=60_000)
     page.wait_for_timeout(3000)
     shoot(page, "dbt-docs")
+
+
+def quarantine_pages(page: Page, here: Settings, airflow: Airflow) -> list[str]:
+    """Two nights with broken rows: shown, mended, asked for, approved. Returns what is otherwise afterwards."""
+    files = [here.landing / "flights" / "actuals" / f"{day}.csv" for day in NIGHTS.days]
+    whole, before = [file.read_text() for file in files], content(here)
+    for number, (file, text) in enumerate(zip(files, whole, strict=True), start=1):
+        file.write_text(with_broken_rows(text, number))
+    airflow.follow([airflow.trigger(HEAD, Partitions(day, day)) for day in NIGHTS.days])
+    address = f"{here.airflow_url}/nocturne/quarantine?from={NIGHTS.first}&to={NIGHTS.last}"
+    page.goto(address)
+    page.locator("details").nth(1).locator("summary").click()
+    settle(page)
+    shoot(page, "quarantine")
+
+    for file, text in zip(files, whole, strict=True):
+        file.write_text(text)
+    page.get_by_role("button", name="What would be released?").click()
+    page.wait_for_url(lambda url: f"/dags/{RELEASE}/runs/" in url)
+    run = airflow.newest_runs(RELEASE)[0]
+    while {one["task_id"]: one["state"] for one in airflow.tasks(run)}.get("approve") != "awaiting_input":
+        time.sleep(1)
+    page.goto(f"{here.airflow_url}/dags/{RELEASE}/runs/{run.run_id}/tasks/approve/required_actions")
+    appear(page, "if ingested now")
+    shoot(page, "release-approval")
+    heads = {one.run_id for one in airflow.newest_runs(HEAD)}
+    page.get_by_role("button", name="Approve").click()
+    airflow.follow([run])
+    airflow.follow([one for one in airflow.newest_runs(HEAD) if one.run_id not in heads])
+    page.goto(address)
+    settle(page)
+    shoot(page, "quarantine-released")
+    return difference(before, content(here))
+
+
+def with_broken_rows(text: str, number: int) -> str:
+    """A file of ``actuals`` in which some rows break their contract, in three ways; a few more with ``number``."""
+    lines = text.splitlines()
+    for place in range(7, 7 + 40 * number, 8):
+        values = lines[place].split(",")
+        if place % 3 == 0:
+            values[7] = "5:18"
+        elif place % 3 == 1:
+            values[9] = "2574"
+        else:
+            values = values[:-1]
+        lines[place] = ",".join(values)
+    return "\n".join([*lines, ""])
 
 
 def mlflow_pages(browser: Browser, here: Settings) -> None:
@@ -221,6 +277,7 @@ def main() -> int:
         airflow_pages(page, here, airflow)
         changed = backfill(page, here, airflow)
         lineage_pages(page, here)
+        changed += quarantine_pages(page, here, airflow)
         mlflow_pages(browser, here)
         browser.close()
     for line in changed:

@@ -1,9 +1,9 @@
-"""Pages that Airflow's menu opens: dbt's own, and the way from a prediction back to its landing files.
+"""Pages that Airflow's menu opens: dbt's own, the way from a prediction back to its landing files, the quarantine.
 
 Everything here asks for Airflow's login and its permission to read assets: what a plugin adds to Airflow's web server
 has no login of its own. A landing file, which may hold what is personal, asks for the permission to read connections
 as well: who may see how to log in at an upstream may see what it sent. Of Airflow's simple roles those are ``op`` and
-``admin``.
+``admin``. From others the quarantine hides what is personal.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import json
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Coroutine
+from datetime import date
 from typing import Annotated, Any
 
 from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.core_api.security import requires_access_asset, requires_access_connection
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_asset, requires_access_connection
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from jinja2 import Environment, PackageLoader, select_autoescape
@@ -24,16 +25,17 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from include.lineage import docs
 from include.services.environment import environment
 from include.settings import settings
-from include.sources import naming, source
+from include.sources import naming, source, sources
 from include.sources.files import UnreadableFileError, opened
 from include.sources.landing import files_of
 from include.use_cases import use_case
 from include.use_cases.spec import use_cases
 
-TRACE_SECONDS = 120
-TRACES = 2  # that run at once: each is a process of 220 MiB
+READ_SECONDS = 120
+READERS = 2  # that run at once: each is a process of 220 MiB
 QUEUE_SECONDS = 15  # that a further one waits for its turn
-Traced = tuple[dict[str, Any] | None, str]
+# What a reader has said, None where it has failed; and then why.
+Read = tuple[dict[str, Any] | None, str]
 # The pages are of one file each: nothing is asked of other servers, and no other site frames them.
 HEADERS = {
     "Content-Security-Policy": (
@@ -44,6 +46,7 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 TEXT = ("csv", "jsonl")
+MOST_RANGES = 12  # of nights that follow each other, each with a button
 
 
 def app() -> FastAPI:
@@ -54,9 +57,10 @@ def app() -> FastAPI:
     pages.exception_handler(HTTPException)(_to_login)
     pages.get("/dbt")(dbt)
     pages.get("/lineage")(lineage)
+    pages.get("/quarantine")(quarantine)
     raw = [Depends(requires_access_connection("GET"))]
     pages.get("/landing/{source_name}/{feed_name}/{name:path}", dependencies=raw)(landing_file)
-    pages.state.traces = asyncio.Semaphore(TRACES)
+    pages.state.readers = asyncio.Semaphore(READERS)
     return pages
 
 
@@ -83,8 +87,8 @@ async def lineage(
         raise HTTPException(404, f"no use case {case}")
     found, problem = None, ""
     if prediction.strip():
-        turn = _in_turn(request.app.state.traces, _traced(prediction.strip(), case))
-        found, problem = await _while_wanted(request, turn)
+        trace = _read("include.lineage", "--json", "--use-case", case, "--", prediction.strip())
+        found, problem = await _while_wanted(request, _in_turn(request.app.state.readers, trace))
     return _html(
         "lineage.html",
         prediction=prediction,
@@ -97,7 +101,46 @@ async def lineage(
     )
 
 
-async def _while_wanted(request: Request, work: Coroutine[Any, Any, Traced]) -> Traced:
+async def quarantine(
+    request: Request,
+    user: GetUserDep,
+    source_name: Annotated[str, Query(alias="source")] = "",
+    feed_name: Annotated[str, Query(alias="feed")] = "",
+    first: Annotated[str, Query(alias="from")] = "",
+    last: Annotated[str, Query(alias="to")] = "",
+) -> Response:
+    """Rows that broke their contract, by night and what is wrong, with samples. 503 where too many ask at once.
+
+    404 for a source or feed that is none, 400 for nights that are none. What is personal is hidden from whoever may
+    not open a landing file.
+    """
+    source_name = source_name or next(iter(sources()))
+    if source_name not in sources():
+        return _html("message.html", 404, message=f"There is no source {source_name}.")
+    feeds = [feed.name for feed in source(source_name).feeds]
+    if feed_name and feed_name not in feeds:
+        return _html("message.html", 404, message=f"Source {source_name} has no feed {feed_name}.")
+    try:
+        nights = {name: str(date.fromisoformat(day)) for name, day in (("--from", first), ("--to", last)) if day}
+    except ValueError:
+        return _html("message.html", 400, message="A night is written as 2013-06-01.")
+    shows_all = get_auth_manager().is_authorized_connection(method="GET", user=user)
+    options = [f"{name}={value}" for name, value in ({"--feed": feed_name} | nights).items() if value]
+    reader = _read("include.quarantine", source_name, *options, *(["--all"] if shows_all else []))
+    found, problem = await _while_wanted(request, _in_turn(request.app.state.readers, reader))
+    return _html(
+        "quarantine.html",
+        asked={"source": source_name, "feed": feed_name, "first": first, "last": last},
+        sources=sorted(sources()),
+        feeds=feeds,
+        found=found,
+        problem=problem,
+        dag=f"lakehouse_release_{source_name}",
+        most_ranges=MOST_RANGES,
+    )
+
+
+async def _while_wanted(request: Request, work: Coroutine[Any, Any, Read]) -> Read:
     """What ``work`` returns; it is cancelled when the browser goes."""
     answer, gone = asyncio.create_task(work), asyncio.create_task(_gone(request))
     try:
@@ -117,7 +160,7 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def _in_turn(turns: asyncio.Semaphore, work: Coroutine[Any, Any, Traced]) -> Traced:
+async def _in_turn(turns: asyncio.Semaphore, work: Coroutine[Any, Any, Read]) -> Read:
     """What ``work`` returns, one of so many at once. 503 where its turn does not come within QUEUE_SECONDS."""
     try:
         await asyncio.wait_for(turns.acquire(), QUEUE_SECONDS)
@@ -126,27 +169,27 @@ async def _in_turn(turns: asyncio.Semaphore, work: Coroutine[Any, Any, Traced]) 
         if not isinstance(error, TimeoutError):
             raise
         headers = {"Retry-After": str(QUEUE_SECONDS)}
-        raise HTTPException(503, "too many lineages are asked for at once: try again in a moment", headers) from None
+        raise HTTPException(503, "too many pages are asked for at once: try again in a moment", headers) from None
     try:
         return await work
     finally:
         turns.release()
 
 
-async def _traced(prediction: str, case: str) -> Traced:
-    """The chain as ``python -m include.lineage`` has it, or what it said instead.
+async def _read(module: str, *arguments: str) -> Read:
+    """The JSON that ``python -m module`` prints, or what it said instead.
 
     A process of its own: what it imports would take hundreds of megabytes of the web server for good. It gets none of
     the server's secrets, and ends with the request.
     """
-    command = [sys.executable, "-m", "include.lineage", "--json", "--use-case", case, "--", prediction]
+    command = [sys.executable, "-m", module, *arguments]
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE, env=environment(settings(), frozenset())
     )
     try:
-        out, err = await asyncio.wait_for(process.communicate(), TRACE_SECONDS)
+        out, err = await asyncio.wait_for(process.communicate(), READ_SECONDS)
     except TimeoutError:
-        return None, f"no answer within {TRACE_SECONDS} s"
+        return None, f"no answer within {READ_SECONDS} s"
     finally:
         if process.returncode is None:
             process.kill()
@@ -185,6 +228,6 @@ def landing_file(source_name: str, feed_name: str, name: str) -> Response:
     return StreamingResponse(pieces(), media_type=kind, headers=HEADERS)
 
 
-def _html(template: str, **values: Any) -> HTMLResponse:
+def _html(template: str, status: int = 200, **values: Any) -> HTMLResponse:
     environment = Environment(loader=PackageLoader("include", "templates"), autoescape=select_autoescape())
-    return HTMLResponse(environment.get_template(template).render(**values), headers=HEADERS)
+    return HTMLResponse(environment.get_template(template).render(**values), status, headers=HEADERS)

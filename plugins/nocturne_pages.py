@@ -1,4 +1,4 @@
-"""Pages of Nocturne in Airflow's menu, behind Airflow's login: dbt's pages, and the way back from a prediction."""
+"""Pages of Nocturne in Airflow's menu, behind Airflow's login: dbt's, lineage, the quarantine."""
 
 from functools import cache
 from typing import Any
@@ -21,7 +21,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 class NocturnePages(AirflowPlugin):
-    """Two entries in the menu, and the application behind them."""
+    """Three entries in the menu, and the application behind them."""
 
     name = "nocturne_pages"
     fastapi_apps = [{"name": name, "app": app, "url_prefix": PREFIX}]  # noqa: RUF012
@@ -36,4 +36,5 @@ class NocturnePages(AirflowPlugin):
         # Without a route it opens in a tab of its own: the frame that Airflow shows others in lets no link out. Within
         # a menu, since Airflow 3.3 makes a button of it outside of one, which opens nothing.
         {"name": "Lineage", "href": f"{PREFIX}/lineage", "destination": "nav", "category": "browse"},
+        {"name": "Quarantine", "href": f"{PREFIX}/quarantine", "destination": "nav", "category": "browse"},
     ]

@@ -43,13 +43,69 @@ def test_a_landing_file_is_for_those_who_run_the_platform(landing: Path, role: s
         assert client.get("/lineage").status_code == 200  # of gold alone, for whoever may read assets
 
 
+@pytest.fixture
+def asked(landing: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """What the pages have asked their readers for, who say that nothing is in quarantine."""
+    asked: list[tuple[str, ...]] = []
+
+    async def read(*arguments: str) -> pages.Read:
+        asked.append(arguments)
+        return {"source": "flights", "feeds": [], "ranges": []}, ""
+
+    monkeypatch.setattr(pages, "_read", read)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("role", "sees_all"), [("viewer", False), ("user", False), ("op", True), ("admin", True)], ids=str
+)
+def test_what_is_personal_in_quarantine_is_for_those_who_may_open_a_landing_file(
+    asked: list[tuple[str, ...]], role: str, sees_all: bool
+) -> None:
+    create_auth_manager()
+    app = pages.app()
+    app.dependency_overrides[get_user] = lambda: SimpleAuthManagerUser(username="x", role=role)
+    with TestClient(app) as client:
+        answer = client.get("/quarantine?feed=weather&from=2013-06-01")
+    assert (answer.status_code, "Nothing is in quarantine" in answer.text) == (200, True)
+    expected = ("include.quarantine", "flights", "--feed=weather", "--from=2013-06-01")
+    assert asked == [(*expected, "--all") if sees_all else expected]
+
+
+def test_nobody_without_a_login_sees_the_quarantine(asked: list[tuple[str, ...]]) -> None:
+    create_auth_manager()
+    with TestClient(pages.app()) as client:
+        assert client.get("/quarantine").status_code == 401
+        sent = client.get("/quarantine", headers={"accept": "text/html"}, follow_redirects=False)
+        assert (sent.status_code, "login" in sent.headers["location"]) == (303, True)
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "said"),
+    [
+        ("source=buses", 404, "There is no source buses."),
+        ("feed=buses", 404, "Source flights has no feed buses."),
+        ("source=%3Cb%3E", 404, "There is no source &lt;b&gt;."),
+        ("from=yesterday", 400, "A night is written as 2013-06-01."),
+    ],
+)
+def test_what_is_not_there_is_said(asked: list[tuple[str, ...]], query: str, status: int, said: str) -> None:
+    create_auth_manager()
+    app = pages.app()
+    app.dependency_overrides[get_user] = lambda: SimpleAuthManagerUser(username="x", role="viewer")
+    with TestClient(app) as client:
+        answer = client.get(f"/quarantine?{query}")
+    assert (answer.status_code, said in answer.text, asked) == (status, True, [])
+
+
 def test_one_lineage_too_many_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "QUEUE_SECONDS", 1)
 
     async def both() -> HTTPException:
         turns, leave = asyncio.Semaphore(1), asyncio.Event()
 
-        async def work() -> pages.Traced:
+        async def work() -> pages.Read:
             await leave.wait()
             return None, "done"
 
@@ -70,7 +126,7 @@ def test_a_lineage_that_nobody_waits_for_ends_with_its_process(landing: Path) ->
     before = set(psutil.Process().children())  # other tests' servers
 
     async def leave() -> None:
-        task = asyncio.create_task(pages._traced("2013-06-02:UA:15:EWR", "flight_delays"))
+        task = asyncio.create_task(pages._read("include.lineage", "--json", "2013-06-02:UA:15:EWR"))
         while not (started := set(psutil.Process().children()) - before):
             await asyncio.sleep(0.01)
         task.cancel()

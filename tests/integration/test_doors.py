@@ -41,7 +41,8 @@ OPEN = {
 AIRFLOW = [
     *(("get", f"/execution/{path}") for path in ("health", "connections/shop", "variables/x", "xcoms/d/r/t/k")),
     ("patch", "/execution/task-instances/0197c1a0-0000-7000-8000-000000000000/run"),
-    *(("get", f"/nocturne/{path}") for path in ("dbt", "lineage", "landing/flights/actuals/2013-06-01.csv")),
+    ("get", "/nocturne/dbt"),
+    *(("get", f"/nocturne/{path}") for path in ("lineage", "quarantine", "landing/flights/actuals/2013-06-01.csv")),
 ]
 MLFLOW = [
     *(("get", path) for path in ("/", "/health", "/version", "/metrics", "/docs", "/openapi.json", "/signup")),
