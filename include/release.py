@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import TypedDict
 
@@ -30,7 +31,7 @@ SHOWN = 20
 ROWS = {"feed": pl.String, "night": pl.Date, "reason": pl.String, "raw": pl.String}
 # What becomes of a row in quarantine: it would be published, or is a copy of one that is; its file has it no more, or
 # as another text; it breaks its contract still.
-FATES = ("sound now", "gone from its file", "stays")
+SOUND, CHANGED, STAYS, NEW = "sound now", "changed or gone in the file", "stays", "new"
 
 
 class NothingToReleaseError(NeedsAttentionError):
@@ -48,20 +49,51 @@ def quarantined(of: Source, first: date, last: date) -> pl.DataFrame:
     return pl.concat(found)
 
 
-def foreseen(of: Source, rows: pl.DataFrame) -> pl.DataFrame:
-    """What would become of ``rows`` in quarantine if their nights were ingested now: feed, night, kind, fate, rows.
+@dataclass(frozen=True)
+class Foreseen:
+    """What ingesting nights again would come to.
 
-    Their files are read with today's contract and rules, as an ingestion reads them, and nothing is published. Rows
-    that would come into quarantine have the fate "new". Raises NothingToReleaseError where a night's files are gone,
-    and what an ingestion raises where it would fail: then the night cannot be released.
+    ``counts`` has feed, night, kind, fate and rows, of what is in quarantine and of what would come into it (``NEW``).
+    ``published`` is how many rows are published of these files now, and how many would be.
     """
-    found = [pl.DataFrame(schema={**ROWS, "fate": pl.String})]
+
+    counts: pl.DataFrame
+    published: tuple[int, int]
+
+    def __str__(self) -> str:
+        by_fate = dict(self.counts.group_by("fate").agg(pl.col("rows").sum()).iter_rows())
+        others = f"; {by_fate[NEW]:,} others would come into it" if NEW in by_fate else ""
+        now, then = self.published
+        return (
+            f"{sum(by_fate.values()) - by_fate.get(NEW, 0):,} rows in quarantine: {by_fate.get(SOUND, 0):,} sound now, "
+            f"{by_fate.get(CHANGED, 0):,} changed or gone in the file, {by_fate.get(STAYS, 0):,} would stay{others}. "
+            f"Of these files {now:,} rows are published, and {then:,} would be"
+        )
+
+
+def foreseen(of: Source, rows: pl.DataFrame) -> Foreseen:
+    """What would become of ``rows`` in quarantine if their nights were ingested now.
+
+    Their files are read with today's contract and rules, as an ingestion reads them, and nothing is published. Raises
+    NothingToReleaseError where a night's files are gone, and what an ingestion raises where it would fail: then the
+    night cannot be released.
+    """
+    found, now, then = [pl.DataFrame(schema={**ROWS, "fate": pl.String})], 0, 0
     for night in sorted(rows["night"].unique()):
-        found.append(_foreseen(of, night, rows.filter(pl.col("night") == night)))
-    return _by_kind(of, pl.concat(found)).sort("night", "feed", "fate", "kind")
+        fates, counts = _foreseen(of, night, rows.filter(pl.col("night") == night))
+        found.append(fates)
+        then += sum(row["published"] for row in counts)
+        now += _published(of, night, {row["feed"] for row in counts})
+    return Foreseen(_by_kind(of, pl.concat(found)).sort("night", "feed", "fate", "kind"), (now, then))
 
 
-def _foreseen(of: Source, night: date, rows: pl.DataFrame) -> pl.DataFrame:
+def _published(of: Source, night: date, feeds: set[str]) -> int:
+    counts = delta.read_days("bronze", f"{of.name}__completeness", night, night, day="night")
+    return int(counts.filter(pl.col("feed").is_in(list(feeds)))["published"].sum())
+
+
+def _foreseen(of: Source, night: date, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[ingest.Counts]]:
+    """``rows`` of one night, each with its fate, and the completeness of the files that they came in."""
     nights = Partitions(night, night)
     plan = landing.plan(of, nights)
     if gone := sorted(set(rows["feed"]) - plan.keys()):
@@ -76,11 +108,12 @@ def _foreseen(of: Source, night: date, rows: pl.DataFrame) -> pl.DataFrame:
         then = ingest.refused(of, plan, candidates, audited)
     finally:
         ingest.discard(candidates, audited)
-    stays = rows.join(then, on=["feed", "raw"], how="semi").with_columns(pl.lit("stays").alias("fate"))
-    new = then.join(rows, on=["feed", "raw"], how="anti").with_columns(pl.lit("new").alias("fate"))
+    stays = rows.join(then, on=["feed", "raw"], how="semi").with_columns(pl.lit(STAYS).alias("fate"))
+    new = then.join(rows, on=["feed", "raw"], how="anti").with_columns(pl.lit(NEW).alias("fate"))
     others = rows.join(then, on=["feed", "raw"], how="anti")
     still = [_in_file(of, of.feed(name), night, others.filter(pl.col("feed") == name)) for name in plan]
-    return pl.concat([stays, new, *still])
+    counts = [row for row in audited["counts"] if row["night"] == str(night) and row["feed"] in set(rows["feed"])]
+    return pl.concat([stays, new, *still]), counts
 
 
 def _in_file(of: Source, feed: Feed, night: date, rows: pl.DataFrame) -> pl.DataFrame:
@@ -92,7 +125,7 @@ def _in_file(of: Source, feed: Feed, night: date, rows: pl.DataFrame) -> pl.Data
     files = landing.files_of(of, feed, feed.due(night)).values() if feed.format in counting.RECORDS else ()
     there = {raw for path in files for raw in counting.line_numbers(path, feed.content, raws)} if files else raws
     is_there = pl.col("raw").is_in(list(there))
-    fate = pl.when(is_there).then(pl.lit("sound now")).otherwise(pl.lit("gone from its file"))
+    fate = pl.when(is_there).then(pl.lit(SOUND)).otherwise(pl.lit(CHANGED))
     return rows.with_columns(fate.alias("fate"))
 
 
@@ -109,17 +142,11 @@ def _by_kind(of: Source, rows: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(found)
 
 
-def total(counts: pl.DataFrame) -> str:
-    """What ``foreseen`` says in all, in a line."""
-    by_fate = dict(counts.group_by("fate").agg(pl.col("rows").sum()).iter_rows())
-    said = [f"{by_fate.get(fate, 0):,} {fate}" for fate in FATES]
-    return "; ".join([*said, *([f"{by_fate['new']:,} others would come into quarantine"] if "new" in by_fate else [])])
-
-
-def as_markdown(counts: pl.DataFrame) -> str:
-    """What ``foreseen`` says, for whoever has to approve it."""
+def as_markdown(found: Foreseen) -> str:
+    """What is foreseen, for whoever has to approve it."""
+    counts = found.counts
     lines = [
-        f"{total(counts)}.",
+        f"{found}.",
         "",
         "| night | feed | what was wrong | rows | if ingested now |",
         "|---|---|---|--:|---|",
@@ -205,10 +232,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     nights = sorted(before["night"].unique())
     try:
         if given.dry_run:
-            counts = foreseen(of, before)
-            console.print(shown(counts, f"{before.height} rows in quarantine"))
+            found = foreseen(of, before)
+            console.print(shown(found.counts, f"{before.height} rows in quarantine"))
             console.print(
-                f"{total(counts)}. Without dry_run, these nights would be ingested again: {', '.join(map(str, nights))}"
+                f"{found}. Without dry_run, these nights would be ingested again: {', '.join(map(str, nights))}"
             )
             console.print(f"Rows, samples and a button: {settings().airflow_url}/nocturne/quarantine", soft_wrap=True)
             return 0

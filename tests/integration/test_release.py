@@ -97,7 +97,7 @@ def test_rows_are_released_by_a_person_and_by_nobody_else(stack: Stack) -> None:
         # Nothing has been mended yet: a person sees that, and says no.
         run = ask(stack)
         body = question(stack, run)["body"]
-        assert "0 sound now; 0 gone from its file; 3 stays" in body
+        assert "3 rows in quarantine: 0 sound now, 0 changed or gone in the file, 3 would stay." in body
         assert "| 2013-09-03 | actuals | dep_time: is no int | 3 | stays |" in body
         assert answered(stack, run, "Reject").state == "success"
         assert states(stack, run) == {
@@ -111,7 +111,9 @@ def test_rows_are_released_by_a_person_and_by_nobody_else(stack: Stack) -> None:
         # The upstream mends its file. Two ask at once: the second one comes after the first, and finds nothing.
         file.write_text(whole)
         first, second = ask(stack), ask(stack)
-        assert "0 sound now; 3 gone from its file; 0 stays" in question(stack, first)["body"]
+        body = question(stack, first)["body"]
+        assert "3 rows in quarantine: 0 sound now, 3 changed or gone in the file, 0 would stay." in body
+        assert f"Of these files {len(lines) - 4} rows are published, and {len(lines) - 1} would be." in body
         assert answered(stack, first, "Approve").state == "success"
         assert states(stack, first)["again"] == "success"
         assert "3 rows released, 0 are still in quarantine" in stack.log(first, "report")

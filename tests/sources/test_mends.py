@@ -115,17 +115,25 @@ def test_what_a_rule_would_release_is_known_before(home: Path) -> None:
     before = release.quarantined(source(MENDED), NIGHT.first, NIGHT.last)
     found = release.foreseen(source(MENDED), before)
     no_double = "amount: is no double"
-    assert sorted(found.select("kind", "fate", "rows").rows()) == sorted(
+    assert sorted(found.counts.select("kind", "fate", "rows").rows()) == sorted(
         [
-            (no_double, "sound now", 2),
-            (f"{no_double}; kind: is not one of the known values", "sound now", 1),
-            (no_double, "gone from its file", 1),
-            (no_double, "stays", 2),
-            ("kind: is not one of the known values", "new", 1),
+            (no_double, release.SOUND, 2),
+            (f"{no_double}; kind: is not one of the known values", release.SOUND, 1),
+            (no_double, release.CHANGED, 1),
+            (no_double, release.STAYS, 2),
+            ("kind: is not one of the known values", release.NEW, 1),
         ]
     )
-    assert release.total(found) == "3 sound now; 1 gone from its file; 2 stays; 1 others would come into quarantine"
+    assert str(found) == (
+        "6 rows in quarantine: 3 sound now, 1 changed or gone in the file, 2 would stay; 1 others would come into it. "
+        "Of these files 2 rows are published, and 5 would be"
+    )
     assert not list((home / "lake" / "candidate").glob("*")), "nothing is left of having looked"
+    proposal = release.proposal(source(MENDED), NIGHT)
+    assert proposal["summary"].startswith(f"{found}.\n\n| night | feed |")
+    assert f"| 2020-06-11 | trips | {no_double} | 2 | stays |" in proposal["summary"]
+    assert (proposal["rows"], proposal["nights"]) == (6, [{"from": NIGHT.key, "to": NIGHT.key}])
+    assert release.proposal(source(MENDED), Partitions.parse("2020-06-12"))["nights"] == []
     assert ingested(MENDED)["quarantined"] == 3
 
 
