@@ -19,7 +19,7 @@ import polars as pl
 from include.lake import delta
 from include.quality import masks
 from include.sources import reasons, source, sources
-from include.sources.spec import Feed, Source, table
+from include.sources.spec import Feed, Pii, Source, table
 
 NIGHTS = 90
 """Nights of a feed that are shown at most: the last ones that have any rows."""
@@ -150,8 +150,11 @@ def _sample(feed: Feed, row: dict[str, Any], *, hidden: bool) -> Sample:
     columns = json.loads(row["file_columns"]) if row["file_columns"] else None
     raw = masks.row(feed, row["raw"], columns) if hidden else row["raw"]
     reason = row["kind"] if hidden else row["reason"]
+    # Of several files of a day the name may say a column's value.
+    is_named = hidden and any(one.pii is Pii.PERSONAL and one not in feed.content.columns for one in feed.columns)
+    file = masks.MASK if is_named else row["source_file"]
     words = raw if len(raw) <= LONGEST else f"{raw[:LONGEST]}…"
-    return Sample(str(row["night"]), reason, row["source_file"], row["line"], words, row["run"] or "")
+    return Sample(str(row["night"]), reason, file, row["line"], words, row["run"] or "")
 
 
 def _rules(of: Source, feed: Feed, first: date, last: date) -> list[tuple[str, int]]:
