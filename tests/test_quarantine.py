@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -95,6 +95,18 @@ def test_a_row_of_an_earlier_version_is_hidden_as_a_whole(home: Path) -> None:
     delta.replace_days("bronze", "shop__calls__quarantine", rows, FIRST, FIRST, day="night")
     (kind,) = shown(shows_all=False).kinds
     assert [row.raw for row in kind.samples] == ["•••"]
+
+
+def test_a_file_whose_name_says_what_is_personal_is_not_named(home: Path) -> None:
+    feed = replace(CALLS, files="{email}/{day}.csv", least_files=1, mends=())
+    rows = pl.DataFrame(
+        {"partition_day": [FIRST], "night": [FIRST], "source_file": ["shop/calls/ann@example.org/x.csv"]}
+    ).with_columns(pl.lit("call: missing").alias("reason"), pl.lit(",1").alias("raw"))
+    rows = rows.with_columns(pl.lit('["call", "minutes"]').alias("file_columns"), pl.lit(4, pl.Int32).alias("line"))
+    delta.replace_days("bronze", "shop__calls__quarantine", rows, FIRST, FIRST, day="night")
+    for shows_all, file in ((True, "shop/calls/ann@example.org/x.csv"), (False, "•••")):
+        (kind,) = quarantine.of_feed(SOURCE, feed, FIRST, FIRST, shows_all=shows_all).kinds
+        assert [(row.file, row.line, row.raw) for row in kind.samples] == [(file, 4, ",1")]
 
 
 def test_only_so_many_nights_are_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,12 @@ def test_a_kind_is_the_column_and_what_is_wrong(reason: str, kind: str | None) -
     assert kinds(FEED, [reason]) == [expected]
 
 
+def test_what_is_wrong_with_one_column_is_not_said_of_another() -> None:
+    two = tuple(Column(name, "double", name, minimum=0) for name in ("a", "b"))
+    feed = Feed("pair", "pair", two, ("a",))
+    assert kinds(feed, ["a: 'x' is no double; b: '-1' is below 0"]) == ["a: is no double; b: is below 0"]
+
+
 def test_every_reason_that_is_given_has_a_kind(tmp_path: Path) -> None:
     """Or the words of a verdict have changed, and their kind is not found any more."""
     path = tmp_path / "2020-06-01.csv"
