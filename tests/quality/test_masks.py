@@ -66,6 +66,17 @@ def test_personal_columns_are_hidden(of: Feed, raw: str, columns: list[str] | No
         assert found == shown
 
 
+def test_what_is_personal_within_a_nested_value_hides_all_of_it() -> None:
+    columns = (
+        Column("number", "int", "which", required=True),
+        Column("email", "string", "who", source_name=("person", "email"), pii=Pii.PERSONAL),
+        Column("age", "int", "how old", source_name=("person", "age")),
+    )
+    of = Feed("pays", "pays", columns, ("number",), format=Format.JSONL)
+    raw = '{"number": 7, "person": {"email": "Ann", "age": 40}}'
+    assert row(of, raw, None) == '{"number": 7, "person": "•••"}'
+
+
 def test_a_feed_without_personal_columns_is_shown_as_it_is() -> None:
     plain = Feed("a", "a", (Column("number", "int", "which"),), ("number",))
     assert row(plain, '7,"x', None) == '7,"x'

@@ -83,6 +83,16 @@ def test_every_reason_of_json_has_a_kind(tmp_path: Path) -> None:
     ]
 
 
+def test_what_is_wrong_within_a_nested_value_is_said_of_its_column(tmp_path: Path) -> None:
+    columns = (Column("call", "int", "which", required=True), Column("legs", "array<int>", "how long each was"))
+    feed = Feed("calls", "calls", columns, ("call",), format=Format.JSONL)
+    path = tmp_path / f"{date(2020, 6, 1)}.jsonl"
+    path.write_text('{"call": 1, "legs": [1, "Ann"]}\n')
+    (said,) = judged(feed, path)["_reason"].to_list()
+    assert "Ann" in said
+    assert kinds(feed, [said]) == ["legs: a value within it"]
+
+
 @settings(deadline=None, max_examples=10)
 @given(st.lists(st.tuples(SPECIAL, SPECIAL), min_size=20))
 def test_a_kind_is_made_of_the_spec_alone(values: list[tuple[str, str]]) -> None:
