@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from include.quality.masks import MASK, row
 from include.sources.dialect import Dialect
 from include.sources.spec import Column, Feed, Format, Pii
+from include.sources.wide import Wide
 
 COLUMNS = (
     Column("number", "int", "which", required=True, place=1, width=6),
@@ -75,6 +76,17 @@ def test_what_is_personal_within_a_nested_value_hides_all_of_it() -> None:
     of = Feed("pays", "pays", columns, ("number",), format=Format.JSONL)
     raw = '{"number": 7, "person": {"email": "Ann", "age": 40}}'
     assert row(of, raw, None) == '{"number": 7, "person": "•••"}'
+
+
+def test_a_cell_of_a_line_with_others_is_hidden_with_them() -> None:
+    columns = (
+        Column("person", "string", "who", required=True, pii=Pii.PERSONAL),
+        Column("month", "string", "when", required=True),
+        Column("amount", "double", "how much", "EUR"),
+    )
+    wide = Wide(into="month", value="amount", columns=r"m\d+")
+    of = Feed("pays", "pays", columns, ("person", "month"), wide=wide)
+    assert row(of, '"m1" Ann,much,3', ["person", "m1", "m2"]) == MASK
 
 
 def test_a_feed_without_personal_columns_is_shown_as_it_is() -> None:
