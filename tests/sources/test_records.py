@@ -197,13 +197,13 @@ def test_a_list_or_an_object_is_no_text(put: Callable[[Feed, bytes], UPath]) -> 
     assert judged(feed, path)["_reason"].to_list() == ['what: {"a": [1]} is no text']
 
 
-def test_a_column_of_orc_in_another_type_is_judged_row_by_row(home: Path) -> None:
+def test_a_column_of_orc_in_another_type_is_judged_row_by_row() -> None:
     """ORC of engines that know no dates has them as text; nobody promised that each is one."""
     feed = Feed("days", "", (Column("n", "int", "", required=True), Column("day", "date", "")), ("n",))
     feed = replace(feed, format=Format.ORC, max_quarantined_share=1)
     path = put(feed, in_orc(pyarrow.table({"n": [1, 2, 3], "day": ["2024-06-01", "soon", None]})))
     assert landing.look_through(path, feed)["rows"] == 3
-    found = judged(feed, Path(path)).sort("n")
+    found = judged(feed, path).sort("n")
     assert found.select("n", "day", "_reason").rows() == [
         (1, date(2024, 6, 1), None),
         (2, None, "day: 'soon' is no date"),
