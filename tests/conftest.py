@@ -26,6 +26,22 @@ MISLEADING = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_HOME", "SPARK
 # Which engine an installation has follows from what a test says of it.
 os.environ.pop("NOCTURNE_ENGINE", None)
 
+# What is slow to start and shared by many tests, the slowest first: the tests of each are one process's.
+SHARED = ("stack", "_spark")
+
+
+def group_of(item: pytest.Item) -> str:
+    """Which tests ``item`` is to be in one process with: those that share what it shares, else those of its folder."""
+    fixtures = getattr(item, "fixturenames", ())
+    return next((name for name in SHARED if name in fixtures), item.path.parent.name)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test its group, and begin with the longest ones: ``make test`` runs groups side by side."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    items.sort(key=lambda item: (*SHARED, group_of(item)).index(group_of(item)))
+
 
 @contextmanager
 def installed(folder: Path) -> Iterator[Path]:

@@ -1,5 +1,6 @@
 """Spark's additional jars: fetched once by Spark's resolver, checked against committed checksums at every start."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -134,8 +135,14 @@ def resolve(settings: Settings, jars: Jars, cache: Path) -> None:
 
 
 def fetch(settings: Settings) -> bool:
-    """Make the jars be there, each as its checksum says. Returns whether any had to be fetched."""
-    fetched = [_fetch(settings, jars) for jars in needed(settings)]
+    """Make the jars be there, each as its checksum says. Returns whether any had to be fetched.
+
+    One process at a time, since Ivy's cache is not made for two; the others find them there.
+    """
+    settings.jars.mkdir(parents=True, exist_ok=True)
+    with (settings.jars / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        fetched = [_fetch(settings, jars) for jars in needed(settings)]
     return any(fetched)
 
 
@@ -145,7 +152,6 @@ def _fetch(settings: Settings, jars: Jars) -> bool:
         return False
     cache = settings.jars.parent / "ivy"
     resolve(settings, jars, cache)
-    settings.jars.mkdir(parents=True, exist_ok=True)
     for name in wrong(cache / "jars", sums):
         raise Problem(
             f"{cache / 'jars' / name} is not the file that config/{jars.sums} names: delete {cache}, try again"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from include.lineage import trace
 from include.ml import ledger
 from include.settings import settings
 from include.use_cases.spec import UseCase
+from tests.conftest import installed
 from tests.ml.conftest import FIRST, toy_case, toy_rows
 from tests.publications import record
 
@@ -104,10 +106,23 @@ class Lake:
         return trace.trace(self.case, coin, lambda version: tags)
 
 
+@pytest.fixture(scope="session")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ``var`` in which such a lake is. Its many commits take seconds, to copy them none."""
+    with installed(tmp_path_factory.mktemp("scored")) as var:
+        fill(Lake(toy_case()))
+        return var
+
+
 @pytest.fixture
-def lake(home: Path) -> Lake:
-    """Tosses of the days 1 to 9, a register of day 1 and of day 5; day 10 is scored by a champion of the first days."""
-    found = Lake(toy_case())
+def lake(scored: Path, home: Path) -> Lake:
+    """A test's own copy of it."""
+    shutil.copytree(scored, home, dirs_exist_ok=True)
+    return Lake(toy_case())
+
+
+def fill(found: Lake) -> None:
+    """Tosses of the days 1 to 9, a register of 1 and of 5; day 10 is scored by a champion of the first days."""
     for table in ("bronze.coins__tosses", "bronze.coins__register", "silver.tosses", "silver.register"):
         delta.append(*table.split("."), pl.DataFrame({"day": [FIRST]}))
     for n in range(9):
@@ -131,7 +146,6 @@ def lake(home: Path) -> Lake:
     )
     found.score(DAY)
     manifest()
-    return found
 
 
 def manifest() -> None:
