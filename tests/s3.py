@@ -80,7 +80,16 @@ def server(folder: Path, port: int, *buckets: str) -> Iterator[Any]:
         f"jclouds.provider=filesystem-nio2\njclouds.filesystem.basedir={folder / 'data'}\n"
     )
     path = ":".join([f"{own / 'jars'}/*", *map(str, jars.paths(settings))])
-    command = ["java", "-Xmx256m", "-DLOG_LEVEL=warn", "-cp", path, "org.gaul.s3proxy.Main"]
+    command = [
+        "java",
+        "-Xmx256m",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
+        "-DLOG_LEVEL=warn",
+        "-cp",
+        path,
+        "org.gaul.s3proxy.Main",
+    ]
     command += ["--properties", str(folder / "s3proxy.properties")]
     with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as running:
         try:

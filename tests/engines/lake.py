@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import polars as pl
@@ -18,11 +18,6 @@ TYPES: dict[str, pl.DataType] = {
     "string": pl.String(),
     "timestamp": pl.Datetime("us", "UTC"),
 }
-
-
-def days(first: date, last: date) -> list[date]:
-    """Both included."""
-    return [first + timedelta(n) for n in range((last - first).days + 1)]
 
 
 def _typed(name: str, type_: str) -> pl.Expr:

@@ -60,18 +60,19 @@ def started(settings: Settings) -> Iterator[Stack]:
 
 
 no_private_network = cache(refusal)  # asked for each test
+ON_BOTH = ("test_chain", "test_dbt")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """All that needs the stack is run on the embedded engine; on Apache Spark too: the chain, or with ``-m ""`` all.
+    """All that needs the stack is run on the embedded engine; on Apache Spark too: ``ON_BOTH``, or with ``-m ""`` all.
 
     Where a system gives the embedded engine no network of its own, all is run on Spark.
     """
     if "stack" not in metafunc.fixturenames:
         return
     embedded = [] if no_private_network() else [EMBEDDED]
-    everything = metafunc.module.__name__.endswith("test_chain") or not embedded
-    on_spark = SPARK if everything else pytest.param(SPARK, marks=pytest.mark.full)
+    on_both = metafunc.module.__name__.endswith(ON_BOTH) or not embedded
+    on_spark = SPARK if on_both else pytest.param(SPARK, marks=pytest.mark.full)
     engines = [*embedded, on_spark]
     metafunc.parametrize("stack", engines, indirect=True, scope="session")
 

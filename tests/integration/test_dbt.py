@@ -1,4 +1,4 @@
-"""dbt's own unit tests, which are beside the logic that they test, on the real Spark. No table need be there."""
+"""dbt's own unit tests, which are beside the logic that they test, on both engines. No table need be there."""
 
 import json
 import subprocess
