@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from include.services import jars
@@ -25,6 +26,10 @@ MISLEADING = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_HOME", "SPARK
 
 # Which engine an installation has follows from what a test says of it.
 os.environ.pop("NOCTURNE_ENGINE", None)
+
+# How long an example takes says how busy the machine is: other tests run beside it.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 # What is slow to start and shared by many tests, the slowest first: the tests of each are one process's.
 SHARED = ("stack", "_spark")

@@ -148,9 +148,7 @@ AGGREGATES = st.one_of(
     expressions("w", 1).map("max({0}), count(distinct {0})".format),
     st.just("avg(a), avg(x), sum(x), count(*), try_divide(sum(a), count(a)), sum(cast(b as decimal(38, 0)))"),
 )
-FEW = settings(
-    max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=False
-)
+FEW = settings(max_examples=40, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=False)
 
 
 def assert_equal(engines: Engines, query: str) -> None:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from include.features import point_in_time
@@ -268,7 +268,6 @@ FACTS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(
     asked=st.lists(st.tuples(ENTITIES, MOMENTS), max_size=8),
     rows=FACTS,

@@ -174,7 +174,7 @@ DIALECTS = [
 ]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     rows=st.lists(st.tuples(texts, texts), min_size=1, max_size=6),
     dialect=st.sampled_from(DIALECTS),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from include.partitions import Partitions
@@ -235,7 +235,6 @@ def test_a_damaged_gzip_file_is_refused_with_the_reason(content: bytes, reason: 
         landing.look_through(path, ZIPPED)["rows"]
 
 
-@settings(deadline=None)  # the first example pays for what is imported
 @given(st.binary(max_size=60), st.sampled_from([DONE, ZIPPED, LINES, ZIPPED_LINES, COLUMNS]))
 def test_whatever_the_bytes_a_file_is_counted_or_refused(content: bytes, feed: Feed) -> None:
     path = put(feed, SECOND, content)
@@ -246,7 +245,6 @@ def test_whatever_the_bytes_a_file_is_counted_or_refused(content: bytes, feed: F
 WHOLE = gzip.compress(b"a,b\n" + b"".join(b"%d,some text\n" % n for n in range(50)), mtime=0)
 
 
-@settings(deadline=None)  # the first example pays for what is imported
 @given(at=st.integers(0, len(WHOLE) - 1), bit=st.integers(0, 7))
 def test_a_flipped_bit_never_changes_what_is_counted(at: int, bit: int) -> None:
     damaged = bytearray(WHOLE)
@@ -261,7 +259,6 @@ pieces = st.sampled_from(
 )
 
 
-@settings(deadline=None)  # the first example pays for what is imported
 @given(st.lists(pieces, max_size=30).map(b"".join), st.sampled_from([DONE, ZIPPED]))
 def test_in_pieces_as_many_rows_are_counted_as_line_by_line(content: bytes, feed: Feed) -> None:
     """Or none, where a line has to be looked at; whatever falls on the end of a piece."""
@@ -294,7 +291,6 @@ def test_a_file_that_no_night_reads_is_named(caplog: pytest.LogCaptureFixture) -
     assert "2020-06-01 (copy).csv" in caplog.text
 
 
-@settings(deadline=None)  # the first example pays for what is imported
 @given(rows=st.lists(st.text(st.characters(codec="utf-8", exclude_characters='\n\r\0,"'), min_size=1), min_size=1))
 def test_text_of_any_language_is_counted(rows: list[str]) -> None:
     path = put(DONE, SECOND, "".join(["a,b\n", *(f"1,{row}\n" for row in rows)]).encode())
@@ -448,7 +444,6 @@ values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_s
 dictionaries = st.dictionaries(keys, values)
 
 
-@settings(deadline=None)  # the first example pays for what is imported
 @given(st.lists(st.one_of(dictionaries, values), max_size=4))
 def test_of_json_lines_exactly_the_objects_of_the_contract_are_counted(rows: list[object]) -> None:
     path = put(LINES, SECOND, "".join(f"{json.dumps(row)}\n" for row in rows).encode())
