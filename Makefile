@@ -6,8 +6,8 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON := .venv/bin/python
 SERVICES := $(PYTHON) -m include.services
-# Two processes of tests, each with groups of them in the order that tests/conftest.py gives: args="-n 0" is one.
-SIDE_BY_SIDE := -n 2 --dist loadgroup --no-loadscope-reorder
+# In two processes, which share the tests out as tests/groups.py says.
+TESTS := $(PYTHON) -m pytest tests -n 2
 export PYTHONPATH := $(CURDIR)
 
 help: ## this list
@@ -81,10 +81,10 @@ docs: venv ## the pages of dbt: models, columns and their lineage, for Airflow's
 	@$(SERVICES) exec -- $(PYTHON) -m include.lineage.docs
 
 test: setup ## the whole suite, the real stack included
-	@$(SERVICES) exec -- $(PYTHON) -m pytest tests $(SIDE_BY_SIDE) $(args)
+	@$(SERVICES) exec -- $(TESTS) $(args)
 
 test-full: setup ## the same, and what takes an hour: every kill, every order
-	@$(SERVICES) exec -- $(PYTHON) -m pytest tests $(SIDE_BY_SIDE) -m "" $(args)
+	@$(SERVICES) exec -- $(TESTS) -m "" $(args)
 
 freshness: venv ## how long ago each feed last brought something; fails where that is longer than its objective
 	@$(SERVICES) up --quiet

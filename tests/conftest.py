@@ -16,7 +16,7 @@ import pytest
 from include.services import jars
 from include.services.programs import spark_configuration
 from include.settings import Settings, settings
-from tests import s3
+from tests import groups, s3
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -31,21 +31,16 @@ os.environ.pop("NOCTURNE_ENGINE", None)
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
 
-# What is slow to start and shared by many tests, the slowest first: the tests of each are one process's.
-SHARED = ("stack", "_spark")
-
-
-def group_of(item: pytest.Item) -> str:
-    """Which tests ``item`` is to be in one process with: those that share what it shares, else those of its folder."""
-    fixtures = getattr(item, "fixturenames", ())
-    return next((name for name in SHARED if name in fixtures), item.path.parent.name)
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test its group, and begin with the longest ones: ``make test`` runs groups side by side."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item)))
-    items.sort(key=lambda item: (*SHARED, group_of(item)).index(group_of(item)))
+    """Begin with the groups of tests that take longest, and leave each together."""
+    items.sort(key=lambda item: groups.rank(item.nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> groups.Groups:
+    """How ``-n 2`` shares the tests out: by groups, in that order."""
+    config.option.loadscopereorder = False
+    return groups.Groups(config, log)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""One private installation for the whole of the integration tests: its own folder, its own ports, the real services."""
+"""One private installation for all integration tests of an engine: its own folder, its own ports, the real services."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     on_both = metafunc.module.__name__.endswith(ON_BOTH) or not embedded
     on_spark = SPARK if on_both else pytest.param(SPARK, marks=pytest.mark.full)
     engines = [*embedded, on_spark]
-    metafunc.parametrize("stack", engines, indirect=True, scope="session")
+    metafunc.parametrize("stack", engines, indirect=True, scope="package")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # whose services are not to run on beside the tests that come after
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     settings = Settings(
         var=tmp_path_factory.mktemp("stack"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -480,21 +481,23 @@ def test_the_tables_hold_what_was_published(stack: Stack, nights: list[Run]) -> 
     assert "all is as it was published" in shown, shown
 
 
-def test_both_engines_end_with_the_same_content(
-    stack: Stack, nights: list[Run], contents: dict[str, dict[tuple[str, str], str]]
-) -> None:
-    """Of every partition, by the hash that its last publication has. The stack of the other engine has run before."""
+def test_both_engines_end_with_the_same_content(stack: Stack, nights: list[Run], contents: Path) -> None:
+    """Of every partition, by the hash that its last publication has. The one that ends last compares."""
     ledger = read(stack, "ledger", "publications").sort("revision").group_by("table", "partition_day", "night").last()
-    contents[stack.settings.engine] = {
-        (table, f"{day} {night}"): content for table, day, night, content in ledger.select(KEY_AND_CONTENT).iter_rows()
-    }
-    (first, *others) = contents.values()
-    for other in others:
-        assert {key for key in first.keys() | other.keys() if first.get(key) != other.get(key)} == set()
-    assert {table.partition(".")[0] for table, _ in first} == {"bronze", "silver", "gold"}
+    ours = {f"{table} {day} {night}": found for table, day, night, found in ledger.select(KEY_AND_CONTENT).iter_rows()}
+    assert {key.partition(".")[0] for key in ours} == {"bronze", "silver", "gold"}
+    part = contents / f".{stack.settings.engine}"
+    part.write_text(json.dumps(ours))
+    part.replace(contents / f"{stack.settings.engine}.json")
+    for path in contents.glob("*.json"):
+        other = json.loads(path.read_text())
+        assert {key for key in ours.keys() | other.keys() if ours.get(key) != other.get(key)} == set(), path.stem
 
 
 @pytest.fixture(scope="session")
-def contents() -> dict[str, dict[tuple[str, str], str]]:
-    """What each engine has ended with."""
-    return {}
+def contents(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where each engine says what it has ended with, for all processes of these tests."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "contents"
+    folder.mkdir(exist_ok=True)
+    return folder
