@@ -5,6 +5,8 @@ import json
 import re
 import sqlite3
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -117,6 +119,23 @@ def test_a_fetched_jar_that_differs_is_refused(installation: Settings, monkeypat
     with pytest.raises(Problem, match=r"config/jars\.sha256"):
         jars.fetch(there)
     assert not any(there.jars.glob("*.jar"))
+
+
+def test_jars_are_fetched_once_whoever_asks_meanwhile(installation: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = installation.model_copy(update={"jars": installation.var / "jars"})
+    monkeypatch.setattr(jars, "expected", lambda *_: {"a.jar": hashlib.sha256(b"a").hexdigest()})
+    fetched = list[Path]()
+
+    def fetches(_: Settings, wanted: jars.Jars, cache: Path) -> None:
+        fetched.append(cache)
+        time.sleep(0.2)
+        (cache / "jars").mkdir(parents=True, exist_ok=True)
+        (cache / "jars" / "a.jar").write_bytes(b"a")
+
+    monkeypatch.setattr(jars, "resolve", fetches)
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(jars.fetch, [there, there])) == [False, True]
+    assert len(fetched) == 1
 
 
 @pytest.mark.parametrize("pinned", [jars.LAKE, jars.S3])
