@@ -10,7 +10,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 STACK, STACK_ON_SPARK, SPARK = "the stack", "the stack on Apache Spark", "Spark in the process"
 FIRST = (STACK, STACK_ON_SPARK, SPARK)  # they take longest
-_WANTS_SPARK = re.compile(r'\b(spark: "?SparkSession|engines: Engines)\b')
+_WANTS_SPARK = re.compile(r"^def [^-]*\b(spark|engines): ", re.MULTILINE)
 
 
 def group_of(test: str) -> str:
