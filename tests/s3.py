@@ -71,8 +71,9 @@ def server(folder: Path, port: int, *buckets: str) -> Iterator[Any]:
     settings = Settings(lake_uri="s3://any/lake")
     jars.fetch(settings)
     own = settings.jars.parent / "s3proxy"
-    if not (own / "jars").exists():
-        jars.resolve(settings, S3PROXY, own)
+    with jars.alone(own):
+        if not (own / "jars").exists():
+            jars.resolve(settings, S3PROXY, own)
     (folder / "data").mkdir(parents=True)
     (folder / "s3proxy.properties").write_text(
         f"s3proxy.endpoint=http://127.0.0.1:{port}\ns3proxy.authorization=aws-v2-or-v4\n"

@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,14 +136,18 @@ def resolve(settings: Settings, jars: Jars, cache: Path) -> None:
         )
 
 
-def fetch(settings: Settings) -> bool:
-    """Make the jars be there, each as its checksum says. Returns whether any had to be fetched.
-
-    One process at a time, since Ivy's cache is not made for two; the others find them there.
-    """
-    settings.jars.mkdir(parents=True, exist_ok=True)
-    with (settings.jars / ".lock").open("w") as lock:
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One process at a time fetches into ``folder``: Ivy's cache is not made for two. Others wait, and find it done."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def fetch(settings: Settings) -> bool:
+    """Make the jars be there, each as its checksum says. Returns whether any had to be fetched."""
+    with alone(settings.jars):
         fetched = [_fetch(settings, jars) for jars in needed(settings)]
     return any(fetched)
 
