@@ -44,6 +44,8 @@ RELEASE, RELEASE_SECONDS = SERVICE + "ReleaseExecute", 0.05
 INTERRUPT = SERVICE + "Interrupt"
 INTERRUPT_SECONDS, RUNAWAY_SECONDS = 5, 10
 """How long the engine may take to answer an interrupt, and to compute while nobody waits for anything."""
+RESTING = 0.1
+"""Seconds of a core, in one second, below which it rests: on a busy machine one at work may get only a few tenths."""
 # In which field a request says that its client has been answered in this session before.
 ANSWERED_BEFORE = {
     SERVICE + name: number
@@ -242,7 +244,7 @@ class Runaways:
             while alone < RUNAWAY_SECONDS:
                 before = self._computed()
                 await asyncio.sleep(1)
-                rests = self._computed() - before < 0.5
+                rests = self._computed() - before < RESTING
                 if self.calls == 0 and rests:
                     return
                 alone = 0 if self.calls else alone + 1
