@@ -197,7 +197,7 @@ def test_a_list_or_an_object_is_no_text(put: Callable[[Feed, bytes], UPath]) -> 
     assert judged(feed, path)["_reason"].to_list() == ['what: {"a": [1]} is no text']
 
 
-def test_a_column_of_orc_in_another_type_is_judged_row_by_row() -> None:
+def test_a_column_of_orc_in_another_type_is_judged_row_by_row(put: Callable[[Feed, bytes], UPath]) -> None:
     """ORC of engines that know no dates has them as text; nobody promised that each is one."""
     feed = Feed("days", "", (Column("n", "int", "", required=True), Column("day", "date", "")), ("n",))
     feed = replace(feed, format=Format.ORC, max_quarantined_share=1)
