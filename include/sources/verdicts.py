@@ -22,7 +22,7 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
-from include.sources import nested, values
+from include.sources import naming, nested, values
 from include.sources.spec import Column, Feed, Form
 
 BOOKKEEPING = ("_reason", "_raw", "_copy", "_late", "_mended", "_twin")
@@ -195,9 +195,9 @@ def together(looked_at: pl.DataFrame, feed: Feed) -> pl.DataFrame:
         (pl.col("_late") & ~pl.col("_conflict")).alias("_late"),
         (pl.int_range(pl.len()).over("night", "partition_day", *names) > 0).alias("_copy"),
     )
-    # A broken row has no content to compare, only its text.
+    # A broken row has no content to compare, only its text, and what the name of its file says.
     broken = rows.filter(pl.col("_reason").is_not_null())
-    broken = broken.with_columns((pl.int_range(pl.len()).over("night", "_raw") > 0).alias("_copy"))
+    broken = broken.with_columns((pl.int_range(pl.len()).over("night", *naming.columns(feed.pattern), "_raw") > 0).alias("_copy"))
     return pl.concat([sound.drop("_conflict"), broken]).with_columns(_raw_where_needed())
 
 

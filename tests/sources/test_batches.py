@@ -67,6 +67,7 @@ def bronze(home: Path, table: str) -> pl.DataFrame:
 def test_the_files_of_a_day_are_one_night_and_every_row_is_accounted_for(home: Path) -> None:
     put(home, "2024-06-01/north-1.csv", "1,1.50", "2,x", "3,3")
     put(home, "2024-06-01/north-2.csv", "3,3.00", "4,4")
+    put(home, "2024-06-01/north-3.csv", "2,x")
     put(home, "2024-06-01/south-1.csv", "2,x", "5,5", "6,6")
     night(source(SALES))
     rows = bronze(home, "sales").sort("receipt")
@@ -79,10 +80,13 @@ def test_the_files_of_a_day_are_one_night_and_every_row_is_accounted_for(home: P
         (6, "south", "south-1.csv"),
     ]
     refused = bronze(home, "sales__quarantine").sort("source_file")
-    # The same broken line in two files is one row: a copy, as it would be within one.
-    assert refused.select("reason", "raw", "line").rows() == [("price: 'x' is no decimal(9,2)", "2,x", 3)]
+    # The same broken line in two files is one row: a copy, as it would be within one. Not so of two shops.
+    assert refused.select("reason", "raw", "line").rows() == [
+        ("price: 'x' is no decimal(9,2)", "2,x", 3),
+        ("price: 'x' is no decimal(9,2)", "2,x", 2),
+    ]
     terms = ("files", "rows_in", "published", "quarantined", "deduplicated")
-    assert bronze(home, "completeness").select(terms).rows() == [(3, 8, 5, 1, 2)]
+    assert bronze(home, "completeness").select(terms).rows() == [(4, 9, 5, 2, 2)]
 
 
 def test_one_key_with_two_contents_breaks_the_contract_in_whichever_files(home: Path) -> None:
