@@ -367,6 +367,7 @@ def test_an_unfinished_file_is_waited_for_as_one_that_is_not_there() -> None:
         (replace(DONE, format=Format.JSONL, finished=Finished.RENAMED), b""),
         (replace(DONE, compression=Compression.GZIP), gzip.compress(b"a,b\n")),
     ],
+    ids=["a header", "nothing", "a blank line", "no line", "a packed header"],
 )
 def test_a_day_may_have_no_rows_where_its_feed_says_so(feed: Feed, content: bytes) -> None:
     path = put(feed, FIRST, content)
