@@ -11,6 +11,7 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -105,7 +106,7 @@ def variant(stack: Stack, which: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(stack: Stack) -> dict[str, tuple[Content, float]]:
+def undisturbed(stack: Stack) -> Iterator[dict[str, tuple[Content, float]]]:
     """What each variant comes to when nothing is killed, and the seconds that it took."""
     stack.airflow.wait_for_dags({HEAD, FOLLOWER})
     stack.airflow.call("PATCH", f"/dags/{FOLLOWER}", json={"is_paused": True})
@@ -119,7 +120,8 @@ def undisturbed(stack: Stack) -> dict[str, tuple[Content, float]]:
         assert run.state == "success"
         found[which] = (published(stack), run.seconds or 0.0)
     assert found["whole"][0] != found["other"][0]
-    return found
+    yield found
+    stack.airflow.call("PATCH", f"/dags/{FOLLOWER}", json={"is_paused": False})
 
 
 def victim(stack: Stack, name: str, run: Run) -> int | None:
