@@ -197,7 +197,9 @@ def together(looked_at: pl.DataFrame, feed: Feed) -> pl.DataFrame:
     )
     # A broken row has no content to compare, only its text, and what the name of its file says.
     broken = rows.filter(pl.col("_reason").is_not_null())
-    broken = broken.with_columns((pl.int_range(pl.len()).over("night", *naming.columns(feed.pattern), "_raw") > 0).alias("_copy"))
+    broken = broken.with_columns(
+        (pl.int_range(pl.len()).over("night", *naming.columns(feed.pattern), "_raw") > 0).alias("_copy")
+    )
     return pl.concat([sound.drop("_conflict"), broken]).with_columns(_raw_where_needed())
 
 
