@@ -276,6 +276,8 @@ def batch(source: Source, feed: Feed, day: date) -> Batch:
     Raises what ``look_through`` does, also where they have no rows together, or are not what their manifest says.
     """
     paths = files_of(source, feed, day)
+    if feed.is_one_file and not paths:
+        raise MissingFileError(f"{path_of(source, feed, day)} was there a moment ago, and is gone. Clear this task")
     if odd := [path for name, path in paths.items() if not name.isprintable()]:
         raise UnreadableFileError(f"{str(odd[0])!r}: a file's name is of letters that can be printed. Rename it")
     files = {name: look_through(path, feed) for name, path in paths.items()}
@@ -285,6 +287,10 @@ def batch(source: Source, feed: Feed, day: date) -> Batch:
     if feed.finished is Finished.LISTED:
         promised = _promises(source, feed, day)
         for name, path in paths.items():
+            if name not in promised:
+                raise MissingFileError(
+                    f"{path} has come a moment ago, and its manifest does not name it. Clear this task"
+                )
             _check_promise(path, files[name], promised[name])
     (alone,) = [file["sha256"] for file in files.values()] if feed.is_one_file else [sha256_of(files)]
     return {"rows": rows, "sha256": alone, "files": files}

@@ -429,3 +429,26 @@ def test_a_name_that_cannot_be_printed_is_refused(home: Path) -> None:
     Path(os.fsdecode(odd)).write_text("receipt,price\n2,2\n")
     with pytest.raises(UnreadableFileError, match="letters that can be printed"):
         landing.plan(source(SALES), NIGHT)
+
+
+def test_what_comes_and_goes_while_a_day_is_looked_through_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at what is there and the look into it, anything may happen."""
+    put(home, "2024-06-01/north-1.csv", "1,1")
+    listed(home, {"files": ["north-1.csv"]})
+    put(home, "2024-06-01.csv", feed="stores").write_text("id\n1\n")
+    whole = landing.lacks
+
+    def lacks(*of: Any) -> str:
+        said = whole(*of)
+        put(home, "2024-06-01/south-1.csv", "2,2")
+        (home / "landing" / "toys" / "stores" / "2024-06-01.csv").unlink(missing_ok=True)
+        return said
+
+    monkeypatch.setattr(landing, "lacks", lacks)
+    with pytest.raises(
+        MissingFileError, match=r"south-1\.csv has come a moment ago, and its manifest does not name it"
+    ):
+        landing.plan(source(LISTED), NIGHT)
+    put(home, "2024-06-01.csv", feed="stores").write_text("id\n1\n")
+    with pytest.raises(MissingFileError, match=r"2024-06-01\.csv was there a moment ago, and is gone"):
+        landing.plan(source(STORES), NIGHT)
