@@ -87,7 +87,8 @@ def written(
         escaped = text
         if escape != quote and escape:
             escaped = escaped.replace(escape, escape * 2)
-        needs = any(sign and sign in text for sign in (delimiter, quote, "\n", "\r"))
+        # Of a delimiter of several signs each by itself: beside one, nobody could say which signs are of it.
+        needs = any(sign and sign in text for sign in (*delimiter, quote, "\n", "\r"))
         if quote and (quote_all or needs):
             return quote + escaped.replace(quote, escape + quote) + quote
         return escaped
