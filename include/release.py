@@ -131,9 +131,7 @@ def _in_file(of: Source, feed: Feed, night: date, rows: pl.DataFrame) -> pl.Data
 
 def _by_kind(of: Source, rows: pl.DataFrame) -> pl.DataFrame:
     """``rows`` counted by what is wrong with them, in words that hold no value."""
-    by = [
-        name for name in ("feed", "night", "kind", "fate") if name in ("feed", "night", "kind") or name in rows.columns
-    ]
+    by = ["feed", "night", "kind", *(["fate"] if "fate" in rows.columns else [])]
     schema = {"feed": pl.String, "night": pl.Date, "kind": pl.String, "fate": pl.String, "rows": pl.UInt32}
     found = [pl.DataFrame(schema={name: schema[name] for name in [*by, "rows"]})]
     for (feed,), some in rows.partition_by("feed", as_dict=True).items():

@@ -43,6 +43,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> groups.Group
     return groups.Groups(config, log)
 
 
+def pytest_make_parametrize_id(val: Any) -> str | None:
+    """Bytes by their length: what is packed says when, and both processes of tests have to name a test alike."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 @contextmanager
 def installed(folder: Path) -> Iterator[Path]:
     """While this lasts, the settings of this process are those of an installation whose ``var`` is ``folder``."""

@@ -13,7 +13,7 @@ from include.sources.files import UnreadableFileError, unpacked
 if TYPE_CHECKING:
     from upath import UPath
 
-PROGRAM = Path(__file__).with_name("document.py")
+PROGRAM = Path(__file__).with_name("document_sandbox.py")
 MOST_BYTES = 256 << 20  # of a document
 SECONDS = 180  # that one may take, by the clock
 

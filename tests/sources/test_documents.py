@@ -13,9 +13,10 @@ from typing import Any
 import pypdf
 import pytest
 
-from include.sources import counting, document, documents, landing
+from include.sources import counting, documents, landing
 from include.sources.files import UnreadableFileError
 from include.sources.spec import Column, Feed, Format
+from tests.sources.conftest import Put
 from tests.sources.judged import judged
 
 DAY = date(2024, 6, 1)
@@ -45,18 +46,6 @@ PAGES = Feed(
     key=("title",),
     format=Format.HTML,
 )
-Put = Callable[[Feed, bytes], Path]
-
-
-@pytest.fixture
-def put(home: Path) -> Put:
-    def write(feed: Feed, content: bytes) -> Path:
-        path = home / "landing" / "toys" / feed.name / f"{DAY}.{feed.extension}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        return path
-
-    return write
 
 
 def pdf(*texts: str, info: str = "", catalog: str = "", packed: bytes = b"") -> bytes:
@@ -206,9 +195,9 @@ def test_a_reading_without_an_end_is_none(
 def test_the_program_has_bounds() -> None:
     import resource
 
-    assert document.LIMITS[resource.RLIMIT_AS] <= 2 << 30
-    assert document.LIMITS[resource.RLIMIT_CPU] <= 120
-    assert document.LIMITS[resource.RLIMIT_FSIZE] == 0
+    assert document_sandbox.LIMITS[resource.RLIMIT_AS] <= 2 << 30
+    assert document_sandbox.LIMITS[resource.RLIMIT_CPU] <= 120
+    assert document_sandbox.LIMITS[resource.RLIMIT_FSIZE] == 0
 
 
 def test_a_column_that_no_document_has_is_refused_when_the_spec_is_read() -> None:

@@ -14,11 +14,11 @@ import fastavro
 import pyarrow
 import pytest
 from pyarrow import orc
-from upath import UPath
 
 from include.sources import landing
 from include.sources.files import UnreadableFileError
 from include.sources.spec import Column, Feed, Format
+from tests.sources.conftest import Put
 from tests.sources.judged import judged
 
 DAY, NOON = date(2024, 6, 1), datetime(2024, 6, 1, 12, tzinfo=UTC)
@@ -120,19 +120,8 @@ FEEDS: dict[str, tuple[Feed, Callable[[], bytes]]] = {
 }
 
 
-@pytest.fixture
-def put(home: Any) -> Callable[[Feed, bytes], UPath]:
-    def write(feed: Feed, content: bytes) -> UPath:
-        path = UPath(home / "landing" / "toys" / feed.name / f"{DAY}.{feed.extension}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        return path
-
-    return write
-
-
 @pytest.mark.parametrize("kind", FEEDS)
-def test_the_same_rows_come_of_every_format(kind: str, put: Callable[[Feed, bytes], UPath]) -> None:
+def test_the_same_rows_come_of_every_format(kind: str, put: Put) -> None:
     feed, make = FEEDS[kind]
     path = put(feed, make())
     assert landing.look_through(path, feed)["rows"] == 3
@@ -143,9 +132,7 @@ def test_the_same_rows_come_of_every_format(kind: str, put: Callable[[Feed, byte
 
 @pytest.mark.parametrize("kind", FEEDS)
 @pytest.mark.parametrize("damage", ["empty", "cut off", "another format", "a byte changed"])
-def test_a_damaged_file_is_refused_and_shows_nothing_of_it(
-    kind: str, damage: str, put: Callable[[Feed, bytes], UPath]
-) -> None:
+def test_a_damaged_file_is_refused_and_shows_nothing_of_it(kind: str, damage: str, put: Put) -> None:
     feed, make = FEEDS[kind]
     whole = make()
     content = {
@@ -174,15 +161,13 @@ def test_a_damaged_file_is_refused_and_shows_nothing_of_it(
         ("orc", in_orc(TABLE.drop_columns("amount")), "column amount is missing"),
     ],
 )
-def test_a_file_that_is_not_of_its_feed_is_refused(
-    kind: str, content: bytes, said: str, put: Callable[[Feed, bytes], UPath]
-) -> None:
+def test_a_file_that_is_not_of_its_feed_is_refused(kind: str, content: bytes, said: str, put: Put) -> None:
     feed, _ = FEEDS[kind]
     with pytest.raises(UnreadableFileError, match=said):
         landing.look_through(put(feed, content), feed)
 
 
-def test_a_broken_value_breaks_its_row_alone(put: Callable[[Feed, bytes], UPath]) -> None:
+def test_a_broken_value_breaks_its_row_alone(put: Put) -> None:
     for kind, make in (("json", in_json), ("xml", in_xml)):
         feed, _ = FEEDS[kind]
         rows = [*documents(), documents()[0] | {"number": 9, "amount": "much"}]
@@ -191,13 +176,13 @@ def test_a_broken_value_breaks_its_row_alone(put: Callable[[Feed, bytes], UPath]
         assert [one for one in judged(feed, path)["_reason"].to_list() if one] == ["amount: 'much' is no double"]
 
 
-def test_a_list_or_an_object_is_no_text(put: Callable[[Feed, bytes], UPath]) -> None:
+def test_a_list_or_an_object_is_no_text(put: Put) -> None:
     feed, _ = FEEDS["json"]
     path = put(feed, in_json([documents()[0] | {"what": {"a": [1]}}]))
     assert judged(feed, path)["_reason"].to_list() == ['what: {"a": [1]} is no text']
 
 
-def test_a_column_of_orc_in_another_type_is_judged_row_by_row(put: Callable[[Feed, bytes], UPath]) -> None:
+def test_a_column_of_orc_in_another_type_is_judged_row_by_row(put: Put) -> None:
     """ORC of engines that know no dates has them as text; nobody promised that each is one."""
     feed = Feed("days", "", (Column("n", "int", "", required=True), Column("day", "date", "")), ("n",))
     feed = replace(feed, format=Format.ORC, max_quarantined_share=1)

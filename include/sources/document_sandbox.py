@@ -24,32 +24,10 @@ MOST_TEXT = 64 << 20  # letters
 # Whose text nobody sees.
 UNSEEN = ("script", "style", "noscript", "template", "svg", "iframe", "object")
 # Between whose texts there is no line.
-INLINE = frozenset(
-    {
-        "a",
-        "abbr",
-        "b",
-        "bdi",
-        "bdo",
-        "cite",
-        "code",
-        "em",
-        "font",
-        "i",
-        "kbd",
-        "mark",
-        "q",
-        "s",
-        "small",
-        "span",
-        "strong",
-        "sub",
-        "sup",
-        "u",
-        "var",
-        "wbr",
-    }
-)
+INLINE = {
+    *("a", "abbr", "b", "bdi", "bdo", "cite", "code", "em", "font", "i", "kbd", "mark"),
+    *("q", "s", "small", "span", "strong", "sub", "sup", "u", "var", "wbr"),
+}
 # Which names of a page's data say what.
 METAS = {
     "author": ("author", "article:author", "dc.creator", "dcterms.creator"),
