@@ -13,7 +13,7 @@ from typing import Any
 import pypdf
 import pytest
 
-from include.sources import counting, documents, landing
+from include.sources import counting, document_sandbox, documents, landing
 from include.sources.files import UnreadableFileError
 from include.sources.spec import Column, Feed, Format
 from tests.sources.conftest import Put
