@@ -5,7 +5,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
 PYTHON := .venv/bin/python
-SERVICES := $(PYTHON) -m include.services
+SERVICES := $(PYTHON) -m include.local
 # In two processes, which share the tests out as tests/groups.py says.
 TESTS := $(PYTHON) -m pytest tests -n 2
 export PYTHONPATH := $(CURDIR)
@@ -15,14 +15,14 @@ help: ## this list
 
 .PHONY: venv
 venv:
-	@sh include/services/bootstrap.sh
+	@sh include/local/bootstrap.sh
 
 setup: venv ## everything that must exist before the first start; needs the network once
 	@$(SERVICES) setup
 
 run: venv ## the demonstration: set up, start, load history, run the nights, print a report
 	@$(SERVICES) up
-	@$(SERVICES) exec -- $(PYTHON) -m demo
+	@$(SERVICES) exec -- $(PYTHON) -m examples
 
 up: venv ## start the services and wait until all are healthy [take_lake=yes]
 	@$(SERVICES) up $(if $(filter yes,$(take_lake)),--take-lake)
@@ -38,47 +38,47 @@ status: venv ## state, health, memory and address of each service
 	@$(SERVICES) status
 
 lake: venv ## rows, files, bytes and version of each table
-	@$(SERVICES) exec -- $(PYTHON) -m include.lake
+	@$(SERVICES) exec -- $(PYTHON) -m include.cli.lake
 
 verify: venv ## whether the tables hold what the ledgers and the counts say; exit code 0 where they do
 	@$(SERVICES) up --quiet
-	@$(SERVICES) exec -- $(PYTHON) -m include.verify
+	@$(SERVICES) exec -- $(PYTHON) -m include.governance.verify
 
 backfill: venv ## from=2013-06-01 to=2013-06-07 [source=flights]: run a range of days through to the predictions
 	@if [ -z "$(from)" ] || [ -z "$(to)" ]; then \
 		echo "backfill: say the days, both included: make backfill from=2013-06-01 to=2013-06-07" >&2; exit 2; fi
 	@$(SERVICES) up --quiet
-	@$(SERVICES) exec -- $(PYTHON) -m include.backfill --from "$(from)" --to "$(to)" --source "$(or $(source),flights)"
+	@$(SERVICES) exec -- $(PYTHON) -m include.orchestration.backfill --from "$(from)" --to "$(to)" --source "$(or $(source),flights)"
 
 stream: venv ## source=… [every=10]: spool its events as they come, looking every so many seconds, until Ctrl-C
 	@if [ -z "$(source)" ]; then echo "stream: say which source: make stream source=rides" >&2; exit 2; fi
 	@$(SERVICES) up --quiet
-	@$(SERVICES) exec -- $(PYTHON) -m include.stream --source "$(source)" --every "$(or $(every),10)"
+	@$(SERVICES) exec -- $(PYTHON) -m include.ingestion.stream --source "$(source)" --every "$(or $(every),10)"
 
 .PHONY: source-check
 source-check: venv ## file=… [name=…]: how it is written, as a spec to paste, and what would become of its rows
 	@if [ -z "$(file)" ]; then echo "source-check: say which: make source-check file=sample.csv" >&2; exit 2; fi
-	@$(SERVICES) exec -- $(PYTHON) -m include.sources.proposing "$(file)" --name "$(name)"
+	@$(SERVICES) exec -- $(PYTHON) -m include.cli.source_check "$(file)" --name "$(name)"
 
 .PHONY: compare-engines
 compare-engines: venv ## use_case=flight_delays partition=2013-06-01: build it on both engines, compare every value
 	@if [ -z "$(use_case)" ] || [ -z "$(partition)" ]; then \
 		echo "compare-engines: say what: make compare-engines use_case=flight_delays partition=2013-06-01" >&2; exit 2; fi
-	@$(SERVICES) exec -- $(PYTHON) -m include.engines --use-case "$(use_case)" --partition "$(partition)"
+	@$(SERVICES) exec -- $(PYTHON) -m include.local.compare_engines --use-case "$(use_case)" --partition "$(partition)"
 
 release: venv ## [source=flights] [from= to=] [dry_run=1]: ingest again what the quarantine holds, after a fix
 	@$(SERVICES) up --quiet
-	@$(SERVICES) exec -- $(PYTHON) -m include.release --source "$(or $(source),flights)" $(if $(from),--from $(from)) \
+	@$(SERVICES) exec -- $(PYTHON) -m include.orchestration.reprocess --source "$(or $(source),flights)" $(if $(from),--from $(from)) \
 		$(if $(to),--to $(to)) $(if $(dry_run),--dry-run)
 
 trace: venv ## prediction=2013-06-02:UA:15:EWR [use_case=flight_delays] [json=1]: its model, features and landing files
 	@if [ -z "$(prediction)" ]; then echo "trace: say which: make trace prediction=2013-06-02:UA:15:EWR" >&2; exit 2; fi
-	@$(SERVICES) exec -- $(PYTHON) -m include.lineage "$(prediction)" --use-case "$(or $(use_case),flight_delays)" \
+	@$(SERVICES) exec -- $(PYTHON) -m include.cli.trace "$(prediction)" --use-case "$(or $(use_case),flight_delays)" \
 		$(if $(json),--json)
 
 docs: venv ## the pages of dbt: models, columns and their lineage, for Airflow's menu and var/dbt/docs
 	@$(SERVICES) up --quiet
-	@$(SERVICES) exec -- $(PYTHON) -m include.lineage.docs
+	@$(SERVICES) exec -- $(PYTHON) -m include.governance.docs
 
 test: setup ## the whole suite, the real stack included
 	@$(SERVICES) exec -- $(TESTS) $(args)
@@ -113,15 +113,15 @@ lock: venv ## compile requirements.txt and requirements-setup.txt from their .in
 			--no-emit-index-url --no-emit-find-links $(args) $$name.in -o $$name.txt || exit 1; done
 
 screenshots: venv ## the README's pictures, and a backfill in a real browser that must change nothing; needs Chromium
-	@$(SERVICES) exec -- $(PYTHON) docs/screenshots.py
+	@$(SERVICES) exec -- $(PYTHON) examples/screenshots.py
 
 catalogue: venv ## docs/sources, docs/features: the pages of sources and features, from specs and dbt's metadata
-	@$(SERVICES) exec -- $(PYTHON) -m include.sources.catalogue
+	@$(SERVICES) exec -- $(PYTHON) -m include.governance.catalogue
 	@$(SERVICES) exec -- $(PYTHON) -m include.features.catalogue
 
 features: venv ## [use_case=flight_delays]: each feature, what it gives the champion, which versions use it
 	@$(SERVICES) up --quiet
-	@$(SERVICES) exec -- $(PYTHON) -m include.features $(use_case)
+	@$(SERVICES) exec -- $(PYTHON) -m include.cli.features $(use_case)
 
 clean: ## remove all state under var (CONFIRM=yes)
 	@if [ -x $(PYTHON) ]; then $(SERVICES) clean $(if $(filter yes,$(CONFIRM)),--yes); else echo "nothing is set up"; fi

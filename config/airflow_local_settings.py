@@ -19,7 +19,7 @@ import time
 from multiprocessing import forkserver
 from typing import Any
 
-from include.services.environment import AIRFLOW_SECRETS, hidden
+from include.local.environment import AIRFLOW_SECRETS, hidden
 
 __all__: list[str] = []  # Airflow takes every other public name here for a setting
 
@@ -87,7 +87,7 @@ def _parse_dbt_project() -> None:
     from dbt.adapters.factory import reset_adapters
     from dbt.cli.main import dbtRunner
 
-    from include.settings import settings
+    from include.core.settings import settings
 
     project, ahead = settings().home / "dbt_project", settings().var / "dbt" / "ahead"
     places = {"project-dir": project, "profiles-dir": project, "target-path": ahead, "log-path": ahead}

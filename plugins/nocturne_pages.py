@@ -10,7 +10,7 @@ PREFIX = "/nocturne"
 
 @cache
 def _app() -> Any:
-    from include import pages
+    from include.governance import pages
 
     return pages.app()
 

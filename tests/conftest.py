@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
-from include.services import jars
-from include.services.programs import spark_configuration
-from include.settings import Settings, settings
+from include.core.settings import Settings, settings
+from include.local import jars
+from include.local.programs import spark_configuration
 from tests import groups, s3
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from include.services import jars
-from include.settings import Settings
+from include.core.settings import Settings
+from include.local import jars
 
 USER, SECRET, REGION = "toys", "a-secret-that-nobody-may-see", "us-east-1"
 # For a folder of this machine as what is behind it; it can also stand before other clouds.

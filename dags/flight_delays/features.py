@@ -10,9 +10,9 @@ Nothing is published then.
 
 from airflow.sdk import PartitionedAssetTimetable, dag, task
 
-from include import assets, recipes
-from include.partitions import of_run
-from include.task_groups.dbt import DbtBuild
+from include.core.partitions import of_run
+from include.orchestration import assets, defaults
+from include.orchestration.operators.dbt import DbtBuild
 
 USE_CASE = "flight_delays"
 STAGE = f"{USE_CASE}_features"
@@ -21,25 +21,25 @@ STAGE = f"{USE_CASE}_features"
 @dag(
     dag_id=STAGE,
     schedule=PartitionedAssetTimetable(assets=assets.silver("flights")),
-    **recipes.DAG,
-    params=recipes.PARAMS,
-    default_args=recipes.DEFAULTS | {"owner": "data-science"},
+    **defaults.DAG,
+    params=defaults.PARAMS,
+    default_args=defaults.DEFAULTS | {"owner": "data-science"},
     doc_md=__doc__,
     tags=[USE_CASE],
 )
 def features() -> None:
-    @task.sensor(**recipes.WAIT)
+    @task.sensor(**defaults.WAIT)
     def history(**context):
         """Wait for the nights that the look-back needs and that are on their way; refuse half a history."""
-        from include import order
         from include.features import catalogue
+        from include.orchestration import readiness
         from include.use_cases import use_case
 
         look_back_days = catalogue.read(use_case(USE_CASE)).look_back_days
-        awaited = order.awaited_by_features(USE_CASE, of_run(context), look_back_days)
-        return order.are_through(awaited, order.before_features(USE_CASE), context["dag_run"])
+        awaited = readiness.awaited_by_features(USE_CASE, of_run(context), look_back_days)
+        return readiness.are_through(awaited, readiness.before_features(USE_CASE), context["dag_run"])
 
-    build = DbtBuild(task_id="build", stage=STAGE, select=f"marts.{USE_CASE}", **recipes.LONG)
+    build = DbtBuild(task_id="build", stage=STAGE, select=f"marts.{USE_CASE}", **defaults.LONG)
 
     @task
     def audit(built):
@@ -51,10 +51,10 @@ def features() -> None:
     @task(outlets=[assets.features(USE_CASE)])
     def publish(built, **context):
         """Replace exactly these days, and announce them."""
+        from include.governance import events
         from include.lake import dbt
-        from include.lineage import events
 
-        published = dbt.publish_built(STAGE, built, run=recipes.name_of(context))
+        published = dbt.publish_built(STAGE, built, run=defaults.name_of(context))
         print(*published, sep="\n")
         assets.announce(context, assets.features(USE_CASE), of_run(context))
         events.emit(context, events.of_dbt, STAGE, published)

@@ -11,8 +11,8 @@ decided "yes", which starts `flight_delays_train`, and skipped where it decided 
 from airflow.sdk import PartitionedAssetTimetable, PokeReturnValue, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include import assets, recipes
-from include.partitions import of_run
+from include.core.partitions import of_run
+from include.orchestration import assets, defaults
 
 USE_CASE = "flight_delays"
 
@@ -20,20 +20,20 @@ USE_CASE = "flight_delays"
 @dag(
     dag_id=f"{USE_CASE}_monitor",
     schedule=PartitionedAssetTimetable(assets=assets.predictions(USE_CASE)),
-    **recipes.DAG,
-    params=recipes.PARAMS,
-    default_args=recipes.DEFAULTS | {"owner": "data-science"},
+    **defaults.DAG,
+    params=defaults.PARAMS,
+    default_args=defaults.DEFAULTS | {"owner": "data-science"},
     doc_md=__doc__,
     tags=[USE_CASE],
 )
 def monitor() -> None:
-    @task.sensor(**recipes.WAIT)
+    @task.sensor(**defaults.WAIT)
     def window(**context):
         """Wait for the nights that the windows need and that are on their way beside this one."""
-        from include import order
+        from include.orchestration import readiness
 
-        awaited = order.awaited_by_monitor(USE_CASE, of_run(context))
-        return order.are_through(awaited, order.before_monitor(USE_CASE), context["dag_run"])
+        awaited = readiness.awaited_by_monitor(USE_CASE, of_run(context))
+        return readiness.are_through(awaited, readiness.before_monitor(USE_CASE), context["dag_run"])
 
     @task
     def measure(**context):

@@ -9,8 +9,8 @@ flight once, stamped with the model's version; a rerun replaces. **Parameters**:
 from airflow.sdk import PartitionedAssetTimetable, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include import assets, recipes
-from include.partitions import of_run
+from include.core.partitions import of_run
+from include.orchestration import assets, defaults
 
 USE_CASE = "flight_delays"
 
@@ -18,9 +18,9 @@ USE_CASE = "flight_delays"
 @dag(
     dag_id=f"{USE_CASE}_predict",
     schedule=PartitionedAssetTimetable(assets=assets.features(USE_CASE)),
-    **recipes.DAG,
-    params=recipes.PARAMS,
-    default_args=recipes.DEFAULTS | {"owner": "data-science"},
+    **defaults.DAG,
+    params=defaults.PARAMS,
+    default_args=defaults.DEFAULTS | {"owner": "data-science"},
     doc_md=__doc__,
     tags=[USE_CASE],
 )
@@ -28,14 +28,15 @@ def predict() -> None:
     @task(outlets=[assets.predictions(USE_CASE)])
     def score(**context):
         """Every flight of the day, once."""
-        from include.lineage import events
-        from include.ml import ledger, predict
+        from include.governance import events
+        from include.ml import ledger
+        from include.serving import batch
         from include.use_cases import use_case
 
         nights = of_run(context)
         days = nights.shift(use_case(USE_CASE).horizon_days)
         try:
-            result = predict.predict(USE_CASE, days.first, days.last)
+            result = batch.predict(USE_CASE, days.first, days.last)
         except ledger.NoChampion as nobody:
             raise AirflowSkipException(f"{nobody} Nothing was scored.") from None
         assets.announce(context, assets.predictions(USE_CASE), nights, **result)

@@ -11,8 +11,8 @@ Runs when the policy requests a retraining. The first champion is trained by han
 from airflow.sdk import PartitionedAssetTimetable, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include import assets, recipes
-from include.partitions import of_run
+from include.core.partitions import of_run
+from include.orchestration import assets, defaults
 
 USE_CASE = "flight_delays"
 
@@ -20,17 +20,17 @@ USE_CASE = "flight_delays"
 @dag(
     dag_id=f"{USE_CASE}_train",
     schedule=PartitionedAssetTimetable(assets=assets.retrain_request(USE_CASE)),
-    **recipes.DAG,
-    params=recipes.PARAMS,
-    default_args=recipes.DEFAULTS | {"owner": "data-science"},
+    **defaults.DAG,
+    params=defaults.PARAMS,
+    default_args=defaults.DEFAULTS | {"owner": "data-science"},
     doc_md=__doc__,
     tags=[USE_CASE],
 )
 def train() -> None:
-    @task(task_id="train", **recipes.LONG)
+    @task(task_id="train", **defaults.LONG)
     def fit(**context):
         """Fit, evaluate on later days than it was fitted on, register as challenger."""
-        from include.lineage import events
+        from include.governance import events
         from include.ml import train
 
         challenger = train.train(USE_CASE, of_run(context).last)

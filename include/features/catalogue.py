@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from include.errors import NeedsAttentionError
-from include.settings import settings
-from include.use_cases.spec import Feature, UseCase, use_cases
+from include.contracts.use_case import Feature, UseCase, use_cases
+from include.core.errors import NeedsAttentionError
+from include.core.settings import settings
 
 NUMBERS = ("smallint", "int", "bigint", "float", "double", "decimal", "boolean")
 """The types of a column that a numeric feature may have."""

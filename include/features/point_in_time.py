@@ -20,7 +20,7 @@ from datetime import timedelta
 
 import polars as pl
 
-from include.errors import NeedsAttentionError
+from include.core.errors import NeedsAttentionError
 
 # Names of the columns of the narrow frames that are sorted and joined. No name of a table or a spine gets in there.
 ROW, CUT_OFF, EVENT, KNOWN, COUNTS = "row", "cut_off", "event", "known", "counts"

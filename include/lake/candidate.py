@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from include.errors import NeedsAttentionError
-from include.partitions import Partitions
-from include.settings import settings
-from include.storage import remove as remove_folder
+from include.core.errors import NeedsAttentionError
+from include.core.partitions import Partitions
+from include.core.settings import settings
+from include.core.storage import remove as remove_folder
 
 if TYPE_CHECKING:
     import polars as pl

@@ -20,8 +20,8 @@ from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, build_scope
 
-from include.errors import NeedsAttentionError
-from include.settings import settings
+from include.core.errors import NeedsAttentionError
+from include.core.settings import settings
 
 DIALECT = "spark"
 KEY = "pseudonym_key"  # what dbt's macro `pseudonym` reads

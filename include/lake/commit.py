@@ -24,10 +24,10 @@ from deltalake import CommitProperties, DeltaTable, Field, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
-from include.errors import NeedsAttentionError
+from include.core.errors import NeedsAttentionError
+from include.core.lease import lease
+from include.core.settings import settings
 from include.lake import delta, usage
-from include.lake.lease import lease
-from include.settings import settings
 
 if TYPE_CHECKING:
     from upath import UPath

@@ -9,11 +9,11 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from include.errors import NeedsAttentionError, is_passing
+from include.core.errors import NeedsAttentionError, is_passing
+from include.core.partitions import Partitions
+from include.core.settings import settings
+from include.core.storage import put
 from include.lake import candidate
-from include.partitions import Partitions
-from include.settings import settings
-from include.storage import put
 
 if TYPE_CHECKING:
     import polars as pl

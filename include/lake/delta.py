@@ -20,8 +20,8 @@ import polars as pl
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from include.errors import NeedsAttentionError
-from include.settings import settings
+from include.core.errors import NeedsAttentionError
+from include.core.settings import settings
 
 if TYPE_CHECKING:
     from upath import UPath

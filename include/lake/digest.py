@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from include.errors import NeedsAttentionError
+from include.core.errors import NeedsAttentionError
 
 # One Delta partition: the values of its columns, the day first.
 Partition = tuple[date, ...]

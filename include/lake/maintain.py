@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from include.errors import NeedsAttentionError
+from include.contracts.source import Feed, Mode, Source
+from include.contracts.source import table as table_of
+from include.core.errors import NeedsAttentionError
+from include.core.settings import SPARK, settings
+from include.core.storage import for_spark
 from include.lake import candidate, commit, delta, removals, usage
 from include.lake.removals import Removal, recorded
 from include.lake.usage import files_of, opened, path_of
-from include.settings import SPARK, settings
-from include.sources.spec import Feed, Mode, Source
-from include.sources.spec import table as table_of
-from include.storage import for_spark
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from include.errors import NeedsAttentionError
-from include.settings import Settings, settings
+from include.core.errors import NeedsAttentionError
+from include.core.settings import Settings, settings
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-    from include.sources.spec import Feed
+    from include.contracts.source import Feed
 
 RECORD = "_layout.json"
 
@@ -164,8 +164,8 @@ def _by_day_alone() -> list[str]:
 
 
 def _feed_of(table: str) -> Feed:
+    from include.contracts.source import table as table_of
     from include.sources import sources
-    from include.sources.spec import table as table_of
 
     for source in sources().values():
         for feed in source.feeds:

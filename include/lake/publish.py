@@ -18,15 +18,15 @@ from uuid import uuid4
 import polars as pl
 from deltalake import DeltaTable
 
-from include.errors import NeedsAttentionError
+from include.core.errors import NeedsAttentionError
+from include.core.settings import SPARK, settings
+from include.core.storage import remove
 from include.lake import commit, delta, digest, usage
 from include.lake import spark as lake
 from include.lake.commit import Added, Change
 from include.lake.digest import NOTHING as NOTHING
 from include.lake.digest import Content as Content
 from include.lake.digest import Partition as Partition
-from include.settings import SPARK, settings
-from include.storage import remove
 
 log = logging.getLogger(__name__)
 

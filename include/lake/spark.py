@@ -6,9 +6,9 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from include.errors import NeedsAttentionError
-from include.settings import EMBEDDED, settings
-from include.storage import for_spark
+from include.core.errors import NeedsAttentionError
+from include.core.settings import EMBEDDED, settings
+from include.core.storage import for_spark
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

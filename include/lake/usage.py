@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from deltalake import DeltaTable
 
+from include.core.settings import settings
 from include.lake import delta
-from include.settings import settings
 
 if TYPE_CHECKING:
     from upath import UPath

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from include.errors import NeedsAttentionError
+from include.contracts.use_case import UNKNOWN, Feature, Training, UseCase
+from include.core.errors import NeedsAttentionError
 from include.lake import delta
 from include.sources import sources
-from include.use_cases.spec import UNKNOWN, Feature, Training, UseCase
 
 if TYPE_CHECKING:
     import pyarrow as pa

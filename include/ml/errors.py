@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import xgboost as xgb
 
-from include.errors import NeedsAttentionError
+from include.core.errors import NeedsAttentionError
 
 PASSING = (408, 409, 429)
 """HTTP's answers below 500 that may be another one soon: too slow, in the way of another request, too many of them."""

@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
+from include.contracts.use_case import UseCase
+from include.core.lease import lease
 from include.lake import chain, delta
-from include.lake.lease import lease
-from include.use_cases.spec import UseCase
 
 SCHEMA: dict[str, pl.DataType] = {
     "model_version": pl.Int64(),

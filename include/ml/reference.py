@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from include.contracts.use_case import Feature, UseCase
 from include.ml import metrics
-from include.use_cases.spec import Feature, UseCase
 
 type Reference = dict[str, Any]
 

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import xgboost as xgb
 
-from include.errors import NeedsAttentionError
+from include.contracts.use_case import Feature, Gates, UseCase, use_case
+from include.core.errors import NeedsAttentionError
+from include.core.settings import settings
 from include.ml import errors, ledger
 from include.ml.code import Code
 from include.ml.dataset import DELTA_VERSION, DataMissing, Dataset, load
 from include.ml.ledger import Champion
 from include.ml.reference import Reference, features_of, inputs_of
-from include.settings import settings
-from include.use_cases.spec import Feature, Gates, UseCase, use_case
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -13,14 +13,14 @@ import numpy.typing as npt
 import polars as pl
 import xgboost as xgb
 
-from include.errors import NeedsAttentionError
-from include.lake.lease import lease
+from include.contracts.use_case import Feature, UseCase, use_case
+from include.core.errors import NeedsAttentionError
+from include.core.lease import lease
+from include.core.settings import settings
 from include.ml import dataset, errors, ledger, metrics, reference, registry
 from include.ml.code import code_state
 from include.ml.dataset import Dataset, Split
 from include.ml.reference import features_of
-from include.settings import settings
-from include.use_cases.spec import Feature, UseCase, use_case
 
 type Device = Literal["cpu", "cuda"]
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from include.errors import NeedsAttentionError
+from include.contracts.use_case import UseCase
+from include.core.errors import NeedsAttentionError
+from include.core.partitions import Partitions
 from include.lake import candidate, dbt, delta
-from include.partitions import Partitions
 from include.quality import gate
 from include.use_cases import use_case
-from include.use_cases.spec import UseCase
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from include.errors import NeedsAttentionError
-from include.settings import settings
+from include.core.errors import NeedsAttentionError
+from include.core.settings import settings
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,8 +10,8 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from include.sources.reading import delimited
-from include.sources.spec import Feed, Format, Pii
+from include.contracts.source import Feed, Format, Pii
+from include.ingestion.reading import delimited
 
 MASK = "•••"
 

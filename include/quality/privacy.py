@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from include.contracts.source import Pii, Source
 from include.lake.columns import Columns, Origin
-from include.sources.spec import Pii, Source
 
 LAYER = "gold"
 

@@ -4,7 +4,7 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
-from include.sources.spec import Source
+from include.contracts.source import Source
 
 # The packages here that are no source.
 OTHERS = {"connectors", "counting", "proposing", "reading"}

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from include.settings import settings
+from include.core.settings import settings
 from tests.benchmarks import dialects, features, ingest, memory, point_in_time
 
 # Each has ``run``, which gives comparisons by name: each turn's seconds (or MiB) of ours and of one peer.

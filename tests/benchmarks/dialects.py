@@ -18,14 +18,14 @@ from typing import Any
 import polars as pl
 from pyarrow import orc
 
-from include.partitions import Partitions
-from include.settings import settings
-from include.sources import ingest, landing
-from include.sources.dialect import Dialect
-from include.sources.spec import Compression, Feed, Format, Source
-from include.storage import remove
+from include.contracts.dialect import Dialect
+from include.contracts.source import Compression, Feed, Format, Source
+from include.core.partitions import Partitions
+from include.core.settings import settings
+from include.core.storage import remove
+from include.ingestion import ingest, landing
 from tests.benchmarks.ingest import DAY, TRIPS, make_file
-from tests.sources.corpus import sheet
+from tests.ingestion.corpus import sheet
 
 ROWS = 1_000_000
 FEEDS = {

@@ -15,10 +15,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from demo.replay import replay
-from include.partitions import Partitions
-from include.services.environment import environment
-from include.settings import HOME, Settings
+from examples.replay import replay
+from include.core.partitions import Partitions
+from include.core.settings import HOME, Settings
+from include.local.environment import environment
 from tests.integration.conftest import Stack, started
 from tests.s3 import free_port
 

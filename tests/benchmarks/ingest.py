@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from upath import UPath
 
+from include.contracts.source import Column, Feed, Source, table
+from include.core.partitions import Partitions
+from include.core.settings import settings
+from include.core.storage import for_spark, remove
+from include.ingestion import ingest, landing
 from include.lake import spark as lake
-from include.partitions import Partitions
-from include.settings import settings
-from include.sources import ingest, landing
-from include.sources.spec import Column, Feed, Source, table
-from include.storage import for_spark, remove
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from include.settings import HOME
-from include.sources.spec import Feed, Source
+from include.contracts.source import Feed, Source
+from include.core.settings import HOME
 from tests.benchmarks.dialects import FEEDS, OTHERS, forget, ours, write
 from tests.benchmarks.ingest import DAY, make_file
 

@@ -22,10 +22,10 @@ import numpy as np
 import polars as pl
 from polars.testing import assert_frame_equal
 
+from include.core.storage import remove
 from include.features import point_in_time
 from include.features.point_in_time import FeatureTable
 from include.lake import delta
-from include.storage import remove
 
 LAYER = "bench"
 TABLES = {"trips": 10_000_000, "weather": 7_000_000, "fares": 3_000_000}  # rows

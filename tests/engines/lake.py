@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from demo.replay import files_of_night
+from examples.replay import files_of_night
 from include.sources.flights.spec import SOURCE
 
 TYPES: dict[str, pl.DataType] = {

@@ -9,11 +9,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from include.partitions import Partitions
-from include.sources import ingest, landing
-from include.sources.spec import Source
+from include.contracts.source import Source
+from include.core.partitions import Partitions
+from include.ingestion import ingest, landing
 from tests.conftest import installed
-from tests.sources.corpus import CASES, DAY
+from tests.ingestion.corpus import CASES, DAY
 
 pytestmark = pytest.mark.integration
 

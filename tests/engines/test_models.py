@@ -10,10 +10,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from include import engines
-from include.partitions import Partitions
-from include.services.checks import Problem
-from include.settings import EMBEDDED, SPARK, Settings, settings
+from include.core.partitions import Partitions
+from include.core.settings import EMBEDDED, SPARK, Settings, settings
+from include.local import compare_engines
+from include.local.checks import Problem
 from tests.engines.lake import bronze, write
 
 pytestmark = pytest.mark.integration
@@ -47,14 +47,14 @@ def both(nights: Partitions, folder: Path, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setenv("NOCTURNE_LAKE_URI", str(lake))
     settings.cache_clear()
     with ExitStack() as running:
-        of = {f"__{name}": engines.beside(settings(), name, folder) for name in (EMBEDDED, SPARK)}
-        yield {suffix: (own, running.enter_context(engines.running(own))) for suffix, own in of.items()}
+        of = {f"__{name}": compare_engines.beside(settings(), name, folder) for name in (EMBEDDED, SPARK)}
+        yield {suffix: (own, running.enter_context(compare_engines.running(own))) for suffix, own in of.items()}
 
 
 def built(engines_of: Both, nights: Partitions, select: str) -> dict[str, int]:
     """The rows of each table that ``select`` names, built on both engines: none of its values differs."""
     for suffix, (own, environment) in engines_of.items():
-        engines.build(own, environment, nights, suffix, select)
+        compare_engines.build(own, environment, nights, suffix, select)
     return same()
 
 
@@ -73,7 +73,7 @@ def test_every_model_is_equal_on_both_engines(tmp_path: Path, monkeypatch: pytes
     with both(nights, tmp_path, monkeypatch) as of:
         compared = built(of, nights, "marts.core")
         assert {table for table, rows in compared.items() if rows} == {f"silver.{table}" for table in DAYS}
-        for table, rows in engines.built(f"__{SPARK}").items():
+        for table, rows in compare_engines.built(f"__{SPARK}").items():
             write(tmp_path / "lake", table, rows, [DAYS[table.removeprefix("silver.")]])
         compared = built(of, nights, "marts.flight_delays")
         assert {table for table, rows in compared.items() if rows} >= {f"gold.{table}" for table in GOLD}
@@ -81,9 +81,9 @@ def test_every_model_is_equal_on_both_engines(tmp_path: Path, monkeypatch: pytes
 
 def same() -> dict[str, int]:
     """The rows of each table, none of whose values differs between the engines."""
-    embedded, spark = (engines.built(f"__{name}") for name in (EMBEDDED, SPARK))
+    embedded, spark = (compare_engines.built(f"__{name}") for name in (EMBEDDED, SPARK))
     assert embedded.keys() == spark.keys()
-    assert {table: engines.differences(embedded[table], spark[table]) for table in spark} == {
+    assert {table: compare_engines.differences(embedded[table], spark[table]) for table in spark} == {
         table: [] for table in spark
     }
     return {table: rows.height for table, rows in spark.items()}
@@ -91,13 +91,13 @@ def same() -> dict[str, int]:
 
 def test_a_value_that_differs_is_named() -> None:
     one = pl.DataFrame({"id": [1, 2, 3], "x": [0.5, None, 2.0]})
-    assert engines.differences(one, one.reverse()) == []
-    assert engines.differences(one, one.with_columns(x=pl.Series([0.5, 1.0, 2.0]))) == ["x: 1 of 3 values"]
-    assert engines.differences(one, one.head(2)) == ["the number of rows: 3 and 2"]
-    assert "Int32" in engines.differences(one, one.cast({"id": pl.Int32}))[0]
+    assert compare_engines.differences(one, one.reverse()) == []
+    assert compare_engines.differences(one, one.with_columns(x=pl.Series([0.5, 1.0, 2.0]))) == ["x: 1 of 3 values"]
+    assert compare_engines.differences(one, one.head(2)) == ["the number of rows: 3 and 2"]
+    assert "Int32" in compare_engines.differences(one, one.cast({"id": pl.Int32}))[0]
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     here = Settings(lake_uri="s3://bucket/lake")
     with pytest.raises(Problem, match="a lake in S3 has one engine"):
-        engines.beside(here, EMBEDDED, tmp_path)
+        compare_engines.beside(here, EMBEDDED, tmp_path)

@@ -10,11 +10,11 @@ from typing import Any
 
 import polars as pl
 
+from include.contracts.source import Format
+from include.core.settings import settings
+from include.ingestion import kernel
 from include.lake import candidate, publish
-from include.settings import settings
-from include.sources import kernel
-from include.sources.spec import Format
-from tests.sources.test_nested import DAY, FEED, ROWS, in_json_lines
+from tests.ingestion.test_nested import DAY, FEED, ROWS, in_json_lines
 
 QUERIES = {
     "SELECT number, address.city, city FROM {t}": [(1, 'Zürich "7"', 'Zürich "7"'), (2, None, None), (3, None, None)],

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from include.contracts.use_case import Feature
+from include.core.settings import settings
 from include.features import catalogue
-from include.settings import settings
-from include.use_cases.spec import Feature
 from tests.ml.conftest import toy_case
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from include.features import __main__ as command
+from include.cli import features as command
 from include.features.catalogue import Catalogue, Entry
 from tests.ml.conftest import toy_case
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from include.airflow_client import Airflow, Run
-from include.services import control
-from include.services.private_network import refusal
-from include.services.setup import set_up
-from include.settings import EMBEDDED, SPARK, Settings
+from include.core.settings import EMBEDDED, SPARK, Settings
+from include.local import control
+from include.local.private_network import refusal
+from include.local.setup import set_up
+from include.orchestration.airflow_client import Airflow, Run
 from tests.s3 import free_port
 
 HERE = Path(__file__).resolve().parent

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from include.services.environment import environment
+from include.local.environment import environment
 from tests.integration.conftest import Stack
 
 pytestmark = pytest.mark.integration

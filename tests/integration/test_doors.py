@@ -14,12 +14,12 @@ import httpx
 import psutil
 import pytest
 
-from include.services import clean, credentials, processes
-from include.services.environment import environment
-from include.services.supervisor import Supervisor
-from include.settings import EMBEDDED
+from include.core.settings import EMBEDDED
+from include.local import clean, credentials, processes
+from include.local.environment import environment
+from include.local.supervisor import Supervisor
 from tests.integration.conftest import Stack
-from tests.services.test_doors import MAY_HOLD
+from tests.local.test_doors import MAY_HOLD
 
 pytestmark = pytest.mark.integration
 

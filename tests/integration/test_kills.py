@@ -22,12 +22,12 @@ import psutil
 import pytest
 from deltalake import DeltaTable
 
-from demo.replay import replay
-from include.airflow_client import FINISHED, Run
+from examples.replay import replay
+from include.core.partitions import Partitions
 from include.lake.delta import content_hash
-from include.partitions import Partitions
-from include.services.processes import of_service
-from include.services.supervisor import Supervisor
+from include.local.processes import of_service
+from include.local.supervisor import Supervisor
+from include.orchestration.airflow_client import FINISHED, Run
 from tests.integration.conftest import Stack
 
 pytestmark = pytest.mark.integration

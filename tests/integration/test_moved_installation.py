@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
+from include.core.settings import Settings, settings
 from include.lake import delta
-from include.services import control, processes
-from include.services.environment import environment
-from include.services.health import WELL, spark_health
-from include.services.installation import claim_lake, forget_moved_catalogue, identify
-from include.settings import Settings, settings
+from include.local import control, processes
+from include.local.environment import environment
+from include.local.health import WELL, spark_health
+from include.local.installation import claim_lake, forget_moved_catalogue, identify
 from tests.s3 import free_port
 
 pytestmark = pytest.mark.integration
@@ -37,7 +37,7 @@ def spark_of(copy: Settings) -> Iterator[None]:
     """Spark alone of an installation, started as ``up`` starts it."""
     claim_lake(copy, identify(copy, print), False, print)
     forget_moved_catalogue(copy, print)
-    command = [sys.executable, "-m", "include.services.launch", "spark"]
+    command = [sys.executable, "-m", "include.local.launch", "spark"]
     server = subprocess.Popen(command, env=environment(copy), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 120

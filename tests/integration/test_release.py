@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from demo.replay import replay
-from include.airflow_client import FINISHED, Run
-from include.partitions import Partitions
+from examples.replay import replay
+from include.core.partitions import Partitions
+from include.orchestration.airflow_client import FINISHED, Run
 from tests.integration.conftest import Stack
 from tests.integration.test_chain import HEAD, only_to_silver, read
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import polars as pl
 import pytest
 
-from demo.replay import replay
+from examples.replay import replay
+from include.core.partitions import Partitions
+from include.core.settings import Settings, settings
 from include.lake import delta
-from include.partitions import Partitions
-from include.settings import Settings, settings
 from tests import s3
 from tests.integration.conftest import Stack, started
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from include.services import control
-from include.services.health import WELL
-from include.services.supervisor import Supervisor
+from include.local import control
+from include.local.health import WELL
+from include.local.supervisor import Supervisor
 
 pytestmark = pytest.mark.integration
 

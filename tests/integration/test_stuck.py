@@ -16,10 +16,10 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
-from demo import replay
-from include.airflow_client import FINISHED, Run
-from include.partitions import Partitions
-from include.services import control
+from examples import replay
+from include.core.partitions import Partitions
+from include.local import control
+from include.orchestration.airflow_client import FINISHED, Run
 from include.sources import source
 from tests.integration.conftest import Stack
 from tests.integration.probes.stuck import SECONDS

@@ -8,10 +8,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from include.core.partitions import Partitions
 from include.lake import candidate, dbt, delta, publications
 from include.lake.candidate import CandidateMissingError
 from include.lake.dbt import BuildFailedError, Candidate
-from include.partitions import Partitions
 
 NIGHT = Partitions.parse("2013-06-01")
 BEGUN = datetime(2013, 6, 1, tzinfo=UTC)

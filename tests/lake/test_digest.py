@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
-from include.errors import NeedsAttentionError
+from include.core.errors import NeedsAttentionError
 from include.lake import digest
 from include.lake.digest import Content
 

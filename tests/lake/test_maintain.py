@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 from deltalake import write_deltalake
 
+from include.contracts.source import Column, Feed, Mode, Source
+from include.core.settings import settings
 from include.lake import delta, maintain, removals, usage
 from include.lake.maintain import KEPT, RefusedError
-from include.settings import settings
-from include.sources.spec import Column, Feed, Mode, Source
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

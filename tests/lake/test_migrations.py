@@ -16,15 +16,16 @@ import polars as pl
 import pytest
 import yaml
 
-from include import verify
-from include.errors import NeedsAttentionError
+from include.core.errors import NeedsAttentionError
+from include.core.partitions import Partitions
+from include.core.settings import settings
+from include.governance import verify
+from include.ingestion import ingest, landing
 from include.lake import chain, delta, migrations, usage
 from include.lake import spark as lake
-from include.partitions import Partitions
-from include.services import control
-from include.services.checks import Problem
-from include.settings import settings
-from include.sources import ingest, landing, sources
+from include.local import control
+from include.local.checks import Problem
+from include.sources import sources
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -13,7 +13,8 @@ from uuid import uuid4
 import polars as pl
 import pytest
 
-from include.errors import NeedsAttentionError
+from include.core.errors import NeedsAttentionError
+from include.core.settings import settings
 from include.lake import candidate, commit, delta, usage
 from include.lake import publish as publishing
 from include.lake.candidate import CandidateMissingError
@@ -28,7 +29,6 @@ from include.lake.publish import (
     publish,
     within,
 )
-from include.settings import settings
 from tests import s3
 
 MONDAY, TUESDAY, WEDNESDAY = date(2020, 6, 1), date(2020, 6, 2), date(2020, 6, 3)

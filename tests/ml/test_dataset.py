@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from include.contracts.use_case import Feature, Training, UseCase
 from include.lake import delta
 from include.ml import dataset
-from include.use_cases.spec import Feature, Training, UseCase
 from tests.ml.conftest import FIRST, ROWS, toy_case, toy_rows, write_days
 
 LAST = FIRST + timedelta(29)

@@ -6,10 +6,11 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
+from include.contracts.use_case import UseCase
 from include.lake import delta
-from include.ml import dataset, monitor, policy, predict, registry, train
+from include.ml import dataset, monitor, policy, registry, train
+from include.serving import batch
 from include.sources import source
-from include.use_cases.spec import UseCase
 from tests.ml.conftest import FIRST, ROWS, write_days
 
 NIGHT = FIRST + timedelta(29)
@@ -39,7 +40,7 @@ def test_a_gap_breaks_no_stage(gappy: UseCase) -> None:
     registry.promote("toy", trained["version"])
     assert registry.training_set(gappy, 1).frame.height == 24 * ROWS
     first, last = NIGHT + timedelta(1), NIGHT + timedelta(10)
-    done = predict.predict("toy", first, last)
+    done = batch.predict("toy", first, last)
     assert done["rows"] == 9 * ROWS
     night = NIGHT + timedelta(9)
     monitor.measure("toy", first, night)
@@ -66,7 +67,7 @@ def test_days_that_are_all_gaps_give_no_empty_predictions(gappy: UseCase) -> Non
     registry.promote("toy", train.train("toy", NIGHT, "cpu")["version"])
     day = LOST[-1] + timedelta(1)
     with pytest.raises(dataset.DataMissing, match=f"toy__features has no rows for 1 of the days {day}"):
-        predict.predict("toy", day, day)
+        batch.predict("toy", day, day)
 
 
 def test_a_night_with_nothing_in_its_windows_is_measured_and_decided(gappy: UseCase) -> None:

@@ -3,10 +3,11 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
+from include.contracts.use_case import DriftPolicy, UseCase
 from include.lake import delta
-from include.ml import dataset, monitor, predict
+from include.ml import dataset, monitor
 from include.ml.monitor import SCHEMA
-from include.use_cases.spec import DriftPolicy, UseCase
+from include.serving import batch
 from tests.ml.conftest import FIRST, ROWS, toy_case, write_days
 
 NIGHT = FIRST + timedelta(29)
@@ -22,7 +23,7 @@ def live(deployed: UseCase) -> UseCase:
     """A champion, and seven nights after it was trained, all scored; the last day has no labels yet."""
     write_days(deployed, NIGHT + days(1), 7)
     write_days(deployed, NIGHT + days(8), 1, labels=False)
-    predict.predict("toy", NIGHT + days(1), NIGHT + days(8))
+    batch.predict("toy", NIGHT + days(1), NIGHT + days(8))
     return deployed
 
 
@@ -66,7 +67,7 @@ def test_calm_nights_fire_nothing(live: UseCase) -> None:
 def test_shifted_inputs_fire_both_drift_sensors(live: UseCase) -> None:
     last = NIGHT + days(7)
     write_days(live, NIGHT + days(6), 3, shift=3.0)
-    predict.predict("toy", NIGHT + days(6), NIGHT + days(8))
+    batch.predict("toy", NIGHT + days(6), NIGHT + days(8))
     monitor.measure("toy", last, last)
     inputs, scores = monitor.input_drift("toy", last), monitor.prediction_drift("toy", last)
     assert inputs["fired"]
@@ -79,7 +80,7 @@ def test_shifted_inputs_fire_both_drift_sensors(live: UseCase) -> None:
 def test_later_days_do_not_change_a_night(live: UseCase) -> None:
     monitor.measure("toy", NIGHT + days(2), NIGHT + days(2))
     write_days(live, NIGHT + days(6), 3, shift=3.0)
-    predict.predict("toy", NIGHT + days(6), NIGHT + days(8))
+    batch.predict("toy", NIGHT + days(6), NIGHT + days(8))
     assert not monitor.measure("toy", NIGHT + days(2), NIGHT + days(2))["changed"]
 
 

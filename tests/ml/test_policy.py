@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from include.contracts.use_case import DriftPolicy, UseCase
 from include.lake import delta
-from include.ml import monitor, policy, predict, registry, train
+from include.ml import monitor, policy, registry, train
 from include.ml.monitor import SensorReading
-from include.use_cases.spec import DriftPolicy, UseCase
+from include.serving import batch
 from tests.ml.conftest import FIRST, write_days
 from tests.ml.test_ledger import row
 
@@ -91,7 +92,7 @@ NIGHT = FIRST + timedelta(29)
 def drifted(deployed: UseCase) -> UseCase:
     """A champion, and eight nights of inputs far from what it was trained on; the cool-down is five days."""
     write_days(deployed, NIGHT + timedelta(1), 9, shift=3.0)
-    predict.predict("toy", NIGHT + timedelta(1), NIGHT + timedelta(9))
+    batch.predict("toy", NIGHT + timedelta(1), NIGHT + timedelta(9))
     monitor.measure("toy", NIGHT + timedelta(1), NIGHT + timedelta(8))
     return deployed
 
@@ -126,7 +127,7 @@ def test_different_data_is_said_and_the_decision_kept(drifted: UseCase) -> None:
     night = NIGHT + timedelta(5)
     policy.decide_night("toy", night)
     write_days(drifted, NIGHT + timedelta(1), 9)
-    predict.predict("toy", NIGHT + timedelta(1), NIGHT + timedelta(9))
+    batch.predict("toy", NIGHT + timedelta(1), NIGHT + timedelta(9))
     monitor.measure("toy", night, night)
     again = policy.decide_night("toy", night)
     assert (again["decision"], again["differs"]) == ("yes", True)

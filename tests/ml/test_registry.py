@@ -14,10 +14,11 @@ import mlflow
 import polars as pl
 import pytest
 
+from include.contracts.use_case import Gates, UseCase
+from include.core.settings import settings
 from include.lake import delta
-from include.ml import code, dataset, errors, ledger, predict, registry, train
-from include.settings import settings
-from include.use_cases.spec import Gates, UseCase
+from include.ml import code, dataset, errors, ledger, registry, train
+from include.serving import batch
 from tests.ml.conftest import FIRST, write_days
 
 NIGHT = FIRST + timedelta(29)
@@ -144,7 +145,7 @@ def test_promotion_starts_with_the_first_free_day_and_happens_once(toy: UseCase,
 
 def test_a_better_challenger_takes_over_later_days_only(toy: UseCase, first: dict[str, Any]) -> None:
     write_days(toy, NIGHT + timedelta(1), 11)
-    predict.predict("toy", NIGHT + timedelta(1), NIGHT + timedelta(11))
+    batch.predict("toy", NIGHT + timedelta(1), NIGHT + timedelta(11))
     trained = train.train("toy", NIGHT + timedelta(10), "cpu")
     assert trained["metrics"]["champion_version"] == 1
     assert trained["metrics"]["compared_days"] == 7
@@ -155,7 +156,7 @@ def test_a_better_challenger_takes_over_later_days_only(toy: UseCase, first: dic
     assert [row.model_version for row in ledger.read(toy)] == [1, 2]
     assert mlflow.MlflowClient().get_model_version_by_alias("toy", "champion").version == 2
     # The days before keep their champion, and asking for version 1 again does not bring it back.
-    assert not predict.predict("toy", NIGHT + timedelta(1), NIGHT + timedelta(11))["changed"]
+    assert not batch.predict("toy", NIGHT + timedelta(1), NIGHT + timedelta(11))["changed"]
     registry.promote("toy", 1)
     assert mlflow.MlflowClient().get_model_version_by_alias("toy", "champion").version == 2
 
@@ -164,7 +165,7 @@ def test_a_refused_version_is_tagged_and_the_ledger_untouched(
     toy: UseCase, mlflow_store: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strict = replace(toy, gates=replace(toy.gates, min_auc=0.99, max_auc=1.0))
-    monkeypatch.setattr("include.use_cases.spec.use_cases", lambda: {"toy": strict})
+    monkeypatch.setattr("include.contracts.use_case.use_cases", lambda: {"toy": strict})
     version = train.train("toy", NIGHT, "cpu")["version"]
     answer = registry.promote("toy", version)
     assert not answer["promoted"]

@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 import xgboost as xgb
 
+from include.contracts.use_case import UseCase
 from include.ml import dataset, errors, train
-from include.use_cases.spec import UseCase
 from tests.ml.conftest import FIRST, ROWS
 
 LAST = FIRST + timedelta(29)

@@ -9,9 +9,10 @@ import mlflow
 import polars as pl
 import pytest
 
+from include.contracts.use_case import Feature, UseCase
 from include.lake import delta
-from include.ml import dataset, ledger, monitor, predict, reference, registry, train
-from include.use_cases.spec import Feature, UseCase
+from include.ml import dataset, ledger, monitor, reference, registry, train
+from include.serving import batch
 from tests.ml.conftest import FIRST, write_days
 
 NIGHT = FIRST + timedelta(29)
@@ -21,7 +22,7 @@ TOMORROW, LATER = NIGHT + timedelta(1), NIGHT + timedelta(2)
 def with_features(case: UseCase, monkeypatch: pytest.MonkeyPatch, *features: Feature, **changes: Any) -> UseCase:
     """The use case as its spec says from now on."""
     changed = replace(case, features=features, **changes)
-    monkeypatch.setattr("include.use_cases.spec.use_cases", lambda: {case.name: changed})
+    monkeypatch.setattr("include.contracts.use_case.use_cases", lambda: {case.name: changed})
     return changed
 
 
@@ -34,7 +35,7 @@ def rewrite(case: UseCase, change: pl.Expr | None = None, drop: tuple[str, ...] 
 
 
 def scores(case: UseCase) -> dict[str, float]:
-    predict.predict("toy", TOMORROW, TOMORROW)
+    batch.predict("toy", TOMORROW, TOMORROW)
     rows = delta.read_days("gold", case.predictions_table, TOMORROW, TOMORROW)
     return dict(rows.select("coin_id", "score").iter_rows())
 
@@ -79,7 +80,7 @@ def test_a_column_that_is_gone_is_named_with_the_version_that_takes_it(
         r"toy__features does not match what version 1 of toy takes: missing metal\. Bring it back in dbt, as `context`"
     )
     with pytest.raises(dataset.DataMissing, match=said):
-        predict.predict("toy", TOMORROW, TOMORROW)
+        batch.predict("toy", TOMORROW, TOMORROW)
     with pytest.raises(dataset.DataMissing, match=said):
         monitor.measure("toy", TOMORROW, TOMORROW)
     monkeypatch.setattr(train, "fit", lambda *_: pytest.fail("it is known before the fit"))
@@ -118,7 +119,7 @@ def test_a_challenger_with_other_features_is_compared_on_the_same_rows(
     assert found["compared_champion_auc"] == pytest.approx(train.metrics.auc(theirs.frame["is_head"].to_numpy(), own))
     promoted = registry.promote("toy", trained["version"])
     assert promoted["promoted"], promoted
-    predict.predict("toy", TOMORROW, NIGHT + timedelta(14))
+    batch.predict("toy", TOMORROW, NIGHT + timedelta(14))
     monitor.measure("toy", NIGHT + timedelta(14), NIGHT + timedelta(14))
     takes = {version: list(known["features"]) for version, known in registry.references(changed).items()}
     assert takes == {1: ["metal", "noise", "weight"], 2: ["humidity", "metal", "noise"]}
@@ -169,7 +170,7 @@ def test_a_version_of_an_earlier_release_is_read_by_the_spec_of_then(
 def test_damaged_files_of_a_champion_are_fetched_or_named_and_nothing_is_measured(
     live: UseCase, tmp_path: Path
 ) -> None:
-    predict.predict("toy", TOMORROW, TOMORROW)
+    batch.predict("toy", TOMORROW, TOMORROW)
     (here,) = tmp_path.rglob("cache/models/toy/1/reference.json")
     here.write_text(here.read_text()[:100])
     assert monitor.measure("toy", TOMORROW, TOMORROW)["changed"]

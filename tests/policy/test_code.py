@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TREES = ("config", "dags", "demo", "include", "plugins", "spark_jobs")
+TREES = ("config", "dags", "examples", "include", "plugins", "spark_jobs")
 FILES = sorted(path for tree in TREES for path in (ROOT / tree).rglob("*.py"))
 
 # who (path prefix) must not import what (module prefix), and why
@@ -15,9 +15,9 @@ FORBIDDEN = [
     ("", "dags", "a DAG is a leaf"),
     ("", "plugins", "a plugin is for Airflow to load"),
     ("", "tests", "tests are a leaf"),
-    ("include/", "demo", "the platform does not know its demonstration"),
-    ("dags/", "demo", "the platform does not know its demonstration"),
-    ("plugins/", "demo", "the platform does not know its demonstration"),
+    ("include/", "examples", "the platform does not know its demonstration"),
+    ("dags/", "examples", "the platform does not know its demonstration"),
+    ("plugins/", "examples", "the platform does not know its demonstration"),
     ("dags/", "spark_jobs", "a task reaches a job through include"),
     ("include/ml/", "airflow", "training and scoring run without an orchestrator"),
     ("include/ml/", "cosmos", "training and scoring run without an orchestrator"),
@@ -25,7 +25,7 @@ FORBIDDEN = [
     ("spark_jobs/", "airflow", "it ships to a cluster alone"),
     ("spark_jobs/", "include", "it ships to a cluster alone"),
 ]
-READS_ENVIRONMENT = ("include/settings.py", "include/services/")
+READS_ENVIRONMENT = ("include/core/settings.py", "include/local/")
 
 
 def imports(code: str) -> Iterator[str]:
@@ -85,11 +85,11 @@ def test_every_module_says_what_it_is(path: Path) -> None:
     ("path", "code"),
     [
         ("include/x.py", "import dags.lakehouse"),
-        ("include/x.py", "from demo import replay"),
+        ("include/x.py", "from examples import replay"),
         ("include/ml/x.py", "def f():\n    from airflow.sdk import task"),
         ("include/ml/x.py", "import pyspark.sql"),
-        ("spark_jobs/x.py", "from include.settings import settings"),
-        ("spark_jobs/x.py", "import importlib\nimportlib.import_module('include.settings')"),
+        ("spark_jobs/x.py", "from include.core.settings import settings"),
+        ("spark_jobs/x.py", "import importlib\nimportlib.import_module('include.core.settings')"),
     ],
 )
 def test_the_import_rule_refuses(path: str, code: str) -> None:

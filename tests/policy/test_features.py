@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from include.contracts.use_case import UseCase, use_cases
 from include.features import catalogue
 from include.features.catalogue import Catalogue
 from include.sources import source
-from include.use_cases.spec import UseCase, use_cases
 from tests.ml.conftest import toy_case
 
 CASES = list(use_cases().values())

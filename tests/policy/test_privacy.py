@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from include.contracts.source import Pii, Source
 from include.lake.columns import Columns
 from include.quality.privacy import leaks
 from include.sources import sources
-from include.sources.spec import Pii, Source
 
 
 def with_personal(*names: str) -> Iterable[Source]:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from include.sources import catalogue, sources
-from include.sources.connectors import Bucket, Database, Http, Stream
-from include.sources.dialect import RFC_4180
-from include.sources.spec import Column, Feed, Form, Mode, Pii, Source
+from include.contracts.connectors import Bucket, Database, Http, Stream
+from include.contracts.dialect import RFC_4180
+from include.contracts.source import Column, Feed, Form, Mode, Pii, Source
+from include.governance import catalogue
+from include.sources import sources
 
 SOURCES = list(sources().values())
 FEEDS = [(source, feed) for source in SOURCES for feed in source.feeds]

@@ -9,10 +9,10 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from include.contracts.use_case import Feature, UseCase
 from include.ml import dataset, reference
 from include.quality import features, gate
 from include.quality.gate import GateFailedError
-from include.use_cases.spec import Feature, UseCase
 from tests.ml.conftest import FIRST, ROWS, toy_case, toy_rows
 
 pytestmark = pytest.mark.usefixtures("home")

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from include.errors import NeedsAttentionError
+from include.core.errors import NeedsAttentionError
 from include.quality import gate
 from include.quality.gate import GateFailedError, GateUncheckedError, describe
 

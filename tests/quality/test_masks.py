@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from include.contracts.dialect import Dialect
+from include.contracts.source import Column, Feed, Format, Pii
+from include.contracts.wide import Wide
 from include.quality.masks import MASK, row
-from include.sources.dialect import Dialect
-from include.sources.spec import Column, Feed, Format, Pii
-from include.sources.wide import Wide
 
 COLUMNS = (
     Column("number", "int", "which", required=True, place=1, width=6),

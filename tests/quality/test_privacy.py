@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from jinja2 import Environment
 
+from include.core.settings import settings
 from include.lake.columns import is_pseudonym
-from include.services.credentials import generate
-from include.settings import settings
+from include.local.credentials import generate
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

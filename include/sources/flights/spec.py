@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from include.sources.spec import Column, Feed, Form, Mode, Source
+from include.contracts.source import Column, Feed, Form, Mode, Source
 
 ORIGINS = ("EWR", "JFK", "LGA")
 

@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from include.use_cases.spec import DriftPolicy, Feature, Gates, Training, UseCase
+from include.contracts.use_case import DriftPolicy, Feature, Gates, Training, UseCase
 
 CARRIERS = ("9E", "AA", "AS", "B6", "DL", "EV", "F9", "FL", "HA", "MQ", "OO", "UA", "US", "VX", "WN", "YV")
 ORIGINS = ("EWR", "JFK", "LGA")

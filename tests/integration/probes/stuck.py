@@ -8,7 +8,7 @@ from datetime import timedelta
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import Param, dag, task
 
-from include import recipes
+from include.orchestration import defaults
 from include.sources import source
 
 SECONDS = 8
@@ -18,8 +18,8 @@ SECONDS = 8
     dag_id="probe_stuck",
     schedule=None,
     params={"rows": Param(10**7, type="integer")},
-    default_args=recipes.DEFAULTS | {"owner": "tests", "retries": 0, "execution_timeout": timedelta(seconds=SECONDS)},
-    **recipes.DAG,
+    default_args=defaults.DEFAULTS | {"owner": "tests", "retries": 0, "execution_timeout": timedelta(seconds=SECONDS)},
+    **defaults.DAG,
 )
 def stuck() -> None:
     @task
@@ -39,9 +39,9 @@ def stuck() -> None:
 
 @dag(
     dag_id="probe_nights",
-    schedule=recipes.nightly(source("flights")),
-    default_args=recipes.DEFAULTS | {"owner": "tests"},
-    **recipes.DAG | {"max_active_runs": 20},
+    schedule=defaults.nightly(source("flights")),
+    default_args=defaults.DEFAULTS | {"owner": "tests"},
+    **defaults.DAG | {"max_active_runs": 20},
 )
 def nights() -> None:
     EmptyOperator(task_id="nothing")

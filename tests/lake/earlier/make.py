@@ -15,9 +15,10 @@ import os
 import shlex
 import shutil
 
-from include.services import jars
 from include.services.programs import spark_configuration
 from include.settings import settings
+
+from include.services import jars
 
 ROWS = 4
 DAY = {"schedule": "flight_date", "actuals": "flight_date", "weather": "weather_date"}
@@ -94,8 +95,9 @@ def build(stage, nights, select):
 
 def main() -> None:
     session = start_spark()
-    from include.lake import spark as lake
     from include.partitions import Partitions
+
+    from include.lake import spark as lake
     from include.sources import sources
 
     lake.session = lambda: session

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import polars as pl
 from deltalake import write_deltalake
 
+from include.contracts.source import table
+from include.core.partitions import Partitions
+from include.core.settings import HOME, settings
 from include.lake import candidate, dbt
 from include.lake import spark as lake
 from include.lake.publish import publish
-from include.partitions import Partitions
-from include.settings import HOME, settings
 from include.sources import source
-from include.sources.spec import table
 from tests.use_cases.flight_delays import world as worlds
 from tests.use_cases.flight_delays.oracle import Oracle, differences, disrupted, identity
 from tests.use_cases.flight_delays.world import Row, World

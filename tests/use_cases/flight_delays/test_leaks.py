@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from include.settings import HOME
+from include.core.settings import HOME
 from tests.use_cases.flight_delays import world as worlds
 from tests.use_cases.flight_delays.bugs import BUGS, Bug
 from tests.use_cases.flight_delays.lake import GOLD, Lake, features_unlike, labels_unlike, landed, nights_of

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from include.partitions import Partitions
+from include.core.partitions import Partitions
 from tests.use_cases.flight_delays import world as worlds
 from tests.use_cases.flight_delays.lake import GOLD, features_unlike, landed
 from tests.use_cases.flight_delays.oracle import Oracle

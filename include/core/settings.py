@@ -1,0 +1,259 @@
+"""Every setting of the platform, typed, in one place.
+
+Each field is read from the environment variable ``NOCTURNE_<FIELD>`` (upper case); the defaults are the laptop
+profile, which needs no account, no container engine and no network. Nothing else in the project reads
+``os.environ``; a test enforces that.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+HOME = Path(__file__).resolve().parents[2]
+SPARK, EMBEDDED = "spark", "embedded"
+"""The engines that can stand behind the Spark Connect endpoint: Apache Spark, and Sail, which needs no Java."""
+
+
+def _is_loopback(url: SplitResult) -> bool:
+    return url.scheme == "http" and url.hostname in ("127.0.0.1", "::1", "localhost")
+
+
+class Settings(BaseSettings):
+    """The settings of one installation. Paths are absolute; ports are TCP; memory is in Java's notation."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="NOCTURNE_", frozen=True, env_ignore_empty=True, populate_by_name=True, hide_input_in_errors=True
+    )
+
+    home: Path = Field(HOME, description="the repository, which is also AIRFLOW_HOME")
+    var: Path = Field(HOME / "var", description="all state: landing, lake, databases, logs, secrets, reports")
+    landing_uri: str = Field(
+        "", description="where landing is, if not var/landing: a folder, or s3://<bucket>/<prefix>"
+    )
+    lake_uri: str = Field("", description="where the lake is, if not var/lake: a folder, or s3://<bucket>/<prefix>")
+    # Under AWS's own names, so that what every other client of the machine is told is told here too. Who may is for
+    # AWS's chain of credentials to find; nothing of it passes through these settings.
+    s3_endpoint: str = Field(
+        "",
+        validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        description="an S3 server other than Amazon's, as http://127.0.0.1:9000",
+    )
+    s3_region: str = Field("us-east-1", validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
+
+    host: str = Field("127.0.0.1", description="the address every service binds; loopback unless told otherwise")
+
+    tls_proxy: bool = Field(
+        False,
+        description="a proxy that speaks TLS stands before every port: without one, only loopback is taken as host",
+    )
+
+    airflow_port: int = 8080
+    mlflow_port: int = 5000
+    spark_port: int = Field(15002, description="Spark Connect")
+
+    spark_remote: str = Field("", description="a Spark Connect endpoint to use instead of the local one")
+    engine: str = Field(
+        "",
+        validate_default=True,
+        description="what computes behind the local endpoint: embedded (Sail), or spark (Apache Spark, with Java); "
+        "where it is not said, spark for a lake in S3 or another endpoint, else embedded",
+    )
+    spark_memory: str = Field("3g", description="heap of the local Spark server's JVM")
+    spark_cores: int = Field(2, description="task threads of the local Spark server")
+    jars: Path = Field(HOME / "var" / "jars", description="Delta's jars; as .venv, for all installations of a clone")
+    ivy_settings: str = Field("", description="an Ivy settings file, where Maven Central is reached through a mirror")
+    pseudonym_key_uri: str = Field(
+        "", description="where Spark reads the key of pseudonyms, if not var/secrets/pseudonym_key of its own machine"
+    )
+
+    vacuum_hours: int = Field(168, description="how long a replaced file of a table stays, for those still reading it")
+
+    # Under OpenLineage's own name. All else of it (a key, a configuration file) its client reads by itself.
+    openlineage_url: str = Field(
+        "",
+        validation_alias=AliasChoices("OPENLINEAGE_URL"),
+        description="an OpenLineage server; none: a file under var",
+    )
+
+    task_minutes: float = Field(60, gt=0, description="how long a task may take; then it is ended, and tried again")
+    long_task_minutes: float = Field(360, gt=0, description="the same for those that read or fit a range of history")
+    wait_minutes: float = Field(
+        360, gt=0, description="how long a stage waits for earlier nights that are on their way"
+    )
+    run_hours: float = Field(168, gt=0, description="how long a run may take; of a backfill, since it was asked for")
+
+    approval_hours: float = Field(
+        24, gt=0, description="how long a release waits for a person's answer; none is a no, and nothing is released"
+    )
+
+    alert_webhook: SecretStr = Field(
+        SecretStr(""), description="where failures are told as well: JSON is posted there; https, or http on loopback"
+    )
+
+    device: str = Field("auto", description="where XGBoost trains: auto, cpu or cuda")
+
+    @field_validator("home", "var", "jars")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        """A relative path means one from where the command was given."""
+        return path.expanduser().resolve()
+
+    @field_validator("engine")
+    @classmethod
+    def _engine(cls, engine: str, info: ValidationInfo) -> str:
+        """The embedded engine is locked in a network of its own, and sees nothing but the files of this machine."""
+        in_s3 = str(info.data.get("lake_uri", "")).startswith("s3://")
+        remote = bool(info.data.get("spark_remote"))
+        engine = engine or (SPARK if in_s3 or remote else EMBEDDED)
+        if engine not in (SPARK, EMBEDDED):
+            raise ValueError(f"NOCTURNE_ENGINE={engine} is neither {EMBEDDED} nor {SPARK}")
+        if engine == EMBEDDED and in_s3:
+            raise ValueError("NOCTURNE_ENGINE=embedded reads folders of this machine; a lake in S3 needs spark")
+        if engine == EMBEDDED and remote:
+            raise ValueError("NOCTURNE_SPARK_REMOTE names a Spark elsewhere: with it goes NOCTURNE_ENGINE=spark")
+        return engine
+
+    @field_validator("landing_uri", "lake_uri")
+    @classmethod
+    def _place(cls, uri: str) -> str:
+        """A folder becomes absolute; a place in S3 has a bucket and ends without a slash."""
+        if not uri:
+            return ""
+        if "://" not in uri:
+            return str(cls._absolute(Path(uri)))
+        if not re.match("s3://[^/]", uri):
+            raise ValueError(f"{uri!r} is neither a folder nor s3://<bucket>/<prefix>")
+        return uri.rstrip("/")
+
+    @field_validator("spark_remote")
+    @classmethod
+    def _without_token(cls, url: str) -> str:
+        """This setting is shown; a token is not."""
+        if re.search("(?i)[;/](token|authorization)=", url):
+            raise ValueError("a token belongs into SPARK_CONNECT_AUTHENTICATE_TOKEN, not into the address")
+        return url
+
+    @field_validator("alert_webhook")
+    @classmethod
+    def _private(cls, url: SecretStr) -> SecretStr:
+        """What failed is nobody else's business, and such an address often is a password itself: no plain http."""
+        parts = urlsplit(url.get_secret_value())
+        if parts.scheme and parts.scheme != "https" and not _is_loopback(parts):
+            raise ValueError("NOCTURNE_ALERT_WEBHOOK is neither https:// nor http:// on this machine")
+        if url.get_secret_value() and not parts.hostname:
+            raise ValueError("NOCTURNE_ALERT_WEBHOOK is no address: https://<host>/<path>")
+        return url
+
+    @property
+    def landing(self) -> UPath:
+        """Where upstreams put files: ``<source>/<feed>/<YYYY-MM-DD>.<ext>``."""
+        return self._at(self.landing_uri or str(self.var / "landing"))
+
+    @property
+    def lake(self) -> UPath:
+        """The Delta tables: ``<layer>/<table>/``."""
+        return self._at(self.lake_uri or str(self.var / "lake"))
+
+    @property
+    def uses_s3(self) -> bool:
+        """Whether landing or the lake is in S3."""
+        return any(uri.startswith("s3://") for uri in (self.landing_uri, self.lake_uri))
+
+    def _at(self, uri: str) -> UPath:
+        from upath import UPath  # takes a third of a second, and few need to know where something is
+
+        if not uri.startswith("s3://"):
+            return UPath(uri)
+        # Others write to the bucket too: a listing that was true a minute ago may hide a file that has landed since.
+        options: dict[str, Any] = {"use_listings_cache": False, "client_kwargs": {"region_name": self.s3_region}}
+        if self.s3_endpoint:
+            # Such a server need not have a name for each of its buckets.
+            options |= {"endpoint_url": self.s3_endpoint, "config_kwargs": {"s3": {"addressing_style": "path"}}}
+        return UPath(uri, **options)
+
+    @property
+    def runs_jvm(self) -> bool:
+        """Whether Apache Spark runs on this machine, which needs Java and Delta's jars."""
+        return self.engine == SPARK and not self.spark_remote
+
+    @property
+    def report(self) -> Path:
+        return self.var / "report"
+
+    @property
+    def secrets(self) -> Path:
+        """Generated secrets, mode 0600, one file each."""
+        return self.var / "secrets"
+
+    @property
+    def log(self) -> Path:
+        return self.var / "log"
+
+    @property
+    def alerts(self) -> Path:
+        """What failed, one JSON object a line, the newest last."""
+        return self.log / "alerts.jsonl"
+
+    @property
+    def run(self) -> Path:
+        """The supervisor's socket, pid and configuration, mode 0700."""
+        return self.var / "run"
+
+    @property
+    def airflow_database(self) -> Path:
+        return self.var / "airflow" / "airflow.db"
+
+    @property
+    def mlflow_database(self) -> Path:
+        return self.var / "mlflow" / "mlflow.db"
+
+    @property
+    def airflow_url(self) -> str:
+        return f"http://{self.host}:{self.airflow_port}"
+
+    @property
+    def mlflow_url(self) -> str:
+        return f"http://{self.host}:{self.mlflow_port}"
+
+    @property
+    def spark_url(self) -> str:
+        return self.spark_remote or f"sc://{self.host}:{self.spark_port}"
+
+    @property
+    def has_spark(self) -> bool:
+        """Whether there is a Spark to connect to: set-up makes the token of the local one."""
+        return bool(self.spark_remote) or (self.secrets / "spark_token").exists()
+
+    @property
+    def spark_connection(self) -> str:
+        """``spark_url`` as a client needs it, with the token of the local server. It is a secret.
+
+        The token goes as metadata: with the client's own parameter for it, it would insist on TLS, or on the name
+        ``localhost``, which may be ::1, where anybody can listen.
+        """
+        if self.spark_remote:
+            return self.spark_remote
+        return f"{self.spark_url}/;authorization=Bearer%20{self.secret('spark_token')}"
+
+    def secret(self, name: str) -> str:
+        """The generated secret ``name``. Raises FileNotFoundError, saying what to do, where set-up has not run."""
+        path = self.secrets / name
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing: run `make setup`")
+        return path.read_text().strip()
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process."""
+    return Settings()  # type: ignore[call-arg]

@@ -1,0 +1,100 @@
+"""dbt's own pages: every model and column, what they are made of, and the graph of it all, in one file.
+
+``make docs`` builds them; the transform does at the end of a run where models or tables have changed. Airflow's menu
+opens them (``include/governance/pages.py``).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from include.core.settings import settings
+
+# What dbt itself writes into a project, and what says nothing about its models.
+NOT_THE_PROJECT = {"target", "logs", "dbt_packages"}
+
+
+class DocsFailedError(RuntimeError):
+    """dbt could not build its pages. The earlier ones stay."""
+
+
+def folder() -> Path:
+    return settings().var / "dbt" / "docs"
+
+
+def page() -> Path:
+    """The pages: one file that needs nothing else. It is missing until they are built for the first time."""
+    return folder() / "index.html"
+
+
+def fingerprint() -> str:
+    """sha256 of what the pages show: the project's files, and the columns of the lake's tables."""
+    from include.lake import usage  # Polars, which Airflow's web server, that asks for the page, does without
+
+    project = settings().home / "dbt_project"
+    digest = hashlib.sha256()
+    for path in sorted(project.rglob("*")):
+        inside = path.relative_to(project)
+        if path.is_file() and inside.parts[0] not in NOT_THE_PROJECT:
+            digest.update(f"{inside}\0".encode() + path.read_bytes())
+    for table in usage.tables():
+        digest.update(f"{table}\0{usage.opened(table).schema().to_json()}".encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _alone() -> Iterator[Path]:
+    """One build at a time; a second waits. Gives the file with the fingerprint of the last one."""
+    folder().mkdir(parents=True, exist_ok=True)
+    with (folder() / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder() / "fingerprint"
+
+
+def refresh(force: bool = False) -> bool:
+    """Build the pages, unless they show what is there already. Returns whether they were built.
+
+    Raises DocsFailedError.
+    """
+    now = fingerprint()
+    with _alone() as built:
+        if not force and page().exists() and built.exists() and built.read_text() == now:
+            return False
+        _build()
+        built.write_text(now)
+    return True
+
+
+def _build() -> None:
+    from dbt.cli.main import dbtRunner
+
+    project, target = settings().home / "dbt_project", folder() / "target"
+    arguments = ["--quiet", "docs", "generate", "--static"]
+    arguments += ["--project-dir", str(project), "--profiles-dir", str(project)]
+    # A target of its own: what a build of models parsed stays there for the next one.
+    arguments += ["--target-path", str(target), "--log-path", str(settings().log / "dbt")]
+    done = dbtRunner().invoke(arguments)
+    if not done.success:
+        raise DocsFailedError(f"dbt docs generate failed, see {settings().log / 'dbt' / 'dbt.log'}: {done.exception}")
+    # Into place in one step: nobody is ever shown half a page.
+    (target / "static_index.html").replace(page())
+
+
+def main() -> int:
+    """``make docs``: always built, also where nothing has changed."""
+    try:
+        refresh(force=True)
+    except DocsFailedError as problem:
+        print(f"docs: {problem}", file=sys.stderr)
+        return 1
+    print(f"{page()}\n{settings().airflow_url}/plugin/dbt-docs")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,234 @@
+"""Pages that Airflow's menu opens: dbt's own, the way from a prediction back to its landing files, the quarantine.
+
+Everything here asks for Airflow's login and its permission to read assets: what a plugin adds to Airflow's web server
+has no login of its own. A landing file, which may hold what is personal, asks for the permission to read connections
+as well: who may see how to log in at an upstream may see what it sent. Of Airflow's simple roles those are ``op`` and
+``admin``. From others the quarantine hides what is personal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import Coroutine
+from datetime import date
+from typing import Annotated, Any
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_asset, requires_access_connection
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from include.contracts import naming
+from include.contracts.use_case import use_cases
+from include.core.settings import settings
+from include.governance import docs
+from include.ingestion.files import UnreadableFileError, opened
+from include.ingestion.landing import files_of
+from include.local.environment import environment
+from include.sources import source, sources
+from include.use_cases import use_case
+
+READ_SECONDS = 120
+READERS = 2  # that run at once: each is a process of 220 MiB
+QUEUE_SECONDS = 15  # that a further one waits for its turn
+# What a reader has said, None where it has failed; and then why.
+Read = tuple[dict[str, Any] | None, str]
+# The pages are of one file each: nothing is asked of other servers, and no other site frames them.
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:; "
+        "font-src data:; connect-src 'self'; form-action 'self'; frame-ancestors 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+TEXT = ("csv", "jsonl")
+MOST_RANGES = 12  # of nights that follow each other, each with a button
+
+
+def app() -> FastAPI:
+    """The pages, each behind the login of the Airflow that mounts them."""
+    pages = FastAPI(
+        dependencies=[Depends(requires_access_asset("GET"))], docs_url=None, redoc_url=None, openapi_url=None
+    )
+    pages.exception_handler(HTTPException)(_to_login)
+    pages.get("/dbt")(dbt)
+    pages.get("/lineage")(lineage)
+    pages.get("/quarantine")(quarantine)
+    raw = [Depends(requires_access_connection("GET"))]
+    pages.get("/landing/{source_name}/{feed_name}/{name:path}", dependencies=raw)(landing_file)
+    pages.state.readers = asyncio.Semaphore(READERS)
+    return pages
+
+
+async def _to_login(request: Request, error: HTTPException) -> Response:
+    """Who is not logged in is sent to the login where it is a browser that asks; others are told."""
+    if error.status_code == 401 and "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse(get_auth_manager().get_url_login(next_url=str(request.url)), status_code=303)
+    return Response(str(error.detail), error.status_code, error.headers, media_type="text/plain")
+
+
+def dbt() -> Response:
+    """dbt's pages: models, columns, lineage."""
+    page = docs.page()
+    if not page.exists():
+        return _html("message.html", message="The pages are not there yet: the first run of a night builds them.")
+    return HTMLResponse(page.read_bytes(), headers=HEADERS)
+
+
+async def lineage(
+    request: Request, prediction: Annotated[str, Query()] = "", case: Annotated[str, Query()] = "flight_delays"
+) -> Response:
+    """What a prediction was made of, down to the landing files. 503 where too many ask at once."""
+    if case not in use_cases():
+        raise HTTPException(404, f"no use case {case}")
+    found, problem = None, ""
+    if prediction.strip():
+        trace = _read("include.governance", "--json", "--use-case", case, "--", prediction.strip())
+        found, problem = await _while_wanted(request, _in_turn(request.app.state.readers, trace))
+    return _html(
+        "lineage.html",
+        prediction=prediction,
+        case=use_case(case),
+        cases=sorted(use_cases()),
+        found=found,
+        problem=problem,
+        mlflow=settings().mlflow_url,
+        airflow=settings().airflow_url,
+    )
+
+
+async def quarantine(
+    request: Request,
+    user: GetUserDep,
+    source_name: Annotated[str, Query(alias="source")] = "",
+    feed_name: Annotated[str, Query(alias="feed")] = "",
+    first: Annotated[str, Query(alias="from")] = "",
+    last: Annotated[str, Query(alias="to")] = "",
+) -> Response:
+    """Rows that broke their contract, by night and what is wrong, with samples. 503 where too many ask at once.
+
+    404 for a source or feed that is none, 400 for nights that are none. What is personal is hidden from whoever may
+    not open a landing file.
+    """
+    source_name = source_name or next(iter(sources()))
+    if source_name not in sources():
+        return _html("message.html", 404, message=f"There is no source {source_name}.")
+    feeds = [feed.name for feed in source(source_name).feeds]
+    if feed_name and feed_name not in feeds:
+        return _html("message.html", 404, message=f"Source {source_name} has no feed {feed_name}.")
+    try:
+        nights = {name: str(date.fromisoformat(day)) for name, day in (("--from", first), ("--to", last)) if day}
+    except ValueError:
+        return _html("message.html", 400, message="A night is written as 2013-06-01.")
+    shows_all = get_auth_manager().is_authorized_connection(method="GET", user=user)
+    options = [f"{name}={value}" for name, value in ({"--feed": feed_name} | nights).items() if value]
+    reader = _read("include.ingestion.quarantine", source_name, *options, *(["--all"] if shows_all else []))
+    found, problem = await _while_wanted(request, _in_turn(request.app.state.readers, reader))
+    return _html(
+        "quarantine.html",
+        asked={"source": source_name, "feed": feed_name, "first": first, "last": last},
+        sources=sorted(sources()),
+        feeds=feeds,
+        found=found,
+        problem=problem,
+        dag=f"lakehouse_release_{source_name}",
+        most_ranges=MOST_RANGES,
+    )
+
+
+async def _while_wanted(request: Request, work: Coroutine[Any, Any, Read]) -> Read:
+    """What ``work`` returns; it is cancelled when the browser goes."""
+    answer, gone = asyncio.create_task(work), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait([answer, gone], return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise HTTPException(499, "nobody waits for the answer")
+        return answer.result()
+    finally:
+        answer.cancel()
+        gone.cancel()
+        await asyncio.wait([answer, gone])
+
+
+async def _gone(request: Request) -> None:
+    """Return when the browser has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _in_turn(turns: asyncio.Semaphore, work: Coroutine[Any, Any, Read]) -> Read:
+    """What ``work`` returns, one of so many at once. 503 where its turn does not come within QUEUE_SECONDS."""
+    try:
+        await asyncio.wait_for(turns.acquire(), QUEUE_SECONDS)
+    except BaseException as error:
+        work.close()
+        if not isinstance(error, TimeoutError):
+            raise
+        headers = {"Retry-After": str(QUEUE_SECONDS)}
+        raise HTTPException(503, "too many pages are asked for at once: try again in a moment", headers) from None
+    try:
+        return await work
+    finally:
+        turns.release()
+
+
+async def _read(module: str, *arguments: str) -> Read:
+    """The JSON that ``python -m module`` prints, or what it said instead.
+
+    A process of its own: what it imports would take hundreds of megabytes of the web server for good. It gets none of
+    the server's secrets, and ends with the request.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE, env=environment(settings(), frozenset())
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), READ_SECONDS)
+    except TimeoutError:
+        return None, f"no answer within {READ_SECONDS} s"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        return None, (err.decode().strip().splitlines() or ["it failed"])[-1].removeprefix("trace: ")
+    return json.loads(out), ""
+
+
+def landing_file(source_name: str, feed_name: str, name: str) -> Response:
+    """A landing file as it is now; of what several are named like, a list of them.
+
+    It is one of those that the source promises for a day: whatever else a path leads to is not there.
+    """
+    try:
+        feed = source(source_name).feed(feed_name)
+    except (KeyError, StopIteration):
+        raise HTTPException(404, f"no feed {source_name}/{feed_name}") from None
+    said = naming.read(feed.pattern, name)
+    files = files_of(source(source_name), feed, said[0]) if said else {}
+    if files and said and name == naming.name_of(feed.pattern, said[0]) and not feed.is_one_file:
+        return _html("files.html", what=f"{source_name}/{feed_name}/{name}", names=list(files), up=name.count("/"))
+    try:
+        file = opened(files[name])
+    except (FileNotFoundError, KeyError):
+        raise HTTPException(404, f"{source_name}/{feed_name}: no {name} is there") from None
+    except UnreadableFileError as error:
+        raise HTTPException(404, str(error)) from None
+
+    def pieces() -> Any:
+        with file:
+            while piece := file.read(1 << 20):
+                yield piece
+
+    kind = "text/plain; charset=utf-8" if feed.extension in TEXT else "application/octet-stream"
+    return StreamingResponse(pieces(), media_type=kind, headers=HEADERS)
+
+
+def _html(template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    environment = Environment(loader=PackageLoader("include.governance", "templates"), autoescape=select_autoescape())
+    return HTMLResponse(environment.get_template(template).render(**values), status, headers=HEADERS)

@@ -1,0 +1,70 @@
+"""Whose turn it is to write a spool: a stream has one checkpoint, which one query at a time goes on from.
+
+Two locks of the operating system, which a killed process does not leave behind: who spools has the one, and who waits
+for him the other, so that a query that goes on for ever can see that it is to make room.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from include.core.settings import settings
+from include.ingestion.connectors.errors import UpstreamError
+
+PATIENCE = 300.0  # seconds that a query may take to make room
+GLANCE = 0.2  # seconds
+
+
+def spooling(spool: str) -> Path:
+    """The lock of who spools."""
+    return _file(spool, "spooling")
+
+
+def waiting(spool: str) -> Path:
+    """The lock of who is the next to."""
+    return _file(spool, "waiting")
+
+
+def _file(spool: str, what: str) -> Path:
+    folder = settings().var / "stream"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{spool}.{what}"
+
+
+def taken(path: Path) -> IO[str] | None:
+    """The lock at ``path``, which ends when the file is closed. None where somebody has it."""
+    file = path.open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def is_taken(path: Path) -> bool:
+    """Whether somebody has the lock at ``path``."""
+    if file := taken(path):
+        file.close()
+    return file is None
+
+
+@contextmanager
+def turn(spool: str) -> Iterator[None]:
+    """While this lasts, nobody else spools. Waits until whoever does has made room."""
+    with _waited_for(waiting(spool)), _waited_for(spooling(spool)):
+        yield
+
+
+def _waited_for(path: Path) -> IO[str]:
+    until = time.monotonic() + PATIENCE
+    while not (file := taken(path)):
+        if time.monotonic() > until:
+            raise UpstreamError(f"{path}: another process has had this lock for {PATIENCE:.0f} s. Does it hang? End it")
+        time.sleep(GLANCE)
+    return file

@@ -1,0 +1,74 @@
+"""The generated secrets: one file each in ``var/secrets`` (0700), mode 0600. What exists is kept."""
+
+import base64
+import json
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from include.core.settings import Settings
+from include.local.environment import AIRFLOW_USER
+
+
+def _token() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def _password() -> str:
+    return secrets.token_urlsafe(12)
+
+
+def _fernet_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+def _hash_key() -> str:
+    return secrets.token_hex(32)
+
+
+SECRETS: dict[str, Callable[[], str]] = {
+    "fernet_key": _fernet_key,
+    "api_secret_key": _token,
+    "jwt_secret": _token,
+    "airflow_admin_password": _password,
+    "mlflow_admin_password": _password,
+    "mlflow_secret_key": _token,
+    "pseudonym_key": _hash_key,
+    "spark_token": _token,
+}
+
+
+def private_folder(path: Path) -> Path:
+    """``path`` as a folder that only its owner may enter."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o700)
+    return path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write ``text`` such that no other user can read it at any moment, and nobody reads half of it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    partial.replace(path)
+
+
+def generate(settings: Settings) -> list[str]:
+    """Make every secret that is missing, and Airflow's password file. Returns the names that were made."""
+    folder = private_folder(settings.secrets)
+    made = []
+    for name, value in SECRETS.items():
+        path = folder / name
+        if path.exists() and path.stat().st_size:
+            path.chmod(0o600)
+            continue
+        write_private(path, value() + "\n")
+        made.append(name)
+    passwords = json.dumps({AIRFLOW_USER: settings.secret("airflow_admin_password")}) + "\n"
+    path = folder / "airflow_passwords.json"
+    if not path.exists() or path.read_text() != passwords:
+        write_private(path, passwords)
+    path.chmod(0o600)
+    return made

@@ -1,0 +1,39 @@
+"""Who can knock: a host other than loopback is refused unless every door behind it has a lock."""
+
+import ipaddress
+
+from include.core.settings import Settings
+from include.local.checks import Problem
+from include.local.programs import ports
+
+# What is missing at each door as long as it speaks without TLS.
+MISSING = {
+    "airflow": "it has a login, and passwords and sessions would cross the network in clear text",
+    "mlflow": "it has a login, and its password would cross the network in clear text with each request",
+    "spark": "its token would cross the network in clear text, and who has that runs code as the user of the services",
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches ``host``. Of names that is ``localhost`` alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def problem(settings: Settings) -> str | None:
+    """The line that names every door without a lock, or None."""
+    if is_loopback(settings.host) or settings.tls_proxy:
+        return None
+    doors = "; ".join(f"{port.service} ({port.number}): {MISSING[port.service]}" for port in ports(settings))
+    return (
+        f"NOCTURNE_HOST={settings.host} would let others in where there is no lock. {doors}. Keep 127.0.0.1, or put a "
+        "proxy that speaks TLS in front, see that nobody reaches these ports past it, and set NOCTURNE_TLS_PROXY=true"
+    )
+
+
+def check_host(settings: Settings) -> None:
+    """Raise Problem where the host of the settings has doors without locks."""
+    if line := problem(settings):
+        raise Problem(line)

@@ -1,0 +1,191 @@
+"""The complete environment of a child process: this is the one place, beside the settings, that reads ``os.environ``.
+
+Secrets reach the services by environment only: never an argument, a file in the repository or a log. Each process gets
+those that it uses and no others.
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from include.core.settings import Settings
+
+AIRFLOW_USER = "admin"
+MLFLOW_USER = "admin"
+
+# Of the caller's shell, what is of another installation: it would send a child to its Python, its Spark, its dbt
+# project, its login or run of MLflow, or have it read its airflow.cfg; or have every task compile its modules anew.
+FOREIGN = re.compile(
+    "|".join(
+        (
+            "PYTHON(DONTWRITEBYTECODE|HOME|STARTUP)|AIRFLOW_CONFIG|DBT_.+|(HADOOP|HIVE|SPARK|YARN)_CONF_DIR",
+            "PYSPARK_(DRIVER_PYTHON|SUBMIT_ARGS)|SPARK_(API_MODE|CONNECT_MODE_ENABLED|HOME|LOCAL_DIRS|MASTER)",
+            "MLFLOW_(EXPERIMENT_ID|EXPERIMENT_NAME|REGISTRY_URI|RUN_ID|TRACKING_TOKEN)",
+        )
+    )
+)
+
+FERNET_KEY = "AIRFLOW__CORE__FERNET_KEY"  # connections, variables, and what a trigger is told
+JWT_SECRET = "AIRFLOW__API_AUTH__JWT_SECRET"  # signs logins and what a task shows to the api-server
+AIRFLOW_SECRETS = frozenset({FERNET_KEY, JWT_SECRET, "AIRFLOW__API__SECRET_KEY"})
+MLFLOW_SECRETS = frozenset({"MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"})
+SPARK_TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"
+ALERT_WEBHOOK = "NOCTURNE_ALERT_WEBHOOK"  # whoever knows such an address may write there
+# what a task needs, or a command that a person gives: a login at MLflow, and Spark's address with its token
+CLIENT_SECRETS = frozenset({"MLFLOW_TRACKING_PASSWORD", "SPARK_REMOTE", ALERT_WEBHOOK})
+
+# Of the caller's shell, what looks like a credential, by its name or by a password in an address.
+_CREDENTIAL_NAME = re.compile(
+    "(?i)secret|token|passw|credential|api_?key|access_?key|private_?key|^(AWS|AIRFLOW|OPENLINEAGE)_"
+)
+_CREDENTIAL_VALUE = re.compile("://[^/@ ]*:[^/@ ]+@")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def of_settings(settings: Settings) -> dict[str, str]:
+    """``NOCTURNE_*`` such that a child reads exactly these settings."""
+    named = settings.model_dump(mode="json", exclude={"s3_endpoint", "s3_region", "openlineage_url", "alert_webhook"})
+    return {f"NOCTURNE_{name.upper()}": _text(value) for name, value in named.items()} | of_s3(settings)
+
+
+def of_s3(settings: Settings) -> dict[str, str]:
+    """The same for S3, under the names that every client of AWS knows."""
+    if not settings.uses_s3:
+        return {}
+    endpoint = {"AWS_ENDPOINT_URL_S3": settings.s3_endpoint} if settings.s3_endpoint else {}
+    return {"AWS_REGION": settings.s3_region} | endpoint
+
+
+def without_telemetry() -> dict[str, str]:
+    """Nothing in the stack reports home."""
+    return {
+        "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
+        "AIRFLOW__OPENLINEAGE__DISABLED": "True",
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
+        "DO_NOT_TRACK": "1",
+        "GX_ANALYTICS_ENABLED": "False",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "SCARF_ANALYTICS": "false",
+    }
+
+
+def of_airflow(settings: Settings) -> dict[str, str]:
+    """What airflow.cfg cannot say: paths and ports that follow the settings."""
+    log = settings.log / "airflow"
+    return {
+        "AIRFLOW_HOME": str(settings.home),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(settings.secrets / "airflow_passwords.json"),
+        # SQLite lets one writer in at a time: the others wait this long (seconds) before they give up
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{settings.airflow_database}?timeout=60",
+        "AIRFLOW__API__HOST": settings.host,
+        "AIRFLOW__API__PORT": str(settings.airflow_port),
+        "AIRFLOW__API__BASE_URL": settings.airflow_url,
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(log),
+        "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(log / "dag_processor"),
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(settings.var / "airflow" / "bundles"),
+    }
+
+
+def of_mlflow_client(settings: Settings) -> dict[str, str]:
+    """How a child finds the tracking server, and as whom it logs in."""
+    return {
+        "MLFLOW_TRACKING_URI": settings.mlflow_url,
+        "MLFLOW_TRACKING_USERNAME": MLFLOW_USER,
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        # a server that is just coming back after a kill answers within this many doubling waits (about a minute)
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7",
+    }
+
+
+def direct(settings: Settings, inherited: str) -> str:
+    """NO_PROXY such that the services are spoken to directly, whatever proxy leads outside."""
+    hosts = [host for host in inherited.split(",") if host]
+    return ",".join(dict.fromkeys([*hosts, "localhost", "127.0.0.1", "::1", settings.host]))
+
+
+def of_secrets(settings: Settings) -> dict[str, str]:
+    """Every variable that holds a secret of the installation."""
+    return {
+        FERNET_KEY: settings.secret("fernet_key"),
+        JWT_SECRET: settings.secret("jwt_secret"),
+        "AIRFLOW__API__SECRET_KEY": settings.secret("api_secret_key"),
+        "MLFLOW_TRACKING_PASSWORD": settings.secret("mlflow_admin_password"),
+        "MLFLOW_AUTH_ADMIN_PASSWORD": settings.secret("mlflow_admin_password"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": settings.secret("mlflow_secret_key"),
+        "SPARK_REMOTE": settings.spark_connection,
+        SPARK_TOKEN: settings.secret("spark_token"),
+        ALERT_WEBHOOK: settings.alert_webhook.get_secret_value(),
+    }
+
+
+def native() -> dict[str, str]:
+    """The caller's environment without what is of another installation."""
+    return {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
+
+
+def without_credentials(inherited: dict[str, str], keep: tuple[str, ...]) -> dict[str, str]:
+    """``inherited`` less what looks like a credential, but for names that begin as one of ``keep`` does."""
+    return {
+        name: value
+        for name, value in inherited.items()
+        if name.startswith(keep) or not (_CREDENTIAL_NAME.search(name) or _CREDENTIAL_VALUE.search(value))
+    }
+
+
+@contextmanager
+def hidden(names: Set[str]) -> Iterator[None]:
+    """While this lasts, a process that is started inherits none of the variables ``names``."""
+    taken = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
+
+
+def environment(
+    settings: Settings, secrets: Set[str] = CLIENT_SECRETS, credentials: tuple[str, ...] = ("",)
+) -> dict[str, str]:
+    """The complete environment of a child: the caller's own, minus what would mislead, plus all of the installation.
+
+    Of the installation's secrets it holds the variables ``secrets``, of the caller's own credentials those whose names
+    begin as one of ``credentials`` does: all of them, unless told otherwise. Raises FileNotFoundError, saying what to
+    do, where set-up has not made the secrets.
+    """
+    ours = of_secrets(settings)
+    # who is told of another Spark brings that one's token along
+    theirs = {SPARK_TOKEN} & os.environ.keys() if settings.spark_remote and "SPARK_REMOTE" in secrets else set[str]()
+    inherited = {name: value for name, value in native().items() if name not in ours.keys() - theirs}
+    inherited = without_credentials(inherited, (*credentials, *theirs))
+    python = Path(sys.executable)
+    path = inherited.get("PATH", os.defpath)
+    if path.split(os.pathsep)[0] != str(python.parent):
+        path = f"{python.parent}{os.pathsep}{path}"
+    proxy = direct(settings, inherited.get("NO_PROXY") or inherited.get("no_proxy") or "")
+    return {
+        **inherited,
+        **of_settings(settings),
+        **without_telemetry(),
+        **of_airflow(settings),
+        **of_mlflow_client(settings),
+        "PYSPARK_PYTHON": sys.executable,
+        "PYTHONPATH": str(settings.home),
+        "PYTHONUNBUFFERED": "1",
+        # threads of a training that wait for each other sleep: where others want the cores too, they would burn them
+        # (67 s instead of 7 s for 150 rounds beside a busy machine's other work)
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "PATH": path,
+        "NO_PROXY": proxy,
+        "no_proxy": proxy,
+        "TZ": "UTC",
+        # setproctitle must leave /proc/<pid>/environ alone: the mark by which `down` finds every process is there
+        "SPT_NOENV": "1",
+    } | {name: ours[name] for name in secrets}

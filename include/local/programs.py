@@ -1,0 +1,283 @@
+"""The services of an installation: what each runs, where it listens, how it says that it is well."""
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from include.core.settings import EMBEDDED, Settings
+from include.core.storage import for_spark
+from include.local.environment import (
+    AIRFLOW_SECRETS,
+    ALERT_WEBHOOK,
+    CLIENT_SECRETS,
+    FERNET_KEY,
+    JWT_SECRET,
+    MLFLOW_SECRETS,
+    SPARK_TOKEN,
+)
+from include.local.jars import LOCAL_FILE_SYSTEM
+from include.local.jars import paths as jar_paths
+
+SESSION_SECONDS = 3600
+"""How long the embedded engine keeps a session that nobody uses."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One supervised process."""
+
+    name: str
+    argv: list[str]
+    folder: Path
+    """Where it runs: what a library drops in its working folder stays under ``var``."""
+    url: str = ""
+    """Where people and programs reach it; empty for one that does not listen."""
+    environment: dict[str, str] = field(default_factory=dict)
+    secrets: frozenset[str] = frozenset()
+    """The variables with secrets of the installation that it gets."""
+    credentials: tuple[str, ...] = ()
+    """How the names begin of those credentials in the caller's environment that it gets; ``""`` is all of them."""
+    hidden: tuple[Path, ...] = ()
+    """Folders that it must not see, where the system can hide them (include/local/confine.py)."""
+    kept: tuple[Path, ...] = ()
+    """Files in those that it needs."""
+    component: str = ""
+    """Its key in Airflow's health report."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port that an installation listens on, and the variable that chooses another one."""
+
+    service: str
+    number: int
+    variable: str
+
+
+def ports(settings: Settings) -> list[Port]:
+    """Every port of an installation; needs no set-up."""
+    return [
+        Port("airflow", settings.airflow_port, "NOCTURNE_AIRFLOW_PORT"),
+        Port("mlflow", settings.mlflow_port, "NOCTURNE_MLFLOW_PORT"),
+        *([] if settings.spark_remote else [Port("spark", settings.spark_port, "NOCTURNE_SPARK_PORT")]),
+    ]
+
+
+def loopback(settings: Settings) -> str:
+    """Where the driver listens for itself: nobody else has any business there, whatever the host."""
+    return "::1" if ":" in settings.host else "127.0.0.1"
+
+
+def java_options(settings: Settings) -> str:
+    """Options of the Spark server's JVM."""
+    spark = settings.var / "spark"
+    return " ".join(
+        [
+            f"-Dderby.system.home={spark}",
+            f"-Dderby.stream.error.file={settings.log / 'derby.log'}",
+            f"-Djava.io.tmpdir={spark / 'tmp'}",
+            f"-Dlog4j2.configurationFile={settings.home / 'config' / 'log4j2.properties'}",
+            "-Duser.timezone=UTC",
+            "-Djava.net.preferIPv4Stack=true" if ":" not in settings.host else "-Djava.net.preferIPv6Addresses=true",
+            # out of memory: end, and let the supervisor bring a fresh one, rather than limp on
+            "-XX:+ExitOnOutOfMemoryError",
+            "-XX:MaxMetaspaceSize=512m",
+            "-XX:MaxDirectMemorySize=512m",
+            "-XX:ReservedCodeCacheSize=256m",
+            # two cores: what a concurrent collector takes from the work is more than its shorter pauses give back
+            "-XX:+UseParallelGC",
+            # two cores and small data: the optimizing compiler takes more from the work than its code gives back
+            "-XX:TieredStopAtLevel=1",
+            "-Xms256m",
+        ]
+    )
+
+
+def spark_configuration(settings: Settings) -> dict[str, str]:
+    """The configuration of the local Spark Connect server."""
+    spark = settings.var / "spark"
+    own = loopback(settings)
+    return {
+        "spark.connect.grpc.binding.address": settings.host,
+        "spark.connect.grpc.binding.port": str(settings.spark_port),
+        # the token of its endpoint comes by environment; the driver's own ports ask for a secret that Spark makes
+        "spark.authenticate": "true",
+        "spark.driver.bindAddress": own,
+        "spark.driver.host": own,
+        "spark.driver.memory": settings.spark_memory,
+        "spark.driver.extraJavaOptions": java_options(settings),
+        "spark.local.dir": str(spark / "tmp"),
+        "spark.ui.enabled": "false",
+        "spark.hadoop.javax.jdo.option.ConnectionURL": f"jdbc:derby:;databaseName={spark / 'metastore'};create=true",
+        "spark.sql.catalogImplementation": "hive",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.warehouse.dir": for_spark(settings.lake),
+        # two cores and small partitions: more tasks than these only cost (VACUUM takes 54 s with the default 10,000)
+        "spark.sql.shuffle.partitions": "4",
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
+        "spark.databricks.delta.snapshotPartitions": "2",
+        "spark.driver.extraClassPath": os.pathsep.join(map(str, jar_paths(settings))),
+        "spark.hadoop.fs.file.impl": LOCAL_FILE_SYSTEM,
+        # one JVM writes the local lake, which is what this log store asks for; the default starts processes instead
+        "spark.delta.logStore.file.impl": "io.delta.storage.LocalLogStore",
+        # one file a day where each task would write one
+        "spark.databricks.delta.optimizeWrite.enabled": "true",
+        # microseconds of UTC as every other writer has them, and not the twelve bytes of Spark's own past
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+        # an error reaches people as its message; the server's own log keeps the Java stack
+        "spark.sql.connect.serverStacktrace.enabled": "false",
+    } | (s3_configuration(settings) if settings.uses_s3 else {})
+
+
+def s3_configuration(settings: Settings) -> dict[str, str]:
+    """How Spark reaches S3. Who may is for AWS's own chain of credentials to find, as it is for every other client."""
+    s3a = {
+        "aws.credentials.provider": "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider",
+        "endpoint.region": settings.s3_region,
+        # the newer streams want the asynchronous client, which is not among our jars
+        "input.stream.type": "classic",
+    }
+    if settings.s3_endpoint:
+        s3a |= {"endpoint": settings.s3_endpoint, "path.style.access": "true"}
+    return {f"spark.hadoop.fs.s3a.{name}": value for name, value in s3a.items()} | {
+        # to rename is to copy: one copy of a candidate and not two. Nobody reads it before its job is through
+        "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
+    }
+
+
+MEMORY_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def bytes_of(memory: str) -> int:
+    """``3g`` in bytes. Raises ValueError."""
+    number, unit = memory[:-1], memory[-1:].lower()
+    return int(number) * MEMORY_UNITS[unit] if unit in MEMORY_UNITS else int(memory)
+
+
+def spark(settings: Settings) -> Program:
+    """The server of the Spark Connect endpoint."""
+    return embedded(settings) if settings.engine == EMBEDDED else apache_spark(settings)
+
+
+def embedded(settings: Settings) -> Program:
+    """Sail behind its door: no Java, no jars, up in a second."""
+    temporary = str(settings.var / "spark" / "tmp")
+    return Program(
+        name="spark",
+        argv=[sys.executable, "-m", "include.local.embedded"],
+        folder=settings.var / "spark",
+        url=settings.spark_url,
+        environment={
+            "TMPDIR": temporary,
+            "SAIL_EXECUTION__DEFAULT_PARALLELISM": str(settings.spark_cores),
+            # what is more than this goes to disk, or fails, and does not take the machine with it
+            "SAIL_RUNTIME__MEMORY_POOL__TYPE": "greedy",
+            "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(bytes_of(settings.spark_memory)),
+            "SAIL_RUNTIME__TEMPORARY_FILES__PATHS": json.dumps([temporary]),
+            "SAIL_SPARK__SESSION_TIMEOUT_SECS": str(SESSION_SECONDS),
+        },
+        secrets=frozenset({SPARK_TOKEN}),
+        hidden=hidden_from_spark(settings),
+        kept=(settings.secrets / "pseudonym_key",),
+    )
+
+
+def hidden_from_spark(settings: Settings) -> tuple[Path, ...]:
+    """The folders of others: whoever may ask for rows may read any file that the server sees."""
+    return (settings.secrets, settings.run, settings.var / "airflow", settings.var / "mlflow")
+
+
+def apache_spark(settings: Settings) -> Program:
+    """The Spark Connect server with Delta: one JVM, started from files under ``var`` without a network."""
+    argv = [str(Path(sys.executable).parent / "spark-submit")]
+    argv += ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer"]
+    argv += ["--master", f"local[{settings.spark_cores}]", "--name", "nocturne"]
+    for name, value in spark_configuration(settings).items():
+        argv += ["--conf", f"{name}={value}"]
+    return Program(
+        name="spark",
+        argv=[*argv, "spark-internal"],
+        folder=settings.var / "spark",
+        url=settings.spark_url,
+        environment={"SPARK_LOCAL_IP": loopback(settings)},
+        secrets=frozenset({SPARK_TOKEN}),
+        hidden=hidden_from_spark(settings),
+        kept=(settings.secrets / "pseudonym_key",),
+        credentials=("AWS_",) if settings.uses_s3 else (),
+    )
+
+
+def mlflow(settings: Settings) -> Program:
+    """The MLflow server: runs and models in SQLite, artifacts under ``var``, with a login."""
+    folder = settings.var / "mlflow"
+    database = f"sqlite:///{settings.mlflow_database}"
+    # What `mlflow server --app-name basic-auth --serve-artifacts` itself starts, without the parent that would stay
+    # beside it: half the memory and half the time to come back after a kill. The variables are that command's.
+    argv = [sys.executable, "-m", "uvicorn", "--factory", "mlflow.server.auth:create_app", "--no-access-log"]
+    argv += ["--host", settings.host, "--port", str(settings.mlflow_port)]
+    return Program(
+        name="mlflow",
+        argv=argv,
+        folder=folder,
+        url=settings.mlflow_url,
+        environment={
+            "MLFLOW_AUTH_CONFIG_PATH": str(folder / "basic_auth.ini"),
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # evaluation jobs of language models: not used here
+            "MLFLOW_TRACKING_URI": database,
+            "MLFLOW_REGISTRY_URI": database,
+            "_MLFLOW_SERVER_FILE_STORE": database,
+            "_MLFLOW_SERVER_REGISTRY_STORE": database,
+            "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+            "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+            "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(folder / "artifacts"),
+            "_MLFLOW_SGI_NAME": "uvicorn",
+        },
+        secrets=MLFLOW_SECRETS,
+    )
+
+
+def airflow(settings: Settings, name: str, component: str, secrets: frozenset[str], *arguments: str) -> Program:
+    """One of Airflow's components. They run DAGs, tasks and triggers, which may use what the caller's shell holds."""
+    argv = [sys.executable, "-m", "airflow", name, *arguments]
+    return Program(
+        name=name,
+        argv=argv,
+        folder=settings.var / "airflow",
+        component=component,
+        secrets=secrets,
+        credentials=("",),
+    )
+
+
+def api_server(settings: Settings) -> Program:
+    """Airflow's API and UI."""
+    argv = [sys.executable, "-m", "airflow", "api-server", "--workers", "1"]
+    argv += ["--host", settings.host, "--port", str(settings.airflow_port)]
+    return Program(
+        name="api-server",
+        argv=argv,
+        folder=settings.var / "airflow",
+        url=settings.airflow_url,
+        component="metadatabase",
+        secrets=AIRFLOW_SECRETS,
+        credentials=("AIRFLOW_", "AWS_") if settings.uses_s3 else ("AIRFLOW_",),
+    )
+
+
+def programs(settings: Settings) -> list[Program]:
+    """Every service, in the order of starting. Raises FileNotFoundError where set-up has not run."""
+    local_spark = [] if settings.spark_remote else [spark(settings)]
+    return [
+        api_server(settings),
+        # logs are read from the disk they share: no second web server that listens for them
+        # the tasks' secrets are on their way through it; its own end with it (config/airflow_local_settings.py)
+        airflow(settings, "scheduler", "scheduler", CLIENT_SECRETS | {FERNET_KEY, JWT_SECRET}, "--skip-serve-logs"),
+        airflow(settings, "dag-processor", "dag_processor", frozenset({FERNET_KEY, ALERT_WEBHOOK})),
+        airflow(settings, "triggerer", "triggerer", frozenset({FERNET_KEY}), "--skip-serve-logs"),
+        mlflow(settings),
+        *local_spark,
+    ]

@@ -1,0 +1,45 @@
+"""``make backfill``: an Airflow backfill of a source's head DAG, followed through to all that depends on it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import httpx
+
+from include.core.partitions import BadPartitionError, Partitions, require_past
+from include.core.settings import settings
+from include.orchestration.airflow_client import Airflow
+from include.sources import sources
+
+
+def main() -> int:
+    """Exit code 0 where every run succeeded, 1 where one failed, 2 for a request without sense, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="make backfill", description=__doc__)
+    parser.add_argument("--from", dest="first", required=True, help="first night, YYYY-MM-DD")
+    parser.add_argument("--to", dest="last", required=True, help="last night, included")
+    parser.add_argument("--source", default="flights", choices=list(sources()))
+    arguments = parser.parse_args()
+    try:
+        nights = Partitions.parse(f"{arguments.first}..{arguments.last}")
+        require_past(nights)
+    except BadPartitionError as error:
+        parser.error(str(error))
+    airflow = Airflow(settings())
+    head = f"lakehouse_ingest_{arguments.source}"
+    try:
+        airflow.wait_for_dags({head})
+        print(f"{head}: {len(nights.days)} nights, {nights}; watch it at {airflow.url}/dags/{head}")
+        runs = airflow.follow(airflow.backfill(head, nights))
+    except (RuntimeError, httpx.HTTPError) as error:  # a failed run, Airflow's refusal, or no answer of it
+        print(str(error) or repr(error), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nno longer watched; what was started goes on. To stop it: {airflow.url}/dags/{head}", file=sys.stderr)
+        return 130
+    print(f"{len(runs)} runs, all well")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""Nights may run in any order and side by side; a stage that looks back waits here for the nights before its own.
+
+What has landed decides: a night whose files are there and that is not through yet is waited for, as long as a run is
+on its way with it. So the result of a night does not depend on when the others ran. Where none is, since its run has
+failed or nobody ever started one, waiting would bring nothing: the message names the night to mend. A look-back that
+lacks a night of which nothing has landed is refused: features on half a history would look like any others.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import polars as pl
+
+from include.contracts.source import Mode
+from include.core.errors import NeedsAttentionError, StoppedError
+from include.core.partitions import BadPartitionError, Partitions
+from include.core.settings import settings
+from include.ingestion.landing import has_begun
+from include.lake import delta
+from include.ml import ledger
+from include.orchestration.airflow_client import FINISHED, PATIENCE, Airflow, Run, few
+from include.sources import source
+from include.use_cases import use_case
+
+
+class HistoryMissingError(NeedsAttentionError):
+    """A stage looks back on nights that have never landed; the message lists them and says what to do."""
+
+
+def landed_nights(source_name: str, nights: Partitions) -> list[date]:
+    """The nights of which at least one nightly file is in landing."""
+    this = source(source_name)
+    feeds = [feed for feed in this.feeds if feed.mode is Mode.PARTITION]
+    # A feed that leads lands a day's file in the night before; only one that does not tells the night itself.
+    own = [feed for feed in feeds if feed.lead_days == 0]
+    return [night for night in nights.days if any(has_begun(this, feed, night) for feed in own)]
+
+
+def days_of(layer: str, table: str, days: Partitions) -> set[date]:
+    """The days of ``table`` between the first and the last of ``days`` that have rows; none where it does not exist."""
+    if not delta.exists(layer, table):
+        return set()
+    found = delta.read_days(layer, table, days.first, days.last, columns=["flight_date"])
+    return set(found.select(pl.col("flight_date").unique()).to_series())
+
+
+def awaited_by_features(use_case_name: str, nights: Partitions, look_back_days: int) -> list[date]:
+    """The nights of the look-back that have landed and are not silver yet.
+
+    It reaches ``look_back_days`` back, and not before the source's first day. Raises HistoryMissingError where nothing
+    has landed for one of its nights, unless the source's spec says that the upstream never had it.
+    """
+    this = source(use_case(use_case_name).source)
+    back = Partitions(nights.first - timedelta(look_back_days - 1), nights.last)
+    there = {*days_of("silver", "fct_flights", back), *this.gaps}
+    needed = [night for night in back.days if night >= this.first_day and night not in there]
+    landed = landed_nights(this.name, back)
+    if missing := [night for night in needed if night not in landed]:
+        shown = ", ".join(map(str, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
+        raise HistoryMissingError(
+            f"{use_case_name} {nights} looks back on {look_back_days} days, and of {len(missing)} nights nothing has "
+            f"landed: {shown}. Bring their files to {settings().landing_uri or settings().landing}/{this.name} and run "
+            f"`make backfill from={missing[0]} to={missing[-1]}`; or list days that the upstream never had as `gaps` "
+            f"in include/sources/{this.name}/spec.py."
+        )
+    return needed
+
+
+def awaited_by_monitor(use_case_name: str, nights: Partitions) -> list[date]:
+    """The nights of the longest window that have landed and lack their labels, or the predictions a champion owes."""
+    case = use_case(use_case_name)
+    window = max(case.drift.drift_window_days, case.drift.quality_window_days)
+    back = Partitions(nights.first - timedelta(window), nights.last)
+    labelled = days_of("gold", case.labels_table, back)
+    scored = days_of("gold", case.predictions_table, back.shift(case.horizon_days))
+    champions = ledger.read(case)
+
+    def through(night: date) -> bool:
+        ahead = night + timedelta(case.horizon_days)
+        return night in labelled and (ahead in scored or ledger.pick(champions, ahead) is None)
+
+    return [night for night in landed_nights(case.source, back) if not through(night)]
+
+
+def before_features(use_case_name: str) -> tuple[str, ...]:
+    """The DAGs that a night has to pass before features can look back on it."""
+    name = use_case(use_case_name).source
+    return f"lakehouse_ingest_{name}", f"lakehouse_transform_{name}"
+
+
+def before_monitor(use_case_name: str) -> tuple[str, ...]:
+    """The DAGs that a night has to pass before the monitor's windows can have it."""
+    return *before_features(use_case_name), f"{use_case_name}_features", f"{use_case_name}_predict"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How nights that are not through stand: ``stopped`` those that nothing brings any further, with their last run."""
+
+    on_their_way: list[date]
+    stopped: dict[date, Run | None]
+
+
+def standing(nights: Iterable[date], runs: Iterable[Run], now: float) -> Standing:
+    """How each of ``nights`` stands, by the ``runs`` of the DAGs that it has to pass. ``now`` is in seconds (epoch).
+
+    A night is on its way while a run with it is queued or under way, and for a little while after one has succeeded:
+    the next stage's run is made then. A night without any run, or whose last one to end has failed, is stopped.
+    """
+    of_night: dict[date, list[Run]] = {night: [] for night in nights}
+    for run in runs:
+        for night in _nights_of(run) & of_night.keys():
+            of_night[night].append(run)
+    on_their_way: list[date] = []
+    stopped: dict[date, Run | None] = {}
+    for night, its in of_night.items():
+        last = max(its, key=lambda run: run.end or 0, default=None)
+        just_passed = last and last.state == "success" and now - (last.end or 0) < PATIENCE
+        if just_passed or any(run.state not in FINISHED for run in its):
+            on_their_way.append(night)
+        else:
+            stopped[night] = last
+    return Standing(on_their_way, stopped)
+
+
+def _nights_of(run: Run) -> set[date]:
+    try:
+        return set(Partitions.parse(run.partition_key or "").days)
+    except BadPartitionError:
+        return set()
+
+
+def are_through(awaited: Sequence[date], dag_ids: Sequence[str], run: Any) -> bool:
+    """Whether nothing is awaited by the ``run`` any more. Else says what for, where runs of ``dag_ids`` bring it.
+
+    Raises StoppedError naming the first of the nights that nobody brings. One without a run that has failed gets a
+    little time from the start of ``run``, since it may be about to be started.
+    """
+    if not awaited:
+        return True
+    now = time.time()
+    found = standing(awaited, runs_with(dag_ids, awaited), now)
+    waited = now - run.start_date.timestamp()
+    stopped = {
+        night: last for night, last in found.stopped.items() if waited > PATIENCE or (last and last.state == "failed")
+    }
+    if stopped:
+        first = min(stopped)
+        raise StoppedError(_stopped(first, stopped[first], [str(night) for night in sorted(stopped)], run), str(first))
+    print("waiting, without a worker, for the nights", *awaited)
+    return False
+
+
+def runs_with(dag_ids: Sequence[str], nights: Sequence[date]) -> list[Run]:
+    """The runs that could have ``nights``: those of their months, and of ranges the newest.
+
+    Without those that never start: they bring no night any further.
+    """
+    airflow = Airflow(settings())
+    months = sorted({f"{night:%Y-%m}" for night in nights})
+    found = [
+        run
+        for dag_id in dag_ids
+        for some in (
+            *(airflow.runs(dag_id, partition_key_prefix_pattern=month) for month in months),
+            airflow.newest_runs(dag_id),
+        )
+        for run in some
+    ]
+    dead = airflow.never_starting(found)
+    return [run for run in found if run not in dead]
+
+
+def _stopped(first: date, last: Run | None, nights: Sequence[str], run: Any) -> str:
+    why = (
+        f"{last.dag_id} has failed for it: {settings().airflow_url}/dags/{last.dag_id}/runs/{last.run_id}"
+        if last and last.state == "failed"
+        else "it has landed, and nothing runs it"
+    )
+    others = f" (nights that stop this one: {few(nights)})" if len(nights) > 1 else ""
+    until = Partitions.parse(run.partition_key or nights[-1]).last
+    return f"stopped by night {first}{others}: {why}. When that is mended: `make backfill from={first} to={until}`"

@@ -1,0 +1,165 @@
+"""Nights run in any order: a stage that looks back waits for what is on its way, and refuses what never came."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+
+from include.core.errors import StoppedError
+from include.core.partitions import Partitions
+from include.core.settings import settings
+from include.lake import delta
+from include.orchestration import readiness
+from include.orchestration.airflow_client import Run
+from include.orchestration.readiness import HistoryMissingError
+from include.sources import source
+
+pytestmark = pytest.mark.usefixtures("home")
+
+NIGHT = Partitions.parse("2013-06-10")
+DAYS = 4  # of look-back: the 7th to the 10th
+
+
+def land(*days: int) -> None:
+    for day in days:
+        file = settings().landing / "flights" / "actuals" / f"2013-06-{day:02}.csv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("a file\n")
+
+
+def ingested(*days: int) -> None:
+    for day in days:
+        this = date(2013, 6, day)
+        delta.replace_days("silver", "fct_flights", pl.DataFrame({"flight_date": [this], "flights": [1]}), this, this)
+
+
+def awaited(nights: Partitions = NIGHT) -> list[int]:
+    return [night.day for night in readiness.awaited_by_features("flight_delays", nights, DAYS)]
+
+
+def test_what_has_landed_and_is_not_through_is_waited_for() -> None:
+    land(6, 7, 8, 9, 10)
+    assert awaited() == [7, 8, 9, 10]
+    ingested(7, 9, 10)
+    assert awaited() == [8]
+    ingested(8)
+    assert awaited() == []
+
+
+def test_what_is_through_needs_no_file_any_more() -> None:
+    ingested(7, 8, 9, 10)
+    assert awaited() == []
+
+
+def test_half_a_history_is_refused() -> None:
+    land(8, 10)
+    ingested(10)
+    with pytest.raises(HistoryMissingError) as refused:
+        awaited()
+    said = str(refused.value)
+    assert (
+        "flight_delays 2013-06-10 looks back on 4 days, and of 2 nights nothing has landed: 2013-06-07, 2013-06-09."
+        in said
+    )
+    assert "make backfill from=2013-06-07 to=2013-06-09" in said
+    assert "include/sources/flights/spec.py" in said
+
+
+def test_a_long_list_is_cut() -> None:
+    with pytest.raises(HistoryMissingError, match=r"of 28 nights .* 2013-05-23 and 18 more\. "):
+        readiness.awaited_by_features("flight_delays", NIGHT, 28)
+
+
+def test_a_range_looks_back_from_its_first_night() -> None:
+    land(7, 8, 9, 10, 11)
+    assert awaited(Partitions.parse("2013-06-10..2013-06-11")) == [7, 8, 9, 10, 11]
+
+
+def test_days_that_never_were_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those before the first of the source, and those of which its spec says so."""
+    flights = source("flights")
+    with_gaps = replace(flights, first_day=date(2013, 6, 8), gaps=(date(2013, 6, 9),))
+    monkeypatch.setattr(readiness, "source", lambda name: with_gaps)
+    land(8, 10)
+    assert awaited() == [8, 10]
+    before = NIGHT.first - timedelta(30)
+    assert readiness.awaited_by_features("flight_delays", Partitions(before, before), DAYS) == []
+
+
+NOW = 1_000_000.0
+
+
+def ran(key: str, state: str, minutes_ago: float = 60, dag_id: str = "lakehouse_ingest_flights") -> Run:
+    end = NOW - 60 * minutes_ago if state in ("success", "failed") else None
+    return Run(dag_id, f"run of {key}", key, state, "", NOW, end, "manual")
+
+
+def stopped(*runs: Run, night: int = 8) -> bool:
+    found = readiness.standing([date(2013, 6, night)], runs, NOW)
+    assert bool(found.stopped) != bool(found.on_their_way)
+    return bool(found.stopped)
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_a_night_that_a_run_is_on_its_way_with_is_waited_for(state: str) -> None:
+    assert not stopped(ran("2013-06-08", state))
+    assert not stopped(ran("2013-06-01..2013-06-30", state)), "a range brings its nights"
+    assert not stopped(ran("2013-06-08", "failed"), ran("2013-06-08", state)), "it is being mended"
+
+
+def test_a_night_that_has_failed_is_not_waited_for() -> None:
+    assert stopped(ran("2013-06-08", "failed"))
+    assert stopped(ran("2013-06-01..2013-06-30", "failed"))
+    assert stopped(ran("2013-06-08", "success", 60), ran("2013-06-08", "failed", 30, "lakehouse_transform_flights"))
+
+
+def test_what_has_failed_and_was_run_again_is_on_its_way_until_the_next_stage_begins() -> None:
+    assert not stopped(ran("2013-06-08", "failed", 60), ran("2013-06-08", "success", 1))
+    assert stopped(ran("2013-06-08", "success", 10)), "the next stage never began: its DAG may be paused"
+
+
+def test_other_nights_and_what_is_no_key_count_for_nothing() -> None:
+    assert stopped(ran("2013-06-07", "running"), ran("2013-6-8", "running"), ran("", "running"))
+
+
+def test_the_night_to_mend_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [ran("2013-06-08", "failed"), ran("2013-06-09", "failed"), ran("2013-06-10", "running")]
+    monkeypatch.setattr(readiness, "runs_with", lambda *_: runs)
+    begun = SimpleNamespace(partition_key="2013-06-12", start_date=datetime.now(UTC))
+    with pytest.raises(StoppedError) as raised:
+        readiness.are_through([date(2013, 6, day) for day in (8, 9, 10)], [], begun)
+    assert raised.value.by == "2013-06-08"
+    said = str(raised.value)
+    assert said.startswith("stopped by night 2013-06-08 (nights that stop this one: 2013-06-08, 2013-06-09)")
+    assert said.endswith("`make backfill from=2013-06-08 to=2013-06-12`")
+    assert "\n" not in said
+
+
+def test_a_night_that_nobody_started_gets_a_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "runs_with", lambda *_: [])
+    begun = SimpleNamespace(partition_key="2013-06-10", start_date=datetime.now(UTC))
+    assert not readiness.are_through([date(2013, 6, 8)], [], begun)
+    begun.start_date -= timedelta(minutes=10)
+    with pytest.raises(StoppedError, match="it has landed, and nothing runs it"):
+        readiness.are_through([date(2013, 6, 8)], [], begun)
+    assert readiness.are_through([], [], begun)
+
+
+def test_a_gap_holds_up_neither_features_nor_the_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the message about a night that never landed recommends, done."""
+    land(7, 8, 10)
+    ingested(7, 8, 10)
+    with pytest.raises(HistoryMissingError, match="list days that the upstream never had as `gaps`"):
+        awaited()
+    with_gaps = replace(source("flights"), gaps=(date(2013, 6, 9),))
+    monkeypatch.setattr(readiness, "source", lambda name: with_gaps)
+    assert awaited() == []
+    for day in (7, 8, 10):
+        night = date(2013, 6, day)
+        labels = pl.DataFrame({"flight_date": [night], "is_disrupted": [True]})
+        delta.replace_days("gold", "flight_delays__labels", labels, night, night)
+    assert readiness.awaited_by_monitor("flight_delays", NIGHT) == []

@@ -1,0 +1,98 @@
+from datetime import date, timedelta
+from threading import Thread
+from typing import Any
+
+import polars as pl
+import pytest
+
+from include.contracts.use_case import UseCase
+from include.lake import delta
+from include.ml import dataset, ledger
+from include.serving import batch
+from tests.ml.conftest import FIRST, ROWS, toy_rows, write_days
+
+NIGHT = FIRST + timedelta(29)
+TOMORROW = NIGHT + timedelta(1)
+
+
+@pytest.fixture
+def champion(deployed: UseCase) -> UseCase:
+    """The toy use case with a champion from ``TOMORROW`` on, and features of that day and the next."""
+    write_days(deployed, TOMORROW, 2, labels=False)
+    return deployed
+
+
+def test_each_row_is_scored_once_and_stamped(champion: UseCase) -> None:
+    done = batch.predict("toy", TOMORROW, TOMORROW)
+    version = delta.version("gold", champion.features_table)
+    told = {"rows": ROWS, "days": 1, "by_version": {"1": ROWS}, "changed": True, "table_version": 0}
+    assert done == told | {"features_version": version}
+    rows = delta.read_all("gold", champion.predictions_table)
+    assert sorted(rows["coin_id"]) == sorted(toy_rows(TOMORROW, 1)["coin_id"])
+    assert rows.schema == {"coin_id": pl.String, "flight_date": pl.Date, "score": pl.Float64, "model_version": pl.Int64}
+    assert rows["score"].is_between(0, 1).all()
+
+
+def test_scoring_again_changes_nothing_and_days_may_come_in_any_order(champion: UseCase) -> None:
+    batch.predict("toy", TOMORROW + timedelta(1), TOMORROW + timedelta(1))
+    batch.predict("toy", TOMORROW, TOMORROW)
+    whole = delta.content_hash(delta.read_all("gold", champion.predictions_table))
+    again = batch.predict("toy", TOMORROW, TOMORROW + timedelta(1))
+    assert (again["changed"], again["table_version"], again["rows"]) == (False, 1, 2 * ROWS)
+    assert delta.content_hash(delta.read_all("gold", champion.predictions_table)) == whole
+
+
+def test_days_without_a_champion_are_refused(champion: UseCase) -> None:
+    with pytest.raises(ledger.NoChampion, match=f"no champion for {NIGHT}"):
+        batch.predict("toy", NIGHT, TOMORROW)
+
+
+def test_missing_days_and_columns_are_refused(champion: UseCase) -> None:
+    with pytest.raises(dataset.DataMissing, match="no rows for 1 of the days"):
+        batch.predict("toy", TOMORROW, TOMORROW + timedelta(2))
+    path = str(delta.table_path("gold", champion.features_table))
+    leaking = toy_rows(TOMORROW, 1).drop("is_head").with_columns(dep_delay=pl.lit(1.0))
+    leaking.write_delta(path, mode="overwrite", delta_write_options={"schema_mode": "overwrite"})
+    with pytest.raises(dataset.DataMissing, match="not in the spec dep_delay"):
+        batch.predict("toy", TOMORROW, TOMORROW)
+    assert not delta.exists("gold", champion.predictions_table)
+
+
+def test_an_entity_twice_is_refused(champion: UseCase) -> None:
+    rows = toy_rows(TOMORROW, 1).drop("is_head")
+    delta.replace_days("gold", champion.features_table, pl.concat([rows, rows.head(1)]), TOMORROW, TOMORROW)
+    with pytest.raises(ValueError, match="has an coin_id twice in 61 rows"):
+        batch.predict("toy", TOMORROW, TOMORROW)
+
+
+def test_a_promotion_beside_a_scoring_takes_effect_after_it(champion: UseCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each day is scored by the version that the ledger names for it, whatever comes in between."""
+    write, promotions = delta.replace_days, list[Thread]()
+    first = ledger.latest_champion(champion)
+    assert first is not None
+
+    def promote() -> None:
+        """As the task does, once MLflow and the gates have been asked."""
+        with ledger.deploying(champion):
+            values = {name: getattr(first, name) for name in ledger.SCHEMA if name != "decided_at"}
+            free = ledger.first_free_day(champion, NIGHT)
+            ledger.append(champion, **values | {"model_version": 2, "effective_from": free})
+
+    def promoted_meanwhile(*arguments: Any, **named: Any) -> Any:
+        promotions.append(Thread(target=promote))
+        promotions[0].start()
+        promotions[0].join(0.5)
+        return write(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(delta, "replace_days", promoted_meanwhile)
+        batch.predict("toy", TOMORROW, TOMORROW)
+    promotions[0].join()
+    scored: list[tuple[date, int]] = (
+        delta.read_all("gold", champion.predictions_table).select("flight_date", "model_version").unique().rows()
+    )
+    named = [(day, ledger.require_champion(champion, ledger.read(champion), day).model_version) for day, _ in scored]
+    assert scored == named == [(TOMORROW, 1)]
+    second = ledger.latest_champion(champion)
+    assert second is not None
+    assert (second.model_version, second.effective_from) == (2, TOMORROW + timedelta(1))
