@@ -10,7 +10,7 @@ PREFIX = "/nocturne"
 
 @cache
 def _app() -> Any:
-    from include.governance import pages
+    from include.web import pages
 
     return pages.app()
 

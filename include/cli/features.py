@@ -7,7 +7,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from include.contracts.use_case import UseCase, use_case, use_cases
+from include.contracts.use_case import UseCase
 from include.features import catalogue
 from include.features.catalogue import Catalogue
 from include.lake import delta
@@ -15,6 +15,7 @@ from include.ml import ledger, registry
 from include.ml.ledger import Champion
 from include.ml.monitor import WINDOW
 from include.ml.reference import Reference
+from include.use_cases import use_case, use_cases
 
 COLUMNS = ("feature", "unit", "as of", "look-back", "gain", "missing", "PSI", "limit", "versions")
 

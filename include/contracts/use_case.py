@@ -4,15 +4,9 @@ A use case is one model with its data, its gates and its drift policy. Adding on
 ``include/use_cases/`` whose ``spec.py`` exports ``SPEC``; no existing file changes.
 """
 
-import importlib
-import importlib.util
-import pkgutil
 from dataclasses import dataclass, field
 from datetime import date
-from functools import cache
 from typing import Literal
-
-from include.core.errors import NeedsAttentionError
 
 UNKNOWN = "unknown"
 """The category level that stands for every value outside a vocabulary, and for null."""
@@ -214,36 +208,3 @@ class UseCase:
     @property
     def deployments_table(self) -> str:
         return f"{self.name}__deployments"
-
-
-class NoUseCaseError(NeedsAttentionError, KeyError):
-    """There is no use case of that name; the message lists those there are."""
-
-    __str__ = RuntimeError.__str__
-
-
-@cache
-def use_cases() -> dict[str, UseCase]:
-    """Every use case by name: each package beside this file that has a ``spec.py`` with ``SPEC``."""
-    import include.use_cases as package
-
-    found: dict[str, UseCase] = {}
-    for module in pkgutil.iter_modules(package.__path__):
-        if not module.ispkg:
-            continue
-        name = f"{package.__name__}.{module.name}.spec"
-        if importlib.util.find_spec(name) is None:
-            continue
-        spec = importlib.import_module(name).SPEC
-        if spec.name != module.name:
-            raise ValueError(f"{name}: SPEC.name is `{spec.name}`, but its folder is `{module.name}`")
-        found[spec.name] = spec
-    return found
-
-
-def use_case(name: str) -> UseCase:
-    """The use case ``name``. Raises NoUseCaseError, a KeyError, listing what there is."""
-    known = use_cases()
-    if name not in known:
-        raise NoUseCaseError(f"no use case `{name}`; there are: {', '.join(sorted(known)) or 'none'}")
-    return known[name]

@@ -13,9 +13,10 @@ from typing import Any
 
 import yaml
 
-from include.contracts.use_case import Feature, UseCase, use_cases
+from include.contracts.use_case import Feature, UseCase
 from include.core.errors import NeedsAttentionError
 from include.core.settings import settings
+from include.use_cases import use_cases
 
 NUMBERS = ("smallint", "int", "bigint", "float", "double", "decimal", "boolean")
 """The types of a column that a numeric feature may have."""

@@ -1,7 +1,7 @@
 """dbt's own pages: every model and column, what they are made of, and the graph of it all, in one file.
 
 ``make docs`` builds them; the transform does at the end of a run where models or tables have changed. Airflow's menu
-opens them (``include/governance/pages.py``).
+opens them (``include/web/pages.py``).
 """
 
 from __future__ import annotations

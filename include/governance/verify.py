@@ -21,12 +21,13 @@ from typing import Any
 import polars as pl
 
 from include.contracts.source import Source, table
-from include.contracts.use_case import UseCase, use_cases
+from include.contracts.use_case import UseCase
 from include.core.settings import settings
 from include.lake import chain, commit, delta, migrations, publications, removals, usage
 from include.lake.digest import NOTHING, contents
 from include.ml import ledger
 from include.sources import sources
+from include.use_cases import use_cases
 
 SHOWN = 20
 """So many problems of a kind are shown one by one."""

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from include.contracts.use_case import DriftPolicy, UseCase, use_case
+from include.contracts.use_case import DriftPolicy, UseCase
 from include.lake import delta
 from include.ml import dataset, ledger, metrics, registry
 from include.ml.ledger import Champion
 from include.ml.reference import Reference, daily_quality, features_of
+from include.use_cases import use_case
 
 SCHEMA: dict[str, pl.DataType] = {
     "night": pl.Date(),

@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 import polars as pl
 
-from include.contracts.use_case import DriftPolicy, UseCase, use_case
+from include.contracts.use_case import DriftPolicy, UseCase
 from include.core.errors import NeedsAttentionError
 from include.core.lease import lease
 from include.lake import delta
 from include.ml import ledger, monitor
 from include.ml.ledger import Champion
 from include.ml.monitor import SensorReading
+from include.use_cases import use_case
 
 SCHEMA: dict[str, pl.DataType] = {
     "night": pl.Date(),

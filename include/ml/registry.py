@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import xgboost as xgb
 
-from include.contracts.use_case import Feature, Gates, UseCase, use_case
+from include.contracts.use_case import Feature, Gates, UseCase
 from include.core.errors import NeedsAttentionError
 from include.core.settings import settings
 from include.ml import errors, ledger
@@ -28,6 +28,7 @@ from include.ml.code import Code
 from include.ml.dataset import DELTA_VERSION, DataMissing, Dataset, load
 from include.ml.ledger import Champion
 from include.ml.reference import Reference, features_of, inputs_of
+from include.use_cases import use_case
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

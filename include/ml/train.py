@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 import xgboost as xgb
 
-from include.contracts.use_case import Feature, UseCase, use_case
+from include.contracts.use_case import Feature, UseCase
 from include.core.errors import NeedsAttentionError
 from include.core.lease import lease
 from include.core.settings import settings
@@ -21,6 +21,7 @@ from include.ml import dataset, errors, ledger, metrics, reference, registry
 from include.ml.code import code_state
 from include.ml.dataset import Dataset, Split
 from include.ml.reference import features_of
+from include.use_cases import use_case
 
 type Device = Literal["cpu", "cuda"]
 

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 
 from include.contracts.source import Source
-from include.contracts.use_case import use_cases
 from include.core.partitions import Partitions
 from include.core.settings import settings
 from include.ingestion import landing
 from include.lake import delta
 from include.orchestration import readiness
 from include.orchestration.airflow_client import Airflow
+from include.use_cases import use_cases
 
 CATCH_UP_DAYS = 14
 

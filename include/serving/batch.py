@@ -6,12 +6,13 @@ from typing import Any
 
 import polars as pl
 
-from include.contracts.use_case import UseCase, use_case
+from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
 from include.lake import delta
 from include.ml import dataset, ledger, registry, train
 from include.ml.ledger import Champion
 from include.ml.reference import features_of
+from include.use_cases import use_case
 
 
 def score_rows(case: UseCase, champion: Champion, rows: pl.DataFrame) -> pl.DataFrame:

@@ -6,14 +6,11 @@ from pkgutil import iter_modules
 
 from include.contracts.source import Source
 
-# The packages here that are no source.
-OTHERS = {"connectors", "counting", "proposing", "reading"}
-
 
 @cache
 def sources() -> dict[str, Source]:
     """Every source by name: the packages here, each with ``SOURCE`` in its module ``spec``."""
-    names = sorted(module.name for module in iter_modules(__path__) if module.ispkg and module.name not in OTHERS)
+    names = sorted(module.name for module in iter_modules(__path__) if module.ispkg)
     found = [import_module(f"{__name__}.{name}.spec").SOURCE for name in names]
     return {source.name: source for source in found}
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from include.contracts.use_case import UseCase, use_cases
+from include.contracts.use_case import UseCase
 from include.features import catalogue
 from include.governance.lineage import Upstream, graph
+from include.use_cases import use_cases
 from tests.governance.conftest import MANIFEST
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -95,7 +95,7 @@ def lake(home: Path) -> Path:
 def toy(lake: Path, monkeypatch: pytest.MonkeyPatch) -> UseCase:
     """The toy use case, found by its name, with 30 days of features and labels."""
     case = toy_case()
-    monkeypatch.setattr("include.contracts.use_case.use_cases", lambda: {case.name: case})
+    monkeypatch.setattr("include.use_cases.use_cases", lambda: {case.name: case})
     write_days(case, FIRST, 30)
     return case
 
@@ -113,7 +113,7 @@ def world(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
         patch.setenv("NOCTURNE_VAR", str(home / "var"))
-        patch.setattr("include.contracts.use_case.use_cases", lambda: {case.name: case})
+        patch.setattr("include.use_cases.use_cases", lambda: {case.name: case})
         settings.cache_clear()
         mlflow.set_tracking_uri(f"sqlite:///{home / 'mlflow.db'}")
         write_days(case, FIRST, 30)
@@ -131,7 +131,7 @@ def world(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def deployed(world: Path, lake: Path, monkeypatch: pytest.MonkeyPatch) -> UseCase:
     """The toy use case with its champion, in this test's own copy of the lake; no MLflow is there."""
     case = toy_case()
-    monkeypatch.setattr("include.contracts.use_case.use_cases", lambda: {case.name: case})
+    monkeypatch.setattr("include.use_cases.use_cases", lambda: {case.name: case})
     shutil.copytree(world / "var", lake.parent, dirs_exist_ok=True)
     return case
 

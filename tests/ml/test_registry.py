@@ -165,7 +165,7 @@ def test_a_refused_version_is_tagged_and_the_ledger_untouched(
     toy: UseCase, mlflow_store: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strict = replace(toy, gates=replace(toy.gates, min_auc=0.99, max_auc=1.0))
-    monkeypatch.setattr("include.contracts.use_case.use_cases", lambda: {"toy": strict})
+    monkeypatch.setattr("include.use_cases.use_cases", lambda: {"toy": strict})
     version = train.train("toy", NIGHT, "cpu")["version"]
     answer = registry.promote("toy", version)
     assert not answer["promoted"]
@@ -203,10 +203,10 @@ from datetime import date
 from importlib import import_module
 
 import mlflow
-from include.use_cases import spec
+import include.use_cases as catalogue
 from tests.ml.conftest import toy_case
 
-spec.use_cases = lambda: {"toy": toy_case()}
+catalogue.use_cases = lambda: {"toy": toy_case()}
 mlflow.set_tracking_uri(sys.argv[1])
 where, name = sys.argv[2].split(".")
 holder = {"mlflow": mlflow, "client": mlflow.MlflowClient, "xgboost": import_module("mlflow.xgboost")}[where]

@@ -22,7 +22,7 @@ TOMORROW, LATER = NIGHT + timedelta(1), NIGHT + timedelta(2)
 def with_features(case: UseCase, monkeypatch: pytest.MonkeyPatch, *features: Feature, **changes: Any) -> UseCase:
     """The use case as its spec says from now on."""
     changed = replace(case, features=features, **changes)
-    monkeypatch.setattr("include.contracts.use_case.use_cases", lambda: {case.name: changed})
+    monkeypatch.setattr("include.use_cases.use_cases", lambda: {case.name: changed})
     return changed
 
 

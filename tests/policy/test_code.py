@@ -25,6 +25,24 @@ FORBIDDEN = [
     ("spark_jobs/", "airflow", "it ships to a cluster alone"),
     ("spark_jobs/", "include", "it ships to a cluster alone"),
 ]
+# The packages of include/, from the ground up: each imports only from itself and from those before it.
+LAYERS = (
+    "core",
+    "contracts",
+    "sources",
+    "use_cases",
+    "lake",
+    "ingestion",
+    "ml",
+    "quality",
+    "features",
+    "serving",
+    "governance",
+    "orchestration",
+    "local",
+    "cli",
+    "web",
+)
 READS_ENVIRONMENT = ("include/core/settings.py", "include/local/")
 
 
@@ -49,6 +67,16 @@ def import_problems(path: str, code: str) -> list[str]:
     ]
 
 
+def layer_problems(path: str, code: str) -> list[str]:
+    """What a module of include/ imports from a package above its own."""
+    package = path.removeprefix("include/").partition("/")[0]
+    return [
+        f"{path} imports {module}, which is above it: {' < '.join(LAYERS)}"
+        for module in imports(code)
+        if module.startswith("include.") and LAYERS.index(module.split(".")[1]) > LAYERS.index(package)
+    ]
+
+
 def environment_readers(code: str) -> list[int]:
     """The lines of ``code`` that read or write the environment of the process."""
     lines = []
@@ -68,6 +96,15 @@ def relative(path: Path) -> str:
 @pytest.mark.parametrize("path", FILES, ids=relative)
 def test_imports_point_one_way(path: Path) -> None:
     assert import_problems(relative(path), path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [one for one in FILES if relative(one).count("/") > 1 and one.parts[len(ROOT.parts)] == "include"],
+    ids=relative,
+)
+def test_packages_build_on_those_below(path: Path) -> None:
+    assert layer_problems(relative(path), path.read_text()) == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)
@@ -94,6 +131,11 @@ def test_every_module_says_what_it_is(path: Path) -> None:
 )
 def test_the_import_rule_refuses(path: str, code: str) -> None:
     assert len(import_problems(path, code)) == 1
+
+
+def test_the_rule_of_layers_refuses_what_is_above() -> None:
+    assert len(layer_problems("include/lake/x.py", "from include.ml import ledger")) == 1
+    assert layer_problems("include/ml/x.py", "from include.lake import delta") == []
 
 
 def test_the_import_rule_allows_a_name_that_only_begins_alike() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from include.contracts.use_case import use_cases
 from include.sources import sources
+from include.use_cases import use_cases
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from include.contracts.use_case import UseCase, use_cases
+from include.contracts.use_case import UseCase
 from include.features import catalogue
 from include.features.catalogue import Catalogue
 from include.sources import source
+from include.use_cases import use_cases
 from tests.ml.conftest import toy_case
 
 CASES = list(use_cases().values())

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pytest
 
-import include.use_cases
-from include.contracts import use_case
+import include.use_cases as catalogue
 from include.contracts.use_case import Feature, Training
 
 
 def test_flight_delays_is_found_and_complete() -> None:
-    case = use_case.use_case("flight_delays")
+    case = catalogue.use_case("flight_delays")
     assert case.features_table == "flight_delays__features"
     assert len(case.feature_names) == 43
     forbidden = {"dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "tailnum", case.label}
@@ -19,7 +18,7 @@ def test_flight_delays_is_found_and_complete() -> None:
 
 def test_unknown_name_says_what_there_is() -> None:
     with pytest.raises(KeyError, match=r"no use case `nope`; there are: .*flight_delays"):
-        use_case.use_case("nope")
+        catalogue.use_case("nope")
 
 
 def test_a_new_package_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,19 +31,19 @@ def test_a_new_package_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "__init__.py").touch()
-    monkeypatch.setattr(include.use_cases, "__path__", [*include.use_cases.__path__, str(tmp_path)])
+    monkeypatch.setattr(catalogue, "__path__", [*catalogue.__path__, str(tmp_path)])
     monkeypatch.delitem(sys.modules, "include.use_cases.coins", raising=False)
-    use_case.use_cases.cache_clear()
+    catalogue.use_cases.cache_clear()
     try:
-        found = use_case.use_cases()
+        found = catalogue.use_cases()
         assert {"coins", "flight_delays"} <= set(found)
         assert "empty" not in found
     finally:
-        use_case.use_cases.cache_clear()
+        catalogue.use_cases.cache_clear()
 
 
 def test_specs_that_contradict_themselves_are_refused() -> None:
-    case = use_case.use_case("flight_delays")
+    case = catalogue.use_case("flight_delays")
     with pytest.raises(ValueError, match="vocabulary"):
         Feature("carrier", "categorical")
     with pytest.raises(ValueError, match="vocabulary"):

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from include.contracts.source import Column, Feed, Mend, Pii, Source
 from include.core.partitions import Partitions
-from include.ingestion import ingest, landing, quarantine
+from include.governance import quarantine
+from include.ingestion import ingest, landing
 from include.lake import delta
 
 FIRST = date(2020, 6, 1)

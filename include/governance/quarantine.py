@@ -1,4 +1,4 @@
-"""``python -m include.ingestion.quarantine``: what the quarantine of a source holds, as JSON for its page.
+"""``python -m include.governance.quarantine``: what the quarantine of a source holds, as JSON for its page.
 
 Only the last ``NIGHTS`` nights that have any are read, or those that are asked for and no more of them than that: what
 the page costs does not grow with history.
@@ -169,7 +169,7 @@ def _rules(of: Source, feed: Feed, first: date, last: date) -> list[tuple[str, i
 
 def main() -> int:
     """0 when the report was printed."""
-    parser = argparse.ArgumentParser(prog="python -m include.ingestion.quarantine", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m include.governance.quarantine", description=__doc__)
     parser.add_argument("source", choices=list(sources()))
     parser.add_argument("--feed", default="", help="this one alone")
     parser.add_argument("--from", dest="first", type=date.fromisoformat, default=date.min, help="first night")

@@ -14,8 +14,8 @@ from fastapi import HTTPException
 from fastapi.testclient import TestClient
 
 from include.core.settings import settings
-from include.governance import pages
 from include.local.credentials import generate
+from include.web import pages
 
 FILE = "/landing/flights/actuals/2013-06-01.csv"
 
@@ -68,7 +68,7 @@ def test_what_is_personal_in_quarantine_is_for_those_who_may_open_a_landing_file
     with TestClient(app) as client:
         answer = client.get("/quarantine?feed=weather&from=2013-06-01")
     assert (answer.status_code, "Nothing is in quarantine" in answer.text) == (200, True)
-    expected = ("include.ingestion.quarantine", "flights", "--feed=weather", "--from=2013-06-01")
+    expected = ("include.governance.quarantine", "flights", "--feed=weather", "--from=2013-06-01")
     assert asked == [(*expected, "--all") if sees_all else expected]
 
 

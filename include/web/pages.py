@@ -23,14 +23,13 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response, Streamin
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from include.contracts import naming
-from include.contracts.use_case import use_cases
 from include.core.settings import settings
 from include.governance import docs
 from include.ingestion.files import UnreadableFileError, opened
 from include.ingestion.landing import files_of
 from include.local.environment import environment
 from include.sources import source, sources
-from include.use_cases import use_case
+from include.use_cases import use_case, use_cases
 
 READ_SECONDS = 120
 READERS = 2  # that run at once: each is a process of 220 MiB
@@ -127,7 +126,7 @@ async def quarantine(
         return _html("message.html", 400, message="A night is written as 2013-06-01.")
     shows_all = get_auth_manager().is_authorized_connection(method="GET", user=user)
     options = [f"{name}={value}" for name, value in ({"--feed": feed_name} | nights).items() if value]
-    reader = _read("include.ingestion.quarantine", source_name, *options, *(["--all"] if shows_all else []))
+    reader = _read("include.governance.quarantine", source_name, *options, *(["--all"] if shows_all else []))
     found, problem = await _while_wanted(request, _in_turn(request.app.state.readers, reader))
     return _html(
         "quarantine.html",
@@ -230,5 +229,5 @@ def landing_file(source_name: str, feed_name: str, name: str) -> Response:
 
 
 def _html(template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    environment = Environment(loader=PackageLoader("include.governance", "templates"), autoescape=select_autoescape())
+    environment = Environment(loader=PackageLoader("include.web", "templates"), autoescape=select_autoescape())
     return HTMLResponse(environment.get_template(template).render(**values), status, headers=HEADERS)
