@@ -15,10 +15,9 @@ import os
 import shlex
 import shutil
 
+from include.services import jars
 from include.services.programs import spark_configuration
 from include.settings import settings
-
-from include.services import jars
 
 ROWS = 4
 DAY = {"schedule": "flight_date", "actuals": "flight_date", "weather": "weather_date"}

@@ -1,0 +1,219 @@
+"""The stages of a use case: what their tasks do. Which there are and in what order, ``dags/use_cases/<case>.py`` says.
+
+Each function makes one task inside a DAG, for the use case that it is given by name. What a task does is imported when
+it runs, so that reading a DAG file stays light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from airflow.sdk import DAG, Asset, PartitionedAssetTimetable, PokeReturnValue, task
+from airflow.sdk import dag as airflow_dag
+from airflow.sdk.exceptions import AirflowSkipException
+
+from include.core.partitions import of_run
+from include.orchestration import assets, defaults
+from include.orchestration.operators.dbt import DbtBuild
+from include.use_cases import use_case
+
+
+def dag(case: str, stage: str, after: Asset) -> Callable[[Callable[[], None]], Callable[[], DAG]]:
+    """Make the DAG ``<case>_<stage>`` of a function, which runs for each partition that ``after`` announces.
+
+    The function's docstring is its documentation in Airflow.
+    """
+    return airflow_dag(
+        dag_id=f"{case}_{stage}",
+        schedule=PartitionedAssetTimetable(assets=after),
+        **defaults.DAG,
+        params=defaults.PARAMS,
+        default_args=defaults.DEFAULTS | {"owner": use_case(case).owner},
+        tags=[case],
+    )
+
+
+# --- features ---
+
+
+def history(case: str) -> Any:
+    """Wait for the partitions that the look-back needs and that are on their way; refuse half a history."""
+
+    @task.sensor(**defaults.WAIT, task_id="history")
+    def wait(**context):
+        from include.features import catalogue
+        from include.orchestration import readiness
+
+        look_back_days = catalogue.read(use_case(case)).look_back_days
+        awaited = readiness.awaited_by_features(case, of_run(context), look_back_days)
+        return readiness.are_through(awaited, readiness.before_features(case), context["dag_run"])
+
+    return wait()
+
+
+def build(case: str) -> DbtBuild:
+    """Build features and labels as candidates, and run dbt's tests on them."""
+    return DbtBuild(task_id="build", stage=f"{case}_features", select=f"marts.{case}", **defaults.LONG)
+
+
+def audit(case: str, built: Any) -> Any:
+    """The feature gate: nothing is scored or trained on that has not passed it."""
+
+    @task(task_id="audit")
+    def check(built):
+        from include.quality import features
+
+        features.audit(case, built)
+
+    return check(built)
+
+
+def publish(case: str, built: Any) -> Any:
+    """Replace exactly these days, and announce them."""
+
+    @task(task_id="publish", outlets=[assets.features(case)])
+    def replace(built, **context):
+        from include.governance import events
+        from include.lake import dbt
+
+        stage = f"{case}_features"
+        published = dbt.publish_built(stage, built, run=defaults.name_of(context))
+        print(*published, sep="\n")
+        assets.announce(context, assets.features(case), of_run(context))
+        events.emit(context, events.of_dbt, stage, published)
+
+    return replace(built)
+
+
+def discard(built: Any) -> Any:
+    """Remove what was only needed on the way."""
+
+    @task(task_id="discard")
+    def remove(built):
+        from include.lake import dbt
+
+        dbt.discard_built(built)
+
+    return remove(built)
+
+
+# --- predict ---
+
+
+def score(case: str) -> Any:
+    """Score every entity of the days to predict, once, with the champion of each day."""
+
+    @task(task_id="score", outlets=[assets.predictions(case)])
+    def predict(**context):
+        from include.governance import events
+        from include.ml import ledger
+        from include.serving import batch
+
+        nights = of_run(context)
+        days = nights.shift(use_case(case).horizon_days)
+        try:
+            result = batch.predict(case, days.first, days.last)
+        except ledger.NoChampion as nobody:
+            raise AirflowSkipException(f"{nobody} Nothing was scored.") from None
+        assets.announce(context, assets.predictions(case), nights, **result)
+        events.emit(context, events.of_scoring, case, result)
+        return result
+
+    return predict()
+
+
+# --- monitor ---
+
+
+def window(case: str) -> Any:
+    """Wait for the partitions that the windows need and that are on their way beside this one."""
+
+    @task.sensor(**defaults.WAIT, task_id="window")
+    def wait(**context):
+        from include.orchestration import readiness
+
+        awaited = readiness.awaited_by_monitor(case, of_run(context))
+        return readiness.are_through(awaited, readiness.before_monitor(case), context["dag_run"])
+
+    return wait()
+
+
+def measure(case: str) -> Any:
+    """Join matured labels; compute drift and quality; store them."""
+
+    @task(task_id="measure")
+    def store(**context):
+        from include.ml import monitor
+
+        nights = of_run(context)
+        return monitor.measure(case, nights.first, nights.last)
+
+    return store()
+
+
+def sensor(case: str, name: str) -> Any:
+    """One drift sensor, ``input_drift``, ``prediction_drift`` or ``quality``: green where it fired, skipped where not.
+
+    It looks once: the evidence of a partition is complete when it is measured.
+    """
+
+    @task.sensor(task_id=name, timeout=0, soft_fail=True)
+    def look(**context):
+        from include.ml import monitor
+
+        reading = getattr(monitor, name)(case, of_run(context).last)
+        return PokeReturnValue(is_done=reading["fired"], xcom_value=reading)
+
+    return look()
+
+
+def request_retraining(case: str) -> Any:
+    """The policy's decision, stored either way; only a "yes" is announced."""
+
+    @task(task_id="request_retraining", outlets=[assets.retrain_request(case)], trigger_rule="none_failed")
+    def decide(**context):
+        from include.ml import policy
+
+        nights = of_run(context)
+        decision = policy.decide_night(case, nights.last)
+        if decision["decision"] == "no":
+            raise AirflowSkipException(f"no retraining for {nights}: {decision['reason']}")
+        assets.announce(context, assets.retrain_request(case), nights, reason=decision["reason"])
+        return decision
+
+    return decide()
+
+
+# --- train ---
+
+
+def train(case: str) -> Any:
+    """Fit, evaluate on later days than it was fitted on, register as challenger."""
+
+    @task(task_id="train", **defaults.LONG)
+    def fit(**context):
+        from include.governance import events
+        from include.ml import train
+
+        challenger = train.train(case, of_run(context).last)
+        events.emit(context, events.of_training, case, challenger)
+        return challenger
+
+    return fit()
+
+
+def promote(case: str, challenger: Any) -> Any:
+    """Through the gates, or refused with the reasons."""
+
+    @task(task_id="promote", outlets=[assets.champion(case)])
+    def judge(challenger, **context):
+        from include.ml import registry
+
+        result = registry.promote(case, challenger["version"])
+        if not result["promoted"]:
+            raise AirflowSkipException(f"version {result['version']} was refused: {'; '.join(result['reasons'])}")
+        assets.announce(context, assets.champion(case), of_run(context), **result)
+        return result
+
+    return judge(challenger)
