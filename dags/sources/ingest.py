@@ -9,8 +9,9 @@ loaded. *Backfill* in the Trigger dialog re-runs nights one by one, through to p
 
 `wait` comes first, without taking a worker: for files of a night that may still come, `freshness_hours` long.
 
-**Skips** a night with nothing in landing. **Fails** where some of a night's files are missing, a file is damaged,
-rows are unaccounted for or too many break their contract; the message names which, and the earlier state stands.
+**Skips** a night with nothing in landing; one in which no file is due runs without any, since the next day is
+to be predicted all the same. **Fails** where some of a night's files are missing, a file is damaged, rows are
+unaccounted for or too many break their contract; the message names which, and the earlier state stands.
 """
 
 from datetime import UTC, datetime
@@ -57,7 +58,7 @@ def ingest(source: Source) -> DAG:
             from include.ingestion import landing
 
             nights = of_run(context)
-            if not (found := landing.plan(source, nights)):
+            if not (found := landing.plan(source, nights)) and any(map(source.expects_files, nights.days)):
                 raise AirflowSkipException(f"nothing in landing for {source.name} {nights}: no data, no event")
             return found
 

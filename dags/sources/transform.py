@@ -30,7 +30,7 @@ def transform(source: Source) -> DAG:
     )
     def recipe() -> None:
         def select(context, jinja_env) -> str:
-            """What draws on a feed that the nights brought something of: the register of aircraft is not daily."""
+            """What draws on a feed that the nights brought something of; nothing on a day without files."""
             from include.ingestion import ingest
 
             feeds = ingest.ingested(source, of_run(context))

@@ -543,7 +543,8 @@ class Source:
     freshness_hours: int  # how long after the end of its business day a night's files may take
     first_day: date
     feeds: tuple[Feed, ...]
-    gaps: tuple[date, ...] = ()  # days that the upstream never had: no look-back waits for them
+    gaps: tuple[date, ...] = ()  # days that the upstream never had, as holidays: nothing waits for their files
+    closed_weekdays: tuple[int, ...] = ()  # those without files, 1 is Monday and 7 is Sunday
     timezone: str = "UTC"  # where its business days begin and end, an IANA name
 
     def __post_init__(self) -> None:
@@ -554,10 +555,24 @@ class Source:
         if "completeness" in feeds:
             raise ValueError(f"source {self.name}: no feed can be named completeness: the table of counts is")
         _check_zone(f"source {self.name}", self.timezone)
+        if not set(self.closed_weekdays) < set(range(1, 8)):
+            raise ValueError(
+                f"source {self.name}: closed_weekdays are some of 1 (Monday) to 7 (Sunday), not all of them, and not "
+                f"{', '.join(map(str, self.closed_weekdays))}"
+            )
+
+    def is_open(self, day: date) -> bool:
+        """Whether the upstream works on ``day``. A closed day has no files, and its partition runs without any."""
+        return day.isoweekday() not in self.closed_weekdays and day not in self.gaps
 
     def ends(self, night: date) -> datetime:
         """The moment at which the business day ``night`` is over, in UTC."""
         return datetime.combine(night + timedelta(1), time(), ZoneInfo(self.timezone)).astimezone(UTC)
+
+    def expects_files(self, night: date) -> bool:
+        """Whether files are due in ``night``: those of open days, which a feed that leads has on a closed one too."""
+        nightly = [feed for feed in self.feeds if feed.mode is not Mode.SNAPSHOT] or self.feeds
+        return any(self.is_open(feed.due(night)) for feed in nightly)
 
     @property
     def tick_offset(self) -> timedelta:

@@ -78,6 +78,18 @@ def models(case: UseCase) -> dict[str, Any]:
     return {model["name"]: model for file in files for model in file.get("models", [])}
 
 
+def drawn_days(case: UseCase) -> dict[str, tuple[int, int]]:
+    """The silver tables whose days of a limited time back the features draw on: the first and the last of these days.
+
+    Counted from a row's own day, as ``draws_on`` of the features model has them. Raises BlankError where it has none.
+    """
+    draws_on = _meta(models(case).get(case.features_table, {})).get("draws_on") or {}
+    found = {table: (first, last) for table, (first, last) in draws_on.items() if first is not None}
+    if not found:
+        raise BlankError(f"{case.features_table}: its .yml does not say which days of which tables it `draws_on`")
+    return found
+
+
 def read(case: UseCase) -> Catalogue:
     """The catalogue of ``case``. Raises BlankError where something is not said, or said differently in two places."""
     found = models(case)

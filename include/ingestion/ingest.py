@@ -218,13 +218,16 @@ def discard(candidates: Candidates, audited: Audited) -> None:
 
 
 def ingested(source: Source, nights: Partitions) -> list[str]:
-    """The feeds of which a file was ingested in ``nights``, in the order of the spec. Raises NotIngestedError."""
+    """The feeds of which a file was ingested in ``nights``, in the order of the spec.
+
+    None where the source is closed on all of them. Raises NotIngestedError where there should be some.
+    """
     name = _completeness(source)
     found: set[str] = set()
     if delta.exists("bronze", name):
         rows = delta.read_days("bronze", name, nights.first, nights.last, columns=["feed"], day="night")
         found = set(rows["feed"])
-    if not found:
+    if not found and any(map(source.expects_files, nights.days)):
         raise NotIngestedError(f"nothing of {source.name} has been ingested for {nights}: ingest it first")
     return [feed.name for feed in source.feeds if feed.name in found]
 
@@ -409,6 +412,8 @@ def _recorded(source: Source, feed: Feed, nights: set[str]) -> list[Counts]:
 
 def _record(source: Source, plan: Plan, counts: list[Counts]) -> list[Change]:
     """The change of the completeness table: the nights of ``counts``, where they are not what is there already."""
+    if not counts:  # of days on which the source is closed
+        return []
     name = _completeness(source)
     rows = pl.DataFrame(counts).with_columns(pl.col("night", "partition_day").str.to_date())
     nights = rows["night"].unique().to_list()

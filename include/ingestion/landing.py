@@ -172,7 +172,7 @@ def landed(source: Source, nights: Partitions) -> dict[str, list[date]]:
     """The days of each feed whose files belong to ``nights`` and are there.
 
     A night with no file at all is left out; one may bring snapshots alone, as a weekend does of a source whose other
-    feeds know business days only. Of a day that the upstream never had (``gaps``) no file is missed. Raises
+    feeds know business days only. Of a day on which the upstream is closed no file is missed. Raises
     MissingFileError where a night has some of its nightly files: the others may still be on their way, and half a night
     must not look like a whole one.
     """
@@ -202,7 +202,7 @@ def landed(source: Source, nights: Partitions) -> dict[str, list[date]]:
 
 def _is_owed(source: Source, feed: Feed, night: date) -> bool:
     """Whether a night that has come needs a file of ``feed``."""
-    return feed.due(night) not in source.gaps and not (feed.may_be_empty and feed.connector)
+    return source.is_open(feed.due(night)) and not (feed.may_be_empty and feed.connector)
 
 
 def awaited(source: Source, nights: Partitions, now: datetime) -> list[UPath]:
@@ -214,7 +214,7 @@ def awaited(source: Source, nights: Partitions, now: datetime) -> list[UPath]:
     brought = [feed for feed in source.feeds if feed.mode is not Mode.SNAPSHOT and not feed.connector]
     open_nights = [night for night in nights.days if now < source.ends(night) + timedelta(hours=source.freshness_hours)]
     due = [(feed, feed.due(night)) for night in open_nights for feed in brought]
-    due = [(feed, day) for feed, day in due if day not in source.gaps]
+    due = [(feed, day) for feed, day in due if source.is_open(day)]
     missing = [path_of(source, feed, day) for feed, day in due if not is_there(source, feed, day)]
     before = [nights.first - timedelta(n) for n in range(1, ALIVE_DAYS + 1)]
     is_alive = len(missing) < len(due) or any(

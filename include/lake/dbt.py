@@ -59,6 +59,10 @@ class Candidate:
         return within(self.day, (night + timedelta(self.lead_days) for night in nights))
 
 
+# The artifacts of a build of no model.
+NOTHING_BUILT: dict[str, Any] = {"manifest.json": {"nodes": {}}, "run_results.json": {"results": []}}
+
+
 class Build(TypedDict):
     """What a build leaves for the tasks behind it: plain data, since it travels between them.
 
@@ -174,12 +178,12 @@ def publish_built(stage: str, build: Build, run: str = "by hand") -> list[Public
     from include.lake.publish import Judged, Request
 
     begun, of = datetime.fromisoformat(build["begun"]), build["nights"]
-    nights = [*Partitions.parse(of).days, *also_built(build)]
+    nights, made = [*Partitions.parse(of).days, *also_built(build)], candidates_of(build)
+    days_of = {one.table: [night + timedelta(one.lead_days) for night in nights] for one in made if not one.whole}
 
     def judged() -> Judged:
-        made = candidates_of(build)
         for one in made:
-            days = None if one.whole else [night + timedelta(one.lead_days) for night in nights]
+            days = days_of.get(one.table)
             if others := publications.since(begun, one.table, days) - {run}:
                 raise StaleBuildError(
                     f"{one.table}: {', '.join(sorted(others))} has published days of {of} while they were being "
@@ -190,7 +194,9 @@ def publish_built(stage: str, build: Build, run: str = "by hand") -> list[Public
     return publish.publish_all(
         judged,
         f"{stage} {of}",
-        lambda versions, published: publications.changes(published, versions, run, engine=build["engine"]),
+        lambda versions, published: publications.changes(
+            published, versions, run, engine=build["engine"], built=days_of
+        ),
     )
 
 

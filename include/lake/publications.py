@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 import polars as pl
 
-from include.lake import chain, delta
+from include.lake import chain, delta, usage
 from include.lake.commit import Change
-from include.lake.publish import Content, Partition, Publication
+from include.lake.publish import NOTHING, Content, Partition, Publication
 
 log = logging.getLogger(__name__)
 
@@ -75,13 +75,16 @@ def changes(
     terms: Mapping[tuple[str, Partition], Terms] | None = None,
     origins: Mapping[tuple[str, date], Origin] | None = None,
     engine: str | None = None,
+    built: Mapping[str, Sequence[date]] | None = None,
 ) -> list[Change]:
     """The change that adds a line for each partition whose content is another than the ledger's last one has.
 
     ``versions`` are those that the tables will have. ``terms`` are looked up by table and partition, ``origins`` by
-    table and night; of a night that is not there the origin stays what it was. Says each revision that replaces an
-    earlier one. Hold the lake's lease until it is committed.
+    table and night; of a night that is not there the origin stays what it was. A day of ``built``, by table, has a line
+    also where it has no rows, which tells it from one that never ran. Says each revision that replaces an earlier one.
+    Hold the lake's lease until it is committed.
     """
+    publications = [_with_days(one, (built or {}).get(one.table, ())) for one in publications]
     last = _last_of(publications)
     now = datetime.now(UTC)
     lines = []
@@ -89,7 +92,9 @@ def changes(
         for partition, content in sorted(publication.content.items()):
             day, night = partition[0], partition[1] if len(partition) > 1 else None
             before = last.get((publication.table, day, night))
-            if (before and before["content"] == digest(content)) or (before is None and not content.rows):
+            if before and before["content"] == digest(content):
+                continue
+            if before is None and not content.rows and day not in (built or {}).get(publication.table, ()):
                 continue
             own = (terms or {}).get((publication.table, partition))
             origin = (origins or {}).get((publication.table, night)) if night else None
@@ -124,6 +129,20 @@ def changes(
             )
     own_columns = {name: kind for name, kind in SCHEMA.items() if name not in chain.SEALS}
     return [chain.change(f"{LAYER}.{TABLE}", pl.DataFrame(lines, schema=own_columns))] if lines else []
+
+
+def _with_days(publication: Publication, days: Iterable[date]) -> Publication:
+    """``publication`` with a partition of no rows for each of ``days`` that has none."""
+    return replace(publication, content={(day,): NOTHING for day in days} | publication.content)
+
+
+def known(table: str, days: Sequence[date]) -> set[date]:
+    """The ones of ``days`` of which ``table`` was ever published, be it without rows."""
+    found = set(usage.days_of(table))  # which may be older than the ledger
+    if delta.exists(LAYER, TABLE):
+        lines = delta.scan(LAYER, TABLE).filter((pl.col("table") == table) & pl.col("partition_day").is_in(days))
+        found |= set(lines.select("partition_day").collect().to_series())
+    return found & set(days)
 
 
 def _last_of(publications: Sequence[Publication]) -> dict[tuple[str, date, date | None], dict[str, Any]]:

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,15 @@ def files_of(table: DeltaTable) -> pl.DataFrame:
     rows = pl.col("num_records") if "num_records" in found.columns else pl.lit(None, pl.Int64)
     partitions = [name for name in found.columns if name.startswith("partition.")]
     return found.select("path", pl.col("size_bytes").alias("bytes"), rows.alias("rows"), *partitions)
+
+
+def days_of(table: str) -> set[date]:
+    """The days, which ``table`` is partitioned by, of which it has rows; none where there is no such table."""
+    if not delta.exists(*table.split(".")):
+        return set()
+    there = opened(table)
+    (day, *_) = there.metadata().partition_columns
+    return set(files_of(there)[f"partition.{day}"])
 
 
 def mergeable(files: pl.DataFrame) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from include.contracts.source import Source
 from include.core.partitions import Partitions
 from include.core.settings import settings
 from include.ingestion import landing
-from include.lake import delta
+from include.lake import delta, publications
 from include.orchestration import readiness
 from include.orchestration.airflow_client import Airflow
 from include.use_cases import use_cases
@@ -77,7 +77,7 @@ def not_through(source: Source, now: datetime) -> list[date]:
     nights = [night for night in landing.landed_days(source) if night >= source.first_day and now >= source.ends(night)]
     for case in use_cases().values():
         if nights and case.source == source.name:
-            behind |= set(nights) - readiness.days_of("gold", case.labels_table, Partitions(nights[0], nights[-1]))
+            behind |= set(nights) - publications.known(f"gold.{case.labels_table}", nights)
     return sorted(behind)
 
 

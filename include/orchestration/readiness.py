@@ -9,23 +9,24 @@ lacks a night of which nothing has landed is refused: features on half a history
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
-
-import polars as pl
 
 from include.contracts.source import Mode
 from include.core.errors import NeedsAttentionError, StoppedError
 from include.core.partitions import BadPartitionError, Partitions
 from include.core.settings import settings
 from include.ingestion.landing import has_begun
-from include.lake import delta
+from include.lake import publications, usage
 from include.ml import ledger
 from include.orchestration.airflow_client import FINISHED, PATIENCE, Airflow, Run, few
 from include.sources import source
 from include.use_cases import use_case
+
+# Of each silver table that features look back on: the first and the last day, counted from a row's own.
+LookBack = Mapping[str, tuple[int, int]]
 
 
 class HistoryMissingError(NeedsAttentionError):
@@ -41,32 +42,29 @@ def landed_nights(source_name: str, nights: Partitions) -> list[date]:
     return [night for night in nights.days if any(has_begun(this, feed, night) for feed in own)]
 
 
-def days_of(layer: str, table: str, days: Partitions) -> set[date]:
-    """The days of ``table`` between the first and the last of ``days`` that have rows; none where it does not exist."""
-    if not delta.exists(layer, table):
-        return set()
-    found = delta.read_days(layer, table, days.first, days.last, columns=["flight_date"])
-    return set(found.select(pl.col("flight_date").unique()).to_series())
-
-
-def awaited_by_features(use_case_name: str, nights: Partitions, look_back_days: int) -> list[date]:
+def awaited_by_features(use_case_name: str, nights: Partitions, draws_on: LookBack) -> list[date]:
     """The nights of the look-back that have landed and are not silver yet.
 
-    It reaches ``look_back_days`` back, and not before the source's first day. Raises HistoryMissingError where nothing
-    has landed for one of its nights, unless the source's spec says that the upstream never had it.
+    It reaches back as ``draws_on`` says for each silver table, and not before the source's first day. Raises
+    HistoryMissingError where nothing has landed for one of its nights, unless the source was closed on it.
     """
-    this = source(use_case(use_case_name).source)
-    back = Partitions(nights.first - timedelta(look_back_days - 1), nights.last)
-    there = {*days_of("silver", "fct_flights", back), *this.gaps}
-    needed = [night for night in back.days if night >= this.first_day and night not in there]
-    landed = landed_nights(this.name, back)
+    case = use_case(use_case_name)
+    this = source(case.source)
+    ahead = nights.shift(case.horizon_days)
+    wanted: set[date] = set()
+    for table, (first, last) in draws_on.items():
+        back = Partitions(ahead.first + timedelta(first), ahead.last + timedelta(last))
+        wanted |= set(back.days) - publications.known(f"silver.{table}", back.days)
+    needed = sorted(night for night in wanted if night >= this.first_day and this.is_open(night))
+    landed = landed_nights(this.name, Partitions(needed[0], needed[-1])) if needed else []
     if missing := [night for night in needed if night not in landed]:
         shown = ", ".join(map(str, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
         raise HistoryMissingError(
-            f"{use_case_name} {nights} looks back on {look_back_days} days, and of {len(missing)} nights nothing has "
-            f"landed: {shown}. Bring their files to {settings().landing_uri or settings().landing}/{this.name} and run "
-            f"`make backfill from={missing[0]} to={missing[-1]}`; or list days that the upstream never had as `gaps` "
-            f"in include/sources/{this.name}/spec.py."
+            f"{use_case_name} {nights} looks back on {-min(first for first, _ in draws_on.values())} days, and of "
+            f"{len(missing)} nights nothing has landed: {shown}. Bring their files to "
+            f"{settings().landing_uri or settings().landing}/{this.name} and run "
+            f"`make backfill from={missing[0]} to={missing[-1]} source={this.name}`; or list days that the upstream "
+            f"never had as `gaps` in include/sources/{this.name}/spec.py."
         )
     return needed
 
@@ -76,13 +74,15 @@ def awaited_by_monitor(use_case_name: str, nights: Partitions) -> list[date]:
     case = use_case(use_case_name)
     window = max(case.drift.drift_window_days, case.drift.quality_window_days)
     back = Partitions(nights.first - timedelta(window), nights.last)
-    labelled = days_of("gold", case.labels_table, back)
-    scored = days_of("gold", case.predictions_table, back.shift(case.horizon_days))
+    labelled = publications.known(f"gold.{case.labels_table}", back.days)
+    ahead = back.shift(case.horizon_days).days
+    scored = usage.days_of(f"gold.{case.predictions_table}")
+    empty = publications.known(f"gold.{case.features_table}", ahead) - usage.days_of(f"gold.{case.features_table}")
     champions = ledger.read(case)
 
     def through(night: date) -> bool:
         ahead = night + timedelta(case.horizon_days)
-        return night in labelled and (ahead in scored or ledger.pick(champions, ahead) is None)
+        return night in labelled and (ahead in scored | empty or ledger.pick(champions, ahead) is None)
 
     return [night for night in landed_nights(case.source, back) if not through(night)]
 
@@ -135,8 +135,10 @@ def _nights_of(run: Run) -> set[date]:
         return set()
 
 
-def are_through(awaited: Sequence[date], dag_ids: Sequence[str], run: Any) -> bool:
-    """Whether nothing is awaited by the ``run`` any more. Else says what for, where runs of ``dag_ids`` bring it.
+def are_through(awaited: Sequence[date], dag_ids: Sequence[str], run: Any, of: str) -> bool:
+    """Whether nothing is awaited of the source ``of`` by the ``run`` any more.
+
+    Else says what for, where runs of ``dag_ids`` bring it.
 
     Raises StoppedError naming the first of the nights that nobody brings. One without a run that has failed gets a
     little time from the start of ``run``, since it may be about to be started.
@@ -151,7 +153,9 @@ def are_through(awaited: Sequence[date], dag_ids: Sequence[str], run: Any) -> bo
     }
     if stopped:
         first = min(stopped)
-        raise StoppedError(_stopped(first, stopped[first], [str(night) for night in sorted(stopped)], run), str(first))
+        raise StoppedError(
+            _stopped(first, stopped[first], [str(night) for night in sorted(stopped)], run, of), str(first)
+        )
     print("waiting, without a worker, for the nights", *awaited)
     return False
 
@@ -176,7 +180,7 @@ def runs_with(dag_ids: Sequence[str], nights: Sequence[date]) -> list[Run]:
     return [run for run in found if run not in dead]
 
 
-def _stopped(first: date, last: Run | None, nights: Sequence[str], run: Any) -> str:
+def _stopped(first: date, last: Run | None, nights: Sequence[str], run: Any, of: str) -> str:
     why = (
         f"{last.dag_id} has failed for it: {settings().airflow_url}/dags/{last.dag_id}/runs/{last.run_id}"
         if last and last.state == "failed"
@@ -184,4 +188,5 @@ def _stopped(first: date, last: Run | None, nights: Sequence[str], run: Any) -> 
     )
     others = f" (nights that stop this one: {few(nights)})" if len(nights) > 1 else ""
     until = Partitions.parse(run.partition_key or nights[-1]).last
-    return f"stopped by night {first}{others}: {why}. When that is mended: `make backfill from={first} to={until}`"
+    again = f"make backfill from={first} to={until} source={of}"
+    return f"stopped by night {first}{others}: {why}. When that is mended: `{again}`"

@@ -45,9 +45,10 @@ def history(case: str) -> Any:
         from include.features import catalogue
         from include.orchestration import readiness
 
-        look_back_days = catalogue.read(use_case(case)).look_back_days
-        awaited = readiness.awaited_by_features(case, of_run(context), look_back_days)
-        return readiness.are_through(awaited, readiness.before_features(case), context["dag_run"])
+        awaited = readiness.awaited_by_features(case, of_run(context), catalogue.drawn_days(use_case(case)))
+        return readiness.are_through(
+            awaited, readiness.before_features(case), context["dag_run"], use_case(case).source
+        )
 
     return wait()
 
@@ -134,7 +135,7 @@ def window(case: str) -> Any:
         from include.orchestration import readiness
 
         awaited = readiness.awaited_by_monitor(case, of_run(context))
-        return readiness.are_through(awaited, readiness.before_monitor(case), context["dag_run"])
+        return readiness.are_through(awaited, readiness.before_monitor(case), context["dag_run"], use_case(case).source)
 
     return wait()
 

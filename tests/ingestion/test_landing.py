@@ -22,10 +22,11 @@ from include.contracts.connectors import Bucket
 from include.contracts.dialect import RFC_4180
 from include.contracts.source import Column, Compression, Feed, Finished, Format, Mode, Source
 from include.core.partitions import Partitions
-from include.ingestion import counting, landing
+from include.ingestion import counting, ingest, landing
 from include.ingestion.counting import delimited, text
 from include.ingestion.counting.delimited import values_of
 from include.ingestion.landing import MissingFileError, UnreadableFileError
+from include.lake import dbt
 from tests.ingestion.judged import judged
 
 PLAN = Feed("plan", "what is to come", (Column("a", "int", "a"), Column("b", "string", "b")), key=("a",), lead_days=1)
@@ -398,6 +399,13 @@ def test_of_a_day_that_the_upstream_never_had_no_file_is_missed() -> None:
         landing.plan(source, Partitions(SECOND, SECOND))
 
 
+def test_on_a_closed_weekday_no_file_is_due_but_those_of_an_open_day_after_it() -> None:
+    """The 6th and 7th of June 2020 are a Saturday and a Sunday; the plan of Monday is due on Sunday."""
+    closed = replace(SOURCE, closed_weekdays=(6, 7))
+    assert [day for day in (4, 5, 6, 7, 8) if not closed.expects_files(date(2020, 6, day))] == [6]
+    assert landing.plan(closed, Partitions(date(2020, 6, 6), date(2020, 6, 6))) == {}
+
+
 def test_one_missing_file_of_a_range_stops_the_range() -> None:
     put(PLAN, SECOND)
     put(DONE, FIRST)
@@ -528,3 +536,17 @@ def test_the_nights_that_have_landed_are_told_by_their_files() -> None:
         put(DONE, date(2020, 6, day))
     landing.path_of(done, DONE, FIRST).with_name(".2020-06-08.csv.part").write_text("half")
     assert landing.landed_days(done) == [date(2020, 6, 7), date(2020, 6, 9)]
+
+
+def test_a_night_in_which_no_file_is_due_goes_through_ingestion_without_any() -> None:
+    """Its chain runs all the same: the next day is predicted, and labels of earlier ones mature."""
+    closed = replace(SOURCE, closed_weekdays=(6, 7))
+    saturday, friday = Partitions.parse("2020-06-06"), Partitions.parse("2020-06-05")
+    candidates = ingest.load(closed, saturday, {})
+    audited = ingest.audit(closed, saturday, {}, candidates)
+    assert ingest.publish_all(closed, saturday, {}, candidates, audited) == []
+    assert ingest.ingested(closed, saturday) == []
+    with pytest.raises(ingest.NotIngestedError, match="toys has been ingested for 2020-06-05"):
+        ingest.ingested(closed, friday)
+    build = dbt.built(saturday, [], datetime.now(UTC), "an engine", "", dbt.NOTHING_BUILT)
+    assert dbt.publish_built("lakehouse_transform_toys", build) == []

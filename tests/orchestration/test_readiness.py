@@ -12,7 +12,8 @@ import pytest
 from include.core.errors import StoppedError
 from include.core.partitions import Partitions
 from include.core.settings import settings
-from include.lake import delta
+from include.lake import commit, delta, publications
+from include.lake.publish import Publication
 from include.orchestration import readiness
 from include.orchestration.airflow_client import Run
 from include.orchestration.readiness import HistoryMissingError
@@ -21,7 +22,7 @@ from include.sources import source
 pytestmark = pytest.mark.usefixtures("home")
 
 NIGHT = Partitions.parse("2013-06-10")
-DAYS = 4  # of look-back: the 7th to the 10th
+DAYS = {"fct_flights": (-4, -1)}  # of look-back, from the next day: the 7th to the 10th
 
 
 def land(*days: int) -> None:
@@ -71,7 +72,7 @@ def test_half_a_history_is_refused() -> None:
 
 def test_a_long_list_is_cut() -> None:
     with pytest.raises(HistoryMissingError, match=r"of 28 nights .* 2013-05-23 and 18 more\. "):
-        readiness.awaited_by_features("flight_delays", NIGHT, 28)
+        readiness.awaited_by_features("flight_delays", NIGHT, {"fct_flights": (-28, -1)})
 
 
 def test_a_range_looks_back_from_its_first_night() -> None:
@@ -131,22 +132,22 @@ def test_the_night_to_mend_is_named_with_the_command(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(readiness, "runs_with", lambda *_: runs)
     begun = SimpleNamespace(partition_key="2013-06-12", start_date=datetime.now(UTC))
     with pytest.raises(StoppedError) as raised:
-        readiness.are_through([date(2013, 6, day) for day in (8, 9, 10)], [], begun)
+        readiness.are_through([date(2013, 6, day) for day in (8, 9, 10)], [], begun, "flights")
     assert raised.value.by == "2013-06-08"
     said = str(raised.value)
     assert said.startswith("stopped by night 2013-06-08 (nights that stop this one: 2013-06-08, 2013-06-09)")
-    assert said.endswith("`make backfill from=2013-06-08 to=2013-06-12`")
+    assert said.endswith("`make backfill from=2013-06-08 to=2013-06-12 source=flights`")
     assert "\n" not in said
 
 
 def test_a_night_that_nobody_started_gets_a_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "runs_with", lambda *_: [])
     begun = SimpleNamespace(partition_key="2013-06-10", start_date=datetime.now(UTC))
-    assert not readiness.are_through([date(2013, 6, 8)], [], begun)
+    assert not readiness.are_through([date(2013, 6, 8)], [], begun, "flights")
     begun.start_date -= timedelta(minutes=10)
     with pytest.raises(StoppedError, match="it has landed, and nothing runs it"):
-        readiness.are_through([date(2013, 6, 8)], [], begun)
-    assert readiness.are_through([], [], begun)
+        readiness.are_through([date(2013, 6, 8)], [], begun, "flights")
+    assert readiness.are_through([], [], begun, "flights")
 
 
 def test_a_gap_holds_up_neither_features_nor_the_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,3 +164,30 @@ def test_a_gap_holds_up_neither_features_nor_the_monitor(monkeypatch: pytest.Mon
         labels = pl.DataFrame({"flight_date": [night], "is_disrupted": [True]})
         delta.replace_days("gold", "flight_delays__labels", labels, night, night)
     assert readiness.awaited_by_monitor("flight_delays", NIGHT) == []
+
+
+def test_a_closed_weekday_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The 8th and the 9th of June 2013 are a Saturday and a Sunday."""
+    monkeypatch.setattr(readiness, "source", lambda name: replace(source("flights"), closed_weekdays=(6, 7)))
+    land(7, 10)
+    assert awaited() == [7, 10]
+
+
+def test_each_table_is_awaited_for_as_long_as_features_look_back_on_it() -> None:
+    ingested(7, 8, 9, 10)
+    land(9, 10)
+    on = {"fct_flights": (-4, -1), "fct_weather_hourly": (-2, -1)}
+    found = readiness.awaited_by_features("flight_delays", NIGHT, on)
+    assert [night.day for night in found] == [9, 10]
+
+
+def test_a_day_that_was_published_without_rows_is_through() -> None:
+    ingested(7, 8, 10)
+    land(9)
+    assert awaited() == [9]
+    published = [Publication("silver.fct_flights", {}, ())]
+    built = {"silver.fct_flights": [date(2013, 6, 9)]}
+    with commit.committing():
+        lines = publications.changes(published, {"silver.fct_flights": 3}, "a run", built=built)
+        commit.commit_all(lines, "an empty day")
+    assert awaited() == []

@@ -52,6 +52,8 @@ class DbtBuild(DbtBuildLocalOperator):
         """Returns what the tasks behind it need to know: whichever machine they run on, they are told."""
         nights, begun = of_run(context), datetime.now(UTC)
         suffix, also = candidate.suffix(nights), self.also(context)
+        if not self.select:  # of a day without files there is nothing to build
+            return dbt.built(nights, also, begun, spark.engine(), suffix, dbt.NOTHING_BUILT)
         left: dict[str, Any] = {}
         self.callback_args = {"stage": self.stage, "left": left}
         self.env = {
