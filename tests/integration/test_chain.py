@@ -189,9 +189,9 @@ def printed_by(stack: Stack, *arguments: str) -> str:
     return done.stdout
 
 
-def test_the_readme_loads_a_training_set(stack: Stack, nights: list[Run]) -> None:
-    section = (ROOT / "README.md").read_text().split("### Load a training set")[1]
-    example = section.split("```python")[1].split("```")[0]
+def test_the_guide_loads_a_training_set(stack: Stack, nights: list[Run]) -> None:
+    guide = (ROOT / "docs" / "training-sets.md").read_text()
+    example = guide.split("```python")[1].split("```")[0]
     assert "date(2013, 5, 31)" in example
     example = example.replace("date(2013, 5, 31)", f"date.fromisoformat('{HISTORY.last}')")
     shown = printed_by(stack, "-c", f"{example}\nprint(len(data.frame), batch.num_rows, data.versions)")
