@@ -87,7 +87,7 @@ async def lineage(
         raise HTTPException(404, f"no use case {case}")
     found, problem = None, ""
     if prediction.strip():
-        trace = _read("include.governance", "--json", "--use-case", case, "--", prediction.strip())
+        trace = _read("include.cli.trace", "--json", "--use-case", case, "--", prediction.strip())
         found, problem = await _while_wanted(request, _in_turn(request.app.state.readers, trace))
     return _html(
         "lineage.html",

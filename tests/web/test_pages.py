@@ -126,7 +126,7 @@ def test_a_lineage_that_nobody_waits_for_ends_with_its_process(landing: Path) ->
     before = set(psutil.Process().children())  # other tests' servers
 
     async def leave() -> None:
-        task = asyncio.create_task(pages._read("include.governance", "--json", "2013-06-02:UA:15:EWR"))
+        task = asyncio.create_task(pages._read("include.cli.trace", "--json", "2013-06-02:UA:15:EWR"))
         while not (started := set(psutil.Process().children()) - before):
             await asyncio.sleep(0.01)
         task.cancel()
