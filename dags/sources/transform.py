@@ -1,8 +1,8 @@
 """Bronze to silver, one DAG a source: facts and dimensions, by dbt on Spark.
 
-**Reads** `bronze.<source>__*`. **Writes** the models of `dbt_project/models/marts/core` that draw on the feeds of
-which something came, for the night of the run. **Parameters**: `from` and `to` for a range. **Fails** where a model or
-one of its tests does; nothing of the build is published then. `docs` comes after all that, and holds nobody up.
+**Reads** `bronze.<source>__*`. **Writes** the models of `dbt_project/models/marts/core/<source>` that draw on the feeds
+of which something came, for the night of the run. **Parameters**: `from` and `to` for a range. **Fails** where a model
+or one of its tests does; nothing of the build is published then. `docs` comes after all that, and holds nobody up.
 """
 
 from datetime import date

@@ -73,7 +73,7 @@ class Catalogue:
 
 def models(case: UseCase) -> dict[str, Any]:
     """What the yaml files of the use case's marts say of each dbt model, by name."""
-    folder = settings().home / "dbt_project" / "models" / "marts" / case.name
+    folder = settings().home / "dbt_project" / "models" / "marts" / "use_cases" / case.name
     files = [yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yml"))]
     return {model["name"]: model for file in files for model in file.get("models", [])}
 
@@ -95,7 +95,9 @@ def read(case: UseCase) -> Catalogue:
     found = models(case)
     for name in (case.features_table, case.labels_table):
         if name not in found:
-            raise BlankError(f"no dbt model {name} is described in dbt_project/models/marts/{case.name}/*.yml")
+            raise BlankError(
+                f"no dbt model {name} is described in dbt_project/models/marts/use_cases/{case.name}/*.yml"
+            )
     table, labels = found[case.features_table], found[case.labels_table]
     if wrong := problems(case, table):
         raise BlankError(f"{case.features_table}: {'; '.join(wrong)}. Mend dbt's .yml or the spec of {case.name}")
@@ -169,9 +171,9 @@ def page(catalogue: Catalogue) -> str:
     lines = [
         f"# Features of {case.name}",
         "",
-        f"{catalogue.meaning} Made by `make catalogue` from `dbt_project/models/marts/{case.name}/`, which says what a "
-        f"feature is, and from `include/use_cases/{case.name}/spec.py`, which says what the model expects of it. "
-        "`make features` prints which versions of the model use a feature, and what it gives them.",
+        f"{catalogue.meaning} Made by `make catalogue` from `dbt_project/models/marts/use_cases/{case.name}/`, which "
+        f"says what a feature is, and from `include/use_cases/{case.name}/spec.py`, which says what the model expects "
+        "of it. `make features` prints which versions of the model use a feature, and what it gives them.",
         "",
         "| | |",
         "|---|---|",

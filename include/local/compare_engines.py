@@ -132,7 +132,7 @@ def compare(here: Settings, use_case: str, nights: Partitions, var: Path) -> dic
             shutil.copy(here.secrets / "pseudonym_key", of.secrets / "pseudonym_key")
             with running(of) as environment:
                 up = time.monotonic()
-                build(of, environment, nights, f"{mark}__{engine}", "marts.core", f"marts.{use_case}")
+                build(of, environment, nights, f"{mark}__{engine}", "marts.core", f"marts.use_cases.{use_case}")
             print(f"{engine}: up after {up - begun:.0f} s, built in {time.monotonic() - up:.0f} s", flush=True)
         embedded, spark = (built(f"{mark}__{engine}") for engine in (EMBEDDED, SPARK))
         return {table: (rows.height, differences(embedded[table], rows)) for table, rows in spark.items()}

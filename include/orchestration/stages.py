@@ -55,7 +55,7 @@ def history(case: str) -> Any:
 
 def build(case: str) -> DbtBuild:
     """Build features and labels as candidates, and run dbt's tests on them."""
-    return DbtBuild(task_id="build", stage=f"{case}_features", select=f"marts.{case}", **defaults.LONG)
+    return DbtBuild(task_id="build", stage=f"{case}_features", select=f"marts.use_cases.{case}", **defaults.LONG)
 
 
 def audit(case: str, built: Any) -> Any:

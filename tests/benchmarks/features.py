@@ -43,7 +43,7 @@ def bare(stack: Stack, night: Partitions, target: Path) -> float:
     """Seconds of `dbt build` of the same models for the same night, by the command line."""
     project = HOME / "dbt_project"
     command = [
-        *("dbt", "build", "--select", "marts.flight_delays", "--indirect-selection", "buildable", "--quiet"),
+        *("dbt", "build", "--select", "marts.use_cases.flight_delays", "--indirect-selection", "buildable", "--quiet"),
         *("--project-dir", str(project), "--profiles-dir", str(project), "--target-path", str(target)),
         *("--log-path", str(target)),
     ]

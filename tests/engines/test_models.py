@@ -75,7 +75,7 @@ def test_every_model_is_equal_on_both_engines(tmp_path: Path, monkeypatch: pytes
         assert {table for table, rows in compared.items() if rows} == {f"silver.{table}" for table in DAYS}
         for table, rows in compare_engines.built(f"__{SPARK}").items():
             write(tmp_path / "lake", table, rows, [DAYS[table.removeprefix("silver.")]])
-        compared = built(of, nights, "marts.flight_delays")
+        compared = built(of, nights, "marts.use_cases.flight_delays")
         assert {table for table, rows in compared.items() if rows} >= {f"gold.{table}" for table in GOLD}
 
 

@@ -26,9 +26,11 @@ def test_what_is_expected_is_said_in_words(feature: Feature, words: str) -> None
 def test_what_dbt_does_not_say_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOCTURNE_HOME", str(home))
     settings.cache_clear()
-    with pytest.raises(catalogue.BlankError, match=r"no dbt model toy__features is described in .*marts/toy/\*\.yml"):
+    with pytest.raises(
+        catalogue.BlankError, match=r"no dbt model toy__features is described in .*marts/use_cases/toy/\*\.yml"
+    ):
         catalogue.read(toy_case())
-    folder = home / "dbt_project" / "models" / "marts" / "toy"
+    folder = home / "dbt_project" / "models" / "marts" / "use_cases" / "toy"
     folder.mkdir(parents=True)
     (folder / "toy.yml").write_text("models: [{name: toy__features, description: coins}, {name: toy__labels}]")
     with pytest.raises(

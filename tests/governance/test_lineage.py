@@ -33,7 +33,7 @@ def referred(model: str) -> set[str]:
     return (names - inner).union(*(referred(name) for name in inner))
 
 
-@pytest.mark.parametrize("path", sorted((MODELS / "marts").glob("*/*.yml")), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", sorted((MODELS / "marts").glob("*/*/*.yml")), ids=lambda path: path.parent.name)
 def test_days_are_said_of_tables_that_a_model_looks_at(path: Path) -> None:
     for model in yaml.safe_load(path.read_text()).get("models", []):
         days = model.get("config", {}).get("meta", {}).get("draws_on", {})
@@ -46,7 +46,7 @@ def test_days_are_said_of_tables_that_a_model_looks_at(path: Path) -> None:
 
 @pytest.mark.parametrize("case", use_cases().values(), ids=lambda case: case.name)
 def test_the_look_back_is_as_long_as_its_dag_waits_for(case: UseCase) -> None:
-    models = yaml.safe_load((MODELS / f"marts/{case.name}/_{case.name}__models.yml").read_text())["models"]
+    models = yaml.safe_load((MODELS / f"marts/use_cases/{case.name}/_{case.name}__models.yml").read_text())["models"]
     [described] = [model for model in models if model["name"] == case.features_table]
     firsts = [first for first, _ in described["config"]["meta"]["draws_on"].values() if first is not None]
     assert -min(firsts) == catalogue.read(case).look_back_days

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HISTORY = "models/intermediate/flight_delays/int_flight_delays__history.sql"
-FEATURES = "models/marts/flight_delays/flight_delays__features.sql"
-LABELS = "models/marts/flight_delays/flight_delays__labels.sql"
+FEATURES = "models/marts/use_cases/flight_delays/flight_delays__features.sql"
+LABELS = "models/marts/use_cases/flight_delays/flight_delays__labels.sql"
 ACTUALS = "models/staging/flights/stg_flights__actuals.sql"
 WEATHER = "models/staging/flights/stg_flights__weather.sql"
 MINUTES = "macros/minute_of_day.sql"

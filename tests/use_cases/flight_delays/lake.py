@@ -29,7 +29,7 @@ from tests.use_cases.flight_delays.world import Row, World
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-GOLD = "marts.flight_delays"
+GOLD = "marts.use_cases.flight_delays"
 # The session of the tests instead of a server.
 OUTPUT = {"type": "spark", "method": "session", "host": "none", "schema": "silver", "threads": 1}
 PROFILE = {"nocturne": {"target": "spark", "outputs": {"spark": OUTPUT}}}
