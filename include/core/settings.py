@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from upath import UPath
 
 HOME = Path(__file__).resolve().parents[2]
+SECRETS = Path("/run/secrets")
 SPARK, EMBEDDED = "spark", "embedded"
 """The engines that can stand behind the Spark Connect endpoint: Apache Spark, and Sail, which needs no Java."""
 
@@ -32,7 +33,13 @@ class Settings(BaseSettings):
     """The settings of one installation. Paths are absolute; ports are TCP; memory is in Java's notation."""
 
     model_config = SettingsConfigDict(
-        env_prefix="NOCTURNE_", frozen=True, env_ignore_empty=True, populate_by_name=True, hide_input_in_errors=True
+        env_prefix="NOCTURNE_",
+        frozen=True,
+        env_ignore_empty=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
+        # where a container finds what it must not have in its environment: one file a setting, named as its variable
+        secrets_dir=SECRETS if SECRETS.is_dir() else None,
     )
 
     home: Path = Field(HOME, description="the repository, which is also AIRFLOW_HOME")
@@ -55,6 +62,12 @@ class Settings(BaseSettings):
     tls_proxy: bool = Field(
         False,
         description="a proxy that speaks TLS stands before every port: without one, only loopback is taken as host",
+    )
+
+    container: bool = Field(
+        False,
+        description="this is a container with a network of its own: Airflow and MLflow listen on all its addresses, "
+        "and whoever publishes its ports decides who reaches them",
     )
 
     airflow_port: int = 8080
@@ -216,6 +229,11 @@ class Settings(BaseSettings):
     @property
     def mlflow_database(self) -> Path:
         return self.var / "mlflow" / "mlflow.db"
+
+    @property
+    def web_host(self) -> str:
+        """The address that Airflow and MLflow listen on. The published port of a container leads to no loopback."""
+        return "0.0.0.0" if self.container else self.host
 
     @property
     def airflow_url(self) -> str:

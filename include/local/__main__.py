@@ -1,4 +1,4 @@
-"""``python -m include.local setup|up|down|status|clean|exec``: the services from the command line."""
+"""``python -m include.local setup|up|foreground|down|status|clean|exec``: the services from the command line."""
 
 import argparse
 import os
@@ -13,8 +13,9 @@ from rich.table import Table
 
 from include.core.settings import Settings, settings
 from include.local import clean, control
-from include.local.checks import Problem, full_disk_problem
+from include.local.checks import Problem, denied_problem, full_disk_problem
 from include.local.environment import AIRFLOW_USER, CLIENT_SECRETS, FERNET_KEY, MLFLOW_USER, environment
+from include.local.foreground import foreground
 from include.local.health import WELL
 from include.local.setup import set_up
 from include.local.supervisor import Supervisor
@@ -59,6 +60,17 @@ def show_status(settings: Settings) -> int:
     return 0 if all(row.health == WELL for row in rows) else 1
 
 
+def quiet_status(settings: Settings) -> int:
+    """Print what is not healthy, in one line. 0 when all are, else 1: what an engine of containers asks for."""
+    try:
+        ill = control.ill(settings)
+    except (ConnectionError, FileNotFoundError):
+        ill = ["nothing runs"]
+    if ill:
+        console.print(", ".join(ill), markup=False)
+    return 1 if ill else 0
+
+
 def show_nights(settings: Settings) -> None:
     """Print what failed last, and the nights that have landed and are not through."""
     if not settings.alerts.exists() and not settings.landing.exists():
@@ -83,7 +95,9 @@ def parser() -> argparse.ArgumentParser:
     upgrade = commands.add_parser("upgrade", help="stop, bring all that an earlier release made to this one, start")
     upgrade.add_argument("--dry-run", action="store_true", help="say which tables would change, and do nothing")
     commands.add_parser("down", help="stop, leave no process")
-    commands.add_parser("status", help="a row for each service; exit 0 healthy, 1 not, 3 nothing runs")
+    commands.add_parser("foreground", help="start, show what the services write until a signal comes, stop")
+    status = commands.add_parser("status", help="a row for each service; exit 0 healthy, 1 not, 3 nothing runs")
+    status.add_argument("--quiet", action="store_true", help="no table: what is not healthy, in a line; exit 0 or 1")
     commands.add_parser("clean", help="stop and remove all state").add_argument("--yes", action="store_true")
     execute = commands.add_parser("exec", help="run a command in the environment that the services have")
     execute.add_argument("argv", nargs=argparse.REMAINDER)
@@ -115,6 +129,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
             say("all is of this release, and healthy")
         case "down":
             control.down(settings, say)
+        case "foreground":
+            return foreground(settings, say, lambda: addresses(settings))
+        case "status" if arguments.quiet:
+            return quiet_status(settings)
         case "status":
             return show_status(settings)
         case "clean" if arguments.yes:
@@ -139,7 +157,7 @@ def main() -> int:
     except (Problem, FileNotFoundError) as problem:
         print(f"nocturne: {problem}", file=sys.stderr)
     except OSError as error:
-        line = full_disk_problem(error)
+        line = full_disk_problem(error) or denied_problem(error)
         if line is None:
             raise
         print(f"nocturne: {line}", file=sys.stderr)

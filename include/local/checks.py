@@ -78,15 +78,18 @@ def no_private_network(reason: str) -> str:
     )
 
 
-def check_embedded() -> None:
-    """Raise Problem where the embedded engine is not the one that was tested, or has nowhere to be locked up."""
+def check_embedded(container: bool = False) -> None:
+    """Raise Problem where the embedded engine is not the one that was tested, or has nowhere to be locked up.
+
+    A ``container`` is such a place: its network has nobody but the services.
+    """
     try:
         there = version("pysail")
     except PackageNotFoundError:
         there = None
     if problem := embedded_problem(there):
         raise Problem(problem)
-    if reason := refusal():
+    if not container and (reason := refusal()):
         raise Problem(no_private_network(reason))
 
 
@@ -163,6 +166,16 @@ def port_problem(service: str, port: int, variable: str, holder: str | None) -> 
     """The line for a port that somebody else holds."""
     by = f" by {holder}" if holder else ""
     return f"port {port} of {service} is taken{by}: stop it, or choose another port with {variable}=<port>"
+
+
+def denied_problem(error: OSError) -> str | None:
+    """The line for a file of ours that belongs to somebody else, as in a volume that another user has filled."""
+    if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not error.filename:
+        return None
+    return (
+        f"user {os.geteuid()} may not write {error.filename} ({error.strerror}): start as the user who owns "
+        "it, or give it to this one"
+    )
 
 
 def full_disk_problem(error: OSError) -> str | None:

@@ -17,7 +17,7 @@ from include.local import processes
 from include.local.checks import Problem, port_is_free, port_problem
 from include.local.clean import plan as what_goes
 from include.local.clean import remove
-from include.local.doors import check_host
+from include.local.doors import check_container, check_host
 from include.local.environment import environment
 from include.local.health import WELL, every
 from include.local.installation import forget_moved_catalogue
@@ -175,6 +175,7 @@ def up(settings: Settings, progress: Progress = print, timeout: float = START_SE
         if not supervisor.is_up():
             if killed := processes.kill_all(settings.var):
                 progress(f"ended {killed} processes of an earlier start")
+            check_container(settings)
             check_ports(settings)
         check_settings(settings)
     set_up(settings, progress, take_lake=take_lake)
@@ -214,6 +215,12 @@ def down(settings: Settings, progress: Progress = print) -> None:
             progress(f"ended {killed} processes that were left")
         for name in ("supervisor.sock", "supervisord.pid"):
             (settings.run / name).unlink(missing_ok=True)
+
+
+def ill(settings: Settings) -> list[str]:
+    """``<service> (<why>)`` of each service that is not healthy. Raises ConnectionError where nothing runs."""
+    health = every(settings, Supervisor(settings).services())
+    return [f"{name} ({word})" for name, word in health.items() if word != WELL]
 
 
 def status(settings: Settings) -> list[Row]:

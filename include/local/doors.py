@@ -1,6 +1,7 @@
 """Who can knock: a host other than loopback is refused unless every door behind it has a lock."""
 
 import ipaddress
+from pathlib import Path
 
 from include.core.settings import Settings
 from include.local.checks import Problem
@@ -37,3 +38,26 @@ def check_host(settings: Settings) -> None:
     """Raise Problem where the host of the settings has doors without locks."""
     if line := problem(settings):
         raise Problem(line)
+
+
+LISTENS = 1 << 16
+"""The flag of a socket that takes connections, in ``/proc/net/unix``."""
+
+
+def strangers(table: str, var: Path) -> list[str]:
+    """The names of the Unix sockets in ``table`` (``/proc/net/unix``) that listen, and not under ``var``.
+
+    The table is of one network: systemd, a container engine, a service mesh show that it is theirs as well.
+    """
+    rows = (line.split() for line in table.splitlines()[1:])
+    named = [(int(row[3], 16), row[7]) for row in rows if len(row) > 7]
+    return [name for flags, name in named if flags & LISTENS and not name.startswith(f"{var}/")]
+
+
+def check_container(settings: Settings, table: Path = Path("/proc/net/unix")) -> None:
+    """Raise Problem where ``container`` is said of a network that others are in. Before the first service starts."""
+    if settings.container and (others := strangers(table.read_text(), settings.var)):
+        raise Problem(
+            f"NOCTURNE_CONTAINER=true, and this network is not of the container alone: {others[0]} listens in it. "
+            "Start it without `--network host`, and outside of a pod; elsewhere than in a container, unset the variable"
+        )

@@ -30,7 +30,7 @@ import grpc
 import grpc.aio
 import psutil
 
-from include.local.private_network import NoPrivateNetworkError, enter_private_network
+from include.local.private_network import NoPrivateNetworkError, enter_private_network, refusal
 from include.local.programs import SESSION_SECONDS
 
 LOOPBACK, ENGINE_PORT, DOOR_PORT = "127.0.0.1", 50051, 50052
@@ -434,12 +434,16 @@ def main() -> int:
     here, environment = settings(), dict(os.environ)
     token = environment.pop(SPARK_TOKEN)
     listener = listen(here.host, here.spark_port)
-    try:
-        enter_private_network()
-    except NoPrivateNetworkError as error:
-        # Without it any user of this machine could read and write all that the services can: not even loopback is ours.
-        print(f"nocturne: {no_private_network(str(error))}", flush=True)
-        return GIVEN_UP
+    # Tried by another process first: one that has half entered such a network cannot go back.
+    if here.container and (reason := refusal()):
+        print(f"nocturne: the engine shares the network of this container with the services: {reason}", flush=True)
+    else:
+        try:
+            enter_private_network()
+        except NoPrivateNetworkError as error:
+            # Without it any user of this machine could do all that the services can: not even loopback is ours.
+            print(f"nocturne: {no_private_network(str(error))}", flush=True)
+            return GIVEN_UP
     return asyncio.run(run(listener, token, Path(str(here.lake)), environment))
 
 

@@ -85,7 +85,7 @@ def of_airflow(settings: Settings) -> dict[str, str]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(settings.secrets / "airflow_passwords.json"),
         # SQLite lets one writer in at a time: the others wait this long (seconds) before they give up
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{settings.airflow_database}?timeout=60",
-        "AIRFLOW__API__HOST": settings.host,
+        "AIRFLOW__API__HOST": settings.web_host,
         "AIRFLOW__API__PORT": str(settings.airflow_port),
         "AIRFLOW__API__BASE_URL": settings.airflow_url,
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",

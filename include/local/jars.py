@@ -147,6 +147,8 @@ def alone(folder: Path) -> Iterator[None]:
 
 def fetch(settings: Settings) -> bool:
     """Make the jars be there, each as its checksum says. Returns whether any had to be fetched."""
+    if not any(wrong(settings.jars, expected(settings, jars)) for jars in needed(settings)):
+        return False  # an image brings them, where nobody may write
     with alone(settings.jars):
         fetched = [_fetch(settings, jars) for jars in needed(settings)]
     return any(fetched)

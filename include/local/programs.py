@@ -218,7 +218,7 @@ def mlflow(settings: Settings) -> Program:
     # What `mlflow server --app-name basic-auth --serve-artifacts` itself starts, without the parent that would stay
     # beside it: half the memory and half the time to come back after a kill. The variables are that command's.
     argv = [sys.executable, "-m", "uvicorn", "--factory", "mlflow.server.auth:create_app", "--no-access-log"]
-    argv += ["--host", settings.host, "--port", str(settings.mlflow_port)]
+    argv += ["--host", settings.web_host, "--port", str(settings.mlflow_port)]
     return Program(
         name="mlflow",
         argv=argv,
@@ -256,7 +256,7 @@ def airflow(settings: Settings, name: str, component: str, secrets: frozenset[st
 def api_server(settings: Settings) -> Program:
     """Airflow's API and UI."""
     argv = [sys.executable, "-m", "airflow", "api-server", "--workers", "1"]
-    argv += ["--host", settings.host, "--port", str(settings.airflow_port)]
+    argv += ["--host", settings.web_host, "--port", str(settings.airflow_port)]
     return Program(
         name="api-server",
         argv=argv,

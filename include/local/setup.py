@@ -159,7 +159,7 @@ def set_up(settings: Settings, progress: Progress = print, take_lake: bool = Fal
     if settings.runs_jvm:
         check_java()
     if settings.engine == EMBEDDED:
-        check_embedded()
+        check_embedded(settings.container)
     os.umask(0o077)
     with exclusive(settings):
         folders(settings)

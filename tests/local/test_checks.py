@@ -117,3 +117,21 @@ def test_only_a_full_disk_is_called_one() -> None:
     assert line is not None
     assert "/x/y" in line
     assert checks.full_disk_problem(PermissionError(errno.EACCES, "no")) is None
+
+
+def test_a_folder_of_somebody_else_is_named_with_what_to_do() -> None:
+    """As in a volume that a container of another user has filled."""
+    line = checks.denied_problem(PermissionError(errno.EACCES, "Permission denied", "/nocturne/var/.lock"))
+    assert line is not None
+    assert "/nocturne/var/.lock" in line
+    assert "start as the user who owns it" in line
+    assert checks.denied_problem(OSError(errno.EROFS, "Read-only file system", "/nocturne/x")) is not None
+    assert checks.denied_problem(OSError(errno.ENOENT, "No such file", "/nocturne/x")) is None
+    assert checks.denied_problem(PermissionError(errno.EPERM, "of no file")) is None
+
+
+def test_the_network_of_a_container_is_enough_for_the_embedded_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "refusal", lambda: "Operation not permitted")
+    checks.check_embedded(container=True)
+    with pytest.raises(Problem, match="no network of its own"):
+        checks.check_embedded()

@@ -124,3 +124,45 @@ def test_whatever_the_host_sparks_own_ports_stay_on_loopback_and_ask_for_a_secre
     assert behind["spark.connect.grpc.binding.address"] == "192.168.1.7"
     assert behind["spark.driver.host"] == behind["spark.driver.bindAddress"] == "127.0.0.1"
     assert behind["spark.authenticate"] == "true"
+
+
+# As Linux 6 prints them: the supervisor's own, one that only sends, systemd's, and an abstract one.
+HEAD = "Num       RefCount Protocol Flags    Type St Inode Path\n"
+OURS = "0000000000000000: 00000002 00000000 00010000 0001 01 45231 /nocturne/var/run/supervisor.sock\n"
+CALLER = "0000000000000000: 00000003 00000000 00000000 0001 03 45239 /run/somebody.sock\n"
+UNNAMED = "0000000000000000: 00000003 00000000 00000000 0001 03 45238\n"
+SYSTEMD = "0000000000000000: 00000002 00000000 00010000 0001 01 20181 /run/systemd/private\n"
+ABSTRACT = "0000000000000000: 00000002 00000000 00010000 0001 01 20999 @/containerd-shim/x.sock@\n"
+
+
+def test_a_network_of_its_own_has_no_strangers() -> None:
+    assert doors.strangers(HEAD + OURS + CALLER + UNNAMED, Path("/nocturne/var")) == []
+
+
+@pytest.mark.parametrize("socket", [SYSTEMD, ABSTRACT])
+def test_the_network_of_a_machine_shows_itself(socket: str) -> None:
+    assert len(doors.strangers(HEAD + OURS + socket, Path("/nocturne/var"))) == 1
+
+
+def test_a_container_in_the_network_of_its_machine_does_not_start(tmp_path: Path) -> None:
+    """As with ``--network host``: its loopback, and every port of it, would be the machine's."""
+    table = tmp_path / "unix"
+    table.write_text(HEAD + SYSTEMD)
+    with pytest.raises(Problem, match=r"/run/systemd/private listens in it.*--network host"):
+        doors.check_container(Settings(var=tmp_path, container=True), table)
+    doors.check_container(Settings(var=tmp_path), table)
+    table.write_text(HEAD)
+    doors.check_container(Settings(var=tmp_path, container=True), table)
+
+
+def test_in_a_container_only_the_doors_with_a_login_leave_loopback(installation: Settings) -> None:
+    """A published port leads to no loopback. What is published is for compose.yaml to say, and for a test of it."""
+    inside = installation.model_copy(update={"container": True})
+    hosts = {program.name: program.argv for program in programs(inside) if "--host" in program.argv}
+    assert {name: argv[argv.index("--host") + 1] for name, argv in hosts.items()} == {
+        "api-server": "0.0.0.0",
+        "mlflow": "0.0.0.0",
+    }
+    assert (inside.spark_url, inside.airflow_url) == ("sc://127.0.0.1:25003", "http://127.0.0.1:18081")
+    assert doors.problem(inside) is None
+    assert "127.0.0.1" in programs(installation)[0].argv
