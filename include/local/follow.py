@@ -9,12 +9,12 @@ from typing import TextIO
 class Followed:
     """One log file: its new lines, also where it is renamed and begun anew, as the supervisor does with a long one."""
 
-    def __init__(self, path: Path) -> None:
-        """What ``path`` holds already is not told; a file that is not there yet is told from its first line."""
+    def __init__(self, path: Path, new: bool = False) -> None:
+        """What ``path`` holds already is not told, unless it is ``new``; nor is it missed where it comes later."""
         self.path = path
         self._file: TextIO | None = None
         self._partial = ""
-        if path.exists():
+        if path.exists() and not new:
             self._file = self._open()
             self._file.seek(0, os.SEEK_END)
 

@@ -5,15 +5,15 @@ without that, so that whoever watches it starts it again.
 """
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from include.local import control
 from include.local.follow import Followed
-from include.local.processes import SUPERVISOR
-from include.local.programs import programs
 from include.local.supervisor import Supervisor
 from include.core.settings import Settings
 
@@ -26,38 +26,52 @@ class Stopped(BaseException):
     """A signal asks to stop; raised wherever the process is, as KeyboardInterrupt is."""
 
 
+def on_stop(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    """Have ``handler`` take the signals that ask to stop."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
+
+
+def stop(number: int, frame: FrameType | None) -> None:
+    """Raise Stopped at the first signal. Others do nothing: a stop takes seconds."""
+    on_stop(signal.SIG_IGN)
+    raise Stopped
+
+
+def logs(folder: Path) -> list[Path]:
+    """The logs that are told: of each service, of the supervisor, of migrations, and the alerts. One is named once."""
+    return [*folder.glob("*.log"), *folder.glob("*.jsonl")]
+
+
 @contextmanager
-def stopped_by_signals() -> Iterator[None]:
-    """While this lasts, the first SIGTERM or SIGINT raises Stopped. A second one does nothing: a stop takes seconds."""
+def told(folder: Path) -> Iterator[None]:
+    """While this lasts, print each new line of the logs in ``folder`` with its log's name; all of a new log."""
+    followed = {path: Followed(path) for path in logs(folder)}
+    ended = threading.Event()
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_IGN)
-        raise Stopped
-
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, stop)
-    yield
-
-
-def logs(settings: Settings) -> dict[str, Followed]:
-    """Name → log, of each service, of the supervisor, and of what failed."""
-    names = [*(program.name for program in programs(settings)), SUPERVISOR]
-    return {name: Followed(settings.log / f"{name}.log") for name in names} | {"alert": Followed(settings.alerts)}
-
-
-def watch(settings: Settings, followed: dict[str, Followed]) -> None:
-    """Print what is new in the logs, each line with its service's name, until the supervisor is gone."""
-    supervisor, looked = Supervisor(settings), time.monotonic()
-    while True:
-        for name, log in followed.items():
-            for line in log.lines():
-                print(f"{name:13} | {line}", flush=True)
-        if time.monotonic() - looked > LOOK:
-            if not supervisor.is_up():
+    def tell() -> None:
+        while True:
+            last = ended.wait(STEP)
+            for path in logs(folder):
+                for line in followed.setdefault(path, Followed(path, new=True)).lines():
+                    print(f"{path.stem:13} | {line}", flush=True)
+            if last:
                 return
-            looked = time.monotonic()
-        time.sleep(STEP)
+
+    teller = threading.Thread(target=tell, name="logs", daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
+
+
+def wait(settings: Settings) -> None:
+    """Return when the supervisor is gone."""
+    supervisor = Supervisor(settings)
+    while supervisor.is_up():
+        time.sleep(LOOK)
 
 
 def foreground(settings: Settings, progress: Progress, ready: Callable[[], None]) -> int:
@@ -65,16 +79,18 @@ def foreground(settings: Settings, progress: Progress, ready: Callable[[], None]
 
     ``ready`` is called once all are healthy. Raises Problem as ``up`` does; nothing runs any more then.
     """
-    with stopped_by_signals():
+    with told(settings.log):
         try:
+            on_stop(stop)
             control.up(settings, progress)
             progress("all services are healthy")
             ready()
-            watch(settings, logs(settings))
+            wait(settings)
             progress("the services were stopped")
             return 1
         except Stopped:
             progress("asked to stop")
             return 0
         finally:
+            on_stop(signal.SIG_IGN)
             control.down(settings, progress)

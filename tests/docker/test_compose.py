@@ -11,17 +11,10 @@ import jsonschema
 import pytest
 import yaml
 
-FILE = Path(__file__).resolve().parents[2] / "docker" / "compose.yaml"
+from tests.docker.compose_file import FILE, VARIABLE, compose
+
 SCHEMA = Path(check_jsonschema.__file__).parent / "builtin_schemas" / "vendor" / "compose-spec.json"
-VARIABLE = re.compile(r"\$\{(\w+)(:-[^}]*)?\}")
 SECRET = re.compile("(?i)passw|secret|token|_key$")
-
-
-def compose(environment: dict[str, str] | None = None) -> dict[str, Any]:
-    """The file as compose reads it where only the variables of ``environment`` are set."""
-    given = environment or {}
-    text = VARIABLE.sub(lambda found: given.get(found[1], (found[2] or "")[2:]), FILE.read_text())
-    return yaml.safe_load(text)
 
 
 def problems(file: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from include.local import credentials, foreground
+from include.local import foreground
 from include.local.checks import Problem
 from include.core.settings import Settings
 
@@ -33,8 +33,7 @@ class Services:
 @pytest.fixture
 def here(tmp_path: Path) -> Settings:
     settings = Settings(var=tmp_path / "var")
-    credentials.generate(settings)
-    settings.log.mkdir()
+    settings.log.mkdir(parents=True)
     return settings
 
 
@@ -96,11 +95,14 @@ def test_what_the_services_write_is_passed_on_with_their_name(
 
     class Talking(Services):
         def is_up(self) -> bool:
-            with (here.log / "scheduler.log").open("a") as log:
-                log.write(f"look {self.looks}\n")
+            for name in ("scheduler.log", "alerts.jsonl"):
+                with (here.log / name).open("a") as log:
+                    log.write(f"look {self.looks}\n")
             return super().is_up()
 
     assert run(monkeypatch, here, Talking(looks=2)) == 1
     shown = capsys.readouterr().out
-    assert "scheduler     | look 2\nscheduler     | look 1\n" in shown
+    for look in (2, 1, 0):
+        assert f"scheduler     | look {look}\n" in shown
+        assert f"alerts        | look {look}\n" in shown
     assert "earlier" not in shown
