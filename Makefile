@@ -107,6 +107,11 @@ format: venv ## repair what ruff and sqlfluff can repair
 	@.venv/bin/ruff format .
 	@.venv/bin/sqlfluff fix --nocolor --disable-progress-bar dbt_project/models dbt_project/tests/*.sql
 
+.PHONY: image
+image: ## [java=17] the container image, which records this commit with its models: docs/docker.md
+	@COMMIT=$$([ -n "$$(git status --porcelain)" ] || git rev-parse HEAD) JAVA="$(java)" \
+		docker compose -f docker/compose.yaml build
+
 lock: venv ## compile requirements.txt and requirements-setup.txt from their .in files
 	@for name in requirements-setup requirements; do \
 		.venv/bin/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header \

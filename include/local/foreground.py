@@ -20,6 +20,8 @@ from include.core.settings import Settings
 Progress = Callable[[str], None]
 STEP, LOOK = 0.5, 5.0
 """Seconds between two looks into the logs, and between two calls to the supervisor."""
+START_SECONDS = 3600
+"""A slow start is for the health check to tell: to end here would begin it anew, on a machine that is busy already."""
 
 
 class Stopped(BaseException):
@@ -82,7 +84,7 @@ def foreground(settings: Settings, progress: Progress, ready: Callable[[], None]
     with told(settings.log):
         try:
             on_stop(stop)
-            control.up(settings, progress)
+            control.up(settings, progress, timeout=START_SECONDS)
             progress("all services are healthy")
             ready()
             wait(settings)

@@ -23,7 +23,7 @@ class Services:
         self.looks -= 1
         return self.looks >= 0
 
-    def up(self, settings: Settings, progress: Any) -> None:
+    def up(self, settings: Settings, progress: Any, timeout: float) -> None:
         self.done.append("up")
 
     def down(self, settings: Settings, progress: Any) -> None:
@@ -65,7 +65,7 @@ def test_a_signal_stops_the_services_and_is_no_error(
 
 def test_a_signal_during_the_start_stops_what_has_started(monkeypatch: pytest.MonkeyPatch, here: Settings) -> None:
     services = Services(looks=10**6)
-    monkeypatch.setattr(services, "up", lambda settings, progress: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(services, "up", lambda *_, timeout: os.kill(os.getpid(), signal.SIGTERM))
     assert run(monkeypatch, here, services) == 0
     assert services.done == ["down"]
 
@@ -79,7 +79,7 @@ def test_services_that_end_by_themselves_are_an_error(monkeypatch: pytest.Monkey
 def test_a_start_that_fails_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch, here: Settings) -> None:
     services = Services(looks=3)
 
-    def fail(settings: Settings, progress: Any) -> None:
+    def fail(*_: Any, timeout: float) -> None:
         raise Problem("a port is taken")
 
     monkeypatch.setattr(services, "up", fail)
