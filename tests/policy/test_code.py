@@ -40,6 +40,7 @@ LAYERS = (
     "governance",
     "orchestration",
     "local",
+    "scaffold",
     "cli",
     "web",
 )
