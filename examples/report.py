@@ -19,7 +19,7 @@ from include.core.partitions import Partitions
 from include.core.settings import Settings
 from include.lake import delta
 from include.local import control
-from include.ml.registry import REFUSED
+from include.ml.promotion import REFUSED
 from include.orchestration.airflow_client import Run
 
 MODEL = "flight_delays"

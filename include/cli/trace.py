@@ -120,6 +120,10 @@ def training_lines(found: Trace) -> list[str]:
     ]
 
 
+def _shown(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
 def show(found: Trace, console: Console) -> None:
     """The chain, from the prediction down."""
 
@@ -129,11 +133,14 @@ def show(found: Trace, console: Console) -> None:
             console.print(f"  {line}", markup=False)
 
     prediction, features = found.prediction, found.features
+    predicted = "  ".join(
+        f"{name} {_shown(value)}" for name, value in prediction.predicted.items() if value is not None
+    )
     scored = prediction.scored_at
     written = f", written in version {prediction.version} at {scored:%Y-%m-%d %H:%M:%S} UTC" if scored else ""
     section(
         "prediction",
-        f"{prediction.id}  day {prediction.day}  score {prediction.score:.4f}",
+        f"{prediction.id}  day {prediction.day}  {predicted}",
         f"gold.{found.use_case}__predictions{written}",
     )
     section("model", *model_lines(found))
@@ -155,7 +162,7 @@ def show(found: Trace, console: Console) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(prog="python -m include.cli.trace", description=__doc__)
-    result.add_argument("prediction", help="its id, as 2013-06-02:UA:15:EWR")
+    result.add_argument("prediction", help="its id, as 2013-06-02:UA:15:EWR, or <day>:<value>:<value> of its entity")
     result.add_argument("--use-case", default="flight_delays")
     result.add_argument("--json", action="store_true", help="the whole chain as JSON")
     return result

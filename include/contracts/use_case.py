@@ -1,12 +1,16 @@
 """What a use case is: frozen dataclasses that its ``spec.py`` fills with literals.
 
-A use case is one model with its data, its gates and its drift policy. Adding one means adding a package under
+A use case is one model with its data, its task and its drift policy. Adding one means adding a package under
 ``include/use_cases/`` whose ``spec.py`` exports ``SPEC``; no existing file changes.
 """
 
+import re
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal
+
+INDEPENDENT_SPANS = 3
+"""So many spans of days whose labels do not overlap a quality window holds at least."""
 
 UNKNOWN = "unknown"
 """The category level that stands for every value outside a vocabulary, and for null."""
@@ -61,8 +65,9 @@ class Training:
         early_stopping_rounds: stop when the validation log loss has not fallen for so many rounds; None trains
             exactly ``rounds`` trees.
         window_days: at most so many days of history, the holdout included.
-        first_day: the first flight day whose features have their complete look-back. Earlier days never train.
-        valid_days: days between train and holdout that early stopping looks at; 0 without early stopping.
+        first_day: the first event date whose features have their complete look-back. Earlier days never train.
+        valid_days: days between train and holdout that early stopping looks at; 0 without early stopping. Where a
+            label takes days to mature, as many days before validation and holdout are left out: their labels overlap.
         holdout_days: the last days, never trained on: what a version is judged by.
         min_train_days: fewer than this many days to train on is an error.
         seed, threads: both fixed, so that the same data gives the same bytes.
@@ -85,26 +90,114 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Gates:
-    """What a challenger must show on its holdout before it becomes champion.
+class Binary:
+    """The label is 0 or 1, and a prediction is the probability of 1.
 
     Attributes:
-        min_auc: below this something is missing.
-        max_auc: above this something leaks; nobody predicts tomorrow that well.
-        baseline: the one feature whose plain value is the ranking to beat.
+        baseline: the numeric feature whose plain value is the ranking to beat.
+        min_auc: a challenger below this AUC on its holdout is refused: something is missing.
+        max_auc: one above it is refused too: something leaks; nobody predicts that well.
         min_lift: how much AUC the model must add to the baseline's.
         max_calibration_error: largest expected calibration error, in probability.
-        max_auc_loss: how much AUC the challenger may lose to the champion on the same holdout.
+        max_auc_loss: how much AUC the challenger may lose to the champion on the same days.
         max_log_loss_loss: the same for log loss, in nats a row.
+        quality_auc_drop: the quality sensor fires where the mean daily AUC fell by this much against the holdout …
+        quality_calibration_gap: … or mean score and mean label differ by this much, in probability.
     """
 
-    min_auc: float
-    max_auc: float
     baseline: str
+    min_auc: float = 0.55
+    max_auc: float = 0.98
     min_lift: float = 0.02
     max_calibration_error: float = 0.10
     max_auc_loss: float = 0.005
     max_log_loss_loss: float = 0.01
+    quality_auc_drop: float = 0.05
+    quality_calibration_gap: float = 0.05
+
+
+@dataclass(frozen=True)
+class Multiclass:
+    """The label is one of some classes, and a prediction is a probability for each of them.
+
+    Attributes:
+        classes: the values that the label can have, as text; the place of a class is its code.
+        baseline: the categorical feature whose plain value is the class to beat; None: the most frequent class.
+        min_auc, max_auc: as for a binary task; the AUC is the mean of each class against the others.
+        min_skill: by this share the log loss must be below that of always giving each class its frequency in training.
+        min_lift: how much accuracy the model must add to the baseline's.
+        min_class_rows: fewer training rows of a class than this are too few to learn it.
+        max_calibration_error: largest expected calibration error of the most likely class, in probability.
+        max_auc_loss, max_log_loss_loss: what the challenger may lose to the champion on the same days.
+        quality_log_loss_rise: the quality sensor fires where the mean daily log loss rose by this, in nats a row, …
+        quality_calibration_gap: … or the mean probability of the predicted class and how often it is right differ so.
+    """
+
+    classes: tuple[str, ...]
+    baseline: str | None = None
+    min_auc: float = 0.55
+    max_auc: float = 0.98
+    min_skill: float = 0.02
+    min_lift: float = 0.0
+    min_class_rows: int = 10
+    max_calibration_error: float = 0.10
+    max_auc_loss: float = 0.01
+    max_log_loss_loss: float = 0.02
+    quality_log_loss_rise: float = 0.10
+    quality_calibration_gap: float = 0.10
+
+    def __post_init__(self) -> None:
+        if isinstance(self.classes, str) or len(self.classes) < 2 or not all(isinstance(c, str) for c in self.classes):
+            raise ValueError(f"classes is {self.classes!r}; it must be a tuple of at least two texts")
+        if len({class_slug(one) for one in self.classes}) != len(self.classes):
+            raise ValueError(f"classes {', '.join(self.classes)}: two of them give the same column name")
+
+
+@dataclass(frozen=True)
+class Regression:
+    """The label is a number, and a prediction is its mean, or its median with further quantiles.
+
+    Errors are root mean squared errors where the mean is predicted, and mean absolute errors where the median is: each
+    is the error that its prediction makes smallest.
+
+    Attributes:
+        baseline: the numeric feature whose plain value is the prediction to beat.
+        quantiles: what to predict, in rising order, 0.5 among them; empty for the mean.
+        min_skill: by this share the error must be below the baseline's, or something is missing.
+        max_skill: by more than this share below it something leaks.
+        max_error_loss: by this share the challenger's error may be above the champion's on the same days.
+        max_crossed: largest share of rows whose quantiles are not in rising order before they are sorted.
+        max_coverage_gap: how far the share of labels between the outermost quantiles may be from what they promise.
+        quality_error_rise: the quality sensor fires where the mean daily error rose by this share of the holdout's …
+        quality_bias: … or predictions are off by this share of the holdout's error, in the mean and in one direction …
+        quality_coverage_gap: … or the share of labels between the outermost quantiles is off by this.
+    """
+
+    baseline: str
+    quantiles: tuple[float, ...] = ()
+    min_skill: float = 0.02
+    max_skill: float = 0.98
+    max_error_loss: float = 0.02
+    max_crossed: float = 0.05
+    max_coverage_gap: float = 0.10
+    quality_error_rise: float = 0.25
+    quality_bias: float = 0.5
+    quality_coverage_gap: float = 0.15
+
+    def __post_init__(self) -> None:
+        rising = list(self.quantiles) == sorted(set(self.quantiles))
+        if self.quantiles and not (rising and 0.5 in self.quantiles and all(0 < q < 1 for q in self.quantiles)):
+            raise ValueError(
+                f"quantiles are {self.quantiles}; they must rise between 0 and 1, with 0.5, which is the prediction"
+            )
+
+
+type TaskSpec = Binary | Multiclass | Regression
+
+
+def class_slug(name: str) -> str:
+    """A class as part of a column's name: lower case, with letters, digits and underscores only."""
+    return re.sub(r"\W+", "_", name.strip().lower()).strip("_") or "_"
 
 
 @dataclass(frozen=True)
@@ -113,7 +206,7 @@ class DriftPolicy:
 
     Attributes:
         drift_window_days: scored days that the two drift sensors look at together. Single days differ too much
-            from each other to mean anything: the flights of one day share its weather.
+            from each other to mean anything: the rows of one day share what happened on it.
         drift_min_days: fewer days with data than this in the window is too little evidence.
         drift_min_rows: the same in rows.
         feature_psi_floor: a feature counts as drifted only above this PSI, and above the largest PSI that any window
@@ -122,9 +215,8 @@ class DriftPolicy:
         prediction_psi: the sensor fires when the PSI of the scores against the champion's holdout reaches this.
         quality_window_days: days with labels that the quality sensor looks at together.
         quality_min_days: fewer such days is too little evidence.
-        quality_auc_drop: the mean daily AUC must have fallen by this much against the holdout …
-        quality_calibration_gap: … or mean score and mean label must differ by this much, in probability …
-        quality_z: … and in either case by this many standard errors, with days as the independent unit.
+        quality_z: what the task's quality limits say must differ by this many standard errors too. Days are the
+            independent unit; where labels overlap, spans of ``label_days`` + 1 days are.
         cool_down_days: no retraining before so many days of labels are new since the champion's training data
             ended, nor within so many days of the last request.
         max_age_days: retrain on schedule when the champion's data is this old, sensors or not.
@@ -138,8 +230,6 @@ class DriftPolicy:
     prediction_psi: float = 0.25
     quality_window_days: int = 14
     quality_min_days: int = 7
-    quality_auc_drop: float = 0.05
-    quality_calibration_gap: float = 0.05
     quality_z: float = 2.0
     cool_down_days: int = 31
     max_age_days: int = 120
@@ -151,34 +241,88 @@ class UseCase:
 
     Attributes:
         name: package, DAG folder, dbt folder, MLflow model and table prefix, all the same.
-        source: the source whose silver tables it reads.
-        entity: key column of one thing to predict, unique in features and labels.
-        day: the column with the business day that a row belongs to.
-        label: the 0/1 column of the labels table.
-        horizon_days: the night of day T builds features for, and scores, day T + this.
+        sources: the sources whose silver tables it reads.
+        entity: key columns of one thing to predict; unique together with ``day``, so that one may recur on many days.
+        day: the column with the event date that a row belongs to, in features, labels and predictions.
+        label: the column of the labels table that is to be predicted.
+        task: what kind of label it is, with the gates and quality limits of that kind.
+        label_days: days until a label is known: that of event date D is known in the night D + this.
+        horizon_days: the night of day T builds features for, and scores, event date T + this.
         context: further columns of the features table that are not features.
     """
 
     name: str
     description: str
     owner: str
-    source: str
-    entity: str
+    sources: tuple[str, ...]
+    entity: tuple[str, ...]
+    day: str
     label: str
+    task: TaskSpec
     features: tuple[Feature, ...]
     training: Training
-    gates: Gates
     drift: DriftPolicy = field(default_factory=DriftPolicy)
-    day: str = "flight_date"
+    label_days: int = 0
     horizon_days: int = 1
     context: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for part, value in (("sources", self.sources), ("entity", self.entity)):
+            if isinstance(value, str) or not value or len(set(value)) != len(value):
+                raise ValueError(f"use case {self.name}: {part} is {value!r}; it must be a tuple of different names")
         names = self.feature_names
         if len(set(names)) != len(names):
             raise ValueError(f"use case {self.name}: a feature is listed twice")
-        if self.gates.baseline not in names:
-            raise ValueError(f"use case {self.name}: the baseline {self.gates.baseline} is not a feature")
+        if mixed := sorted({*self.key, self.label} & {*names, *self.context} | {self.label} & set(self.key)):
+            raise ValueError(f"use case {self.name}: {', '.join(mixed)} is key or label, and something else too")
+        if self.label_days < 0 or self.horizon_days < 0:
+            raise ValueError(f"use case {self.name}: label_days and horizon_days must not be negative")
+        self._check_baseline()
+
+    def _check_baseline(self) -> None:
+        name = self.task.baseline
+        if name is None:
+            return
+        found = next((one for one in self.features if one.name == name), None)
+        if found is None:
+            raise ValueError(f"use case {self.name}: the baseline {name} is not a feature")
+        kind = "categorical" if isinstance(self.task, Multiclass) else "numeric"
+        if found.kind != kind:
+            raise ValueError(f"use case {self.name}: the baseline {name} is {found.kind}, and must be {kind}")
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns that name a row: the event date, then the entity. Rows are sorted by them."""
+        return (self.day, *self.entity)
+
+    @property
+    def matures(self) -> timedelta:
+        """From an event date to the partition in which its label is known."""
+        return timedelta(self.label_days)
+
+    @property
+    def entity_name(self) -> str:
+        """The entity's columns in a message."""
+        return " + ".join(self.entity)
+
+    @property
+    def overlap_days(self) -> int:
+        """How many days in a row have labels that share time with each other; 1 where each is a day's own."""
+        return self.label_days + 1
+
+    @property
+    def quality_window_days(self) -> int:
+        """Event dates that the quality sensor looks at together.
+
+        Those of the policy, or more where labels overlap, to hold ``INDEPENDENT_SPANS`` spans that do not.
+        """
+        spans = INDEPENDENT_SPANS * self.overlap_days if self.label_days else 0
+        return max(self.drift.quality_window_days, spans)
+
+    @property
+    def quality_min_days(self) -> int:
+        """Fewer event dates with labels than this are too little evidence: without two spans there is no scatter."""
+        return max(self.drift.quality_min_days, 2 * self.overlap_days if self.label_days else 0)
 
     @property
     def feature_names(self) -> tuple[str, ...]:

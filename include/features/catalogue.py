@@ -125,7 +125,7 @@ def problems(case: UseCase, table: dict[str, Any]) -> list[str]:
     if not isinstance(hours := meta.get("freshness_hours"), int) or hours <= 0:
         wrong.append("does not say within how many freshness_hours it is published")
     rules = meta.get("as_of") or {}
-    expected = {case.entity, case.day, *case.context, *case.feature_names}
+    expected = {*case.key, *case.context, *case.feature_names}
     wrong += [f"has no column {name}" for name in sorted(expected - set(columns))]
     wrong += [f"{name} is neither a feature nor context in the spec" for name in sorted(set(columns) - expected)]
     for feature in case.features:
@@ -167,7 +167,7 @@ def page_of(case: UseCase) -> Path:
 def page(catalogue: Catalogue) -> str:
     """The catalogue in Markdown: what the rows are, who answers for them, and the features by their as-of rules."""
     case, columns = catalogue.case, catalogue.columns
-    others = (case.entity, case.day, *case.context)
+    others = (*case.entity, case.day, *case.context)
     lines = [
         f"# Features of {case.name}",
         "",

@@ -42,14 +42,18 @@ class Prediction:
     """One row of a predictions table.
 
     Attributes:
-        day: the business day that it is for.
+        id: as it was asked for: the entity's value where that is one of one day, or ``<day>:<value>:<value>``.
+        day: the event date that it is for.
+        entity: the entity's columns.
+        predicted: the columns that say what was predicted, as its task has them.
         version: of the Delta table, in which the row's day was written last.
         scored_at: of that version; None, as ``version``, where the table's log does not go back so far.
     """
 
     id: str
     day: date
-    score: float
+    entity: dict[str, Any]
+    predicted: dict[str, Any]
     model_version: int
     version: int | None
     scored_at: datetime | None
@@ -223,28 +227,48 @@ def _of_several(file: str) -> str:
         return ""
 
 
-def find_prediction(case: UseCase, entity: str) -> Prediction:
-    """The prediction with this id. Raises UnknownPredictionError, or TableMissing where nothing was ever predicted."""
+def key_of(case: UseCase) -> pl.Expr:
+    """The key of a row as people write it: ``<day>:<value>:<value>``."""
+    return pl.concat_str([pl.col(name).cast(pl.String) for name in case.key], separator=":")
+
+
+def find_prediction(case: UseCase, asked: str) -> Prediction:
+    """The prediction with the key ``<day>:<value>:<value>``, or where the entity is one column, with its value.
+
+    Raises UnknownPredictionError, where several days have the value too, or TableMissing where nothing was ever
+    predicted.
+    """
     rows = pl.scan_delta(delta.opened("gold", case.predictions_table))
-    found = rows.filter(pl.col(case.entity) == entity).collect().to_dicts()
-    if not found:
-        raise UnknownPredictionError(_unknown(case, entity, rows.select(case.entity, case.day).collect()))
-    row = found[0]
+    named = key_of(case) == asked
+    if len(case.entity) == 1:
+        named |= pl.col(case.entity[0]).cast(pl.String) == asked
+    found = rows.filter(named).sort(case.key).collect()
+    if not found.height:
+        raise UnknownPredictionError(_unknown(case, asked, rows.select(case.key).collect()))
+    if found.height > 1:
+        keys = found.select(key_of(case)).to_series().to_list()
+        raise UnknownPredictionError(
+            f"{case.name} has {found.height} predictions with the {case.entity_name} {asked!r}. Name one with its day: "
+            f"{', '.join(keys[-NEAR:])}"
+        )
+    row = found.row(0, named=True)
     version, at = delta.written("gold", case.predictions_table, case.day, row[case.day]) or (None, None)
-    return Prediction(entity, row[case.day], row["score"], row["model_version"], version, at)
+    entity = {name: row.pop(name) for name in case.entity}
+    return Prediction(asked, row.pop(case.day), entity, row, row.pop("model_version"), version, at)
 
 
-def _unknown(case: UseCase, entity: str, known: pl.DataFrame) -> str:
+def _unknown(case: UseCase, asked: str, known: pl.DataFrame) -> str:
     if not known.height:
         return f"{case.name} has no predictions"
     # Neighbours in the order of ids: they begin alike.
-    ids = sorted(known[case.entity])
-    place = bisect(ids, entity)
+    name = pl.col(case.entity[0]).cast(pl.String) if len(case.entity) == 1 else key_of(case)
+    ids: list[str] = known.select(name.unique().sort()).to_series().to_list()
+    place = bisect(ids, asked)
     near = ids[max(0, place - NEAR // 2) : place + NEAR // 2]
     first, last = known.select(pl.min(case.day).alias("first"), pl.max(case.day).alias("last")).row(0)
     return (
-        f"{case.name} has no prediction with the {case.entity} {entity!r}. Near it are {', '.join(near)}. There are "
-        f"predictions for {first} to {last}."
+        f"{case.name} has no prediction with the {case.entity_name} {asked!r}. Near it are {', '.join(near)}. There "
+        f"are predictions for {first} to {last}."
     )
 
 
@@ -263,7 +287,7 @@ def feature_row(case: UseCase, prediction: Prediction, partition: Partition | No
         )
     except (DeltaError, OSError, pl.exceptions.PolarsError):
         return {}
-    found = rows.filter(pl.col(case.entity) == prediction.id).to_dicts()
+    found = rows.filter(**prediction.entity).to_dicts()
     return found[0] if found else {}
 
 
@@ -278,9 +302,10 @@ def training_set(
     for name in (case.features_table, case.labels_table):
         version = (tags or {}).get(f"{dataset.DELTA_VERSION}{name}")
         for day in dataset.days_between(champion.trained_from, champion.trained_through):
-            # Features are what was known the evening before; labels what was known in the night of the training.
+            # Features are what was known when they were made; labels what was known in the night of the training.
             ahead = day - timedelta(case.horizon_days)
-            through = ahead if name == case.features_table else champion.trained_through
+            trained = champion.trained_through + timedelta(case.label_days)
+            through = ahead if name == case.features_table else trained
             if version is None:
                 own = lines.at(f"gold.{name}", day, champion.decided_at, through)
             else:
@@ -290,13 +315,13 @@ def training_set(
     return TrainingSet(champion.trained_from, champion.trained_through, list(dict.fromkeys(found)))
 
 
-def trace(case: UseCase, entity: str, tags_of: Callable[[int], dict[str, str] | None]) -> Trace:
-    """The chain behind the prediction ``entity``.
+def trace(case: UseCase, asked: str, tags_of: Callable[[int], dict[str, str] | None]) -> Trace:
+    """The chain behind the prediction ``asked``, as :func:`find_prediction` takes it.
 
     ``tags_of`` gives what MLflow has of a model version, None where it does not answer. Raises UnknownPredictionError,
     NotBuiltError, TableMissing.
     """
-    prediction = find_prediction(case, entity)
+    prediction = find_prediction(case, asked)
     graph = lineage.graph(lineage.manifest_of(f"{case.name}_features"))
     lines = Ledger.read()
     moment = prediction.scored_at or datetime.now(UTC)

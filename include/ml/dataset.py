@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from include.contracts.use_case import UNKNOWN, Feature, Training, UseCase
+from include.contracts.use_case import UNKNOWN, Feature, UseCase
 from include.core.errors import NeedsAttentionError
 from include.lake import delta
 from include.sources import sources
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 KNOWN = "night"
 """The column of a labels table: the night from which a label is known."""
+
+KNOWN_FROM = "known_from"
+"""The column of a features table: the night from which all values of a row were known."""
 
 DELTA_VERSION = "delta_version."
 """What the tags of a model version begin with that name the version of each gold table it was trained on."""
@@ -33,7 +36,6 @@ PART_ROWS = 250_000
 """At most so many rows are read at once, unless one day has more."""
 
 type Floats = npt.NDArray[np.float32]
-type Ints = npt.NDArray[np.int8]
 
 
 class DataMissing(NeedsAttentionError):
@@ -46,7 +48,10 @@ class UnfitFeature(NeedsAttentionError):
 
 @dataclass(frozen=True)
 class Split:
-    """Three consecutive ranges of days, each ``(first, last)``, both included; no validation is None."""
+    """Three ranges of days in their order, each ``(first, last)``, both included; no validation is None.
+
+    Between two of them lie the days whose labels share time with those of the later one.
+    """
 
     train: tuple[date, date]
     valid: tuple[date, date] | None
@@ -81,7 +86,7 @@ class Dataset:
 
     def scan(self) -> pl.LazyFrame:
         """All rows, lazily: a query reads only the columns that it uses."""
-        return self._matched((self.first, self.last)).sort(self.case.day, self.case.entity)
+        return self._matched((self.first, self.last)).sort(self.case.key)
 
     def narrowed(self, days: tuple[date, date], features: Sequence[Feature]) -> Dataset:
         """The same rows of fewer days, with other features of the same table, which must be there."""
@@ -118,8 +123,8 @@ class Dataset:
             if "validation" not in str(error):
                 raise
             raise DataMissing(
-                f"{case.features_table} or {case.labels_table} has a {case.entity} twice on a day of {self.first} to "
-                f"{self.last}: find it with dbt's test of the key, and run that night again"
+                f"{case.features_table} or {case.labels_table} has a {case.entity_name} twice on a day of "
+                f"{self.first} to {self.last}: find it with dbt's test of the key, and run that night again"
             ) from error
         if wanted + known - 2 * both > MOST_UNMATCHED * wanted:
             raise DataMissing(
@@ -143,13 +148,13 @@ class Dataset:
     def _frames(self) -> Iterator[pl.DataFrame]:
         """All rows, part by part. The parts follow each other, so that sorting each sorts all."""
         for part in self._parts:
-            yield self._matched(part).sort(self.case.day, self.case.entity).collect().rechunk()
+            yield self._matched(part).sort(self.case.key).collect().rechunk()
 
     def _matched(self, days: tuple[date, date]) -> pl.LazyFrame:
         """What has features and a label, in no particular order."""
         case = self.case
-        joined = self._features(days).join(self._labels(days), on=[case.day, case.entity], how="inner", validate="1:1")
-        return joined.select(case.entity, case.day, *(feature.name for feature in self.features), case.label)
+        joined = self._features(days).join(self._labels(days), on=case.key, how="inner", validate="1:1")
+        return joined.select(*case.entity, case.day, *(feature.name for feature in self.features), case.label)
 
     def _features(self, days: tuple[date, date]) -> pl.LazyFrame:
         table = self.case.features_table
@@ -158,7 +163,7 @@ class Dataset:
     def _labels(self, days: tuple[date, date]) -> pl.LazyFrame:
         table = self.case.labels_table
         rows = delta.scan_days("gold", table, *days, day=self.case.day, version=self.versions[table])
-        return rows.filter(pl.col(KNOWN) <= self.as_of).select(self.case.day, self.case.entity, self.case.label)
+        return rows.filter(pl.col(KNOWN) <= self.as_of).select(*self.case.key, self.case.label)
 
 
 def days_between(first: date, last: date) -> list[date]:
@@ -167,14 +172,14 @@ def days_between(first: date, last: date) -> list[date]:
 
 
 def days_of_gaps(case: UseCase) -> list[date]:
-    """The days that may have no features, or no labels, since the source says that it never had a night (``gaps``).
+    """The days that may have no features, or no labels, since a source says that it never had a night (``gaps``).
 
-    A night brings the labels of its own day, and the schedule that makes the features of the day ``horizon_days``
-    later.
+    A night brings the labels of the day ``label_days`` before it, and what the features of the day ``horizon_days``
+    later are made of.
     """
-    source = sources().get(case.source)
-    nights = source.gaps if source else ()
-    return sorted({night + timedelta(later) for night in nights for later in (0, case.horizon_days)})
+    known = sources()
+    nights = {night for name in case.sources if name in known for night in known[name].gaps}
+    return sorted({night + timedelta(later) for night in nights for later in (-case.label_days, case.horizon_days)})
 
 
 def check_columns(
@@ -185,9 +190,9 @@ def check_columns(
     ``features`` are those of the spec, or those of the version ``who``. A column is named that the spec has as a
     feature or as context, or that the version takes.
     """
-    taken = {case.entity, case.day, *(one.name for one in (case.features if features is None else features))}
+    taken = {*case.key, *(one.name for one in (case.features if features is None else features))}
     missing = sorted(taken - set(columns))
-    extra = sorted(set(columns) - taken - {*case.context, *case.feature_names})
+    extra = sorted(set(columns) - taken - {KNOWN_FROM, *case.context, *case.feature_names})
     if missing and who:
         raise DataMissing(
             f"{case.features_table} does not match what {who} takes: missing {', '.join(missing)}. Bring it back in "
@@ -213,37 +218,49 @@ def require_days(
         raise DataMissing(f"{table} has no rows for {len(absent)} of the days {first} to {last}: {shown}")
 
 
-def training_range(training: Training, through: date, gaps: Collection[date] = ()) -> tuple[date, date]:
-    """The days to read for a training whose newest label day is ``through``.
+def newest_label_day(case: UseCase, night: date) -> date:
+    """The last event date whose labels are known in ``night``."""
+    return night - timedelta(case.label_days)
+
+
+def training_range(case: UseCase, through: date, gaps: Collection[date] = ()) -> tuple[date, date]:
+    """The event dates to read for a training in the night ``through``: those whose labels are known by then.
 
     Raises DataMissing where they are too few, those of ``gaps`` not counted.
     """
-    first = max(training.first_day, through - timedelta(training.window_days - 1))
-    least = training.min_train_days + training.valid_days + training.holdout_days
-    there = len(set(days_between(first, through)) - set(gaps))
+    training, last = case.training, newest_label_day(case, through)
+    first = max(training.first_day, last - timedelta(training.window_days - 1))
+    embargo = case.label_days * (2 if training.valid_days else 1)
+    least = training.min_train_days + training.valid_days + training.holdout_days + embargo
+    there = len(set(days_between(first, last)) - set(gaps))
     if there < least:
+        late = f", whose labels are known in the night {through}," if case.label_days else ""
         raise DataMissing(
             f"{least} days with complete look-back are needed to train and judge a model, from "
-            f"{training.first_day} on; through {through} there are {there}"
+            f"{training.first_day} on; through {last}{late} there are {there}"
         )
-    return first, through
+    return first, last
 
 
-def split_days(training: Training, first: date, last: date, absent: Collection[date] = ()) -> Split:
+def split_days(case: UseCase, first: date, last: date, absent: Collection[date] = ()) -> Split:
     """Cut a range by time: the holdout is the last days, validation lies before it, the rest is for training.
 
-    Days that are ``absent`` count nowhere, so that no part is empty.
+    The ``label_days`` before validation and before the holdout belong to neither: their labels were not known yet when
+    the later part began, and share time with its labels. Days that are ``absent`` count nowhere, so that no part is
+    empty. Raises DataMissing where no day is left.
     """
-    days = [day for day in days_between(first, last) if day not in absent]
-    holdout = len(days) - training.holdout_days
-    valid = holdout - training.valid_days
-    if valid <= 0:
+    training, days = case.training, [day for day in days_between(first, last) if day not in absent]
+
+    def cut(rest: list[date], size: int) -> tuple[list[date], list[date]]:
+        """What lies clear of the last ``size`` days, and these."""
+        later = rest[len(rest) - size :] if 0 < size <= len(rest) else []
+        return [day for day in rest if not later or day < later[0] - timedelta(case.label_days)], later
+
+    rest, holdout = cut(days, training.holdout_days)
+    train, valid = cut(rest, training.valid_days)
+    if not train or not holdout or (training.valid_days and not valid):
         raise DataMissing(f"{first} to {last} leaves no day to train on")
-    return Split(
-        (days[0], days[valid - 1]),
-        (days[valid], days[holdout - 1]) if training.valid_days else None,
-        (days[holdout], days[-1]),
-    )
+    return Split((train[0], train[-1]), (valid[0], valid[-1]) if valid else None, (holdout[0], holdout[-1]))
 
 
 def parts(rows_a_day: list[tuple[date, int]]) -> list[tuple[date, date]]:
@@ -269,7 +286,9 @@ def load(
     versions: Mapping[str, int] | None = None,
     features: Sequence[Feature] | None = None,
 ) -> Dataset:
-    """The training set of the days ``first`` to ``last``, as it was known in the night ``as_of`` (default: ``last``).
+    """The training set of the days ``first`` to ``last``, as it was known in the night ``as_of``.
+
+    By default, that is the first night in which the labels of ``last`` are known.
 
         data = load(use_case("flight_delays"), date(2013, 1, 29), date(2013, 5, 31))
         data.frame                                                      # a Polars frame
@@ -286,11 +305,11 @@ def load(
     Raises ValueError for arguments that contradict each other, DataMissing where days or columns lack, TableMissing,
     and VersionMissing for a version that is not there any more.
     """
-    as_of = as_of or last
+    as_of = as_of or last + timedelta(case.label_days)
     if last < first:
         raise ValueError(f"a training set ends before it begins: {first} to {last}")
-    if as_of < last:
-        raise ValueError(f"as of the night {as_of}, {last} has no labels yet: end the range with {as_of}, or before")
+    if (newest := newest_label_day(case, as_of)) < last:
+        raise ValueError(f"as of the night {as_of}, {last} has no labels yet: end the range with {newest}, or before")
     tables = (case.features_table, case.labels_table)
     if versions is not None and set(versions) != set(tables):
         raise ValueError(f"versions of {', '.join(versions) or 'nothing'} are given, and not of {' and '.join(tables)}")
@@ -330,14 +349,6 @@ def matrix(features: Sequence[Feature], frame: pl.DataFrame) -> Floats:
     """The features as a matrix, rows × features in their order; missing is NaN. Raises UnfitFeature."""
     columns = [encode(feature, frame[feature.name]) for feature in features]
     return pl.DataFrame(columns).to_numpy().astype(np.float32, copy=False)
-
-
-def labels_of(case: UseCase, frame: pl.DataFrame) -> Ints:
-    """The label column, 0 or 1. Raises DataMissing when a row has another value or none."""
-    values = frame[case.label]
-    if not values.is_in([0, 1]).fill_null(False).all():
-        raise DataMissing(f"{case.label} has values that are neither 0 nor 1")
-    return values.to_numpy().astype(np.int8)
 
 
 def between(case: UseCase, frame: pl.DataFrame, days: tuple[date, date]) -> pl.DataFrame:

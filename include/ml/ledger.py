@@ -1,4 +1,4 @@
-"""The deployment ledger: which version was champion for which flight days, who decided and why. Sealed."""
+"""The deployment ledger: which version was champion for which event dates, who decided and why. Sealed."""
 
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -34,7 +34,7 @@ class Champion:
     """One row of the ledger.
 
     Attributes:
-        effective_from: the first day (of flights, not of the night) that this version scores.
+        effective_from: the first event date (not night) that this version scores.
         model_sha256, reference_sha256: of the booster's UBJSON and of ``reference.json``; what is loaded must match.
         trained_from, trained_through: the days of its training set, holdout included.
         fitted_through: the last day that its trees were grown on.
@@ -73,7 +73,7 @@ def pick(ledger: list[Champion], day: date) -> Champion | None:
 
 
 def champion_for(case: UseCase, day: date) -> Champion | None:
-    """The champion that scores the flights of ``day``, or None when no version was promoted for it."""
+    """The champion that scores the event date ``day``, or None when no version was promoted for it."""
     return pick(read(case), day)
 
 
@@ -94,8 +94,12 @@ def latest_champion(case: UseCase) -> Champion | None:
 
 
 def first_free_day(case: UseCase, trained_through: date) -> date:
-    """The first day after the training data that has not been scored yet: a deployment never rewrites the past."""
-    free = trained_through + timedelta(1)
+    """The first day after the night of the training that has not been scored yet.
+
+    A deployment never rewrites the past, nor does a version score days that were over when its labels were known:
+    ``trained_through`` is the last day with labels, and these were known ``label_days`` later.
+    """
+    free = trained_through + timedelta(case.overlap_days)
     if delta.exists("gold", case.predictions_table):
         scored = delta.read_all("gold", case.predictions_table, columns=[case.day])[case.day].max()
         if isinstance(scored, date):

@@ -1,4 +1,9 @@
-"""Pure metric functions on arrays. Scores are probabilities in [0, 1], labels are 0 or 1."""
+"""Pure metric functions on arrays. Unless they say otherwise, scores are probabilities, and labels are 0 or 1.
+
+scikit-learn and SciPy have some of them, with equal values (``tests/ml/test_metrics.py`` compares). These are used
+because scikit-learn takes seconds to import and twenty times as long for the rows of one day, most of it to check its
+arguments, and SciPy's Jensen-Shannon distance is NaN for one in seven pairs of nearly equal distributions.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -62,6 +67,23 @@ def top_decile_lift(label: Array, score: Array) -> float:
     last = np.partition(score, -top)[-top]
     above, tied = label[score > last], label[score == last]
     return float((above.sum() + tied.mean() * (top - len(above))) / top / base)
+
+
+def log_loss_of_classes(label: Array, scores: Array) -> float:
+    """Mean negative log likelihood, in nats a row, of codes ``label`` under ``scores`` of shape (rows, classes)."""
+    p = np.clip(scores[np.arange(len(label)), label], 1e-7, 1)
+    return float(-np.mean(np.log(p)))
+
+
+def brier_of_classes(label: Array, scores: Array) -> float:
+    """Mean squared distance, between 0 and 2, of ``scores`` (rows, classes) from the class that it was (codes)."""
+    return float(np.mean(((scores - np.eye(scores.shape[1])[label]) ** 2).sum(axis=1)))
+
+
+def pinball_loss(label: Array, scores: Array, quantiles: Sequence[float]) -> float:
+    """Mean loss of predicted quantiles, in the label's unit; ``scores`` has the shape (rows, quantiles)."""
+    under, levels = label[:, np.newaxis] - scores, np.asarray(quantiles)
+    return float(np.mean(np.maximum(levels * under, (levels - 1) * under)))
 
 
 def quality(label: Array, score: Array) -> dict[str, float]:
@@ -147,16 +169,56 @@ def jensen_shannon(reference: Array, current: Array) -> float:
     return float(np.sqrt(min(1.0, max(0.0, (divergence(r) + divergence(c)) / 2))))
 
 
-def z_of_difference(reference: Sequence[float], current: Sequence[float]) -> float:
+def z_of_difference(reference: Sequence[float], current: Sequence[float], overlap: int = 1) -> float:
     """How many standard errors the mean of ``current`` lies above that of ``reference`` (Welch); 0 without evidence.
 
-    Each value is one day's: days are independent of each other to a degree that the flights of a day are not.
+    Each value is one day's: days are independent of each other to a degree that the rows of a day are not. Where the
+    labels of ``overlap`` days in a row share time with each other, days / overlap of them are independent. A sample
+    that is too short to show its own scatter has that of the other one.
     """
-    a, b = np.asarray(reference, dtype=np.float64), np.asarray(current, dtype=np.float64)
-    if len(a) < 2 or len(b) < 2:
+    if len(reference) < 2 or len(current) < 2:
         return 0.0
-    error = float(np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b)))
-    difference = float(b.mean() - a.mean())
+    first, second = (_variance_beside(*pair, overlap) for pair in ((reference, current), (current, reference)))
+    if first is None or second is None:
+        return 0.0
+    difference = float(np.mean(np.asarray(current, np.float64)) - np.mean(np.asarray(reference, np.float64)))
+    return _z(difference, float(np.sqrt(first + second)))
+
+
+def z_of_mean(values: Sequence[float], overlap: int = 1) -> float:
+    """How many standard errors the mean of ``values`` lies above 0, as in :func:`z_of_difference`."""
+    variance = _variance_of_mean(values, overlap) if len(values) > 1 else None
+    return 0.0 if variance is None else _z(float(np.mean(values)), float(np.sqrt(variance)))
+
+
+def _z(difference: float, error: float) -> float:
     if error == 0:
         return 0.0 if difference == 0 else float(np.copysign(np.inf, difference))
     return difference / error
+
+
+def _variance_beside(values: Sequence[float], other: Sequence[float], overlap: int) -> float | None:
+    """The squared standard error of the mean of ``values``, by the scatter of ``other`` where they show none."""
+    own, told = _variance_of_mean(values, overlap), _variance_of_mean(other, overlap)
+    if own is not None or told is None:
+        return own
+    # The mean of a sample shorter than one span scatters as that of one span does.
+    return told * _spans(other, overlap) / max(1.0, _spans(values, overlap))
+
+
+def _spans(values: Sequence[float], overlap: int) -> float:
+    """How many independent days ``values`` are worth."""
+    return len(values) / overlap
+
+
+def _variance_of_mean(values: Sequence[float], overlap: int) -> float | None:
+    """The squared standard error of the mean; None where there are fewer than two independent days.
+
+    Days that overlap are alike, so that they scatter less about their own mean than about the true one: dividing by
+    the independent days less one, as by the days less one otherwise, makes up for it.
+    """
+    spans = _spans(values, overlap)
+    if spans < 2:
+        return None
+    found = np.asarray(values, dtype=np.float64)
+    return float(found.var(ddof=1) / len(found) * ((len(found) - 1) / (spans - 1)))

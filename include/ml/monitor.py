@@ -1,9 +1,9 @@
 """What became knowable in a night: quality of matured predictions, drift of inputs and of scores. And three sensors.
 
-In the night of day T the labels of T mature and day T + horizon has just been scored. Everything here is measured for
-the champion of day T, against its own reference, and depends on nothing later: measuring a night again gives the
-same rows. Single days are stored to be looked at; the sensors look at windows, because the flights of one day share
-its weather, and even a calm week has days that differ wildly.
+In the night of day T the labels of day T - label_days mature, and day T + horizon has just been scored. Everything here
+is measured for the champion of day T, against its own reference, and depends on nothing later: measuring a night again
+gives the same rows. Single days are stored to be looked at; the sensors look at windows, because the rows of one day
+share what happened on it, and even a calm week has days that differ wildly.
 """
 
 from collections.abc import Callable
@@ -15,18 +15,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from include.contracts.use_case import DriftPolicy, UseCase
+from include.contracts.use_case import UseCase
 from include.lake import delta
-from include.ml import dataset, ledger, metrics, registry
+from include.ml import dataset, ledger, metrics, model_files, scoring, tasks
 from include.ml.ledger import Champion
 from include.ml.reference import Reference, daily_quality, features_of
+from include.ml.tasks import Watched
 from include.use_cases import use_case
 
 SCHEMA: dict[str, pl.DataType] = {
     "night": pl.Date(),
     "sensor": pl.String(),
     "metric": pl.String(),
-    "feature": pl.String(),  # empty where a metric is not of one feature
+    "feature": pl.String(),  # empty where a metric is not of one feature, or one column of the predictions
     "window_from": pl.Date(),
     "window_to": pl.Date(),
     "days": pl.Int32(),
@@ -114,33 +115,44 @@ def measure_inputs(case: UseCase, reference: Reference, features: pl.DataFrame, 
 
 
 def measure_scores(case: UseCase, reference: Reference, predictions: pl.DataFrame, last: date) -> list[Measurement]:
-    """PSI of the scores, for the day ``last`` and the window that ends with it."""
+    """PSI of what is predicted, for the day ``last`` and the window that ends with it.
+
+    Where several numbers are predicted for a row, each one's, and the largest.
+    """
     first = last - timedelta(case.drift.drift_window_days - 1)
-    found = []
+    task, found = tasks.of_version(case, reference["task"]), []
     for prefix, start, limit in ((WINDOW, first, case.drift.prediction_psi), (DAY, last, None)):
         rows = dataset.between(case, predictions, (start, last))
-        if rows.height:
-            counts = metrics.bin_counts(rows["score"].to_numpy(), reference["score"]["edges"])
-            value = metrics.psi(np.asarray(reference["score"]["shares"]), metrics.shares(counts))
-            days = rows[case.day].n_unique()
-            found.append(Measurement("prediction_drift", f"{prefix}psi", start, last, days, rows.height, value, limit))
+        if not rows.height:
+            continue
+        days, distances = rows[case.day].n_unique(), {}
+        for column, values in task.watched_values(rows).items():
+            before = reference["scores"][column]
+            counts = metrics.bin_counts(values, before["edges"])
+            distances[column] = metrics.psi(np.asarray(before["shares"]), metrics.shares(counts))
+        of_columns = distances if len(distances) > 1 else {}
+        found += [
+            Measurement("prediction_drift", f"{prefix}psi", start, last, days, rows.height, value, limit, column)
+            for column, value in {"": max(distances.values()), **of_columns}.items()
+        ]
     return found
 
 
 def measure_quality(case: UseCase, reference: Reference, matured: pl.DataFrame, last: date) -> list[Measurement]:
     """Quality of predictions with labels, for the day ``last`` and the window that ends with it.
 
-    ``matured`` has day, label and score. Days are the independent unit: ``auc_drop`` and ``calibration_gap`` are means
-    of daily values, and their ``_z`` says how many standard errors between days they are away from no change.
+    ``matured`` has day, label and what was predicted. Days are the independent unit, or spans of days whose labels do
+    not overlap: what the task watches are means of daily values, and their ``_z`` says how many standard errors between
+    days they are away from no change.
     """
-    policy = case.drift
-    first = last - timedelta(policy.quality_window_days - 1)
+    task = tasks.since(tasks.of_version(case, reference["task"]), tasks.of(case))
+    first = last - timedelta(case.quality_window_days - 1)
     found = []
     for prefix, start in ((WINDOW, first), (DAY, last)):
         rows = dataset.between(case, matured, (start, last)).sort(case.day)
         if not rows.height:
             continue
-        labels, scores = dataset.labels_of(case, rows), rows["score"].to_numpy()
+        labels, scores = task.labels(rows[case.label]), task.scores_of(rows)
         days = rows[case.day].n_unique()
 
         def add(metric: str, value: float, threshold: float | None = None) -> None:
@@ -149,28 +161,35 @@ def measure_quality(case: UseCase, reference: Reference, matured: pl.DataFrame, 
                 Measurement("quality", prefix + metric, start, last, days, rows.height, kept, threshold)  # noqa: B023
             )
 
-        for metric, value in metrics.quality(labels, scores).items():
+        for metric, value in task.quality(labels, scores).items():
             if metric != "n":
                 add(metric, value)
         if prefix == WINDOW:
-            daily = daily_quality(labels, scores, rows[case.day].to_numpy())
-            then = reference["holdout"]["daily"]["auc"]
-            add("auc_drop", _mean(then) - _mean(daily["auc"]), policy.quality_auc_drop)
-            add("auc_drop_z", _finite(-metrics.z_of_difference(then, daily["auc"])), policy.quality_z)
-            add("calibration_gap", _mean(daily["gap"]), policy.quality_calibration_gap)
-            add("calibration_gap_z", _finite(_z_of_mean(daily["gap"])), policy.quality_z)
+            now = daily_quality(task, labels, scores, rows[case.day].to_numpy())
+            for watched in task.watched:
+                value, z = change(watched, reference["holdout"]["daily"], now, case.overlap_days)
+                add(watched.metric, value, watched.limit)
+                add(f"{watched.metric}_z", _finite(z), case.drift.quality_z)
     return found
+
+
+def change(
+    watched: Watched, then: dict[str, list[float]], now: dict[str, list[float]], overlap: int
+) -> tuple[float, float]:
+    """How much worse a daily value is than it was in the holdout, and by how many standard errors; worse is positive.
+
+    Of one that is worse in either direction, how far it is from zero. ``then`` and ``now`` are daily values by name.
+    """
+    unit = (_mean(then[watched.unit]) if watched.unit else 1.0) or 1.0
+    before, after = ([value / unit for value in daily[watched.daily]] for daily in (then, now))
+    if watched.worse == "either":
+        return _mean(after), metrics.z_of_mean(after, overlap)
+    z = metrics.z_of_difference(before, after, overlap)
+    return (_mean(after) - _mean(before), z) if watched.worse == "higher" else (_mean(before) - _mean(after), -z)
 
 
 def _mean(values: list[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
-
-
-def _z_of_mean(values: list[float]) -> float:
-    """How many standard errors the mean of ``values`` lies above 0; 0 without evidence."""
-    if len(values) < 2:
-        return 0.0
-    return metrics.z_of_difference([0.0, 0.0], values)
 
 
 def _finite(z: float) -> float:
@@ -208,8 +227,9 @@ def _evidence(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_input_drift(policy: DriftPolicy, rows: pl.DataFrame) -> SensorReading:
+def read_input_drift(case: UseCase, rows: pl.DataFrame) -> SensorReading:
     """Fires when drifted features carry ``input_drift_share`` of the gain. ``rows``: one night's measurements."""
+    policy = case.drift
     row = _window_rows(rows, "input_drift").get("drifted_share")
     thin = _too_little("input_drift", row, policy.drift_min_days, policy.drift_min_rows)
     if thin is not None or row is None:
@@ -225,8 +245,9 @@ def read_input_drift(policy: DriftPolicy, rows: pl.DataFrame) -> SensorReading:
     return SensorReading("input_drift", fired, reason, _evidence(row) | {"features": worst})
 
 
-def read_prediction_drift(policy: DriftPolicy, rows: pl.DataFrame) -> SensorReading:
+def read_prediction_drift(case: UseCase, rows: pl.DataFrame) -> SensorReading:
     """Fires when the scores' PSI reaches ``prediction_psi``. ``rows``: one night's measurements."""
+    policy = case.drift
     row = _window_rows(rows, "prediction_drift").get("psi")
     thin = _too_little("prediction_drift", row, policy.drift_min_days, policy.drift_min_rows)
     if thin is not None or row is None:
@@ -235,28 +256,29 @@ def read_prediction_drift(policy: DriftPolicy, rows: pl.DataFrame) -> SensorRead
     return SensorReading("prediction_drift", row["value"] >= policy.prediction_psi, reason, _evidence(row))
 
 
-def read_quality(policy: DriftPolicy, rows: pl.DataFrame) -> SensorReading:
-    """Fires when AUC or calibration is worse by enough, and by more than days differ by chance."""
+def read_quality(case: UseCase, rows: pl.DataFrame) -> SensorReading:
+    """Fires when something that the task watches is worse by enough, and by more than days differ by chance."""
+    policy, watched = case.drift, tasks.of(case).watched
     found = _window_rows(rows, "quality")
-    thin = _too_little("quality", found.get("auc_drop"), policy.quality_min_days, policy.drift_min_rows)
+    thin = _too_little("quality", found.get(watched[0].metric), case.quality_min_days, policy.drift_min_rows)
     if thin is not None:
         return thin
-    # A value is null where a window has no day with both classes.
+    # A value is null where no day of a window tells it, as an AUC without both classes.
     value = {metric: row["value"] for metric, row in found.items() if row["value"] is not None}
-    drop, drop_z = value.get("auc_drop", 0.0), value.get("auc_drop_z", 0.0)
-    gap, gap_z = value.get("calibration_gap", 0.0), value.get("calibration_gap_z", 0.0)
-    worse = drop >= policy.quality_auc_drop and drop_z >= policy.quality_z
-    off = abs(gap) >= policy.quality_calibration_gap and abs(gap_z) >= policy.quality_z
-    reason = (
-        f"mean daily AUC fell by {drop:.3f} (z {drop_z:.1f}; {policy.quality_auc_drop} fires), scores are off by "
-        f"{gap:+.3f} (z {gap_z:.1f}; {policy.quality_calibration_gap} fires), both from z {policy.quality_z} on"
-    )
-    named = "calibration_gap" if off and not worse else "auc_drop"
+    said, fired = [], []
+    for one in watched:
+        size, z = value.get(one.metric, 0.0), value.get(f"{one.metric}_z", 0.0)
+        said.append(f"{one.words.format(value=size)} (z {z:.1f}; {one.limit} fires)")
+        sized, certain = (abs(size), abs(z)) if one.worse == "either" else (size, z)
+        if sized >= one.limit and certain >= policy.quality_z:
+            fired.append(one)
+    reason = f"{', '.join(said)}, {'both' if len(said) == 2 else 'each'} from z {policy.quality_z} on"
     others = {metric: round(value[metric], 4) for metric in sorted(value) if found[metric]["threshold"] is not None}
-    return SensorReading("quality", worse or off, reason, _evidence(found[named]) | {"metrics": others})
+    named = (fired or watched)[0].metric
+    return SensorReading("quality", bool(fired), reason, _evidence(found[named]) | {"metrics": others})
 
 
-READERS: dict[str, Callable[[DriftPolicy, pl.DataFrame], SensorReading]] = {
+READERS: dict[str, Callable[[UseCase, pl.DataFrame], SensorReading]] = {
     "input_drift": read_input_drift,
     "prediction_drift": read_prediction_drift,
     "quality": read_quality,
@@ -272,10 +294,14 @@ def _read_if_there(case: UseCase, table: str, first: date, last: date) -> pl.Dat
     return delta.read_days("gold", table, first, last, day=case.day)
 
 
-def _matured(case: UseCase, predictions: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
-    """Predictions that have a label: day, score, model version, label, and the night from which it is known."""
-    known = labels.select(case.entity, case.label, dataset.KNOWN)
-    return predictions.join(known, on=case.entity, how="inner", validate="1:1")
+def _matured(case: UseCase, predictions: pl.DataFrame, labels: pl.DataFrame | None) -> pl.DataFrame:
+    """Predictions that have a label, with it and the night from which it is known."""
+    if labels is None:
+        return predictions.clear().with_columns(
+            pl.lit(None).alias(case.label), pl.lit(None, pl.Date).alias(dataset.KNOWN)
+        )
+    known = labels.select(*case.key, case.label, dataset.KNOWN)
+    return predictions.join(known, on=case.key, how="inner", validate="1:1")
 
 
 def measure_night(
@@ -289,13 +315,18 @@ def measure_night(
 ) -> pl.DataFrame:
     """All measurements of one night, in the schema of the monitoring table. The frames may hold more days."""
     scored = night + timedelta(case.horizon_days)
-    own = pl.col("model_version") == champion.model_version
+    own = pl.col(scoring.VERSION) == champion.model_version
     found = [
         *measure_inputs(case, reference, features, scored),
         # Only its own scores: another version's, against this one's reference, would look like drift.
         *measure_scores(case, reference, predictions.filter(own), scored),
         # What came later was not known in that night, and must not change what was measured in it.
-        *measure_quality(case, reference, matured.filter(own & (pl.col(dataset.KNOWN) <= night)), night),
+        *measure_quality(
+            case,
+            reference,
+            matured.filter(own & (pl.col(dataset.KNOWN) <= night)),
+            dataset.newest_label_day(case, night),
+        ),
     ]
     rows = [asdict(each) | {"night": night, "model_version": champion.model_version} for each in found]
     return pl.DataFrame(rows, schema=SCHEMA)
@@ -307,7 +338,8 @@ def measure(name: str, first_night: date, last_night: date) -> dict[str, Any]:
     Reads features, labels, predictions and the ledger; replaces those nights of the monitoring table. Nights before
     the first champion have nothing to measure and get no rows. Raises TableMissing when there are no features.
 
-    Returns ``nights`` (measured ones), ``rows``, ``changed``, ``quality`` (of the last night's day, where it has one).
+    Returns ``nights`` (measured ones), ``rows``, ``changed``, ``quality`` (of the last day whose labels the last
+    night knows, where it has some).
     """
     case = use_case(name)
     decided = ledger.read(case)
@@ -318,18 +350,18 @@ def measure(name: str, first_night: date, last_night: date) -> dict[str, Any]:
     }
     if not champions:
         return {"nights": 0, "rows": 0, "changed": False, "quality": {}, "reason": "no champion in these nights"}
-    back = max(case.drift.drift_window_days, case.drift.quality_window_days)
+    back = max(case.drift.drift_window_days, case.quality_window_days + case.label_days)
     first, last = min(champions) - timedelta(back), max(champions) + timedelta(case.horizon_days)
     features = delta.read_days("gold", case.features_table, first, last, day=case.day)
     predictions = _read_if_there(case, case.predictions_table, first, last)
     labels = _read_if_there(case, case.labels_table, first, last)
     if predictions is None:
-        predictions = features.select(case.entity, case.day, score=pl.lit(0.0), model_version=pl.lit(0)).clear()
-    if labels is None:
-        labels = pl.DataFrame(schema={case.entity: pl.String, case.label: pl.Int32, dataset.KNOWN: pl.Date})
+        columns = tasks.of(case).columns | {scoring.VERSION: pl.Int64()}
+        nothing = (pl.lit(None, kind).alias(name) for name, kind in columns.items())
+        predictions = features.select(case.key).clear().with_columns(nothing)
     matured = _matured(case, predictions, labels)
     references = {
-        champion.model_version: registry.load_reference(case, champion)
+        champion.model_version: model_files.load_reference(case, champion)
         for champion in {row.model_version: row for row in champions.values()}.values()
     }
     for version, reference in references.items():
@@ -355,7 +387,7 @@ def measurements(case: UseCase, night: date) -> pl.DataFrame:
 
 def _sense(name: str, sensor: str, night: date) -> dict[str, Any]:
     case = use_case(name)
-    return READERS[sensor](case.drift, measurements(case, night)).to_dict()
+    return READERS[sensor](case, measurements(case, night)).to_dict()
 
 
 def input_drift(name: str, night: date) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Literal
 
 import polars as pl
@@ -50,12 +50,14 @@ def decide(
     champion: Champion | None,
     readings: Sequence[SensorReading],
     last_request: date | None,
+    label_days: int = 0,
 ) -> Decision:
     """Whether to ask for a retraining in ``night``. Pure: the same state gives the same decision.
 
     ``champion`` is that of day ``night``, ``readings`` are of that night, ``last_request`` is the nearest other night
-    with a "yes". Worse quality is reason enough. Drift is reason only when inputs and scores drift together: inputs
-    alone may be of no consequence, scores alone are what a model is for.
+    with a "yes"; in ``night`` the labels of the day ``label_days`` before it are known. Worse quality is reason enough.
+    Drift is reason only when inputs and scores drift together: inputs alone may be of no consequence, scores alone are
+    what a model is for.
     """
     fired = sorted(reading.sensor for reading in readings if reading.fired)
     evidence: dict[str, Any] = {
@@ -65,7 +67,7 @@ def decide(
     }
     if champion is None:
         return Decision(night, "no", "there is no champion yet that could need a retraining", evidence, None)
-    fresh = (night - champion.trained_through).days
+    fresh = (night - timedelta(label_days) - champion.trained_through).days
     evidence |= {
         "trained_through": str(champion.trained_through),
         "new_label_days": fresh,
@@ -127,8 +129,8 @@ def _decide_night(case: UseCase, night: date) -> dict[str, Any]:
     # Nights may run out of order: a request of a later night counts as well when this one is decided on afterwards.
     requests: list[date] = earlier.filter((pl.col("decision") == "yes") & (pl.col("night") != night))["night"].to_list()
     last_request = min(requests, key=lambda other: abs((night - other).days), default=None)
-    readings = [read(case.drift, rows) for read in monitor.READERS.values()]
-    made = decide(case.drift, night, champion, readings, last_request)
+    readings = [read(case, rows) for read in monitor.READERS.values()]
+    made = decide(case.drift, night, champion, readings, last_request, case.label_days)
     before = earlier.filter(pl.col("night") == night)
     if before.height:
         kept = before.row(0, named=True)

@@ -4,8 +4,9 @@ A reference is a plain dictionary, stored as ``reference.json`` beside the model
 
     inputs:   [{name, kind, levels}]    what the model takes, in its order; the place of a level is its code
     features: {name: {edges, shares, weight, psi_limit, day_psi_limit}}   over all days of the training set
-    score:    {edges, shares}                               over the holdout, which the model never saw
-    holdout:  {first, last, quality: {...}, daily: {auc: [...], gap: [...]}}
+    task:     {kind, classes or quantiles}                  what it predicts, as its task keeps it
+    scores:   {column: {edges, shares}}                     over the holdout, which the model never saw
+    holdout:  {first, last, quality: {...}, daily: {name: [...]}}       by the names of the task
     data:     {first, last}
 
 Shares are those of ``metrics.bin_counts``: one more than there are edges, then the missing ones. ``weight`` is the
@@ -22,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from include.contracts.use_case import Feature, UseCase
-from include.ml import metrics
+from include.ml import metrics, tasks
+from include.ml.tasks import Task
 
 type Reference = dict[str, Any]
 
@@ -71,16 +73,26 @@ def psi_limit(per_day: npt.NDArray[np.int64], window: int) -> float:
     return max(metrics.psi(whole, metrics.shares(counts)) for counts in window_sums(per_day, window) if counts.sum())
 
 
-def daily_quality(labels: npt.NDArray[Any], scores: npt.NDArray[Any], days: npt.NDArray[Any]) -> dict[str, list[float]]:
-    """For each day, in order: ``auc`` (days with one class only left out) and ``gap``, mean score − mean label."""
-    aucs, gaps = [], []
+def daily_quality(
+    task: Task, labels: npt.NDArray[Any], scores: npt.NDArray[Any], days: npt.NDArray[Any]
+) -> dict[str, list[float]]:
+    """What is watched, for each day in order; of each value, the days that do not tell it are left out."""
+    found: dict[str, list[float]] = {}
     for day in np.unique(days):
         of_day = days == day
-        value = metrics.auc(labels[of_day], scores[of_day])
-        if not np.isnan(value):
-            aucs.append(value)
-        gaps.append(float(scores[of_day].mean() - labels[of_day].mean()))
-    return {"auc": aucs, "gap": gaps}
+        for name, value in task.daily(labels[of_day], scores[of_day]).items():
+            found.setdefault(name, [])
+            if not np.isnan(value):
+                found[name].append(value)
+    return found
+
+
+def brought_forward(found: Reference) -> Reference:
+    """A reference of any release as today's have it: before there were other tasks, each was binary."""
+    if "task" in found:
+        return found
+    before = {name: part for name, part in found.items() if name != "score"}
+    return before | {"task": {"kind": "binary"}, "scores": {"score": found["score"]}}
 
 
 def build(
@@ -93,6 +105,7 @@ def build(
     holdout_scores: npt.NDArray[Any],
 ) -> Reference:
     """The reference of a model: ``matrix`` and ``days`` are its whole training set, in the order of the rows."""
+    task = tasks.of(case)
     unique_days, day_index = np.unique(days, return_inverse=True)
     features = {}
     for column, feature in enumerate(case.features):
@@ -106,17 +119,21 @@ def build(
             "psi_limit": psi_limit(per_day, case.drift.drift_window_days),
             "day_psi_limit": psi_limit(per_day, 1),
         }
-    edges = metrics.bin_edges(holdout_scores)
+    scores = {}
+    for name, values in task.watched_values(task.frame(holdout_scores)).items():
+        edges = metrics.bin_edges(values)
+        scores[name] = {"edges": edges, "shares": metrics.shares(metrics.bin_counts(values, edges)).tolist()}
     first, last = np.datetime64(holdout[0]), np.datetime64(holdout[1])
     return {
         "inputs": inputs_of(case.features),
         "features": features,
-        "score": {"edges": edges, "shares": metrics.shares(metrics.bin_counts(holdout_scores, edges)).tolist()},
+        "task": task.recipe,
+        "scores": scores,
         "holdout": {
             "first": str(holdout[0]),
             "last": str(holdout[1]),
-            "quality": metrics.quality(holdout_labels, holdout_scores),
-            "daily": daily_quality(holdout_labels, holdout_scores, days[(days >= first) & (days <= last)]),
+            "quality": task.quality(holdout_labels, holdout_scores),
+            "daily": daily_quality(task, holdout_labels, holdout_scores, days[(days >= first) & (days <= last)]),
         },
         "data": {"first": str(unique_days[0]), "last": str(unique_days[-1])},
     }

@@ -3,24 +3,23 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import xgboost as xgb
 
-from include.contracts.use_case import Feature, UseCase
+from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
 from include.core.lease import lease
 from include.core.settings import settings
-from include.ml import dataset, errors, ledger, metrics, reference, registry
+from include.ml import dataset, errors, ledger, model_files, reference, registry, tasks
 from include.ml.code import code_state
 from include.ml.dataset import Dataset, Split
 from include.ml.reference import features_of
+from include.ml.scoring import feature_types, output
 from include.use_cases import use_case
 
 type Device = Literal["cpu", "cuda"]
@@ -95,7 +94,7 @@ def quantile_matrix(case: UseCase, frame: pl.DataFrame, like: xgb.QuantileDMatri
     """Rows as XGBoost trains on them; ``like`` gives the bins, for validation data."""
     return xgb.QuantileDMatrix(
         dataset.matrix(case.features, frame),
-        dataset.labels_of(case, frame),
+        tasks.of(case).labels(frame[case.label]),
         feature_names=list(case.feature_names),
         feature_types=feature_types(case.features),
         max_bin=int(case.training.params.get("max_bin", 256)),
@@ -103,30 +102,6 @@ def quantile_matrix(case: UseCase, frame: pl.DataFrame, like: xgb.QuantileDMatri
         enable_categorical=True,
         ref=like,
     )
-
-
-def feature_types(features: Sequence[Feature]) -> list[str]:
-    """XGBoost's type of each feature: ``c`` for codes of categories, ``q`` for quantities."""
-    return ["c" if feature.kind == "categorical" else "q" for feature in features]
-
-
-def score(
-    case: UseCase, booster: xgb.Booster, features: Sequence[Feature], frame: pl.DataFrame
-) -> npt.NDArray[np.float64]:
-    """A probability for each row of ``frame``, in its order, on the ``features`` that the booster was fitted on.
-
-    Raises UnfitFeature, and ModelRefused where they are others than the booster's.
-    """
-    values = dataset.matrix(features, frame)
-    with errors.of_xgboost(f"to score {len(values)} rows of {case.features_table}"):
-        rows = xgb.DMatrix(
-            values,
-            feature_names=[feature.name for feature in features],
-            feature_types=feature_types(features),
-            nthread=case.training.threads,
-            enable_categorical=True,
-        )
-        return booster.predict(rows).astype(np.float64)
 
 
 def fit(case: UseCase, frame: pl.DataFrame, split: Split, device: Device) -> xgb.Booster:
@@ -152,12 +127,13 @@ def fit(case: UseCase, frame: pl.DataFrame, split: Split, device: Device) -> xgb
 
 def _fitted(case: UseCase, frame: pl.DataFrame, split: Split, device: Device) -> xgb.Booster:
     training = case.training
-    params = {**training.params, "seed": training.seed, "nthread": training.threads, "device": device}
+    task = tasks.of(case)
+    params = {**task.params, **training.params, "seed": training.seed, "nthread": training.threads, "device": device}
     rows = quantile_matrix(case, dataset.between(case, frame, split.train))
     if split.valid is None:
         return xgb.train(params, rows, training.rounds)
     booster = xgb.train(
-        {**params, "eval_metric": "logloss"},
+        {**params, "eval_metric": task.eval_metric},
         rows,
         training.rounds,
         evals=[(quantile_matrix(case, dataset.between(case, frame, split.valid), like=rows), "valid")],
@@ -175,57 +151,58 @@ def gain_shares(booster: xgb.Booster) -> dict[str, float]:
     return {name: gain / total for name, gain in gains.items()} if total else {}
 
 
-def baseline_auc(case: UseCase, frame: pl.DataFrame) -> float:
-    """The AUC of ranking by the baseline feature alone; missing values rank in the middle."""
-    values = frame[case.gates.baseline].cast(pl.Float64)
-    return metrics.auc(dataset.labels_of(case, frame), values.fill_null(values.median()).to_numpy())
-
-
 def compare_with_champion(
     data: Dataset, booster: xgb.Booster, split: Split, champion: ledger.Champion
 ) -> dict[str, float]:
     """Challenger and champion on the same rows: the holdout days that the champion was not fitted on either.
 
-    Each is given the features that it takes. ``compared_days`` is how many days these are; without any it is the only
-    entry.
+    Nor on a day whose label shares time with theirs. Each is given the features that it takes. ``compared_days`` is how
+    many days these are; without any it is the only entry.
     """
     case, (first, last) = data.case, split.holdout
-    days = (max(first, champion.fitted_through + timedelta(1)), last)
+    days = (max(first, champion.fitted_through + timedelta(case.overlap_days)), last)
     fair = dataset.between(case, data.frame, days)
     found = {"champion_version": float(champion.model_version), "compared_days": float(fair[case.day].n_unique())}
     if not fair.height:
         return found
-    theirs = features_of(registry.load_reference(case, champion))
-    for who, model, features, rows in (
-        ("challenger", booster, case.features, fair),
-        ("champion", registry.load_booster(case, champion), theirs, data.narrowed(days, theirs).frame),
-    ):
-        labels, scores = dataset.labels_of(case, rows), score(case, model, features, rows)
-        found |= {
-            f"compared_{who}_auc": metrics.auc(labels, scores),
-            f"compared_{who}_log_loss": metrics.log_loss(labels, scores),
-        }
+    reference, task = model_files.load_reference(case, champion), tasks.of(case)
+    theirs, their_task = features_of(reference), tasks.of_version(case, reference["task"])
+    own = task.scores(output(case, booster, case.features, fair))
+    before = data.narrowed(days, theirs).frame
+    other = their_task.scores(output(case, model_files.load_booster(case, champion), theirs, before))
+    judge = tasks.since(their_task, task)
+    quality = {
+        "challenger": task.quality(task.labels(fair[case.label]), own),
+        "champion": judge.quality(judge.labels(fair[case.label]), judge.scores_of(their_task.frame(other))),
+    }
+    for who, values in quality.items():
+        found |= {f"compared_{who}_{one.metric}": values[one.metric] for one in task.compared}
     return found
 
 
 def fit_and_judge(case: UseCase, data: Dataset, device: Device, champion: ledger.Champion | None) -> Trained:
     """Fit on a training set and judge on its holdout; compare with ``champion`` where there is one."""
-    first, last = data.frame[case.day].min(), data.frame[case.day].max()
+    task, frame = tasks.of(case), data.frame
+    first, last = frame[case.day].min(), frame[case.day].max()
     assert isinstance(first, date)
     assert isinstance(last, date)
-    absent = set(dataset.days_between(first, last)) - set(data.frame[case.day].unique())
-    split = dataset.split_days(case.training, first, last, absent)
-    booster = fit(case, data.frame, split, device)
-    holdout = dataset.between(case, data.frame, split.holdout)
-    labels, scores = dataset.labels_of(case, holdout), score(case, booster, case.features, holdout)
-    found = metrics.quality(labels, scores) | {"baseline_auc": baseline_auc(case, holdout)}
-    found |= {"trees": float(booster.num_boosted_rounds()), "rows": float(data.frame.height)}
+    absent = set(dataset.days_between(first, last)) - set(frame[case.day].unique())
+    split = dataset.split_days(case, first, last, absent)
+    task.labels(frame[case.label])  # all of them, the holdout's too, before the fit
+    fitted = task.labels(dataset.between(case, frame, split.train)[case.label])
+    task.check_learnable(fitted)
+    booster = fit(case, frame, split, device)
+    holdout = dataset.between(case, frame, split.holdout)
+    labels, given = task.labels(holdout[case.label]), output(case, booster, case.features, holdout)
+    scores = task.scores(given)
+    found = task.quality(labels, scores) | task.beside(fitted, holdout, labels, given)
+    found |= {"trees": float(booster.num_boosted_rounds()), "rows": float(frame.height)}
     if champion is not None:
         found |= compare_with_champion(data, booster, split, champion)
     seen = reference.build(
         case,
-        dataset.matrix(case.features, data.frame),
-        data.frame[case.day].to_numpy(),
+        dataset.matrix(case.features, frame),
+        frame[case.day].to_numpy(),
         gain_shares(booster),
         split.holdout,
         labels,
@@ -238,12 +215,18 @@ def fit_and_judge(case: UseCase, data: Dataset, device: Device, champion: ledger
 
 def request_key(case: UseCase, night: date, content_hash: str) -> str:
     """What makes two requests the same: use case, night, training rows, and how to train on them."""
-    recipe = json.dumps(
-        [case.name, str(night), content_hash, asdict(case.training), [asdict(feature) for feature in case.features]],
-        sort_keys=True,
-        default=str,
-    )
-    return hashlib.sha256(recipe.encode()).hexdigest()
+    recipe = [
+        case.name,
+        str(night),
+        content_hash,
+        asdict(case.training),
+        [asdict(feature) for feature in case.features],
+    ]
+    task = tasks.of(case).recipe
+    # A binary label of the day itself is left out: it was all there was when the first keys were made.
+    if task != {"kind": "binary"} or case.label_days:
+        recipe.append({"task": task, "label_days": case.label_days})
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
@@ -251,7 +234,7 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
 
     Reads features and labels, writes to MLflow only. The same request again returns the version that is there.
     ``device`` is auto, cpu or cuda; None takes the setting. Raises DataMissing, TableMissing, UnfitFeature,
-    WrongDevice, ModelRefused, RegistryRefused: what of it can be known before the fit, before the fit.
+    UnfitLabel, WrongDevice, ModelRefused, RegistryRefused: what of it can be known before the fit, before the fit.
 
     Returns ``version``, ``run_id``, ``created``, ``device``, ``trained_from``, ``fitted_through``,
     ``trained_through``, ``metrics``, and the Delta ``versions`` of the tables that were read.
@@ -259,8 +242,8 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
     case = use_case(name)
     # One at a time: of two equal requests the second finds what the first has made.
     with lease(f"train {case.name}", patience=TURN_SECONDS):
-        first, last = dataset.training_range(case.training, night, dataset.days_of_gaps(case))
-        data = dataset.load(case, first, last)
+        first, last = dataset.training_range(case, night, dataset.days_of_gaps(case))
+        data = dataset.load(case, first, last, as_of=night)
         key = request_key(case, night, data.content_hash)
         registry.finish_killed(case)
         existing = registry.find(case, key)
@@ -268,7 +251,7 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
             return existing.to_dict() | {"created": False, "versions": data.versions}
         where, code = choose_device(device or settings().device), code_state(settings().home)
         if champion := ledger.latest_champion(case):
-            theirs = features_of(registry.load_reference(case, champion))
+            theirs = features_of(model_files.load_reference(case, champion))
             dataset.check_columns(case, data.columns, theirs, who=f"version {champion.model_version} of {case.name}")
         trained = fit_and_judge(case, data, where, champion)
         return registry.register(case, night, key, data, trained, code).to_dict() | {

@@ -49,7 +49,7 @@ def awaited_by_features(use_case_name: str, nights: Partitions, draws_on: LookBa
     HistoryMissingError where nothing has landed for one of its nights, unless the source was closed on it.
     """
     case = use_case(use_case_name)
-    this = source(case.source)
+    this = source(case.sources[0])
     ahead = nights.shift(case.horizon_days)
     wanted: set[date] = set()
     for table, (first, last) in draws_on.items():
@@ -74,7 +74,7 @@ def awaited_by_monitor(use_case_name: str, nights: Partitions) -> list[date]:
     case = use_case(use_case_name)
     window = max(case.drift.drift_window_days, case.drift.quality_window_days)
     back = Partitions(nights.first - timedelta(window), nights.last)
-    labelled = publications.known(f"gold.{case.labels_table}", back.days)
+    labelled = publications.known(f"gold.{case.labels_table}", [night - case.matures for night in back.days])
     ahead = back.shift(case.horizon_days).days
     scored = usage.days_of(f"gold.{case.predictions_table}")
     empty = publications.known(f"gold.{case.features_table}", ahead) - usage.days_of(f"gold.{case.features_table}")
@@ -82,14 +82,14 @@ def awaited_by_monitor(use_case_name: str, nights: Partitions) -> list[date]:
 
     def through(night: date) -> bool:
         ahead = night + timedelta(case.horizon_days)
-        return night in labelled and (ahead in scored | empty or ledger.pick(champions, ahead) is None)
+        return night - case.matures in labelled and (ahead in scored | empty or ledger.pick(champions, ahead) is None)
 
-    return [night for night in landed_nights(case.source, back) if not through(night)]
+    return [night for night in landed_nights(case.sources[0], back) if not through(night)]
 
 
 def before_features(use_case_name: str) -> tuple[str, ...]:
     """The DAGs that a night has to pass before features can look back on it."""
-    name = use_case(use_case_name).source
+    name = use_case(use_case_name).sources[0]
     return f"lakehouse_ingest_{name}", f"lakehouse_transform_{name}"
 
 

@@ -47,7 +47,7 @@ def history(case: str) -> Any:
 
         awaited = readiness.awaited_by_features(case, of_run(context), catalogue.drawn_days(use_case(case)))
         return readiness.are_through(
-            awaited, readiness.before_features(case), context["dag_run"], use_case(case).source
+            awaited, readiness.before_features(case), context["dag_run"], use_case(case).sources[0]
         )
 
     return wait()
@@ -209,9 +209,9 @@ def promote(case: str, challenger: Any) -> Any:
 
     @task(task_id="promote", outlets=[assets.champion(case)])
     def judge(challenger, **context):
-        from include.ml import registry
+        from include.ml import promotion
 
-        result = registry.promote(case, challenger["version"])
+        result = promotion.promote(case, challenger["version"])
         if not result["promoted"]:
             raise AirflowSkipException(f"version {result['version']} was refused: {'; '.join(result['reasons'])}")
         assets.announce(context, assets.champion(case), of_run(context), **result)

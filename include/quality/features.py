@@ -42,7 +42,7 @@ def suite(case: UseCase, rows: int) -> list[Expectation]:
 
     expected: list[Expectation] = [
         gxe.ExpectTableRowCountToEqual(value=rows),
-        gxe.ExpectColumnValuesToBeUnique(column=case.entity),
+        _unique(case),
         gxe.ExpectColumnValuesToNotBeNull(column=KNOWN_FROM),
         gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A=case.day, column_B=KNOWN_FROM, ignore_row_if="neither"),
     ]
@@ -64,6 +64,13 @@ def suite(case: UseCase, rows: int) -> list[Expectation]:
                 gxe.ExpectColumnUniqueValueCountToBeBetween(column=feature.name, min_value=feature.min_distinct)
             )
     return expected
+
+
+def _unique(case: UseCase) -> Expectation:
+    """No row twice: of a column that names a thing of one day alone, and else of the whole key."""
+    from great_expectations import expectations as gxe
+
+    return gxe.ExpectCompoundColumnsToBeUnique(column_list=list(case.key))
 
 
 def distances(case: UseCase, reference: Reference, rows: pl.DataFrame) -> pd.DataFrame:
@@ -135,7 +142,7 @@ def as_pandas(rows: pl.DataFrame) -> pd.DataFrame:
 
 
 def _audit_distances(case: UseCase, table: str, nights: Partitions, rows: pl.DataFrame) -> None:
-    from include.ml import dataset, ledger, registry
+    from include.ml import dataset, ledger, model_files
     from include.ml.reference import features_of
 
     day = nights.shift(case.horizon_days).last
@@ -143,7 +150,7 @@ def _audit_distances(case: UseCase, table: str, nights: Partitions, rows: pl.Dat
     if champion is None:
         print(f"{day} has no champion, whose training set the features could be compared with")
         return
-    reference = registry.load_reference(case, champion)
+    reference = model_files.load_reference(case, champion)
     expected, taken = distance_suite(case, reference), features_of(reference)
     who = f"version {champion.model_version} of {case.name}, which is champion of {day},"
     dataset.check_columns(case, rows.columns, taken, who=who)

@@ -9,44 +9,30 @@ import polars as pl
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
 from include.lake import delta
-from include.ml import dataset, ledger, registry, train
-from include.ml.ledger import Champion
-from include.ml.reference import features_of
+from include.ml import dataset, ledger, scoring
 from include.use_cases import use_case
 
 
-def score_rows(case: UseCase, champion: Champion, rows: pl.DataFrame) -> pl.DataFrame:
-    """Entity, day, score and model version of each row, scored by one champion on the features that it takes."""
-    features = features_of(registry.load_reference(case, champion))
-    dataset.check_columns(case, rows.columns, features, who=f"version {champion.model_version} of {case.name}")
-    scores = train.score(case, registry.load_booster(case, champion), features, rows)
-    return rows.select(case.entity, case.day).with_columns(
-        score=pl.Series(scores, dtype=pl.Float64),
-        model_version=pl.lit(champion.model_version, dtype=pl.Int64),
-    )
-
-
 class Incomplete(NeedsAttentionError, ValueError):
-    """Predictions that are not exactly one for each row of features, each a probability."""
+    """Predictions that are not exactly one for each row of features."""
 
 
 def check_complete(case: UseCase, features: pl.DataFrame, predictions: pl.DataFrame) -> None:
-    """Raise Incomplete unless each row of features has exactly one prediction with a probability, and nothing more."""
-    wanted, got = features[case.entity], predictions[case.entity]
-    if wanted.n_unique() != len(wanted):
-        raise Incomplete(f"{case.features_table} has an {case.entity} twice in {len(wanted)} rows")
-    if len(got) != len(wanted) or got.n_unique() != len(got) or not got.is_in(wanted.implode()).all():
-        raise Incomplete(f"{len(wanted)} rows of features gave {len(got)} predictions ({got.n_unique()} different)")
-    if not predictions["score"].is_between(0, 1).fill_null(False).all():
-        raise Incomplete(f"{case.name}: a score is not a probability; look at the objective of that version's training")
+    """Raise Incomplete unless each row of features has exactly one prediction, and there is nothing more."""
+    wanted, got = features.select(case.key), predictions.select(case.key)
+    if wanted.is_duplicated().any():
+        raise Incomplete(f"{case.features_table} has an {case.entity_name} twice in {wanted.height} rows")
+    if got.height != wanted.height or got.is_duplicated().any() or got.join(wanted, on=case.key, how="anti").height:
+        different = got.unique().height
+        raise Incomplete(f"{wanted.height} rows of features gave {got.height} predictions ({different} different)")
 
 
 def predict(name: str, first: date, last: date) -> dict[str, Any]:
-    """Task: score the days ``first`` to ``last`` (days of flights) of use case ``name``, and publish the predictions.
+    """Task: score the days ``first`` to ``last`` (event dates) of use case ``name``, and publish the predictions.
 
     Reads the features table and the ledger; replaces those days of the predictions table. Scoring again writes
-    nothing where nothing changed. Raises NoChampion, DataMissing (days or columns), UnfitFeature, TableMissing and
-    Incomplete.
+    nothing where nothing changed. Raises NoChampion, DataMissing (days or columns), UnfitFeature, UnfitOutput,
+    TableMissing and Incomplete.
 
     Returns ``rows``, ``days``, ``by_version`` (rows of each model version), ``changed``, ``table_version``, and the
     ``features_version`` that was read.
@@ -65,17 +51,19 @@ def _predict(case: UseCase, first: date, last: date) -> dict[str, Any]:
     gaps = dataset.days_of_gaps(case)
     dataset.require_days(case.features_table, features, first, last, case.day, gaps)
     # Sorted: the written files are then the same for the same content.
-    features = features.sort(case.day, case.entity)
+    features = features.sort(case.key)
     parts = []
     for champion, group in groupby(days, key=champions.__getitem__):
         of_champion = list(group)
         rows = dataset.between(case, features, (of_champion[0], of_champion[-1]))
         if rows.height:
-            parts.append(score_rows(case, champion, rows))
-    predictions = pl.concat(parts)
+            parts.append(scoring.score_rows(case, champion, rows))
+    # Of two versions one may have classes that the other has not.
+    predictions = pl.concat(parts, how="diagonal")
     check_complete(case, features, predictions)
+    predictions = with_columns_of_table(case, predictions)
     written = delta.replace_days("gold", case.predictions_table, predictions, first, last, day=case.day)
-    counts = predictions.group_by("model_version").len().sort("model_version").iter_rows()
+    counts = predictions.group_by(scoring.VERSION).len().sort(scoring.VERSION).iter_rows()
     return {
         "rows": predictions.height,
         "days": len(days),
@@ -84,3 +72,12 @@ def _predict(case: UseCase, first: date, last: date) -> dict[str, Any]:
         "table_version": written.version,
         "features_version": version,
     }
+
+
+def with_columns_of_table(case: UseCase, predictions: pl.DataFrame) -> pl.DataFrame:
+    """``predictions`` with the columns that the table has of other versions' classes or quantiles, empty."""
+    if not delta.exists("gold", case.predictions_table):
+        return predictions
+    there = delta.scan("gold", case.predictions_table).collect_schema()
+    missing = {name: kind for name, kind in there.items() if name not in predictions.columns}
+    return predictions.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items())

@@ -77,7 +77,7 @@ def test_the_same_once_scored_again_is_in_it(lake: Lake) -> None:
     found = lake.trace()
     assert drawn(found, "bronze.coins__tosses") == [(day(8), day(8), 2, 2), (day(9), day(9), 1, 1)]
     assert files(found) == OWN
-    assert (found.prediction.score, found.prediction.version) == (0.75, 1)
+    assert (found.prediction.predicted, found.prediction.version) == ({"score": 0.75}, 1)
 
 
 def test_a_row_that_arrived_after_the_evening_before_is_not_in_it(lake: Lake) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from include.contracts.use_case import DriftPolicy, Feature, Gates, Training, UseCase
+from include.contracts.use_case import Binary, DriftPolicy, Feature, Training, UseCase
 from include.core.settings import settings
 from include.lake import delta
 
@@ -23,9 +23,11 @@ def toy_case(**changes: object) -> UseCase:
         "name": "toy",
         "description": "whether a coin falls on its head",
         "owner": "tests",
-        "source": "coins",
-        "entity": "coin_id",
+        "sources": ("coins",),
+        "entity": ("coin_id",),
+        "day": "flight_date",
         "label": "is_head",
+        "task": Binary(min_auc=0.6, max_auc=0.95, baseline="noise", max_calibration_error=0.2),
         "context": ("known_from",),
         "features": (
             Feature("weight"),
@@ -40,7 +42,6 @@ def toy_case(**changes: object) -> UseCase:
             min_train_days=10,
             threads=1,
         ),
-        "gates": Gates(min_auc=0.6, max_auc=0.95, baseline="noise", max_calibration_error=0.2),
         "drift": DriftPolicy(
             drift_window_days=3, drift_min_days=2, drift_min_rows=100, quality_min_days=3, cool_down_days=5
         ),
@@ -105,7 +106,7 @@ def world(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The state after the first night: 30 days in the lake, a champion trained on them, its files in the cache."""
     import mlflow
 
-    from include.ml import ledger, registry, train
+    from include.ml import ledger, model_files, promotion, train
 
     case, home = toy_case(), tmp_path_factory.mktemp("world")
     shutil.copy(empty_mlflow, home / "mlflow.db")
@@ -117,11 +118,11 @@ def world(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings.cache_clear()
         mlflow.set_tracking_uri(f"sqlite:///{home / 'mlflow.db'}")
         write_days(case, FIRST, 30)
-        registry.promote("toy", train.train("toy", FIRST + timedelta(29), "cpu")["version"])
+        promotion.promote("toy", train.train("toy", FIRST + timedelta(29), "cpu")["version"])
         champion = ledger.latest_champion(case)
         assert champion is not None
-        registry.load_booster(case, champion)
-        registry.load_reference(case, champion)
+        model_files.load_booster(case, champion)
+        model_files.load_reference(case, champion)
     mlflow.set_tracking_uri(before)
     settings.cache_clear()
     return home

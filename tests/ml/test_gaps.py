@@ -8,7 +8,7 @@ import pytest
 
 from include.contracts.use_case import UseCase
 from include.lake import delta
-from include.ml import dataset, monitor, policy, registry, train
+from include.ml import dataset, monitor, policy, promotion, registry, train
 from include.serving import batch
 from include.sources import source
 from tests.ml.conftest import FIRST, ROWS, write_days
@@ -37,7 +37,7 @@ def test_a_gap_breaks_no_stage(gappy: UseCase) -> None:
     # Seven days of holdout are seven days with rows.
     assert trained["metrics"]["n"] == 7 * ROWS
     assert trained["fitted_through"] == str(NIGHT - timedelta(11))
-    registry.promote("toy", trained["version"])
+    promotion.promote("toy", trained["version"])
     assert registry.training_set(gappy, 1).frame.height == 24 * ROWS
     first, last = NIGHT + timedelta(1), NIGHT + timedelta(10)
     done = batch.predict("toy", first, last)
@@ -47,7 +47,7 @@ def test_a_gap_breaks_no_stage(gappy: UseCase) -> None:
     assert policy.decide_night("toy", night)["decision"] == "no"
     challenger = train.train("toy", night, "cpu")
     assert challenger["metrics"]["compared_days"] == 7
-    assert registry.promote("toy", challenger["version"])["promoted"] in (True, False)
+    assert promotion.promote("toy", challenger["version"])["promoted"] in (True, False)
 
 
 def test_a_day_that_is_no_gap_is_still_missed(gappy: UseCase, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,20 +58,20 @@ def test_a_day_that_is_no_gap_is_still_missed(gappy: UseCase, monkeypatch: pytes
 
 
 def test_gaps_do_not_count_as_days_to_learn_from(gappy: UseCase) -> None:
-    training = replace(gappy.training, min_train_days=18)
+    more = replace(gappy, training=replace(gappy.training, min_train_days=18))
     with pytest.raises(dataset.DataMissing, match=r"25 days with complete look-back .* there are 24"):
-        dataset.training_range(training, NIGHT, dataset.days_of_gaps(gappy))
+        dataset.training_range(more, NIGHT, dataset.days_of_gaps(gappy))
 
 
 def test_days_that_are_all_gaps_give_no_empty_predictions(gappy: UseCase) -> None:
-    registry.promote("toy", train.train("toy", NIGHT, "cpu")["version"])
+    promotion.promote("toy", train.train("toy", NIGHT, "cpu")["version"])
     day = LOST[-1] + timedelta(1)
     with pytest.raises(dataset.DataMissing, match=f"toy__features has no rows for 1 of the days {day}"):
         batch.predict("toy", day, day)
 
 
 def test_a_night_with_nothing_in_its_windows_is_measured_and_decided(gappy: UseCase) -> None:
-    registry.promote("toy", train.train("toy", NIGHT, "cpu")["version"])
+    promotion.promote("toy", train.train("toy", NIGHT, "cpu")["version"])
     for table in (gappy.features_table, gappy.labels_table):
         rows = delta.read_days("gold", table, NIGHT, date(2020, 3, 1))
         delta.replace_days("gold", table, rows.clear(), NIGHT, date(2020, 3, 1))

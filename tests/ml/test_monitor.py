@@ -11,7 +11,7 @@ from include.serving import batch
 from tests.ml.conftest import FIRST, ROWS, toy_case, write_days
 
 NIGHT = FIRST + timedelta(29)
-POLICY = DriftPolicy()
+CASE = toy_case(drift=DriftPolicy())
 
 
 def days(n: int) -> timedelta:
@@ -129,7 +129,7 @@ def measured(
 @pytest.mark.parametrize(("psi", "fired"), [(0.249, False), (0.25, True)])
 def test_prediction_sensor_fires_at_its_threshold(psi: float, fired: bool) -> None:
     rows = measured("prediction_drift", ("psi", "", psi, 0.25), ("day_psi", "", 3.0, None))
-    reading = monitor.read_prediction_drift(POLICY, rows)
+    reading = monitor.read_prediction_drift(CASE, rows)
     assert reading.fired is fired
     assert reading.evidence == {
         "metric": "psi", "value": psi, "threshold": 0.25, "window": f"{FIRST}..{NIGHT}", "days": 7, "n": 6000
@@ -139,7 +139,7 @@ def test_prediction_sensor_fires_at_its_threshold(psi: float, fired: bool) -> No
 @pytest.mark.parametrize(("n", "spans"), [(999, 7), (6000, 4)])
 def test_thin_evidence_never_fires(n: int, spans: int) -> None:
     rows = measured("prediction_drift", ("psi", "", 9.0, 0.25), n=n, spans=spans)
-    reading = monitor.read_prediction_drift(POLICY, rows)
+    reading = monitor.read_prediction_drift(CASE, rows)
     assert not reading.fired
     assert reading.reason.startswith("too little evidence")
 
@@ -153,7 +153,7 @@ def test_input_sensor_names_the_features_that_drifted() -> None:
         ("psi", "seasonal", 0.9, 5.0),
         ("day_psi", "calm", 9.9, None),
     )
-    reading = monitor.read_input_drift(POLICY, rows)
+    reading = monitor.read_input_drift(CASE, rows)
     assert reading.fired
     assert reading.evidence["features"] == {"wild": 0.5}
 
@@ -179,14 +179,14 @@ def test_quality_needs_size_and_certainty(
         ("calibration_gap", "", gap, 0.05),
         ("calibration_gap_z", "", gap_z, 2.0),
     )
-    reading = monitor.read_quality(POLICY, rows)
+    reading = monitor.read_quality(CASE, rows)
     assert reading.fired is fired
     assert reading.evidence["metric"] == named
 
 
 def test_quality_where_every_coin_falls_on_its_head() -> None:
     case = toy_case()
-    reference = {"holdout": {"daily": {"auc": [0.7, 0.75, 0.72], "gap": [0.0, 0.0, 0.0]}}}
+    reference = {"task": {"kind": "binary"}, "holdout": {"daily": {"auc": [0.7, 0.75, 0.72], "gap": [0.0, 0.0, 0.0]}}}
     matured = pl.DataFrame({"flight_date": [NIGHT] * 3, "is_head": [1, 1, 1], "score": [0.5, 0.6, 0.7]})
     value = {each.metric: each.value for each in monitor.measure_quality(case, reference, matured, NIGHT)}
     assert value["auc"] is value["auc_drop"] is None
@@ -196,7 +196,7 @@ def test_quality_where_every_coin_falls_on_its_head() -> None:
 def test_a_change_that_is_the_same_every_day_is_certain() -> None:
     """Days without scatter have no standard error: such a z once was stored as none, and read as no change."""
     case = toy_case()
-    reference = {"holdout": {"daily": {"auc": [1.0, 1.0, 1.0], "gap": [0.0, 0.0, 0.0]}}}
+    reference = {"task": {"kind": "binary"}, "holdout": {"daily": {"auc": [1.0, 1.0, 1.0], "gap": [0.0, 0.0, 0.0]}}}
     one_day = pl.DataFrame({"is_head": [0, 1] * 40, "score": [0.9] * 80})
     spans = [NIGHT - days(n) for n in range(4)]
     matured = pl.concat([one_day.with_columns(flight_date=pl.lit(day)) for day in spans])
@@ -205,4 +205,4 @@ def test_a_change_that_is_the_same_every_day_is_certain() -> None:
     assert value["auc_drop"] == 0.5
     assert value["auc_drop_z"] == value["calibration_gap_z"] == monitor.MOST_CERTAIN
     rows = pl.DataFrame([{**vars(each), "night": NIGHT, "model_version": 1} for each in found], schema=SCHEMA)
-    assert monitor.read_quality(case.drift, rows).fired
+    assert monitor.read_quality(case, rows).fired

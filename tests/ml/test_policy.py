@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from include.contracts.use_case import DriftPolicy, UseCase
 from include.lake import delta
-from include.ml import monitor, policy, registry, train
+from include.ml import monitor, policy, promotion, train
 from include.ml.monitor import SensorReading
 from include.serving import batch
 from tests.ml.conftest import FIRST, write_days
@@ -116,7 +116,7 @@ def test_a_retraining_does_not_change_the_decision_that_asked_for_it(drifted: Us
     asked = policy.decide_night("toy", night)
     assert asked["decision"] == "yes"
     trained = train.train("toy", night, "cpu")
-    registry.promote("toy", trained["version"])
+    promotion.promote("toy", trained["version"])
     assert not monitor.measure("toy", night, night)["changed"]
     again = policy.decide_night("toy", night)
     assert (again["decision"], again["created"], again["differs"]) == ("yes", False, False)

@@ -14,15 +14,15 @@ import mlflow
 import polars as pl
 import pytest
 
-from include.contracts.use_case import Gates, UseCase
+from include.contracts.use_case import Binary, UseCase
 from include.core.settings import settings
 from include.lake import delta
-from include.ml import code, dataset, errors, ledger, registry, train
+from include.ml import code, dataset, errors, ledger, model_files, promotion, registry, tasks, train
 from include.serving import batch
-from tests.ml.conftest import FIRST, write_days
+from tests.ml.conftest import FIRST, toy_case, write_days
 
 NIGHT = FIRST + timedelta(29)
-GATES = Gates(min_auc=0.65, max_auc=0.85, baseline="noise")
+GATES = tasks.of(toy_case(task=Binary(min_auc=0.65, max_auc=0.85, baseline="noise")))
 GOOD = {"auc": 0.74, "baseline_auc": 0.68, "calibration_error": 0.03}
 COMPARED = {
     "champion_version": 1.0,
@@ -35,8 +35,8 @@ COMPARED = {
 
 
 def test_a_good_challenger_passes() -> None:
-    assert registry.gate_reasons(GATES, GOOD, None) == []
-    assert registry.gate_reasons(GATES, GOOD | COMPARED, 1) == []
+    assert promotion.gate_reasons(GATES, GOOD, None) == []
+    assert promotion.gate_reasons(GATES, GOOD | COMPARED, 1) == []
 
 
 @pytest.mark.parametrize(
@@ -54,19 +54,19 @@ def test_a_good_challenger_passes() -> None:
     ],
 )
 def test_each_gate_can_refuse(change: dict[str, float], reason: str) -> None:
-    (found,) = registry.gate_reasons(GATES, GOOD | COMPARED | change, 1)
+    (found,) = promotion.gate_reasons(GATES, GOOD | COMPARED | change, 1)
     assert reason in found
 
 
 def test_missing_metrics_pass_no_gate() -> None:
-    assert len(registry.gate_reasons(GATES, {}, None)) == 4
+    assert len(promotion.gate_reasons(GATES, {}, None)) == 4
 
 
 @pytest.fixture
 def first(toy: UseCase, mlflow_store: None) -> dict[str, Any]:
     """Version 1, trained and champion."""
     trained = train.train("toy", NIGHT, "cpu")
-    registry.promote("toy", trained["version"])
+    promotion.promote("toy", trained["version"])
     return trained
 
 
@@ -135,7 +135,7 @@ def test_the_same_request_makes_no_second_version(toy: UseCase, first: dict[str,
 
 
 def test_promotion_starts_with_the_first_free_day_and_happens_once(toy: UseCase, first: dict[str, Any]) -> None:
-    answer = registry.promote("toy", 1)
+    answer = promotion.promote("toy", 1)
     assert answer["promoted"]
     assert answer["effective_from"] == str(NIGHT + timedelta(1))
     (row,) = ledger.read(toy)
@@ -149,28 +149,28 @@ def test_a_better_challenger_takes_over_later_days_only(toy: UseCase, first: dic
     trained = train.train("toy", NIGHT + timedelta(10), "cpu")
     assert trained["metrics"]["champion_version"] == 1
     assert trained["metrics"]["compared_days"] == 7
-    answer = registry.promote("toy", trained["version"])
-    assert answer == registry.promote("toy", trained["version"])
+    answer = promotion.promote("toy", trained["version"])
+    assert answer == promotion.promote("toy", trained["version"])
     assert (answer["promoted"], answer["replaces"]) == (True, 1)
     assert answer["effective_from"] == str(NIGHT + timedelta(12))
     assert [row.model_version for row in ledger.read(toy)] == [1, 2]
     assert mlflow.MlflowClient().get_model_version_by_alias("toy", "champion").version == 2
     # The days before keep their champion, and asking for version 1 again does not bring it back.
     assert not batch.predict("toy", NIGHT + timedelta(1), NIGHT + timedelta(11))["changed"]
-    registry.promote("toy", 1)
+    promotion.promote("toy", 1)
     assert mlflow.MlflowClient().get_model_version_by_alias("toy", "champion").version == 2
 
 
 def test_a_refused_version_is_tagged_and_the_ledger_untouched(
     toy: UseCase, mlflow_store: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strict = replace(toy, gates=replace(toy.gates, min_auc=0.99, max_auc=1.0))
+    strict = replace(toy, task=replace(toy.task, min_auc=0.99, max_auc=1.0))
     monkeypatch.setattr("include.use_cases.use_cases", lambda: {"toy": strict})
     version = train.train("toy", NIGHT, "cpu")["version"]
-    answer = registry.promote("toy", version)
+    answer = promotion.promote("toy", version)
     assert not answer["promoted"]
     assert "is below 0.99" in answer["reasons"][0]
-    assert registry.promote("toy", version) == answer
+    assert promotion.promote("toy", version) == answer
     assert ledger.read(toy) == []
     found = mlflow.MlflowClient().get_model_version("toy", str(version))
     assert json.loads(found.tags["refused"]) == answer["reasons"]
@@ -180,15 +180,15 @@ def test_a_refused_version_is_tagged_and_the_ledger_untouched(
 def test_a_damaged_cache_is_fetched_again_and_a_damaged_model_refused(toy: UseCase, first: dict[str, Any]) -> None:
     champion = ledger.latest_champion(toy)
     assert champion is not None
-    model = (toy, champion.model_version, champion.run_id, registry.MODEL_FILE)
-    path = registry.cached(*model, champion.model_sha256)
+    model = (toy, champion.model_version, champion.run_id, model_files.MODEL_FILE)
+    path = model_files.cached(*model, champion.model_sha256)
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    assert registry.cached(*model, champion.model_sha256).read_bytes() == whole
+    assert model_files.cached(*model, champion.model_sha256).read_bytes() == whole
     with pytest.raises(
-        registry.DamagedModel, match=r"model\.ubj of toy version 1 in MLflow does not have the checksum"
+        model_files.DamagedModel, match=r"model\.ubj of toy version 1 in MLflow does not have the checksum"
     ):
-        registry.cached(*model, "0" * 64)
+        model_files.cached(*model, "0" * 64)
 
 
 def test_unknown_days_cannot_train(toy: UseCase, mlflow_store: None) -> None:
@@ -220,10 +220,10 @@ def dies(*given, **named):
 
 
 setattr(holder, name, dies)
-from include.ml import registry, train
+from include.ml import promotion, train
 
 version = train.train("toy", date(2020, 1, 30), "cpu")["version"]
-registry.promote("toy", version)
+promotion.promote("toy", version)
 """
 
 
@@ -264,7 +264,7 @@ def test_a_killed_training_leaves_one_version_and_no_run_that_seems_to_go_on(
     assert client.get_run(own).info.status == "RUNNING", "a person's own run is left alone"
     models = client.search_logged_models([runs[0].info.experiment_id])
     assert not [model for model in models if model.status == "PENDING"]
-    assert registry.promote("toy", 1)["promoted"]
+    assert promotion.promote("toy", 1)["promoted"]
 
 
 @pytest.mark.full
@@ -274,7 +274,7 @@ def test_a_promotion_that_was_killed_before_the_alias_is_finished(toy: UseCase, 
     client = mlflow.MlflowClient()
     assert "champion" not in client.get_registered_model("toy").aliases
     assert [row.model_version for row in ledger.read(toy)] == [1]
-    answer = registry.promote("toy", 1)
+    answer = promotion.promote("toy", 1)
     assert (answer["promoted"], answer["replaces"]) == (True, None)
     assert client.get_model_version_by_alias("toy", "champion").version == 1
     assert len(ledger.read(toy)) == 1
@@ -296,7 +296,7 @@ def test_a_version_that_no_training_registered_is_named_and_disturbs_nothing(
     client.create_model_version("toy", one.source, one.run_id)
     said = r"version 2 of toy in MLflow has no tag `\w+`: .* DAG toy_train"
     with pytest.raises(registry.UnknownRecipe, match=said):
-        registry.promote("toy", 2)
+        promotion.promote("toy", 2)
     with pytest.raises(registry.UnknownRecipe, match=said):
         registry.training_set(toy, 2)
     assert set(registry.references(toy)) == {1}
@@ -306,7 +306,7 @@ def test_a_version_that_no_training_registered_is_named_and_disturbs_nothing(
 
 def test_what_mlflow_refuses_is_not_tried_again(toy: UseCase, first: dict[str, Any]) -> None:
     with pytest.raises(errors.RegistryRefused, match=r"MLflow refuses to promote version 7 of toy \(RESOURCE_DOES_NOT"):
-        registry.promote("toy", 7)
+        promotion.promote("toy", 7)
     client = mlflow.MlflowClient()
     client.delete_experiment(mlflow.get_experiment_by_name("toy").experiment_id)
     write_days(toy, NIGHT, 2)
@@ -343,31 +343,31 @@ def test_a_version_records_why_its_commit_is_unknown(
 
 @pytest.mark.parametrize("metric", ["auc", "baseline_auc", "compared_champion_auc", "compared_challenger_log_loss"])
 def test_a_metric_that_is_no_number_passes_no_gate(metric: str) -> None:
-    assert registry.gate_reasons(GATES, GOOD | COMPARED | {metric: float("nan")}, 1)
+    assert promotion.gate_reasons(GATES, GOOD | COMPARED | {metric: float("nan")}, 1)
 
 
 def test_an_auc_of_exactly_zero_is_one() -> None:
-    assert "AUC 0.0000 is below 0.65" in registry.gate_reasons(GATES, GOOD | {"auc": 0.0}, None)[0]
+    assert "AUC 0.0000 is below 0.65" in promotion.gate_reasons(GATES, GOOD | {"auc": 0.0}, None)[0]
     better = COMPARED | {"compared_champion_auc": 0.0, "compared_champion_log_loss": 9.0}
-    assert registry.gate_reasons(GATES, GOOD | better, 1) == []
+    assert promotion.gate_reasons(GATES, GOOD | better, 1) == []
 
 
 def test_labels_of_one_kind_in_the_holdout_are_refused(toy: UseCase, mlflow_store: None) -> None:
     rows = delta.read_days("gold", toy.labels_table, NIGHT - timedelta(6), NIGHT)
     rows = rows.with_columns(is_head=pl.lit(1, pl.Int32))
     delta.replace_days("gold", toy.labels_table, rows, NIGHT - timedelta(6), NIGHT)
-    answer = registry.promote("toy", train.train("toy", NIGHT, "cpu")["version"])
+    answer = promotion.promote("toy", train.train("toy", NIGHT, "cpu")["version"])
     assert not answer["promoted"]
-    assert "AUC nan is below 0.6" in answer["reasons"][0]
+    assert answer["reasons"][0] == "AUC nan is below 0.6: is_head is 1 in all rows of the holdout"
 
 
 def test_a_promotion_waits_for_a_scoring(toy: UseCase, mlflow_store: None) -> None:
     version = train.train("toy", NIGHT, "cpu")["version"]
-    promotion = Thread(target=registry.promote, args=("toy", version))
+    promoting = Thread(target=promotion.promote, args=("toy", version))
     with ledger.deploying(toy):
-        promotion.start()
-        promotion.join(1)
-        assert promotion.is_alive()
+        promoting.start()
+        promoting.join(1)
+        assert promoting.is_alive()
         assert ledger.read(toy) == []
-    promotion.join()
+    promoting.join()
     assert [row.model_version for row in ledger.read(toy)] == [version]

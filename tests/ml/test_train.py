@@ -7,7 +7,7 @@ import pytest
 import xgboost as xgb
 
 from include.contracts.use_case import UseCase
-from include.ml import dataset, errors, train
+from include.ml import dataset, errors, scoring, train
 from tests.ml.conftest import FIRST, ROWS
 
 LAST = FIRST + timedelta(29)
@@ -67,7 +67,7 @@ def test_reference_describes_the_training_set(toy: UseCase, data: dataset.Datase
 def test_a_silent_fallback_to_the_cpu_is_an_error(
     toy: UseCase, data: dataset.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    split = dataset.split_days(toy.training, FIRST, LAST)
+    split = dataset.split_days(toy, FIRST, LAST)
     on_cpu = xgb.train
     # What XGBoost does when no GPU is visible: it warns, and trains on the CPU.
     monkeypatch.setattr(xgb, "train", lambda params, *rest, **more: on_cpu(params | {"device": "cpu"}, *rest, **more))
@@ -100,7 +100,7 @@ def test_parameters_that_xgboost_does_not_take_are_named(
 ) -> None:
     wrong = replace(toy, training=replace(toy.training, params={**toy.training.params, **params}))
     with pytest.raises(errors.ModelRefused, match=said):
-        train.fit(wrong, data.frame, dataset.split_days(toy.training, FIRST, LAST), "cpu")
+        train.fit(wrong, data.frame, dataset.split_days(toy, FIRST, LAST), "cpu")
 
 
 @pytest.mark.parametrize("message", ["Memory allocation error", "CUDA out of memory"])
@@ -126,6 +126,6 @@ def test_request_key_knows_what_matters(toy: UseCase) -> None:
 
 def test_scores_are_of_the_rows_in_their_order(toy: UseCase, data: dataset.Dataset) -> None:
     booster = train.fit_and_judge(toy, data, "cpu", None).booster
-    scores = train.score(toy, booster, toy.features, data.frame)
+    scores = scoring.output(toy, booster, toy.features, data.frame)
     assert scores.shape == (30 * ROWS,)
-    np.testing.assert_array_equal(train.score(toy, booster, toy.features, data.frame.reverse()), scores[::-1])
+    np.testing.assert_array_equal(scoring.output(toy, booster, toy.features, data.frame.reverse()), scores[::-1])

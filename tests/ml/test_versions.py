@@ -11,7 +11,7 @@ import pytest
 
 from include.contracts.use_case import Feature, UseCase
 from include.lake import delta
-from include.ml import dataset, ledger, monitor, reference, registry, train
+from include.ml import dataset, ledger, metrics, model_files, monitor, promotion, reference, registry, scoring, train
 from include.serving import batch
 from tests.ml.conftest import FIRST, write_days
 
@@ -93,7 +93,7 @@ def test_a_column_that_is_gone_is_named_with_the_version_that_takes_it(
 @pytest.fixture
 def live(toy: UseCase, mlflow_store: None) -> UseCase:
     """Version 1, champion from ``TOMORROW`` on, in a real MLflow; a fortnight of further days."""
-    registry.promote("toy", train.train("toy", NIGHT, "cpu")["version"])
+    promotion.promote("toy", train.train("toy", NIGHT, "cpu")["version"])
     write_days(toy, TOMORROW, 14)
     return toy
 
@@ -115,9 +115,9 @@ def test_a_challenger_with_other_features_is_compared_on_the_same_rows(
     assert champion is not None
     first, last = NIGHT + timedelta(8), NIGHT + timedelta(14)
     theirs = dataset.load(changed, first, last, features=live.features)
-    own = train.score(live, registry.load_booster(live, champion), live.features, theirs.frame)
-    assert found["compared_champion_auc"] == pytest.approx(train.metrics.auc(theirs.frame["is_head"].to_numpy(), own))
-    promoted = registry.promote("toy", trained["version"])
+    own = scoring.output(live, model_files.load_booster(live, champion), live.features, theirs.frame)
+    assert found["compared_champion_auc"] == pytest.approx(metrics.auc(theirs.frame["is_head"].to_numpy(), own))
+    promoted = promotion.promote("toy", trained["version"])
     assert promoted["promoted"], promoted
     batch.predict("toy", TOMORROW, NIGHT + timedelta(14))
     monitor.measure("toy", NIGHT + timedelta(14), NIGHT + timedelta(14))
@@ -128,8 +128,10 @@ def test_a_challenger_with_other_features_is_compared_on_the_same_rows(
 
 
 def without_inputs(*arguments: Any) -> reference.Reference:
-    """A reference as it was before it said what a version takes."""
-    return {name: part for name, part in BUILD(*arguments).items() if name != "inputs"}
+    """A reference as it was before it said what a version takes, and before there were other tasks than binary ones."""
+    today = BUILD(*arguments)
+    before = {name: part for name, part in today.items() if name not in ("inputs", "task", "scores")}
+    return before | {"score": today["scores"]["score"]}
 
 
 BUILD = reference.build
@@ -140,7 +142,7 @@ def test_a_version_of_an_earlier_release_is_read_by_the_spec_of_then(
 ) -> None:
     with monkeypatch.context() as then:
         then.setattr(reference, "build", without_inputs)
-        registry.promote("toy", train.train("toy", NIGHT, "cpu")["version"])
+        promotion.promote("toy", train.train("toy", NIGHT, "cpu")["version"])
     write_days(toy, TOMORROW, 1)
     before = scores(toy)
     changed = with_features(toy, monkeypatch, replace(METAL, vocabulary=("iron", "gold")), NOISE, WEIGHT)
@@ -151,7 +153,7 @@ def test_a_version_of_an_earlier_release_is_read_by_the_spec_of_then(
     # It is kept here: a night that only scores does not need MLflow. And a damaged copy is fetched again.
     (kept,) = tmp_path.rglob("cache/models/toy/1/use_case.json")
     kept.write_text(kept.read_text()[:-20])
-    assert [one.name for one in reference.features_of(registry.load_reference(changed, champion))] == [
+    assert [one.name for one in reference.features_of(model_files.load_reference(changed, champion))] == [
         "weight",
         "metal",
         "noise",
@@ -163,8 +165,8 @@ def test_a_version_of_an_earlier_release_is_read_by_the_spec_of_then(
     (artifact,) = tmp_path.rglob("mlruns/**/use_case.json")
     artifact.write_text(artifact.read_text().replace('"iron"', '"iron", "lead"'))
     kept.unlink()
-    with pytest.raises(registry.DamagedModel, match=r"use_case\.json of the run \w+ does not tell what version 1"):
-        registry.load_reference(changed, champion)
+    with pytest.raises(model_files.DamagedModel, match=r"use_case\.json of the run \w+ does not tell what version 1"):
+        model_files.load_reference(changed, champion)
 
 
 def test_damaged_files_of_a_champion_are_fetched_or_named_and_nothing_is_measured(
@@ -178,11 +180,13 @@ def test_damaged_files_of_a_champion_are_fetched_or_named_and_nothing_is_measure
     for there in tmp_path.rglob("mlruns/**/reference.json"):
         there.write_text("{}")
     with pytest.raises(
-        registry.DamagedModel, match=r"reference\.json of toy version 1 in MLflow does not have the check"
+        model_files.DamagedModel, match=r"reference\.json of toy version 1 in MLflow does not have the check"
     ):
         monitor.measure("toy", TOMORROW, TOMORROW)
     for there in tmp_path.rglob("mlruns/**/reference.json"):
         there.unlink()
-    with pytest.raises(registry.DamagedModel, match=r"reference\.json of toy version 1 is not to be had from MLflow"):
+    with pytest.raises(
+        model_files.DamagedModel, match=r"reference\.json of toy version 1 is not to be had from MLflow"
+    ):
         monitor.measure("toy", TOMORROW, LATER)
     assert not monitor.measurements(live, LATER).height

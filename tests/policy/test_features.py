@@ -43,7 +43,7 @@ def test_a_window_in_a_name_is_its_look_back(shown: Catalogue) -> None:
 
 
 def test_no_training_day_lacks_its_look_back(shown: Catalogue) -> None:
-    complete = source(shown.case.source).first_day + timedelta(shown.look_back_days)
+    complete = max(source(name).first_day for name in shown.case.sources) + timedelta(shown.look_back_days)
     assert shown.case.training.first_day >= complete
 
 

@@ -1,0 +1,124 @@
+"""The files of a version on this machine: its booster and its reference, fetched from MLflow once and checked always.
+
+A night that only scores needs no more than these, and no MLflow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import xgboost as xgb
+
+from include.contracts.use_case import Feature, UseCase
+from include.core.errors import NeedsAttentionError
+from include.core.settings import settings
+from include.ml import errors
+from include.ml.ledger import Champion
+from include.ml.reference import Reference, brought_forward, inputs_of
+
+MODEL_FILE, REFERENCE_FILE, USE_CASE_FILE = "model.ubj", "reference.json", "use_case.json"
+
+
+class DamagedModel(NeedsAttentionError):
+    """What MLflow hands out for a version is not what was registered."""
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _folder(case: UseCase, version: int) -> Path:
+    """Where the files of a version are on this machine."""
+    return settings().var / "cache" / "models" / case.name / str(version)
+
+
+def cached(case: UseCase, version: int, run_id: str, file: str, expected: str) -> Path:
+    """The path of a version's file on this machine, downloaded where it is missing or damaged.
+
+    Its checksum is compared with ``expected`` every time. Raises DamagedModel when MLflow's copy differs too, or is not
+    there.
+    """
+    path = _folder(case, version) / file
+    if path.exists() and sha256(path.read_bytes()) == expected:
+        return path
+    source = {
+        MODEL_FILE: f"models:/{case.name}/{version}",
+        REFERENCE_FILE: f"runs:/{run_id}/{REFERENCE_FILE}",
+    }[file]
+    return _fetched(case, version, source, path, expected)
+
+
+def _fetched(case: UseCase, version: int, source: str, path: Path, expected: str | None) -> Path:
+    """A file of MLflow's, put to ``path`` if its checksum is ``expected``; None where nobody noted it down."""
+    import mlflow
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        try:
+            with errors.of_mlflow(f"to hand out {path.name} of version {version} of {case.name}"):
+                found = Path(mlflow.artifacts.download_artifacts(source, dst_path=folder))
+                found = found / path.name if found.is_dir() else found
+                content = found.read_bytes()
+        except (errors.RegistryRefused, FileNotFoundError) as error:
+            raise DamagedModel(
+                f"{path.name} of {case.name} version {version} is not to be had from MLflow ({source}): restore the "
+                "artifact store, or roll back to another version"
+            ) from error
+        if expected is not None and sha256(content) != expected:
+            raise DamagedModel(
+                f"{path.name} of {case.name} version {version} in MLflow does not have the checksum that it was "
+                f"registered with, {expected}: restore the artifact store, or roll back to another version"
+            )
+        # Into place in one step: another task never reads half a file.
+        found.replace(path)
+    return path
+
+
+def load_booster(case: UseCase, champion: Champion) -> xgb.Booster:
+    """A champion's booster, for the CPU."""
+    path = cached(case, champion.model_version, champion.run_id, MODEL_FILE, champion.model_sha256)
+    with errors.of_xgboost(f"to load version {champion.model_version} of {case.name}"):
+        booster = xgb.Booster(model_file=str(path))
+    booster.set_param({"device": "cpu", "nthread": case.training.threads})
+    return booster
+
+
+def load_reference(case: UseCase, champion: Champion) -> Reference:
+    """The distributions a champion's drift is measured against, and the ``inputs`` that it takes.
+
+    Raises DamagedModel where either is not to be had.
+    """
+    return reference_of(case, champion.model_version, champion.run_id, champion.reference_sha256)
+
+
+def reference_of(case: UseCase, version: int, run_id: str, expected: str) -> Reference:
+    """The reference of a version whose ``reference.json`` has the checksum ``expected``, in today's form."""
+    found: Reference = json.loads(cached(case, version, run_id, REFERENCE_FILE, expected).read_text())
+    if "inputs" not in found:
+        found["inputs"] = _inputs_of_then(case, version, run_id, found)
+    return brought_forward(found)
+
+
+def _inputs_of_then(case: UseCase, version: int, run_id: str, reference: Reference) -> list[dict[str, Any]]:
+    """What a version takes whose reference does not say so yet: as the spec had it that its run has kept."""
+    path = _folder(case, version) / USE_CASE_FILE
+    for fetch in (False, True):
+        if fetch:
+            _fetched(case, version, f"runs:/{run_id}/{USE_CASE_FILE}", path, None)
+        with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+            kept = json.loads(path.read_text())["features"]
+            features = [Feature(one["name"], one["kind"], vocabulary=tuple(one["vocabulary"])) for one in kept]
+            # Nobody noted down its checksum, but the reference's: the two must speak of the same features.
+            codes = {one.name: len(one.levels) - 1 for one in features if one.levels}
+            edges = {name: len(of["edges"]) for name, of in reference["features"].items() if name in codes}
+            if {one.name for one in features} == set(reference["features"]) and codes == edges:
+                return inputs_of(features)
+    raise DamagedModel(
+        f"{USE_CASE_FILE} of the run {run_id} does not tell what version {version} of {case.name} takes: restore the "
+        f"artifact store, or train another version with the DAG {case.name}_train"
+    )

@@ -1,0 +1,120 @@
+"""Yes or no: the label is 0 or 1, a score is the probability of 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+
+from include.contracts.use_case import Binary, UseCase
+from include.ml import metrics
+from include.ml.tasks.interface import NAN, Array, Compared, UnfitLabel, Watched, constant, of_shape, refuse
+
+
+@dataclass(frozen=True)
+class BinaryTask:
+    """Labels are int8 of shape (rows,), scores float64 of shape (rows,)."""
+
+    case: UseCase
+    limits: Binary
+
+    kind: ClassVar[str] = "binary"
+    higher_is_better: ClassVar[frozenset[str]] = frozenset({"auc", "baseline_auc", "top_decile_lift"})
+    eval_metric: ClassVar[str] = "logloss"
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        return {"kind": self.kind}
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {"objective": "binary:logistic"}
+
+    @property
+    def columns(self) -> dict[str, pl.DataType]:
+        return {"score": pl.Float64()}
+
+    @property
+    def compared(self) -> tuple[Compared, ...]:
+        return (
+            Compared("auc", "AUC", self.limits.max_auc_loss),
+            Compared("log_loss", "log loss", self.limits.max_log_loss_loss),
+        )
+
+    @property
+    def watched(self) -> tuple[Watched, ...]:
+        drop, gap = self.limits.quality_auc_drop, self.limits.quality_calibration_gap
+        return (
+            Watched("auc_drop", "auc", "lower", drop, "mean daily AUC fell by {value:.3f}"),
+            Watched("calibration_gap", "gap", "either", gap, "scores are off by {value:+.3f}"),
+        )
+
+    def labels(self, values: pl.Series) -> Array:
+        numeric = values.dtype.is_numeric() or values.dtype == pl.Boolean
+        good = values.cast(pl.Float64).is_in([0.0, 1.0]) if numeric else pl.repeat(False, len(values), eager=True)
+        if not good.fill_null(False).all():
+            refuse(self.case, values, ~good.fill_null(False), "neither 0 nor 1")
+        return values.cast(pl.Int8).to_numpy()
+
+    def check_learnable(self, labels: Array) -> None:
+        counts = np.bincount(labels, minlength=2)
+        rare = int(counts.argmin())
+        if counts[rare] == 0:
+            raise constant(self.case, 1 - rare, len(labels))
+        if counts[rare] == 1:
+            raise UnfitLabel(
+                f"{self.case.name}: {self.case.label} is {rare} in 1 of {len(labels)} rows that a model would be "
+                "fitted on, and one row is no pattern. Take more days, or look at the labels in dbt"
+            )
+
+    def scores(self, output: Array) -> Array:
+        return of_shape(self.case, output)
+
+    def frame(self, scores: Array) -> pl.DataFrame:
+        return pl.DataFrame({"score": scores}, schema=self.columns)
+
+    def scores_of(self, predictions: pl.DataFrame) -> Array:
+        return predictions["score"].to_numpy()
+
+    def problem(self, predictions: pl.DataFrame) -> str | None:
+        good = predictions["score"].is_between(0, 1).fill_null(False).all()
+        return None if good else "a score is not a probability"
+
+    def watched_values(self, predictions: pl.DataFrame) -> dict[str, Array]:
+        return {"score": self.scores_of(predictions)}
+
+    def quality(self, labels: Array, scores: Array) -> dict[str, float]:
+        return metrics.quality(labels, scores)
+
+    def beside(self, fitted: Array, holdout: pl.DataFrame, labels: Array, output: Array) -> dict[str, float]:
+        """``baseline_auc``: of ranking by the baseline feature alone; missing values rank in the middle."""
+        values = holdout[self.limits.baseline].cast(pl.Float64)
+        return {"baseline_auc": metrics.auc(labels, values.fill_null(values.median()).to_numpy())}
+
+    def daily(self, labels: Array, scores: Array) -> dict[str, float]:
+        return {"auc": metrics.auc(labels, scores), "gap": float(scores.mean() - labels.mean())}
+
+    def reasons(self, found: Mapping[str, float]) -> list[str]:
+        gates = self.limits
+        value, baseline = found.get("auc", NAN), found.get("baseline_auc", NAN)
+        error, rate = found.get("calibration_error", NAN), found.get("base_rate", NAN)
+        reasons = []
+        # Written as "not good", so that NaN fails.
+        if not value >= gates.min_auc:
+            one = f": {self.case.label} is {rate:.0f} in all rows of the holdout" if rate in (0, 1) else ""
+            reasons.append(f"AUC {value:.4f} is below {gates.min_auc}{one or ': something is missing'}")
+        if not value <= gates.max_auc:
+            reasons.append(f"AUC {value:.4f} is above {gates.max_auc}: something leaks")
+        if not value - baseline >= gates.min_lift:
+            reasons.append(
+                f"AUC {value:.4f} adds less than {gates.min_lift} to {baseline:.4f} of {gates.baseline} alone"
+            )
+        if not error <= gates.max_calibration_error:
+            reasons.append(f"calibration error {error:.4f} is above {gates.max_calibration_error}")
+        return reasons
+
+    def summary(self, found: Mapping[str, float]) -> str:
+        return f"AUC {found['auc']:.4f}"

@@ -1,0 +1,182 @@
+"""What training, scoring, promotion and monitoring ask of a task, so that none of them knows a metric by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NoReturn, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from include.contracts.use_case import UseCase
+from include.core.errors import NeedsAttentionError
+
+type Array = npt.NDArray[Any]
+
+NAN = float("nan")
+
+
+class UnfitLabel(NeedsAttentionError):
+    """A label column has values that the task cannot learn from; the message names use case, column and values."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A metric that a challenger may lose little of to the champion, on the same rows.
+
+    ``most_lost`` is in the metric's unit, or with ``relative`` a share of the champion's value.
+    """
+
+    metric: str
+    words: str
+    most_lost: float
+    relative: bool = False
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A daily value that the quality sensor watches, and the measurement that it becomes.
+
+    Attributes:
+        metric: the measurement's name; its certainty is stored as ``<metric>_z``.
+        daily: the daily value, by its name in ``Task.daily``.
+        worse: ``lower`` or ``higher`` than in the holdout, or away from zero in ``either`` direction.
+        limit: by how much it must be worse; always positive.
+        words: a format string that says in a sentence what the measured ``value`` means.
+        unit: the daily value whose mean over the holdout is one unit of the measurement; empty: as it is.
+    """
+
+    metric: str
+    daily: str
+    worse: Literal["lower", "higher", "either"]
+    limit: float
+    words: str
+    unit: str = ""
+
+
+class Task(Protocol):
+    """A kind of label: how it is learned, predicted, judged and watched.
+
+    ``scores`` are the model's output as the platform keeps it, a row of it for each row of features; what shape they
+    have is the task's own affair. ``labels`` are encoded.
+    """
+
+    kind: ClassVar[str]
+    """The name of the task, which a version keeps."""
+
+    higher_is_better: ClassVar[frozenset[str]]
+    """The metrics, of all that the task computes, that are better when higher; the others are better when lower."""
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What a version must know of its task to be scored, JSON-able: ``kind``, and what the outputs are of."""
+        ...
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """XGBoost's parameters that follow from the task; those of the spec come on top."""
+        ...
+
+    @property
+    def eval_metric(self) -> str:
+        """XGBoost's metric that early stopping looks at."""
+        ...
+
+    @property
+    def columns(self) -> dict[str, pl.DataType]:
+        """The columns of the predictions table that hold what is predicted, in their order."""
+        ...
+
+    @property
+    def compared(self) -> tuple[Compared, ...]: ...
+
+    @property
+    def watched(self) -> tuple[Watched, ...]:
+        """The most telling first: it stands for the others where none fires."""
+        ...
+
+    def labels(self, values: pl.Series) -> Array:
+        """The label column, checked and encoded. Raises UnfitLabel."""
+        ...
+
+    def check_learnable(self, labels: Array) -> None:
+        """Raise UnfitLabel where nothing can be learned from these labels, all those that a model is fitted on."""
+        ...
+
+    def scores(self, output: Array) -> Array:
+        """Scores of what a booster gave. Raises UnfitOutput where it is not of this task."""
+        ...
+
+    def frame(self, scores: Array) -> pl.DataFrame:
+        """Scores as ``columns``."""
+        ...
+
+    def scores_of(self, predictions: pl.DataFrame) -> Array:
+        """``frame`` the other way round. A class that the predictions have no column of has the probability 0."""
+        ...
+
+    def problem(self, predictions: pl.DataFrame) -> str | None:
+        """What is wrong with some row of predictions; None where each is one."""
+        ...
+
+    def watched_values(self, predictions: pl.DataFrame) -> dict[str, Array]:
+        """The numbers whose distributions are compared over time, by column: one a row, each."""
+        ...
+
+    def quality(self, labels: Array, scores: Array) -> dict[str, float]:
+        """All metrics of some rows, ``n`` among them; NaN where one is not defined."""
+        ...
+
+    def beside(self, fitted: Array, holdout: pl.DataFrame, labels: Array, output: Array) -> dict[str, float]:
+        """What else gates ask for: the baseline on the rows of ``holdout``, and what quality is relative to it.
+
+        ``fitted`` are the labels that the model was fitted on, ``labels`` the holdout's, ``output`` the booster's.
+        """
+        ...
+
+    def daily(self, labels: Array, scores: Array) -> dict[str, float]:
+        """What is watched, of the rows of one day; NaN where the day does not tell."""
+        ...
+
+    def reasons(self, found: Mapping[str, float]) -> list[str]:
+        """Why a challenger with these metrics must not become champion, whoever is. One that is missing fails."""
+        ...
+
+    def summary(self, found: Mapping[str, float]) -> str:
+        """The metric that says most, in words."""
+        ...
+
+
+class UnfitOutput(NeedsAttentionError, ValueError):
+    """A booster gives something else than its task predicts: the objective in the spec is of another task."""
+
+
+def refuse(case: UseCase, values: pl.Series, bad: pl.Series, are: str) -> NoReturn:
+    """Raise UnfitLabel for the ``values`` that are ``bad``: which, and how often."""
+    counts = values.filter(bad).cast(pl.String).fill_null("null").value_counts(sort=True).head(3)
+    shown = ", ".join(f"{value} in {rows} rows" for value, rows in counts.iter_rows())
+    raise UnfitLabel(
+        f"{case.name}: {case.label} has values that are {are}: {shown}. Mend {case.labels_table} in dbt, or the "
+        f"task in include/use_cases/{case.name}/spec.py"
+    )
+
+
+def constant(case: UseCase, value: Any, rows: int) -> UnfitLabel:
+    """The error where all rows that a model is fitted on have one label."""
+    return UnfitLabel(
+        f"{case.name}: {case.label} is {value} in all {rows} rows that a model would be fitted on, so that there is "
+        f"nothing to learn. Look at {case.labels_table} in dbt"
+    )
+
+
+def of_shape(case: UseCase, output: Array, *width: int) -> Array:
+    """``output`` as 64-bit floats. Raises UnfitOutput unless it has one row of ``width`` numbers for each row."""
+    if output.shape[1:] != width:
+        raise UnfitOutput(
+            f"{case.name}: the model gives {'x'.join(map(str, output.shape[1:])) or 'one'} numbers a row, and its task "
+            f"takes {width[0] if width else 'one'}: take the objective out of the params of "
+            f"include/use_cases/{case.name}/spec.py, the task brings its own"
+        )
+    return output.astype(np.float64)

@@ -1,0 +1,179 @@
+"""One of several: the label is a class, a score is a probability for each class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+
+from include.contracts.use_case import Multiclass, UseCase, class_slug
+from include.ml import metrics
+from include.ml.tasks.interface import NAN, Array, Compared, Watched, constant, of_shape, refuse
+
+
+@dataclass(frozen=True)
+class MulticlassTask:
+    """Labels are int64 codes of shape (rows,), scores float64 of shape (rows, classes), whose rows add up to 1.
+
+    In the predictions table, ``predicted`` is the most likely class and ``score_<class>`` the probability of each: flat
+    columns, which SQL, hashes and drift take as they are.
+    """
+
+    case: UseCase
+    limits: Multiclass
+
+    kind: ClassVar[str] = "multiclass"
+    higher_is_better: ClassVar[frozenset[str]] = frozenset({"auc", "accuracy", "baseline_accuracy", "skill"})
+    eval_metric: ClassVar[str] = "mlogloss"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.limits.classes
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        return {"kind": self.kind, "classes": list(self.classes)}
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {"objective": "multi:softprob", "num_class": len(self.classes)}
+
+    @property
+    def columns(self) -> dict[str, pl.DataType]:
+        return {"predicted": pl.String(), **{name: pl.Float64() for name in self._score_columns}}
+
+    @property
+    def _score_columns(self) -> list[str]:
+        return [f"score_{class_slug(one)}" for one in self.classes]
+
+    @property
+    def compared(self) -> tuple[Compared, ...]:
+        return (
+            Compared("auc", "AUC", self.limits.max_auc_loss),
+            Compared("log_loss", "log loss", self.limits.max_log_loss_loss),
+        )
+
+    @property
+    def watched(self) -> tuple[Watched, ...]:
+        rise, gap = self.limits.quality_log_loss_rise, self.limits.quality_calibration_gap
+        return (
+            Watched("log_loss_rise", "log_loss", "higher", rise, "mean daily log loss rose by {value:.3f}"),
+            Watched("calibration_gap", "gap", "either", gap, "the likeliest classes' scores are off by {value:+.3f}"),
+        )
+
+    def labels(self, values: pl.Series) -> Array:
+        codes = {name: code for code, name in enumerate(self.classes)}
+        found = values.cast(pl.String).replace_strict(codes, default=None, return_dtype=pl.Int64)
+        if found.null_count():
+            refuse(self.case, values, found.is_null(), f"none of the classes {', '.join(self.classes)}")
+        return found.to_numpy()
+
+    def check_learnable(self, labels: Array) -> None:
+        if len(np.unique(labels)) == 1:
+            raise constant(self.case, self.classes[labels[0]], len(labels))
+
+    def scores(self, output: Array) -> Array:
+        raw = of_shape(self.case, output, len(self.classes))
+        return np.asarray(raw / raw.sum(axis=1, keepdims=True))  # 32-bit shares do not quite add up to 1
+
+    def frame(self, scores: Array) -> pl.DataFrame:
+        names = np.asarray(self.classes, dtype=object)
+        columns = dict(zip(self._score_columns, scores.T, strict=True))
+        return pl.DataFrame({"predicted": names[scores.argmax(axis=1)].tolist(), **columns}, schema=self.columns)
+
+    def scores_of(self, predictions: pl.DataFrame) -> Array:
+        there = predictions.select(
+            pl.col(name).fill_null(0.0) if name in predictions.columns else pl.lit(0.0).alias(name)
+            for name in self._score_columns
+        )
+        return there.to_numpy()
+
+    def problem(self, predictions: pl.DataFrame) -> str | None:
+        scores = predictions.select(self._score_columns)
+        good = scores.select(pl.all_horizontal(pl.all().is_between(0, 1).fill_null(False))).to_series().all()
+        if not good:
+            return "a score is not a probability"
+        if not ((scores.sum_horizontal() - 1).abs() < 1e-9).all():
+            return "the probabilities of a row do not add up to 1"
+        return None
+
+    def watched_values(self, predictions: pl.DataFrame) -> dict[str, Array]:
+        return {name: predictions[name].to_numpy() for name in self._score_columns}
+
+    def quality(self, labels: Array, scores: Array) -> dict[str, float]:
+        chosen, likely = scores.argmax(axis=1), scores.max(axis=1)
+        right = (chosen == labels).astype(np.int8)
+        aucs = [metrics.auc((labels == code).astype(np.int8), scores[:, code]) for code in range(len(self.classes))]
+        known = [value for value in aucs if not np.isnan(value)]
+        return {
+            "n": float(len(labels)),
+            "accuracy": float(right.mean()),
+            "mean_score": float(likely.mean()),
+            "auc": float(np.mean(known)) if known else NAN,
+            "log_loss": metrics.log_loss_of_classes(labels, scores),
+            "brier": metrics.brier_of_classes(labels, scores),
+            "calibration_error": metrics.calibration_error(right, likely),
+        }
+
+    def beside(self, fitted: Array, holdout: pl.DataFrame, labels: Array, output: Array) -> dict[str, float]:
+        """The baseline's accuracy, the log loss of the classes' frequencies in training, and rows to learn each from.
+
+        ``skill`` is the share by which the model's log loss is below that of the frequencies.
+        """
+        counts = np.bincount(fitted, minlength=len(self.classes))
+        # A class that training never had has a little, so that one row of it does not make the log loss infinite.
+        frequencies = np.tile((counts + 0.5) / (counts + 0.5).sum(), (len(labels), 1))
+        baseline = metrics.log_loss_of_classes(labels, frequencies)
+        own = metrics.log_loss_of_classes(labels, self.scores(output))
+        return {
+            "baseline_accuracy": float((self._baseline(holdout, int(counts.argmax())) == labels).mean()),
+            "baseline_log_loss": baseline,
+            "skill": 1 - own / baseline,
+            **{f"fitted_rows_{class_slug(one)}": float(n) for one, n in zip(self.classes, counts, strict=True)},
+        }
+
+    def _baseline(self, holdout: pl.DataFrame, usual: int) -> Array:
+        """The class that the baseline gives each row; where it gives none, the one that is usual in training."""
+        if self.limits.baseline is None:
+            return np.full(holdout.height, usual)
+        codes = {name: code for code, name in enumerate(self.classes)}
+        values = holdout[self.limits.baseline].cast(pl.String)
+        return values.replace_strict(codes, default=usual, return_dtype=pl.Int64).to_numpy()
+
+    def daily(self, labels: Array, scores: Array) -> dict[str, float]:
+        right = scores.argmax(axis=1) == labels
+        gap = float(scores.max(axis=1).mean() - right.mean())
+        return {"log_loss": metrics.log_loss_of_classes(labels, scores), "gap": gap}
+
+    def reasons(self, found: Mapping[str, float]) -> list[str]:
+        gates = self.limits
+        rows = {one: found.get(f"fitted_rows_{class_slug(one)}", NAN) for one in self.classes}
+        few = {one: n for one, n in rows.items() if not n >= gates.min_class_rows}
+        value, skill = found.get("auc", NAN), found.get("skill", NAN)
+        accuracy, baseline = found.get("accuracy", NAN), found.get("baseline_accuracy", NAN)
+        error, by = found.get("calibration_error", NAN), gates.baseline or "always the most frequent class"
+        # Written as "not good", so that NaN fails.
+        reasons = [
+            f"{self.case.label} is {one} in {n:.0f} rows that it was fitted on, fewer than {gates.min_class_rows}: too "
+            "few to learn the class"
+            for one, n in few.items()
+        ]
+        if not value >= gates.min_auc:
+            reasons.append(f"AUC {value:.4f} is below {gates.min_auc}: something is missing")
+        if not value <= gates.max_auc:
+            reasons.append(f"AUC {value:.4f} is above {gates.max_auc}: something leaks")
+        if not skill >= gates.min_skill:
+            reasons.append(
+                f"log loss is {skill:.1%} below that of the classes' frequencies, less than {gates.min_skill:.1%}"
+            )
+        if not accuracy - baseline >= gates.min_lift:
+            reasons.append(f"accuracy {accuracy:.4f} adds less than {gates.min_lift} to {baseline:.4f} of {by}")
+        if not error <= gates.max_calibration_error:
+            reasons.append(f"calibration error {error:.4f} is above {gates.max_calibration_error}")
+        return reasons
+
+    def summary(self, found: Mapping[str, float]) -> str:
+        return f"accuracy {found['accuracy']:.4f} and AUC {found['auc']:.4f}"

@@ -1,0 +1,201 @@
+"""How much: the label is a number, a score is its mean, or its quantiles with the median as the prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+
+from include.contracts.use_case import Regression, UseCase
+from include.ml import metrics
+from include.ml.tasks.interface import NAN, Array, Compared, Watched, constant, of_shape, refuse
+
+
+def quantile_column(quantile: float) -> str:
+    """The column of a quantile: ``q10`` for 0.1, ``q2_5`` for 0.025."""
+    return f"q{100 * quantile:.10g}".replace(".", "_")
+
+
+@dataclass(frozen=True)
+class RegressionTask:
+    """Labels are float64 of shape (rows,), scores float64 of shape (rows, 1) or (rows, quantiles), in rising order.
+
+    In the predictions table, ``predicted`` is the mean or the median; ``q10`` and the like are the other quantiles.
+    """
+
+    case: UseCase
+    limits: Regression
+
+    kind: ClassVar[str] = "regression"
+    higher_is_better: ClassVar[frozenset[str]] = frozenset({"skill", "r2"})
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        return self.limits.quantiles
+
+    @property
+    def error(self) -> str:
+        """The metric that the prediction makes smallest: ``mae`` for the median, ``rmse`` for the mean."""
+        return "mae" if self.quantiles else "rmse"
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        return {"kind": self.kind, "quantiles": list(self.quantiles)}
+
+    @property
+    def params(self) -> dict[str, Any]:
+        if self.quantiles:
+            return {"objective": "reg:quantileerror", "quantile_alpha": list(self.quantiles)}
+        return {"objective": "reg:squarederror"}
+
+    @property
+    def eval_metric(self) -> str:
+        return "quantile" if self.quantiles else "rmse"
+
+    @property
+    def _column_of(self) -> dict[str, int]:
+        """Which number of a score is in which column."""
+        if not self.quantiles:
+            return {"predicted": 0}
+        others = {quantile_column(q): n for n, q in enumerate(self.quantiles) if q != 0.5}
+        return {"predicted": self._middle, **others}
+
+    @property
+    def _middle(self) -> int:
+        return self.quantiles.index(0.5) if self.quantiles else 0
+
+    @property
+    def _promised(self) -> float:
+        """The share of labels that should be between the outermost quantiles; NaN without two."""
+        return self.quantiles[-1] - self.quantiles[0] if len(self.quantiles) > 1 else NAN
+
+    @property
+    def columns(self) -> dict[str, pl.DataType]:
+        return {name: pl.Float64() for name in self._column_of}
+
+    @property
+    def compared(self) -> tuple[Compared, ...]:
+        return (Compared(self.error, self.error.upper(), self.limits.max_error_loss, relative=True),)
+
+    @property
+    def watched(self) -> tuple[Watched, ...]:
+        gates, name = self.limits, self.error.upper()
+        rise, off = f"mean daily {name} rose by {{value:.1%}}", f"predictions are off by {{value:+.2f}} of the {name}"
+        found = (
+            Watched("error_rise", "error", "higher", gates.quality_error_rise, rise, unit="error"),
+            Watched("bias", "bias", "either", gates.quality_bias, off, unit="error"),
+        )
+        if np.isnan(self._promised):
+            return found
+        words = "the share of labels between the quantiles is off by {value:+.3f}"
+        return (*found, Watched("coverage_gap", "coverage_gap", "either", gates.quality_coverage_gap, words))
+
+    def labels(self, values: pl.Series) -> Array:
+        if not values.dtype.is_numeric():
+            everything = pl.repeat(True, len(values), eager=True)
+            refuse(self.case, values, everything, f"of the type {values.dtype}, and no numbers")
+        numbers = values.cast(pl.Float64)
+        if not (good := numbers.is_finite().fill_null(False)).all():
+            refuse(self.case, values, ~good, "no numbers, or infinite")
+        return numbers.to_numpy()
+
+    def check_learnable(self, labels: Array) -> None:
+        if (labels == labels[0]).all():
+            raise constant(self.case, f"{labels[0]:g}", len(labels))
+
+    def scores(self, output: Array) -> Array:
+        if not self.quantiles:
+            return of_shape(self.case, output)[:, np.newaxis]
+        single = output[:, np.newaxis] if output.ndim == 1 else output
+        # In rising order, which is never farther from the true quantiles than the model's own order.
+        return np.sort(of_shape(self.case, single, len(self.quantiles)), axis=1)
+
+    def frame(self, scores: Array) -> pl.DataFrame:
+        return pl.DataFrame({name: scores[:, n] for name, n in self._column_of.items()}, schema=self.columns)
+
+    def scores_of(self, predictions: pl.DataFrame) -> Array:
+        in_order = sorted(self._column_of, key=self._column_of.__getitem__)
+        return predictions.select(in_order).to_numpy()
+
+    def problem(self, predictions: pl.DataFrame) -> str | None:
+        scores = self.scores_of(predictions).astype(np.float64)
+        if not np.isfinite(scores).all():
+            return "a prediction is not a finite number"
+        return "quantiles are not in rising order" if (np.diff(scores, axis=1) < 0).any() else None
+
+    def watched_values(self, predictions: pl.DataFrame) -> dict[str, Array]:
+        return {"predicted": predictions["predicted"].to_numpy()}
+
+    def quality(self, labels: Array, scores: Array) -> dict[str, float]:
+        off = scores[:, self._middle] - labels
+        scatter = float(((labels - labels.mean()) ** 2).sum())
+        found = {
+            "n": float(len(labels)),
+            "mean_label": float(labels.mean()),
+            "mean_score": float(scores[:, self._middle].mean()),
+            "mae": float(np.abs(off).mean()),
+            "rmse": float(np.sqrt((off**2).mean())),
+            "bias": float(off.mean()),
+            "r2": 1 - float((off**2).sum()) / scatter if scatter else NAN,
+        }
+        if self.quantiles:
+            found["pinball_loss"] = metrics.pinball_loss(labels, scores, self.quantiles)
+        if len(self.quantiles) > 1:
+            found["coverage"] = _covered(labels, scores)
+        return found
+
+    def beside(self, fitted: Array, holdout: pl.DataFrame, labels: Array, output: Array) -> dict[str, float]:
+        """The baseline's error, ``skill``: the share by which the model's is below it, and how many quantiles cross."""
+        values = holdout[self.limits.baseline].cast(pl.Float64)
+        # Missing ones are the middle of the others; a column without any is as good as knowing what is usual.
+        usual = values.median() if values.count() else float(np.median(fitted))
+        plain = values.fill_null(usual).to_numpy()
+        baseline, own = self._error(labels, plain), self._error(labels, self.scores(output)[:, self._middle])
+        found = {f"baseline_{self.error}": baseline, "skill": 1 - own / baseline if baseline else NAN}
+        if self.quantiles and output.ndim > 1:
+            found["crossed"] = float((np.diff(output, axis=1) < 0).any(axis=1).mean())
+        return found
+
+    def _error(self, labels: Array, predicted: Array) -> float:
+        off = predicted - labels
+        return float(np.abs(off).mean()) if self.error == "mae" else float(np.sqrt((off**2).mean()))
+
+    def daily(self, labels: Array, scores: Array) -> dict[str, float]:
+        middle = scores[:, self._middle]
+        found = {"error": self._error(labels, middle), "bias": float((middle - labels).mean())}
+        if len(self.quantiles) > 1:
+            found["coverage_gap"] = _covered(labels, scores) - self._promised
+        return found
+
+    def reasons(self, found: Mapping[str, float]) -> list[str]:
+        gates, name = self.limits, self.error.upper()
+        skill = found.get("skill", NAN)
+        own, baseline = found.get(self.error, NAN), found.get(f"baseline_{self.error}", NAN)
+        beside = f"{name} {own:.4g} is {skill:.1%} below {baseline:.4g} of {gates.baseline} alone"
+        reasons = []
+        # Written as "not good", so that NaN fails.
+        if not skill >= gates.min_skill:
+            reasons.append(f"{beside}, and not {gates.min_skill:.1%}: something is missing")
+        if not skill <= gates.max_skill:
+            reasons.append(f"{beside}, more than {gates.max_skill:.1%}: something leaks")
+        if len(self.quantiles) > 1:
+            crossed, coverage = found.get("crossed", NAN), found.get("coverage", NAN)
+            if not crossed <= gates.max_crossed:
+                reasons.append(f"the quantiles of {crossed:.1%} of the rows cross, over {gates.max_crossed:.1%}")
+            if not abs(coverage - self._promised) <= gates.max_coverage_gap:
+                reasons.append(
+                    f"{coverage:.1%} of the labels are between the outermost quantiles, which promise "
+                    f"{self._promised:.1%}: off by more than {gates.max_coverage_gap:.1%}"
+                )
+        return reasons
+
+    def summary(self, found: Mapping[str, float]) -> str:
+        return f"{self.error.upper()} {found[self.error]:.4g}, {found['skill']:.1%} below the baseline's,"
+
+
+def _covered(labels: Array, scores: Array) -> float:
+    """The share of labels between the outermost quantiles."""
+    return float(((labels >= scores[:, 0]) & (labels <= scores[:, -1])).mean())
