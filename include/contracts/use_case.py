@@ -273,8 +273,10 @@ class UseCase:
         names = self.feature_names
         if len(set(names)) != len(names):
             raise ValueError(f"use case {self.name}: a feature is listed twice")
-        if mixed := sorted({*self.key, self.label} & {*names, *self.context} | {self.label} & set(self.key)):
-            raise ValueError(f"use case {self.name}: {', '.join(mixed)} is key or label, and something else too")
+        # A column of the entity may be a feature too. A day is none, and a label is what the features are without.
+        others = (*self.entity, *names, *self.context)
+        if twice := [one for one in (self.day, self.label) if one in others or self.day == self.label]:
+            raise ValueError(f"use case {self.name}: {twice[0]} is its day or label, and something else too")
         if self.label_days < 0 or self.horizon_days < 0:
             raise ValueError(f"use case {self.name}: label_days and horizon_days must not be negative")
         self._check_baseline()

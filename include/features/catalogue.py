@@ -101,7 +101,7 @@ def read(case: UseCase) -> Catalogue:
     table, labels = found[case.features_table], found[case.labels_table]
     if wrong := problems(case, table):
         raise BlankError(f"{case.features_table}: {'; '.join(wrong)}. Mend dbt's .yml or the spec of {case.name}")
-    columns, features, meta = _columns(table), set(case.feature_names), _meta(table)
+    columns, features, meta = _columns(table), set(case.feature_names) - set(case.entity), _meta(table)
     return Catalogue(
         case=case,
         meaning=table["description"],
@@ -125,7 +125,7 @@ def problems(case: UseCase, table: dict[str, Any]) -> list[str]:
     if not isinstance(hours := meta.get("freshness_hours"), int) or hours <= 0:
         wrong.append("does not say within how many freshness_hours it is published")
     rules = meta.get("as_of") or {}
-    expected = {*case.key, *case.context, *case.feature_names}
+    expected = {*case.entity, case.day, *case.context, *case.feature_names}
     wrong += [f"has no column {name}" for name in sorted(expected - set(columns))]
     wrong += [f"{name} is neither a feature nor context in the spec" for name in sorted(set(columns) - expected)]
     for feature in case.features:

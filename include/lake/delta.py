@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 from deltalake import DeltaTable, write_deltalake
@@ -223,7 +223,9 @@ def _replace_once(layer: str, name: str, frame: pl.DataFrame, first: date, last:
         return Replaced(int(table.version()), frame.height, False)
     predicate = f"{day} >= '{first}' AND {day} <= '{last}'"
     if frame.height:
-        write_deltalake(table, frame, mode="overwrite", predicate=predicate)
+        # A column that is new becomes part of the table, null in its other rows.
+        grows: Literal["merge"] | None = "merge" if set(frame.columns) - set(current.columns) else None
+        write_deltalake(table, frame, mode="overwrite", schema_mode=grows, predicate=predicate)
     else:
         table.delete(predicate)
     return Replaced(int(table.version()), frame.height, True)

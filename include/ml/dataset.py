@@ -154,7 +154,9 @@ class Dataset:
         """What has features and a label, in no particular order."""
         case = self.case
         joined = self._features(days).join(self._labels(days), on=case.key, how="inner", validate="1:1")
-        return joined.select(*case.entity, case.day, *(feature.name for feature in self.features), case.label)
+        # A column of the entity may be a feature too.
+        columns = dict.fromkeys([*case.entity, case.day, *(feature.name for feature in self.features), case.label])
+        return joined.select(*columns)
 
     def _features(self, days: tuple[date, date]) -> pl.LazyFrame:
         table = self.case.features_table

@@ -42,7 +42,7 @@ def suite(case: UseCase, rows: int) -> list[Expectation]:
 
     expected: list[Expectation] = [
         gxe.ExpectTableRowCountToEqual(value=rows),
-        _unique(case),
+        gxe.ExpectCompoundColumnsToBeUnique(column_list=[*case.entity, case.day]),
         gxe.ExpectColumnValuesToNotBeNull(column=KNOWN_FROM),
         gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A=case.day, column_B=KNOWN_FROM, ignore_row_if="neither"),
     ]
@@ -64,13 +64,6 @@ def suite(case: UseCase, rows: int) -> list[Expectation]:
                 gxe.ExpectColumnUniqueValueCountToBeBetween(column=feature.name, min_value=feature.min_distinct)
             )
     return expected
-
-
-def _unique(case: UseCase) -> Expectation:
-    """No row twice: of a column that names a thing of one day alone, and else of the whole key."""
-    from great_expectations import expectations as gxe
-
-    return gxe.ExpectCompoundColumnsToBeUnique(column_list=list(case.key))
 
 
 def distances(case: UseCase, reference: Reference, rows: pl.DataFrame) -> pd.DataFrame:

@@ -48,7 +48,7 @@ def test_a_good_day_passes() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (pl.col("coin_id").first(), "expect_compound_columns_to_be_unique (column_list ['flight_date', 'coin_id']"),
+        (pl.col("coin_id").first(), "expect_compound_columns_to_be_unique (column_list ['coin_id', 'flight_date']"),
         (pl.col("weight") * 1000, "weight: expect_column_values_to_be_between (min_value -9.0, max_value 9.0"),
         (pl.lit(None, pl.Float64).alias("weight"), "weight: expect_column_values_to_not_be_null"),
         (pl.lit(float("nan")).alias("weight"), "weight: expect_column_values_to_be_between"),
