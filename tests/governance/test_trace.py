@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
 import pytest
 
+from include.contracts.use_case import UseCase
 from include.core.settings import settings
+from include.governance import trace
 from include.governance.lineage import NotBuiltError
 from include.governance.trace import Trace, UnknownPredictionError
 from include.lake import delta
 from tests.governance.conftest import COIN, DAY, Lake, day
+from tests.ml.worlds import FIRST, RETURNS, SALES, World
 
 
 def files(found: Trace) -> dict[str, str]:
@@ -126,6 +129,38 @@ def test_rows_whose_verdicts_changed_without_a_file_of_their_own_keep_the_one_th
     lake.features(DAY, content=2)
     lake.score(DAY, 0.75)
     assert files(lake.trace()) == OWN
+
+
+def predicted(world: World, days: int) -> UseCase:
+    """Predictions for some days, each 0.5."""
+    case = world.case
+    rows = world.rows(FIRST, days).select(*case.entity, case.day)
+    rows = rows.with_columns(predicted=pl.lit(0.5), model_version=pl.lit(1, pl.Int64))
+    delta.replace_days("gold", case.predictions_table, rows, FIRST, FIRST + timedelta(days - 1), day=case.day)
+    return case
+
+
+@pytest.mark.usefixtures("home")
+def test_a_prediction_of_several_columns_is_found_by_day_and_values() -> None:
+    case = predicted(SALES, 2)
+    found = trace.find_prediction(case, "2020-01-02:south:eggs")
+    assert (found.day, found.entity) == (date(2020, 1, 2), {"shop": "south", "product": "eggs"})
+    assert (found.predicted, found.model_version) == ({"predicted": 0.5}, 1)
+    with pytest.raises(UnknownPredictionError, match=r"no prediction with the shop \+ product 'eggs'. Near it are"):
+        trace.find_prediction(case, "eggs")
+    with pytest.raises(UnknownPredictionError, match="2020-01-02:south:dates, 2020-01-02:south:eggs, 2020"):
+        trace.find_prediction(case, "2020-01-02:south:egg")
+
+
+@pytest.mark.usefixtures("home")
+def test_what_recurs_is_named_with_its_day() -> None:
+    case = predicted(RETURNS, 2)
+    assert trace.find_prediction(case, "2020-01-01:7").entity == {"customer": 7}
+    with pytest.raises(
+        UnknownPredictionError,
+        match=r"returns has 2 predictions with the customer '7'\. Name one .*: 2020-01-01:7, 2020-01-02:7",
+    ):
+        trace.find_prediction(case, "7")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from dataclasses import replace
 from datetime import date, timedelta
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -10,7 +12,9 @@ from hypothesis import strategies as st
 from include.contracts.use_case import Feature, Training, UseCase
 from include.lake import delta
 from include.ml import dataset
+from include.sources import source
 from tests.ml.conftest import FIRST, ROWS, toy_case, toy_rows, write_days
+from tests.ml.worlds import SALES
 
 LAST = FIRST + timedelta(29)
 
@@ -165,6 +169,66 @@ def test_training_range() -> None:
     assert dataset.training_range(CASE, date(2022, 1, 15)) == (date(2021, 1, 16), date(2022, 1, 15))
     with pytest.raises(dataset.DataMissing, match=r"15 days .* through 2020-01-14 there are 14"):
         dataset.training_range(CASE, date(2020, 1, 14))
+
+
+@given(label_days=st.integers(0, 40), valid=st.integers(0, 3), gaps=st.sets(st.integers(0, 160), max_size=20))
+def test_no_label_of_training_shares_time_with_a_later_part(label_days: int, valid: int, gaps: set[int]) -> None:
+    training = replace(TRAINING, valid_days=valid, early_stopping_rounds=2 if valid else None)
+    case, last = replace(CASE, training=training, label_days=label_days), FIRST + timedelta(160)
+    absent = {FIRST + timedelta(n) for n in gaps}
+    split = dataset.split_days(case, FIRST, last, absent)
+    parts = [part for part in (split.train, split.valid, split.holdout) if part]
+    for earlier, later in pairwise(parts):
+        assert earlier[1] + timedelta(label_days) < later[0]
+        between = dataset.days_between(earlier[1], later[0])[1:-1]
+        assert len(between) - label_days <= len(absent & set(between)), "no day is left out for nothing"
+    assert len(set(dataset.days_between(*split.holdout)) - absent) == 7
+    assert split.holdout[1] == max(set(dataset.days_between(FIRST, last)) - absent)
+
+
+def test_a_training_ends_with_the_newest_label() -> None:
+    late = replace(CASE, label_days=30)
+    # 5 to train, 3 to validate, 7 to judge, and twice 30 between them.
+    assert dataset.training_range(late, date(2020, 4, 14)) == (FIRST, date(2020, 3, 15))
+    with pytest.raises(
+        dataset.DataMissing,
+        match=r"75 days .* through 2020-03-14, whose labels are known in the night 2020-04-13, there are 74",
+    ):
+        dataset.training_range(late, date(2020, 4, 13))
+
+
+def test_a_range_whose_labels_are_not_known_is_refused(toy: UseCase) -> None:
+    late = replace(toy, label_days=3)
+    with pytest.raises(ValueError, match=r"as of the night 2020-02-01, 2020-01-30 has no labels yet: .* 2020-01-29"):
+        dataset.load(late, FIRST, LAST, as_of=LAST + timedelta(2))
+
+
+def test_an_entity_of_several_columns_recurs_on_many_days(lake: Path) -> None:
+    SALES.write(FIRST, 3)
+    data = dataset.load(SALES.case, FIRST, FIRST + timedelta(2))
+    assert data.frame.height == 3 * 16
+    assert data.frame.columns == ["shop", "product", "day", "usual", "warm", "amount"]
+    assert data.frame.equals(data.frame.sort("day", "shop", "product"))
+    rows = delta.read_days("gold", "sales__labels", FIRST, FIRST, day="day")
+    doubled = pl.concat([rows, rows.head(1)])
+    delta.replace_days("gold", "sales__labels", doubled, FIRST, FIRST, day="day")
+    with pytest.raises(dataset.DataMissing, match=r"sales__labels has a shop \+ product twice on a day"):
+        dataset.load(SALES.case, FIRST, FIRST + timedelta(2))
+
+
+def test_a_column_of_the_entity_may_be_a_feature(lake: Path) -> None:
+    SALES.write(FIRST, 3)
+    shop = Feature("shop", "categorical", vocabulary=("north", "south"))
+    case = replace(SALES.case, features=(*SALES.case.features, shop))
+    frame = dataset.load(case, FIRST, FIRST + timedelta(2)).frame
+    assert set(dataset.matrix(case.features, frame)[:, 2]) == {0.0, 1.0}
+
+
+def test_a_lost_night_takes_the_labels_of_the_days_that_matured_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = replace(source("flights"), name="coins", gaps=(FIRST,))
+    monkeypatch.setattr(dataset, "sources", lambda: {"coins": lost})
+    late = toy_case(label_days=3, sources=("weather", "coins"))
+    assert dataset.days_of_gaps(late) == [FIRST - timedelta(3), FIRST + timedelta(1)]
 
 
 def test_categories_have_fixed_codes() -> None:

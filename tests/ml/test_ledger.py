@@ -70,3 +70,8 @@ def test_first_free_day_is_after_training_and_scores(lake: Path) -> None:
     delta.replace_days("gold", case.predictions_table, scored, MARCH, date(2020, 3, 2))
     assert ledger.first_free_day(case, date(2020, 2, 29)) == date(2020, 3, 3)
     assert ledger.first_free_day(case, date(2020, 3, 20)) == date(2020, 3, 21)
+
+
+def test_days_that_were_over_when_their_labels_were_known_are_not_free(lake: Path) -> None:
+    """Trained on labels through 29 February, known 30 days later: the days between were over by then."""
+    assert ledger.first_free_day(toy_case(label_days=30), date(2020, 2, 29)) == date(2020, 3, 31)

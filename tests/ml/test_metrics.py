@@ -139,3 +139,77 @@ def test_z_of_difference() -> None:
     assert metrics.z_of_difference([1], [5, 6]) == 0
     assert metrics.z_of_difference([1, 1], [1, 1]) == 0
     assert metrics.z_of_difference([1, 1], [2, 2]) == math.inf
+
+
+ROWS = st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0.01, 0.2, 0.5, 0.7, 0.99])), min_size=2, max_size=50)
+
+
+@given(ROWS.filter(lambda rows: len({label for label, _ in rows}) == 2))
+def test_ours_and_those_of_scikit_learn_are_one(rows: list[tuple[int, float]]) -> None:
+    from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+
+    label, score = np.array([label for label, _ in rows]), np.array([score for _, score in rows])
+    assert metrics.auc(label, score) == pytest.approx(roc_auc_score(label, score), abs=1e-12)
+    assert metrics.log_loss(label, score) == pytest.approx(log_loss(label, score), abs=1e-12)
+    assert metrics.brier(label, score) == pytest.approx(brier_score_loss(label, score), abs=1e-12)
+
+
+@given(COUNTS, COUNTS)
+def test_jensen_shannon_is_that_of_scipy(one: list[int], other: list[int]) -> None:
+    from scipy.spatial.distance import jensenshannon
+
+    a, b = metrics.shares(np.array(one)), metrics.shares(np.array(other))
+    theirs = jensenshannon(a, b, base=2)
+    # Of nearly equal ones, theirs may be no number: a sum of rounded logarithms below zero.
+    assert np.isnan(theirs) or metrics.jensen_shannon(a, b) == pytest.approx(theirs, abs=1e-7)
+
+
+def test_losses_of_classes_and_quantiles_by_hand() -> None:
+    scores = np.array([[0.5, 0.25, 0.25], [0.0, 0.0, 1.0]])
+    assert metrics.log_loss_of_classes(np.array([0, 2]), scores) == pytest.approx(math.log(2) / 2)
+    assert metrics.log_loss_of_classes(np.array([0, 0]), scores) == pytest.approx((math.log(2) + 16.118) / 2, abs=1e-3)
+    assert metrics.brier_of_classes(np.array([0, 0]), scores) == pytest.approx((0.25 + 0.0625 * 2 + 2) / 2)
+    # One above by 1 and one below by 2, of the quantile 0.9.
+    assert metrics.pinball_loss(np.array([1.0, 5.0]), np.array([[2.0], [3.0]]), [0.9]) == pytest.approx((0.1 + 1.8) / 2)
+
+
+# --- days whose labels overlap ---
+
+
+def test_days_that_overlap_count_for_fewer() -> None:
+    before, after = [1.0, 2.0, 3.0, 2.0] * 5, [2.0, 3.0, 4.0, 3.0] * 5
+    alone, overlapping = (metrics.z_of_difference(before, after, overlap) for overlap in (1, 5))
+    assert alone == metrics.z_of_difference(before, after)
+    # 20 days are worth 4 of them: (4 - 1) / (20 - 1) of the evidence.
+    assert overlapping == pytest.approx(alone * math.sqrt(3 / 19))
+    assert metrics.z_of_mean(after, 5) == pytest.approx(metrics.z_of_mean(after) * math.sqrt(3 / 19))
+    assert metrics.z_of_mean(after, 11) == metrics.z_of_difference(before, after, 11) == 0, "fewer than two spans"
+
+
+def test_a_short_sample_has_the_scatter_of_the_long_one() -> None:
+    short, long = [1.0, 2.0], [4.0, 5.0, 6.0, 5.0] * 5
+    own = np.var(long, ddof=1) / 20 * 19 / 3  # of the mean of 20 days, worth 4 of them
+    assert metrics.z_of_difference(short, long, 5) == pytest.approx((5.0 - 1.5) / math.sqrt(own + own * 4))
+    assert metrics.z_of_difference(long, short, 5) == -metrics.z_of_difference(short, long, 5)
+
+
+def alarms(overlap: int, holdout: int, window: int, change: float, counted: int) -> float:
+    """How often z reaches 2 in 1000 worlds whose daily values are means over the shocks of ``overlap`` days."""
+    random, fired = np.random.default_rng(overlap), 0
+    for _ in range(1000):
+        shocks = random.normal(size=holdout + 100 + window + overlap - 1)
+        daily = np.convolve(shocks, np.full(overlap, 1 / math.sqrt(overlap)), "valid")
+        then, now = daily[:holdout].tolist(), (daily[-window:] + change).tolist()
+        fired += metrics.z_of_difference(then, now, counted) >= 2
+    return fired / 1000
+
+
+@pytest.mark.parametrize(("label_days", "holdout", "window"), [(0, 14, 14), (7, 14, 24), (30, 14, 93), (30, 62, 186)])
+def test_false_alarms_stay_rare_where_labels_overlap(label_days: int, holdout: int, window: int) -> None:
+    """With nothing changed, and with everything: by six times what a day differs from others."""
+    overlap = label_days + 1
+    assert alarms(overlap, holdout, window, change=0, counted=overlap) < 0.06
+    assert alarms(overlap, holdout, window, change=6, counted=overlap) > 0.97
+    if label_days:
+        # Each day for itself: an alarm in a quarter of the calm nights, and more.
+        assert alarms(overlap, holdout, window, change=0, counted=1) > 0.25

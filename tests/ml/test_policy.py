@@ -50,6 +50,18 @@ def test_cool_down_counts_new_labels() -> None:
     assert policy.decide(POLICY, date(2020, 7, 1), CHAMPION, readings(*SENSORS), None).decision == "yes"
 
 
+def test_cool_down_and_age_count_labels_that_are_known() -> None:
+    """With labels that take 30 days, those of the day before 2020-06-01 were the newest 30 nights later."""
+
+    def made(night: date, *fired: str) -> policy.Decision:
+        return policy.decide(POLICY, night, CHAMPION, readings(*fired), None, label_days=30)
+
+    assert made(date(2020, 7, 30), "quality").reason.startswith("cool-down: 30 days of new labels")
+    assert made(date(2020, 7, 31), "quality").decision == "yes"
+    assert made(date(2020, 10, 27)).decision == "no"
+    assert made(date(2020, 10, 28)).reason.startswith("the champion's data ended 120 days ago")
+
+
 @pytest.mark.parametrize(("requested", "decision"), [(-1, "no"), (-30, "no"), (-31, "yes"), (1, "no")])
 def test_nothing_is_asked_for_twice(requested: int, decision: str) -> None:
     made = policy.decide(POLICY, LATE, CHAMPION, readings("quality"), LATE + timedelta(requested))

@@ -35,7 +35,7 @@ class World:
             frames.append(frame.with_columns(pl.lit(day).alias(self.case.day), known_from=pl.lit(day - timedelta(1))))
         return pl.concat(frames)
 
-    def write(self, first: date, days: int, change: pl.Expr | None = None) -> None:
+    def write(self, first: date, days: int, change: pl.Expr | list[pl.Expr] | None = None) -> None:
         """Put features and labels of some days into the lake, as dbt would; ``change`` is made to them before."""
         case, last = self.case, first + timedelta(days - 1)
         rows = self.rows(first, days)

@@ -148,13 +148,20 @@ class RegressionTask:
         return found
 
     def beside(self, fitted: Array, holdout: pl.DataFrame, labels: Array, output: Array) -> dict[str, float]:
-        """The baseline's error, ``skill``: the share by which the model's is below it, and how many quantiles cross."""
+        """The baseline's error and that of always saying what is usual in training, and how many quantiles cross.
+
+        ``skill`` is the share by which the model's error is below the smaller one of the two.
+        """
         values = holdout[self.limits.baseline].cast(pl.Float64)
-        # Missing ones are the middle of the others; a column without any is as good as knowing what is usual.
-        usual = values.median() if values.count() else float(np.median(fitted))
-        plain = values.fill_null(usual).to_numpy()
-        baseline, own = self._error(labels, plain), self._error(labels, self.scores(output)[:, self._middle])
-        found = {f"baseline_{self.error}": baseline, "skill": 1 - own / baseline if baseline else NAN}
+        usual = float(np.median(fitted) if self.quantiles else fitted.mean())
+        baseline = self._error(labels, values.fill_null(values.median()).fill_null(usual).to_numpy())
+        constant = self._error(labels, np.full(len(labels), usual))
+        own, best = self._error(labels, self.scores(output)[:, self._middle]), min(baseline, constant)
+        found = {
+            f"baseline_{self.error}": baseline,
+            f"constant_{self.error}": constant,
+            "skill": 1 - own / best if best else NAN,
+        }
         if self.quantiles and output.ndim > 1:
             found["crossed"] = float((np.diff(output, axis=1) < 0).any(axis=1).mean())
         return found
@@ -173,8 +180,9 @@ class RegressionTask:
     def reasons(self, found: Mapping[str, float]) -> list[str]:
         gates, name = self.limits, self.error.upper()
         skill = found.get("skill", NAN)
-        own, baseline = found.get(self.error, NAN), found.get(f"baseline_{self.error}", NAN)
-        beside = f"{name} {own:.4g} is {skill:.1%} below {baseline:.4g} of {gates.baseline} alone"
+        own, baseline, constant = (found.get(f"{of}{self.error}", NAN) for of in ("", "baseline_", "constant_"))
+        best, of = (constant, "always the same") if constant < baseline else (baseline, f"{gates.baseline} alone")
+        beside = f"{name} {own:.4g} is {skill:.1%} below {best:.4g} of {of}"
         reasons = []
         # Written as "not good", so that NaN fails.
         if not skill >= gates.min_skill:
