@@ -2,7 +2,8 @@
 
 Four DAGs. Each listens to the asset that the one before it announces; `flight_delays_train` listens to a request of
 the policy. What the tasks do is in `include/orchestration/stages.py`, what the model is in
-`include/use_cases/flight_delays/`, the SQL of its features and labels in `dbt_project/models/marts/use_cases/flight_delays/`.
+`include/use_cases/flight_delays/`, the SQL of features and labels in
+`dbt_project/models/marts/use_cases/flight_delays/`.
 """
 
 from include.orchestration import assets, stages

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from include.core.settings import Settings
 from include.local import control
 from include.local.follow import Followed
 from include.local.supervisor import Supervisor
-from include.core.settings import Settings
 
 Progress = Callable[[str], None]
 STEP, LOOK = 0.5, 5.0

@@ -135,7 +135,9 @@ def window(case: str) -> Any:
         from include.orchestration import readiness
 
         awaited = readiness.awaited_by_monitor(case, of_run(context))
-        return readiness.are_through(awaited, readiness.before_monitor(case), context["dag_run"], use_case(case).source)
+        return readiness.are_through(
+            awaited, readiness.before_monitor(case), context["dag_run"], use_case(case).sources[0]
+        )
 
     return wait()
 

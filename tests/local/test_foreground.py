@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from include.core.settings import Settings
 from include.local import foreground
 from include.local.checks import Problem
-from include.core.settings import Settings
 
 
 class Services:
