@@ -28,6 +28,7 @@ from include.local.checks import Problem, check_embedded, check_java
 from include.local.health import WELL, spark_health
 from include.local.launch import child_environment
 from include.local.programs import Program, programs
+from include.use_cases import UseCase, use_case
 
 START_SECONDS, BUILD_SECONDS = 120, 1800
 
@@ -122,9 +123,10 @@ def differences(one: pl.DataFrame, other: pl.DataFrame) -> list[str]:
     return [f"{name}: {count} of {one.height} values" for name, count in unequal if count]
 
 
-def compare(here: Settings, use_case: str, nights: Partitions, var: Path) -> dict[str, tuple[int, list[str]]]:
+def compare(here: Settings, case: UseCase, nights: Partitions, var: Path) -> dict[str, tuple[int, list[str]]]:
     """Build silver and the use case's gold of ``nights`` on both engines: per table its rows and its differences."""
     mark = candidate.suffix(nights)
+    select = [*(f"marts.core.{source}" for source in case.sources), f"marts.use_cases.{case.name}"]
     try:
         for engine in (EMBEDDED, SPARK):
             of, begun = beside(here, engine, var), time.monotonic()
@@ -132,7 +134,7 @@ def compare(here: Settings, use_case: str, nights: Partitions, var: Path) -> dic
             shutil.copy(here.secrets / "pseudonym_key", of.secrets / "pseudonym_key")
             with running(of) as environment:
                 up = time.monotonic()
-                build(of, environment, nights, f"{mark}__{engine}", "marts.core", f"marts.use_cases.{use_case}")
+                build(of, environment, nights, f"{mark}__{engine}", *select)
             print(f"{engine}: up after {up - begun:.0f} s, built in {time.monotonic() - up:.0f} s", flush=True)
         embedded, spark = (built(f"{mark}__{engine}") for engine in (EMBEDDED, SPARK))
         return {table: (rows.height, differences(embedded[table], rows)) for table, rows in spark.items()}
@@ -147,12 +149,10 @@ def main() -> int:
     parser.add_argument("--use-case", required=True)
     parser.add_argument("--partition", required=True)
     given = parser.parse_args()
-    from include.use_cases import use_case
-
     try:
-        nights, name = Partitions.parse(given.partition), use_case(given.use_case).name
+        nights, case = Partitions.parse(given.partition), use_case(given.use_case)
         with tempfile.TemporaryDirectory(prefix="nocturne-") as var:
-            found = compare(settings(), name, nights, Path(var))
+            found = compare(settings(), case, nights, Path(var))
     except (NeedsAttentionError, Problem) as problem:
         print(f"compare-engines: {problem.args[0]}", file=sys.stderr)
         return 2

@@ -52,6 +52,37 @@ def test_a_use_case_says_what_its_model_reads_and_who_answers_for_it(case: UseCa
     assert set(found["depends_on"]) == {f"ref('{table}')" for table in read}
 
 
+@pytest.mark.parametrize("case", use_cases().values(), ids=lambda case: case.name)
+def test_features_are_held_to_their_population(case: UseCase) -> None:
+    """Each thing to predict once, and known by then. The population has all days: which to build, the night says."""
+    population = f"int_{case.name}__population"
+    assert {*case.entity, case.day, "night"} <= {column["name"] for column in DESCRIBED[population]["columns"]}
+    assert "in_nights" not in SQL[population].read_text()
+    tests = {
+        name: one["arguments"] for test in DESCRIBED[case.features_table]["data_tests"] for name, one in test.items()
+    }
+    assert tests["same_rows"] == {
+        "to": f"ref('{population}')",
+        "key": list(case.entity),
+        "day": case.day,
+        "known": "night",
+        "lead_days": case.horizon_days,
+    }
+    assert tests["known_before"] == {"known_from": "known_from", "day": case.day}
+    for table in (case.features_table, case.labels_table):
+        keyed = {name: one["arguments"] for test in DESCRIBED[table]["data_tests"] for name, one in test.items()}
+        assert {*keyed["primary_key"]["columns"], case.day} == {*case.entity, case.day}
+
+
+@pytest.mark.parametrize("case", use_cases().values(), ids=lambda case: case.name)
+def test_only_its_own_models_name_what_a_source_has(case: UseCase) -> None:
+    """What all use cases share knows no table and no column of one of them."""
+    shared = [path for folder in ("macros", "tests/generic") for path in (MODELS.parent / folder).rglob("*.sql")]
+    assert shared
+    ours = re.compile(rf"\b({'|'.join({*case.entity, case.day, case.label, *case.sources, case.name, *MARTS})})\b")
+    assert [(path.name, found) for path in shared if (found := ours.findall(path.read_text()))] == []
+
+
 @pytest.mark.parametrize("name", MARTS)
 def test_a_mart_says_its_day_and_has_a_contract(name: str) -> None:
     """``meta.day`` is the column that its table is partitioned by; publishing fails without it."""

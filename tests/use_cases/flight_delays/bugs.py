@@ -123,10 +123,10 @@ BUGS = (
         (
             (
                 HISTORY,
-                "    from {{ ref('fct_scheduled_flights') }}\n",
+                "    from {{ ref('int_flight_delays__population') }}\n",
                 "    from (\n"
                 "        select planned.* except (aircraft), coalesce(outcome.aircraft, planned.aircraft) as aircraft\n"
-                "        from {{ ref('fct_scheduled_flights') }} as planned\n"
+                "        from {{ ref('int_flight_delays__population') }} as planned\n"
                 "        left join {{ ref('fct_flights') }} as outcome on planned.flight_id = outcome.flight_id\n"
                 "    )\n",
             ),

@@ -30,7 +30,7 @@ with scheduled as (
         flight_date,
         kind,
         value
-    from {{ ref('fct_scheduled_flights') }}
+    from {{ ref('int_flight_delays__population') }}
         {{ likeness }}
     where {{ in_nights('flight_date') }} and night < flight_date
 ),

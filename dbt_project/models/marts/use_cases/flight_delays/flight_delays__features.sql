@@ -3,7 +3,7 @@
 with flights as (
     -- a flight that was announced later is not one that could be predicted
     select *
-    from {{ ref('fct_scheduled_flights') }}
+    from {{ ref('int_flight_delays__population') }}
     where {{ in_nights('flight_date') }} and night < flight_date
 ),
 

@@ -1,0 +1,13 @@
+select
+    flight_id,
+    flight_date,
+    night,
+    carrier,
+    flight_number,
+    origin,
+    dest,
+    aircraft,
+    sched_dep_minute,
+    sched_arr_minute,
+    distance_miles
+from {{ ref('fct_scheduled_flights') }}
