@@ -6,6 +6,7 @@ Not part of the platform, which knows landing files only. The data is ``seattle-
 
 from __future__ import annotations
 
+from datetime import date
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,16 @@ def _days() -> pl.DataFrame:
     return pl.read_csv(folder_of("vega_datasets") / "_data" / "seattle-weather.csv", infer_schema=False)
 
 
+def file_of_night(night: date) -> pl.DataFrame:
+    """The rows of the file that arrives in ``night``: one, and for a day outside the data none."""
+    return _days().filter(pl.col("date") == f"{night:%Y/%m/%d}")
+
+
 def replay(landing: UPath, nights: Partitions) -> int:
     """Write the landing files of ``nights`` below ``landing/seattle_weather``; returns how many nights have one."""
     count = 0
     for night in nights.days:
-        rows = _days().filter(pl.col("date") == f"{night:%Y/%m/%d}")
+        rows = file_of_night(night)
         if not rows.is_empty():
             write(landing / "seattle_weather" / "daily" / f"{night}.csv", rows)
             count += 1

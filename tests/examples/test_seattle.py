@@ -1,12 +1,11 @@
 """The second replayed upstream: a line a night, as the data set has it, under the contract of its source."""
 
-from datetime import date
 from pathlib import Path
 
 from examples import seattle
 from include.core.partitions import Partitions
-from include.ingestion.landing import look_through
 from include.sources import source
+from tests.ingestion.judged import judged
 
 NEW_YEAR = Partitions.parse("2011-12-31..2012-01-02")
 
@@ -32,15 +31,14 @@ def test_a_second_time_nothing_is_written(tmp_path: Path) -> None:
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
 
 
-def test_no_day_is_lost(tmp_path: Path) -> None:
-    assert seattle.replay(tmp_path, seattle.FIRST_TO_LAST) == len(seattle.FIRST_TO_LAST.days) == 1461
-    assert seattle.FIRST_TO_LAST.first == source("seattle_weather").first_day
-    assert seattle.replay(tmp_path, Partitions(date(2016, 1, 1), date(2016, 1, 1))) == 0
+def test_no_day_is_lost_and_each_keeps_the_contract(home: Path) -> None:
+    this, landing = source("seattle_weather"), home / "landing"
+    assert seattle.replay(landing, seattle.FIRST_TO_LAST) == len(seattle.FIRST_TO_LAST.days) == 1461
+    assert seattle.FIRST_TO_LAST.first == this.first_day
+    rows = judged(this.feed("daily"), *(landing / "seattle_weather" / "daily").iterdir())
+    assert sorted(rows["weather_date"]) == seattle.FIRST_TO_LAST.days
+    assert rows["_reason"].null_count() == rows.height
 
 
-def test_what_is_written_is_what_the_contract_promises(home: Path) -> None:
-    landing = home / "landing"
-    seattle.replay(landing, NEW_YEAR)
-    [feed] = source("seattle_weather").feeds
-    for path in (landing / "seattle_weather" / "daily").iterdir():
-        assert look_through(path, feed)["rows"] == 1
+def test_after_the_last_day_nothing_comes(tmp_path: Path) -> None:
+    assert seattle.replay(tmp_path, Partitions.parse("2016-01-01")) == 0

@@ -1,0 +1,23 @@
+{#
+  The days to predict of each station: every day in whose 7 days before it reported. It is known from the night in which
+  the first of these reports arrived.
+#}
+with reports as (
+    select distinct
+        station,
+        weather_date,
+        night
+    from {{ ref('fct_seattle_weather_daily') }}
+),
+
+ahead as (
+    select explode(sequence(1, 7)) as days_ahead
+)
+
+select
+    reports.station,
+    date_add(reports.weather_date, ahead.days_ahead) as weather_date,
+    min(reports.night) as night
+from reports
+cross join ahead
+group by reports.station, date_add(reports.weather_date, ahead.days_ahead)
