@@ -1,0 +1,23 @@
+{#
+  The days to predict of each airport: every day in whose 7 days before it reported its weather. It is known from the
+  night in which the first of these reports arrived.
+#}
+with reports as (
+    select distinct
+        origin,
+        weather_date,
+        night
+    from {{ ref('fct_weather_hourly') }}
+),
+
+ahead as (
+    select explode(sequence(1, 7)) as days_ahead
+)
+
+select
+    reports.origin,
+    date_add(reports.weather_date, ahead.days_ahead) as weather_date,
+    min(reports.night) as night
+from reports
+cross join ahead
+group by reports.origin, date_add(reports.weather_date, ahead.days_ahead)
