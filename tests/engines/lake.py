@@ -8,8 +8,10 @@ from pathlib import Path
 
 import polars as pl
 
+from examples import seattle
 from examples.replay import files_of_night
-from include.sources.flights.spec import SOURCE
+from include.contracts.source import Column
+from include.sources import source
 
 TYPES: dict[str, pl.DataType] = {
     "date": pl.Date(),
@@ -20,30 +22,34 @@ TYPES: dict[str, pl.DataType] = {
 }
 
 
-def _typed(name: str, type_: str) -> pl.Expr:
-    """The column ``name`` of a landing file in the type of its spec."""
-    if type_ == "timestamp":
-        return pl.col(name).str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_unit="us", time_zone="UTC")
-    return pl.col(name).cast(TYPES[type_])
+def _typed(column: Column) -> pl.Expr:
+    """A column of a landing file, as its spec has it."""
+    in_file = pl.col(column.in_file).alias(column.name)
+    if column.type == "timestamp":
+        return in_file.str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_unit="us", time_zone="UTC")
+    return in_file.str.to_date(column.patterns[0]) if column.patterns else in_file.cast(TYPES[column.type])
 
 
 def bronze(lake: Path, nights: Iterable[date]) -> list[str]:
-    """Write the tables of ``flights`` as ingestion would have by the end of ``nights``; their names."""
-    feeds = {feed.name: feed for feed in SOURCE.feeds}
+    """Write the tables of the sources as ingestion would have by the end of ``nights``; their names."""
     rows: dict[str, list[pl.DataFrame]] = {}
     for night in nights:
-        for feed, day, frame in files_of_night(night):
-            known = frame.select(_typed(column.name, column.type) for column in feeds[feed].columns)
+        arrived = [("flights", *file) for file in files_of_night(night)]
+        arrived.append(("seattle_weather", "daily", night, seattle.file_of_night(night)))
+        for of, feed, day, frame in arrived:
+            known = frame.select(_typed(column) for column in source(of).feed(feed).columns)
             kept = {
                 "partition_day": pl.lit(day),
                 "night": pl.lit(night),
-                "source_file": pl.lit(f"flights/{feed}/{day}.csv"),
+                "source_file": pl.lit(f"{of}/{feed}/{day}.csv"),
                 "arrived_at": pl.lit(datetime(night.year, night.month, night.day, 23, tzinfo=UTC)),
             }
-            rows.setdefault(feed, []).append(known.with_columns(**kept).cast({"arrived_at": pl.Datetime("us", "UTC")}))
-    for feed, frames in rows.items():
-        write(lake, f"bronze.flights__{feed}", pl.concat(frames), ["partition_day", "night"])
-    return [f"bronze.flights__{feed}" for feed in rows]
+            rows.setdefault(f"bronze.{of}__{feed}", []).append(
+                known.with_columns(**kept).cast({"arrived_at": pl.Datetime("us", "UTC")})
+            )
+    for table, frames in rows.items():
+        write(lake, table, pl.concat(frames), ["partition_day", "night"])
+    return list(rows)
 
 
 def write(lake: Path, table: str, rows: pl.DataFrame, by: list[str]) -> None:

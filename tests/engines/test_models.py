@@ -14,6 +14,7 @@ from include.core.partitions import Partitions
 from include.core.settings import EMBEDDED, SPARK, Settings, settings
 from include.local import compare_engines
 from include.local.checks import Problem
+from include.use_cases import use_cases
 from tests.engines.lake import bronze, write
 
 pytestmark = pytest.mark.integration
@@ -27,9 +28,10 @@ DAYS = {
     "dim_airports": "snapshot_date",
     "fct_flights": "flight_date",
     "fct_scheduled_flights": "flight_date",
+    "fct_seattle_weather_daily": "weather_date",
     "fct_weather_hourly": "weather_date",
 }
-GOLD = ("flight_delays__features", "flight_delays__labels")
+GOLD = tuple(table for case in use_cases().values() for table in (case.features_table, case.labels_table))
 
 
 def test_these_are_all_of_the_marts() -> None:
@@ -75,7 +77,7 @@ def test_every_model_is_equal_on_both_engines(tmp_path: Path, monkeypatch: pytes
         assert {table for table, rows in compared.items() if rows} == {f"silver.{table}" for table in DAYS}
         for table, rows in compare_engines.built(f"__{SPARK}").items():
             write(tmp_path / "lake", table, rows, [DAYS[table.removeprefix("silver.")]])
-        compared = built(of, nights, "marts.use_cases.flight_delays")
+        compared = built(of, nights, "marts.use_cases")
         assert {table for table, rows in compared.items() if rows} >= {f"gold.{table}" for table in GOLD}
 
 
