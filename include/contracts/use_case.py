@@ -250,6 +250,8 @@ class UseCase:
         label_days: days until a label is known: that of event date D is known in the night D + this.
         horizon_days: the night of day T builds features for, and scores, event date T + this.
         context: further columns of the features table that are not features.
+        enabled: whether its DAGs run once they are there. Those of one that is not are paused until somebody takes
+            that off in Airflow, and no partition is behind for it.
     """
 
     name: str
@@ -266,6 +268,7 @@ class UseCase:
     label_days: int = 0
     horizon_days: int = 1
     context: tuple[str, ...] = ()
+    enabled: bool = True
 
     def __post_init__(self) -> None:
         for part, value in (("sources", self.sources), ("entity", self.entity)):

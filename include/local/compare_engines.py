@@ -19,6 +19,7 @@ from pathlib import Path
 
 import polars as pl
 
+from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
 from include.core.partitions import Partitions
 from include.core.settings import EMBEDDED, SPARK, Settings, settings
@@ -28,7 +29,7 @@ from include.local.checks import Problem, check_embedded, check_java
 from include.local.health import WELL, spark_health
 from include.local.launch import child_environment
 from include.local.programs import Program, programs
-from include.use_cases import UseCase, use_case
+from include.use_cases import use_case
 
 START_SECONDS, BUILD_SECONDS = 120, 1800
 

@@ -76,7 +76,7 @@ def not_through(source: Source, now: datetime) -> list[date]:
     behind = set(not_ingested(source, now))
     nights = [night for night in landing.landed_days(source) if night >= source.first_day and now >= source.ends(night)]
     for case in use_cases().values():
-        if nights and source.name in case.sources:
+        if nights and case.enabled and source.name in case.sources:
             labels = publications.known(f"gold.{case.labels_table}", [night - case.matures for night in nights])
             behind |= {night for night in nights if night - case.matures not in labels}
     return sorted(behind)

@@ -31,6 +31,7 @@ def dag(case: str, stage: str, after: Asset) -> Callable[[Callable[[], None]], C
         params=defaults.PARAMS,
         default_args=defaults.DEFAULTS | {"owner": use_case(case).owner},
         tags=[case],
+        is_paused_upon_creation=None if use_case(case).enabled else True,
     )
 
 

@@ -74,4 +74,5 @@ SPEC = UseCase(
         cool_down_days=212,  # 182 days of holdout that the champion has not seen, and 30 to learn from
         max_age_days=365,
     ),
+    enabled=False,  # an example: the demonstration is of flight_delays, and its nights are to stay short
 )

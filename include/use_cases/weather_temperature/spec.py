@@ -72,4 +72,5 @@ SPEC = UseCase(
         quality_min_days=21,
         cool_down_days=45,
     ),
+    enabled=False,  # an example: the demonstration is of flight_delays, and its nights are to stay short
 )
