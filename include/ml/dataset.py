@@ -14,7 +14,7 @@ import polars as pl
 
 from include.contracts.use_case import UNKNOWN, Feature, UseCase
 from include.core.errors import NeedsAttentionError
-from include.lake import delta
+from include.lake import delta, publications, usage
 from include.sources import sources
 
 if TYPE_CHECKING:
@@ -107,11 +107,11 @@ class Dataset:
         """Raise DataMissing unless the columns are there and each day has features and labels.
 
         Features without a label, or the other way round, came late; where there are many, one table is wrong. Days of
-        a gap (:func:`days_of_gaps`) may lack either.
+        a gap (:func:`quiet_days`) may lack either.
         """
         case, days = self.case, (self.first, self.last)
         check_columns(case, self.columns, self.features)
-        gaps = days_of_gaps(case)
+        gaps = quiet_days(case, *days)
         labels = self._labels(days).group_by(case.day).len().collect()
         for table, rows in ((case.features_table, self._rows_a_day), (case.labels_table, labels)):
             require_days(table, rows, self.first, self.last, case.day, gaps)
@@ -184,6 +184,16 @@ def days_of_gaps(case: UseCase) -> list[date]:
     return sorted({night + timedelta(later) for night in nights for later in (-case.label_days, case.horizon_days)})
 
 
+def quiet_days(case: UseCase, first: date, last: date) -> set[date]:
+    """The event dates from ``first`` to ``last`` that may have no rows.
+
+    A source was closed on them or never had them, or their features were published without any.
+    """
+    days, table, known = days_between(first, last), f"gold.{case.features_table}", sources()
+    closed = {day for name in case.sources if name in known for day in days if not known[name].is_open(day)}
+    return {*days_of_gaps(case), *closed, *(publications.known(table, days) - usage.days_of(table))}
+
+
 def check_columns(
     case: UseCase, columns: Collection[str], features: Sequence[Feature] | None = None, who: str = ""
 ) -> None:
@@ -225,7 +235,7 @@ def newest_label_day(case: UseCase, night: date) -> date:
     return night - timedelta(case.label_days)
 
 
-def training_range(case: UseCase, through: date, gaps: Collection[date] = ()) -> tuple[date, date]:
+def training_range(case: UseCase, through: date, gaps: Collection[date] | None = None) -> tuple[date, date]:
     """The event dates to read for a training in the night ``through``: those whose labels are known by then.
 
     Raises DataMissing where they are too few, those of ``gaps`` not counted.
@@ -234,7 +244,7 @@ def training_range(case: UseCase, through: date, gaps: Collection[date] = ()) ->
     first = max(training.first_day, last - timedelta(training.window_days - 1))
     embargo = case.label_days * (2 if training.valid_days else 1)
     least = training.min_train_days + training.valid_days + training.holdout_days + embargo
-    there = len(set(days_between(first, last)) - set(gaps))
+    there = len(set(days_between(first, last)) - set(quiet_days(case, first, last) if gaps is None else gaps))
     if there < least:
         late = f", whose labels are known in the night {through}," if case.label_days else ""
         raise DataMissing(

@@ -242,7 +242,7 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
     case = use_case(name)
     # One at a time: of two equal requests the second finds what the first has made.
     with lease(f"train {case.name}", patience=TURN_SECONDS):
-        first, last = dataset.training_range(case, night, dataset.days_of_gaps(case))
+        first, last = dataset.training_range(case, night)
         data = dataset.load(case, first, last, as_of=night)
         key = request_key(case, night, data.content_hash)
         registry.finish_killed(case)

@@ -72,7 +72,7 @@ def awaited_by_features(use_case_name: str, nights: Partitions, draws_on: LookBa
 def awaited_by_monitor(use_case_name: str, nights: Partitions) -> list[date]:
     """The nights of the longest window that have landed and lack their labels, or the predictions a champion owes."""
     case = use_case(use_case_name)
-    window = max(case.drift.drift_window_days, case.drift.quality_window_days)
+    window = max(case.drift.drift_window_days, case.quality_window_days)
     back = Partitions(nights.first - timedelta(window), nights.last)
     labelled = publications.known(f"gold.{case.labels_table}", [night - case.matures for night in back.days])
     ahead = back.shift(case.horizon_days).days

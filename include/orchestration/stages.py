@@ -119,7 +119,8 @@ def score(case: str) -> Any:
         except ledger.NoChampion as nobody:
             raise AirflowSkipException(f"{nobody} Nothing was scored.") from None
         assets.announce(context, assets.predictions(case), nights, **result)
-        events.emit(context, events.of_scoring, case, result)
+        if result["rows"]:
+            events.emit(context, events.of_scoring, case, result)
         return result
 
     return predict()

@@ -8,7 +8,7 @@ import polars as pl
 
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
-from include.lake import delta
+from include.lake import delta, publications
 from include.ml import dataset, ledger, scoring
 from include.use_cases import use_case
 
@@ -48,7 +48,9 @@ def _predict(case: UseCase, first: date, last: date) -> dict[str, Any]:
     champions = {day: ledger.require_champion(case, decided, day) for day in days}
     version = delta.version("gold", case.features_table)
     features = delta.read_days("gold", case.features_table, first, last, day=case.day, version=version)
-    gaps = dataset.days_of_gaps(case)
+    gaps = dataset.quiet_days(case, first, last)
+    if features.is_empty() and publications.known(f"gold.{case.features_table}", days) == set(days):
+        return _nothing(case, first, last, version)
     dataset.require_days(case.features_table, features, first, last, case.day, gaps)
     # Sorted: the written files are then the same for the same content.
     features = features.sort(case.key)
@@ -72,6 +74,16 @@ def _predict(case: UseCase, first: date, last: date) -> dict[str, Any]:
         "table_version": written.version,
         "features_version": version,
     }
+
+
+def _nothing(case: UseCase, first: date, last: date, version: int) -> dict[str, Any]:
+    """What comes of days on which there is nothing to score: what was scored for them earlier goes."""
+    found: dict[str, Any] = {"rows": 0, "days": 0, "by_version": {}, "changed": False, "table_version": None}
+    if delta.exists("gold", case.predictions_table):
+        none = delta.scan("gold", case.predictions_table).clear().collect()
+        written = delta.replace_days("gold", case.predictions_table, none, first, last, day=case.day)
+        found |= {"changed": written.changed, "table_version": written.version}
+    return found | {"features_version": version}
 
 
 def with_columns_of_table(case: UseCase, predictions: pl.DataFrame) -> pl.DataFrame:
