@@ -60,6 +60,15 @@ source-check: venv ## file=… [name=…]: how it is written, as a spec to paste
 	@if [ -z "$(file)" ]; then echo "source-check: say which: make source-check file=sample.csv" >&2; exit 2; fi
 	@$(SERVICES) exec -- $(PYTHON) -m include.cli.source_check "$(file)" --name "$(name)"
 
+SCAFFOLD := $(SERVICES) exec -- $(PYTHON) -m include.scaffold
+
+.PHONY: source
+source: venv ## name=… from=sample.csv [owner=] [day=] [key=a,b] [columns=a,b] [rename=1]: a source from a sample
+	@if [ -z "$(name)" ] || [ -z "$(from)" ]; then \
+		echo "source: say what: make source name=shop from=orders-2024-05-01.csv" >&2; exit 2; fi
+	@$(SCAFFOLD) source --name "$(name)" --from "$(from)" $(if $(owner),--owner "$(owner)") $(if $(day),--day "$(day)") \
+		$(if $(key),--key "$(key)") $(if $(columns),--columns "$(columns)") $(if $(rename),--rename)
+
 .PHONY: compare-engines
 compare-engines: venv ## use_case=flight_delays partition=2013-06-01: build it on both engines, compare every value
 	@if [ -z "$(use_case)" ] || [ -z "$(partition)" ]; then \

@@ -13,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -71,21 +72,34 @@ def running(of: Settings) -> Iterator[dict[str, str]]:
             if service.poll() is not None or time.monotonic() > deadline:
                 raise Problem(f"the engine {of.engine} did not start:\n{log.read_text()[-2000:]}")
             time.sleep(0.1)
-        client = Program("client", [], of.var, secrets=frozenset({"SPARK_REMOTE"}))
-        environment = child_environment(of, client)
-        yield environment
+        yield client(of)
     finally:
         service.kill()
         service.wait()
 
 
-def dbt(of: Settings, environment: dict[str, str], nights: Partitions, suffix: str, *arguments: str) -> None:
-    """Run a command of dbt for ``nights``; its candidates end in ``suffix``. Raises Problem with what dbt said."""
+def client(of: Settings) -> dict[str, str]:
+    """The environment of a client of the engine of the settings."""
+    return child_environment(of, Program("client", [], of.var, secrets=frozenset({"SPARK_REMOTE"})))
+
+
+def dbt(
+    of: Settings,
+    environment: dict[str, str],
+    nights: Partitions,
+    suffix: str,
+    *arguments: str,
+    also: Iterable[date] = (),
+) -> None:
+    """Run a command of dbt for ``nights`` and, ``also``, for earlier ones; its candidates end in ``suffix``.
+
+    Raises Problem with what dbt said.
+    """
     project = of.home / "dbt_project"
     of_run = {
         "NOCTURNE_FROM": str(nights.first),
         "NOCTURNE_TO": str(nights.last),
-        "NOCTURNE_ALSO": "",
+        "NOCTURNE_ALSO": ",".join(map(str, also)),
         "NOCTURNE_CANDIDATE_SUFFIX": suffix,
     }
     places = {"project-dir": project, "profiles-dir": project, "target-path": of.var / "target", "log-path": of.log}
@@ -97,13 +111,15 @@ def dbt(of: Settings, environment: dict[str, str], nights: Partitions, suffix: s
         raise Problem(f"dbt on {of.engine}:\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
 
 
-def build(of: Settings, environment: dict[str, str], nights: Partitions, suffix: str, *select: str) -> None:
+def build(
+    of: Settings, environment: dict[str, str], nights: Partitions, suffix: str, *select: str, also: Iterable[date] = ()
+) -> None:
     """Build and test the models that ``select`` names, from published tables."""
     if of.engine == SPARK:  # whose catalogue has to be told of them
         told = [sys.executable, "-m", "include.lake.spark"]
         subprocess.run(told, env=environment, cwd=of.home, check=True, capture_output=True, timeout=BUILD_SECONDS)
     what = ("build", "--indirect-selection", "buildable", "--exclude-resource-type", "unit_test", "--select", *select)
-    dbt(of, environment, nights, suffix, *what)
+    dbt(of, environment, nights, suffix, *what, also=also)
 
 
 def built(suffix: str) -> dict[str, pl.DataFrame]:

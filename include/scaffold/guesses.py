@@ -1,0 +1,125 @@
+"""What the rows of a sample say about a feed that nobody has said: keys, the day, closed sets, bounds, personal data.
+
+Each is a pure function of rows. That it is a guess, the spec says beside it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from itertools import combinations, pairwise
+from typing import Any
+
+import polars as pl
+
+from include.contracts.source import Column, Feed
+
+MOST_VALUES = 12  # of a closed set
+ROWS_A_VALUE = 5  # and so many rows each, so that another sample would hardly show another one
+MOST_OF_KEY = 4
+LOOKS_LIKE = 0.8  # so much of a column must look personal
+_SOUNDS_LIKE_KEY = re.compile(r"(^|_)(id|key|no|nr|number|code|uuid)($|_)", re.IGNORECASE)
+_SOUNDS_LIKE_DAY = re.compile(r"(^|_)(day|date|dt|on|datum|jour|business_day)($|_)", re.IGNORECASE)
+_SOUNDS_PERSONAL = re.compile(
+    r"(^|_)(e?_?mail|phone|mobile|telephone|telefon|fax|first_?name|last_?name|full_?name|surname|family_?name|user_?name"
+    r"|street|address|birth\w*|dob|geburt\w*|ssn|iban|passport|ip|ip_?addr(ess)?|credit_?card|card_?number|tax_?id"
+    r"|licen[cs]e_plate|latlon|gender|religion|salary)($|_)",
+    re.IGNORECASE,
+)
+_LOOKS_PERSONAL = {
+    "an e-mail address": r"^[^@\s]+@[^@\s]+\.[a-zA-Z]{2,}$",
+    "an IP address": r"^(\d{1,3}\.){3}\d{1,3}$|^[0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){3,7}$",
+    "a phone number": r"^(\+|00?)[\d ()/-]{7,18}$",
+    "a bank account": r"^[A-Z]{2}\d{2}( ?[A-Z0-9]{4}){2,7}( ?[A-Z0-9]{1,4})?$",
+    "a card number": r"^(\d{4}[ -]?){3}\d{3,4}$",
+}
+
+
+def personal(column: Column, values: pl.Series) -> str:
+    """Why ``column`` may be personal, by its name or by how its values look; empty where nothing says so."""
+    if _SOUNDS_PERSONAL.search(column.name):
+        return "its name sounds personal"
+    there = values.drop_nulls()
+    if column.type != "string" or there.is_empty():
+        return ""
+    for what, pattern in _LOOKS_PERSONAL.items():
+        if int(there.str.contains(pattern).sum()) >= LOOKS_LIKE * len(there):
+            return f"it looks like {what}"
+    return ""
+
+
+def closed_set(column: Column, values: pl.Series) -> tuple[str, ...]:
+    """The few values that a text has; empty where it may have others."""
+    if column.type != "string":
+        return ()
+    found = values.drop_nulls().unique().sort()
+    if not 1 < len(found) <= MOST_VALUES or len(values) < ROWS_A_VALUE * len(found):
+        return ()
+    return tuple(found)
+
+
+def bounds(column: Column, values: pl.Series) -> tuple[float | None, float | None]:
+    """A range that holds values ten times as large as those here: it catches another unit, not a busy day."""
+    there = values.drop_nulls()
+    if not column.is_number or column.kind == "decimal" or there.is_empty():
+        return None, None
+    low, high = float(there.min()), float(there.max())  # type: ignore[arg-type]
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return None, None
+    far = 10.0 ** math.ceil(math.log10(10 * max(abs(low), abs(high), 1)))
+    most = {"smallint": 2**15 - 1, "int": 2**31 - 1}.get(column.type)
+    if most and far > most:
+        return (0.0 if low >= 0 else None), None
+    return (0.0 if low >= 0 else -far), far
+
+
+def is_of_one_day(rows: pl.DataFrame, day: str) -> bool:
+    return rows[day].n_unique() == 1
+
+
+def day_column(feed: Feed, rows: pl.DataFrame) -> str:
+    """The column with the row's own day: a required date, of one day alone if any is, by its name, or the first."""
+    dates = [column.name for column in feed.columns if column.type == "date" and column.required]
+    ranked = sorted(
+        dates, key=lambda name: (not is_of_one_day(rows, name), not _SOUNDS_LIKE_DAY.search(name), dates.index(name))
+    )
+    return ranked[0] if ranked else ""
+
+
+def key(feed: Feed, rows: pl.DataFrame, by_day: Sequence[str]) -> tuple[str, ...]:
+    """The fewest columns in which no two rows of a day are equal; empty where there are none.
+
+    ``by_day`` are the columns of the day. Names that sound like a key come first, then whole numbers and texts; a
+    measure is none.
+    """
+    usable = [
+        column.name
+        for column in feed.columns
+        if column.required and not column.is_nested and column.kind not in ("double", "decimal", "boolean", "binary")
+        if column.name not in by_day and rows[column.name].n_unique() > 1
+    ]
+    order = {name: n for n, name in enumerate(usable)}
+    usable.sort(key=lambda name: (not _SOUNDS_LIKE_KEY.search(name), order[name]))
+    for size in range(1, MOST_OF_KEY + 1):
+        for some in combinations(usable[:12], size):
+            if is_key(rows, [*some, *by_day]):
+                return some
+    return ()
+
+
+def is_key(rows: pl.DataFrame, names: Sequence[str]) -> bool:
+    """Whether no two of ``rows`` are equal in the columns ``names``."""
+    return bool(names) and not rows.select(names).is_duplicated().any()
+
+
+def nulls(values: pl.Series) -> float:
+    """The share of missing values."""
+    return values.null_count() / len(values) if len(values) else 0.0
+
+
+def step_days(days: Sequence[Any]) -> int:
+    """How many days lie between most of ``days`` and the one before; 1 where that cannot be told."""
+    sorted_days = sorted(set(days))
+    steps = [(after - before).days for before, after in pairwise(sorted_days)]
+    return max(1, sorted(steps)[len(steps) // 2]) if steps else 1

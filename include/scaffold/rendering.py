@@ -1,0 +1,57 @@
+"""The templates, and the numbered marks of what a person has to confirm.
+
+Templates are written with ``[[ value ]]`` and ``[% block %]``: Jinja's own braces belong to dbt.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+TEMPLATES = Path(__file__).parent / "templates"
+WIDTH = 116  # of a line of the project, less what a template may put behind it
+
+
+@dataclass
+class Marks:
+    """Numbers what was guessed (``GUESS``) or has to be decided (``THINK``), in the order in which it is rendered."""
+
+    word: str
+    said: list[str] = field(default_factory=list)
+
+    def __call__(self, text: str, comment: str = "#", indent: int = 0) -> str:
+        """``text`` as a comment with the next number, whose lines after the first are indented by ``indent`` blanks."""
+        self.said.append(text)
+        lines = textwrap.wrap(f"{self.word} {len(self.said)}: {text}", WIDTH - indent - len(comment))
+        return f"\n{' ' * indent}".join(f"{comment} {line}" for line in lines)
+
+
+@cache
+def _templates() -> Environment:
+    found = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        variable_start_string="[[",
+        variable_end_string="]]",
+        block_start_string="[%",
+        block_end_string="%]",
+        comment_start_string="[#",
+        comment_end_string="#]",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    found.filters["quoted"] = lambda text: json.dumps(text, ensure_ascii=False)
+    return found
+
+
+def render(template: str, **values: Any) -> str:
+    """The template at this path below ``templates``, filled. Raises UndefinedError for a value that is not given."""
+    return _templates().get_template(template).render(**values)

@@ -1,0 +1,341 @@
+"""``make source``: from a sample to a source that runs, with each guess marked in its spec."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import polars as pl
+from upath import UPath
+
+from include.contracts.dialect import written_changes
+from include.contracts.source import Column, Compression, Feed, Finished, Format, Pii, Source
+from include.governance import catalogue
+from include.scaffold import fixture, guesses, sample
+from include.scaffold.errors import ScaffoldError
+from include.scaffold.names import check_name, words
+from include.scaffold.rendering import Marks, render
+from include.scaffold.sample import Sample
+from include.scaffold.writing import write_all
+from include.sources import OTHERS, sources
+
+FILE_DAY = "file"  # what a person says for the day where it is that of the file
+EVENT_DATE = "event_date"  # what silver calls the day of a feed whose rows carry none
+
+
+@dataclass(frozen=True)
+class Silver:
+    """A column of the staging and the core model: its ``select`` in staging, and what its contract says."""
+
+    name: str
+    select: str
+    type: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Guessed:
+    """A feed with everything that was guessed of it.
+
+    Attributes:
+        column_guesses: what to confirm of a column, by its name.
+        days: those of the sample's rows, in order; that of its file where the rows carry none.
+    """
+
+    feed: Feed
+    sample: Sample
+    column_guesses: dict[str, str]
+    key_guess: str
+    day_guess: str
+    days: tuple[date, ...]
+
+    @property
+    def personal(self) -> list[str]:
+        return [column.name for column in self.feed.columns if column.pii is Pii.PERSONAL]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a scaffold has written: the paths below the repository, the marks in their order, and what to do next."""
+
+    files: list[str]
+    marks: list[str]
+    following: list[str]
+
+
+def make(
+    root: Path,
+    name: str,
+    place: UPath,
+    *,
+    owner: str = "data-platform",
+    day: str = "",
+    key: Sequence[str] = (),
+    names: Sequence[str] = (),
+    rename: bool = False,
+) -> Written:
+    """Write the source ``name`` for the sample at ``place``: spec, dbt models, page, fixture and tests.
+
+    ``day`` is the column with the rows' own day, or ``file``; ``key`` and ``names`` are columns. What is not said is
+    guessed. Raises ScaffoldError; nothing is written then.
+    """
+    check_name("source", name)
+    if name in sources():
+        raise ScaffoldError(f"source {name!r}: there is one already, in include/sources/{name}")
+    if name in OTHERS or (root / "include" / "sources" / f"{name}.py").exists():
+        raise ScaffoldError(f"source {name!r}: include/sources has a module of that name; take another")
+    feeds = [guessed(one, day, key) for one in sample.read(place, name, names, rename)]
+    marks = Marks("GUESS")
+    spec = _spec(name, owner, feeds, marks)
+    files, at = _files(name, feeds, spec), min(feed.days[0] for feed in feeds)
+    return Written(write_all(root, files), marks.said, _following(name, feeds, at))
+
+
+def guessed(found: Sample, day: str = "", key: Sequence[str] = ()) -> Guessed:
+    """The feed of a sample with all that its rows let guess. Raises ScaffoldError where they say too little."""
+    feed, rows = found.feed, found.rows
+    names = [column.name for column in feed.columns]
+    if odd := [one for one in (*key, *([day] if day not in ("", FILE_DAY) else [])) if one not in names]:
+        raise ScaffoldError(f"{feed.name} has no column {odd[0]}; it has {', '.join(names)}")
+    day_column, day_guess = _day(feed, rows, day)
+    dates = tuple(sorted(rows[day_column].unique())) if day_column else tuple(sorted(rows["partition_day"].unique()))
+    its_key = tuple(key) or guesses.key(feed, rows, [day_column] if day_column else ["partition_day"])
+    if not guesses.is_key(rows, [*its_key, day_column or "partition_day"]) or not its_key:
+        said = (
+            f"key={','.join(key)}: rows of one day are equal in it"
+            if key
+            else "no few columns tell rows of a day apart"
+        )
+        raise ScaffoldError(f"{feed.name}: {said}. Say which columns do: key=a,b; or take the copies out of the sample")
+    key_guess = (
+        f"no two rows of a day are equal in {', '.join(its_key)}, in the sample"
+        if not key
+        else "the key, as you said it"
+    )
+    columns, said_of = [], {}
+    for column in feed.columns:
+        mine, guess = _column(column, rows[column.name], column.name in its_key, column.name == day_column)
+        columns.append(mine)
+        if guess:
+            said_of[column.name] = guess
+    whole = replace(feed, columns=tuple(columns), key=its_key, day_column=day_column, retention_days=730)
+    return Guessed(whole, found, said_of, key_guess, day_guess, dates)
+
+
+def _day(feed: Feed, rows: pl.DataFrame, day: str) -> tuple[str, str]:
+    """The column with the rows' own day, empty where it is their file's, and what is only assumed of that."""
+    column = next((column for column in feed.columns if column.name == day), None)
+    if column and (column.type != "date" or not column.required):
+        raise ScaffoldError(f"day={day}: that column is no date that each row has; day=file takes the day of the file")
+    found = day if column else "" if day == FILE_DAY else guesses.day_column(feed, rows)
+    if found:
+        step = guesses.step_days(rows[found].to_list())
+        often = f"; its days lie {step} days apart, and a night without a file is skipped" if step > 1 else ""
+        several = "" if guesses.is_of_one_day(rows, found) else "; the sample has several days, a night's file has one"
+        return found, f"{found} is the event date of a row, and of its file{several}{often}"
+    if day == FILE_DAY:
+        return "", "the event date of a row is the day of its file"
+    if any(column.type == "timestamp" for column in feed.columns):
+        return "", "rows carry a time and no date: their event date is the day of their file"
+    raise ScaffoldError(
+        f"{feed.name}: no column is a date that each row has, so that nobody can tell a row's event date. Add one, or "
+        "say day=file where it is the day of the file"
+    )
+
+
+def _column(column: Column, values: pl.Series, in_key: bool, is_day: bool) -> tuple[Column, str]:
+    """``column`` with its bounds, its closed set, its unit and its class, and what is guessed of it."""
+    said: list[str] = []
+    changed: dict[str, Any] = {"description": words(column.name), "required": column.required or in_key or is_day}
+    if why := guesses.personal(column, values):
+        changed["pii"] = Pii.PERSONAL
+        said.append(f"personal, since {why}: silver gets a pseudonym")
+    elif not in_key and (closed := guesses.closed_set(column, values)):
+        changed["values"] = closed
+        said.append(f"no other values than these {len(closed)}; another one goes to the quarantine")
+    low, high = (None, None) if in_key or why else guesses.bounds(column, values)
+    if low is not None or high is not None:
+        changed |= {"minimum": low, "maximum": high}
+        said.append(f"{values.min()!s} to {values.max()!s} in the sample, and ten times as much is let through")
+    if column.kind in ("double", "decimal"):
+        changed["unit"] = "unit?"
+        said.append("which unit?")
+    if share := guesses.nulls(values):
+        said.append(f"{share:.1%} of it is missing")
+    return replace(column, **changed), f"{column.name}: {'; '.join(said)}" if said else ""
+
+
+def silver_of(feed: Feed) -> list[Silver]:
+    """The columns of the staging model: nothing nested, and pseudonyms for what is personal."""
+    found = (
+        [] if feed.day_column else [Silver(EVENT_DATE, f"partition_day as {EVENT_DATE}", "date", "the day of the file")]
+    )
+    for column in feed.columns:
+        if column.is_nested or column.type == "binary":
+            continue
+        unit = f", {column.unit}" if column.unit else ""
+        if column.pii is Pii.PERSONAL:
+            name = f"{column.name}_pseudonym"
+            told = f"who it is, without saying so: a pseudonym of {words(column.name)}"
+            found.append(Silver(name, f"{{{{ pseudonym('{column.name}') }}}} as {name}", "string", told))
+        else:
+            found.append(Silver(column.name, column.name, column.shape.kept_as, f"{column.description}{unit}"))
+    return found
+
+
+def core_of(source: str, feed: Feed) -> str:
+    """The name of the core model of a feed."""
+    return f"fct_{source}" if feed.name == source else f"fct_{source}_{feed.name}"
+
+
+def _primary(feed: Feed) -> list[str]:
+    """The columns in which no two rows of silver are equal."""
+    personal = {column.name for column in feed.columns if column.pii is Pii.PERSONAL}
+    names = [f"{one}_pseudonym" if one in personal else one for one in feed.key]
+    day = feed.day_column or EVENT_DATE
+    return names if day in names else [day, *names]
+
+
+def _spec(name: str, owner: str, feeds: Sequence[Guessed], marks: Marks) -> str:
+    described = [
+        {
+            "name": one.feed.name,
+            "constant": one.feed.name.upper(),
+            "description": words(one.feed.name).capitalize(),
+            "words_guess": f"what {one.feed.name} is, and what its columns mean: said are only their names",
+            "notes": one.sample.notes,
+            "columns": [
+                {"guess": one.column_guesses.get(column.name, ""), "code": _code(column)} for column in one.feed.columns
+            ],
+            "key": repr(one.feed.key),
+            "key_guess": one.key_guess,
+            "day_guess": one.day_guess,
+            "day_column": one.feed.day_column,
+            "others": _others(one.feed),
+        }
+        for one in feeds
+    ]
+    return render(
+        "source/spec.py.j2",
+        name=name,
+        owner=owner,
+        description=words(name).capitalize(),
+        feeds=described,
+        has_dialect=any(written_changes(one.feed.dialect) for one in feeds),
+        first_day=min(one.days[0] for one in feeds),
+        mark=marks,
+    )
+
+
+def _code(column: Column) -> str:
+    given = [repr(column.name), repr(column.type), repr(column.description)]
+    return f"Column({', '.join([*given, *written_changes(column)])})"
+
+
+def _others(feed: Feed) -> list[str]:
+    """What else a feed says, a line each."""
+    found = []
+    if feed.format is not Format.CSV:
+        found.append(f"format=Format.{feed.format.name}")
+    if feed.compression is not Compression.NONE:
+        found.append(f"compression=Compression.{feed.compression.name}")
+    if feed.finished is not Finished.LINE_END:
+        found.append(f"finished=Finished.{feed.finished.name}")
+    found += [f"{name}={getattr(feed, name)!r}" for name in ("within", "files", "least_files") if getattr(feed, name)]
+    if said := written_changes(feed.dialect):
+        found.append(f"dialect=Dialect({', '.join(said)})")
+    return found
+
+
+def spec_of(text: str, name: str) -> Source:
+    """The source that the spec ``text`` makes, read as Python reads it. Raises ScaffoldError where it makes none."""
+    module = ModuleType(f"include.sources.{name}.spec")
+    sys.modules[module.__name__] = module  # where dataclasses look for it
+    try:
+        exec(compile(text, f"include/sources/{name}/spec.py", "exec"), module.__dict__)
+    except ValueError as error:
+        raise ScaffoldError(f"the spec of {name} would not be one: {error}") from None
+    finally:
+        del sys.modules[module.__name__]
+    found: Source = module.SOURCE
+    return found
+
+
+def _files(name: str, feeds: Sequence[Guessed], spec: str) -> dict[str, str | bytes]:
+    source = spec_of(spec, name)
+    models, tests = "dbt_project/models", f"tests/sources/{name}"
+    # All feeds of the fixture are of one night, so that one is complete.
+    day = _fixture_day(feeds)
+    described = [
+        {
+            "staging": f"stg_{name}__{feed.name}",
+            "core": core_of(name, feed),
+            "description": feed.description,
+            "silver": silver_of(feed),
+            "primary": _primary(feed),
+        }
+        for feed in source.feeds
+    ]
+    found: dict[str, str | bytes] = {
+        f"include/sources/{name}/__init__.py": render("source/__init__.py.j2", name=name),
+        f"include/sources/{name}/spec.py": spec,
+        f"{models}/staging/{name}/_{name}__sources.yml": catalogue.dbt(source),
+        f"{models}/staging/{name}/_{name}__models.yml": render("source/staging.yml.j2", feeds=described),
+        f"{models}/marts/core/{name}/_{name}__core.yml": render("source/core.yml.j2", feeds=described),
+        f"docs/sources/{name}.md": catalogue.page(source),
+    }
+    for feed in source.feeds:
+        columns, day_column = silver_of(feed), feed.day_column
+        found[f"{models}/staging/{name}/stg_{name}__{feed.name}.sql"] = render(
+            "source/staging.sql.j2",
+            source=name,
+            feed=feed.name,
+            columns=[column.select for column in columns],
+            day_column=day_column,
+        )
+        found[f"{models}/marts/core/{name}/{core_of(name, feed)}.sql"] = render(
+            "source/core.sql.j2", columns=columns, day=day_column or EVENT_DATE, staging=f"stg_{name}__{feed.name}"
+        )
+    rows = {}
+    for one, feed in zip(feeds, source.feeds, strict=True):
+        files = fixture.files_of(one.sample, one.feed, day, one.personal)
+        rows[feed.name] = _rows_of(one, day, len(files))
+        found |= {f"{tests}/fixture/{feed.name}/{path}": content for path, content in files.items()}
+    core = {core_of(name, feed): rows[feed.name] for feed in source.feeds}
+    found[f"{tests}/test_{name}.py"] = render("source/test.py.j2", name=name, day=day, rows=rows, core=core)
+    return found
+
+
+def _fixture_day(feeds: Sequence[Guessed]) -> date:
+    """The last day that all feeds have; the last of any where they have none in common."""
+    common = set.intersection(*(set(one.days) for one in feeds))
+    return max(common or {one.days[-1] for one in feeds})
+
+
+def _rows_of(one: Guessed, day: date, files: int) -> int:
+    rows = one.sample.rows
+    its = rows.filter(pl.col(one.feed.day_column) == day) if one.feed.day_column else rows
+    if not files:
+        raise ScaffoldError(
+            f"{one.feed.name} has no rows of {day}, which the other feeds have: give samples of one day"
+        )
+    counts = its.group_by("source_file").len()["len"]
+    most = fixture.ROWS if one.feed.format in (*fixture.OF_LINES, Format.PARQUET) else len(rows)
+    return int(counts.clip(upper_bound=most).sum())
+
+
+def _following(name: str, feeds: Sequence[Guessed], first: date) -> list[str]:
+    shown = [
+        f"cp <the files of a day> var/landing/{name}/{one.feed.name}/  # named {one.feed.pattern}" for one in feeds
+    ]
+    return [
+        "make check",
+        *shown,
+        f"make night source={name} partition={first}",
+        f"make use-case name=… source={name} task=binary|multiclass|regression label=… entity=…",
+    ]
