@@ -69,6 +69,29 @@ source: venv ## name=… from=sample.csv [owner=] [day=] [key=a,b] [columns=a,b]
 	@$(SCAFFOLD) source --name "$(name)" --from "$(from)" $(if $(owner),--owner "$(owner)") $(if $(day),--day "$(day)") \
 		$(if $(key),--key "$(key)") $(if $(columns),--columns "$(columns)") $(if $(rename),--rename)
 
+.PHONY: use-case
+use-case: venv ## name=… source=… task=binary|multiclass|regression label=… entity=a,b [label_days=0] [population=] [classes=] [every=day] [table=]
+	@if [ -z "$(name)" ] || [ -z "$(source)" ] || [ -z "$(task)" ] || [ -z "$(label)" ] || [ -z "$(entity)" ]; then \
+		echo "use-case: say what: make use-case name=reorders source=shop task=binary label='count(order_id) > 0'" \
+			"entity=customer label_days=30" >&2; exit 2; fi
+	@$(SCAFFOLD) use-case --name "$(name)" --source "$(source)" --task "$(task)" --label "$(label)" --entity "$(entity)" \
+		$(if $(label_days),--label-days "$(label_days)") $(if $(population),--population "$(population)") \
+		$(if $(classes),--classes "$(classes)") $(if $(every),--every "$(every)") $(if $(table),--table "$(table)") \
+		$(if $(owner),--owner "$(owner)")
+
+.PHONY: night
+night: venv ## use_case=…|source=… partition=2013-06-01: all its stages on this machine, with what each did; Airflow is not told
+	@if [ -z "$(partition)" ] || [ -z "$(use_case)$(source)" ]; then \
+		echo "night: say which: make night use_case=flight_delays partition=2013-06-01" >&2; exit 2; fi
+	@$(SERVICES) up --quiet
+	@$(SCAFFOLD) night --partition "$(partition)" $(if $(use_case),--use-case "$(use_case)",--source "$(source)")
+
+.PHONY: remove
+remove: venv ## use_case=…|source=… [yes=1]: what it leaves behind; yes=1 drops that, once git has removed its files
+	@if [ -z "$(use_case)$(source)" ]; then echo "remove: say what: make remove use_case=reorders" >&2; exit 2; fi
+	@$(SERVICES) up --quiet
+	@$(SCAFFOLD) remove $(if $(use_case),--use-case "$(use_case)",--source "$(source)") $(if $(yes),--yes)
+
 .PHONY: compare-engines
 compare-engines: venv ## use_case=flight_delays partition=2013-06-01: build it on both engines, compare every value
 	@if [ -z "$(use_case)" ] || [ -z "$(partition)" ]; then \

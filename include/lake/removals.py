@@ -18,7 +18,7 @@ import polars as pl
 
 from include.lake import chain, delta, usage
 
-type Kind = Literal["compaction", "retention", "vacuum", "sweep"]
+type Kind = Literal["compaction", "retention", "vacuum", "sweep", "drop"]
 
 LAYER, NAME = "ledger", "removals"
 

@@ -6,13 +6,20 @@ follows by itself, and ``make backfill`` runs the partition there.
 
 from __future__ import annotations
 
+import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+import httpx
+
 from include.contracts.source import Source
-from include.core.partitions import Partitions
+from include.contracts.use_case import UseCase
+from include.core.errors import NeedsAttentionError
+from include.core.partitions import BadPartitionError, Partitions, require_past
 from include.core.settings import Settings, settings
 from include.ingestion import ingest as ingestion
 from include.ingestion import landing
@@ -21,7 +28,12 @@ from include.lake import candidate, dbt, spark
 from include.lake.dbt import Build
 from include.lake.publish import Publication
 from include.local import compare_engines
+from include.local.checks import Problem
+from include.orchestration import readiness
+from include.orchestration.airflow_client import few
 from include.scaffold.errors import ScaffoldError
+from include.sources import source as source_called
+from include.use_cases import use_case
 
 RUN = "make night"
 Say = Callable[[str], None]
@@ -29,6 +41,10 @@ Say = Callable[[str], None]
 
 class NothingLandedError(ScaffoldError):
     """No file of the partition is in landing."""
+
+
+class OnItsWayError(ScaffoldError):
+    """A run of Airflow has the partition, and both would publish it."""
 
 
 def ingest(source: Source, nights: Partitions, say: Say = print) -> list[Publication]:
@@ -90,3 +106,154 @@ def _built(
         yield built
     finally:
         dbt.discard_built(built)
+
+
+def features(case: UseCase, nights: Partitions, say: Say = print) -> list[Publication]:
+    """Silver to gold: features and labels, through the feature gate. Returns what was published."""
+    from include.quality import features as gate
+
+    stage = f"{case.name}_features"
+    with _built(stage, nights, _folder_of(case)) as built:
+        gate.audit(case.name, built)
+        say("the feature gate let it through")
+        return dbt.publish_built(stage, built, run=RUN)
+
+
+def _folder_of(case: UseCase) -> str:
+    """What dbt calls the models of ``case``."""
+    marts = settings().home / "dbt_project" / "models" / "marts"
+    return f"marts.use_cases.{case.name}" if (marts / "use_cases" / case.name).exists() else f"marts.{case.name}"
+
+
+def after_features(case: UseCase, nights: Partitions, say: Say = print) -> Iterator[tuple[str, Callable[[], None]]]:
+    """The stages behind the features, by name: predict, measure, decide. Without a champion there are none."""
+    from include.ml import ledger, monitor, policy
+    from include.serving import batch
+
+    days = nights.shift(case.horizon_days)
+    if not all(ledger.champion_for(case, day) for day in days.days):
+        say(
+            f"no version is champion of {days}: nothing is scored. To train the first one, trigger {case.name}_train "
+            f"in {settings().airflow_url} with the last partition to learn from"
+        )
+        return
+
+    def score() -> None:
+        done = batch.predict(case.name, days.first, days.last)
+        versions = ", ".join(f"{rows} by version {version}" for version, rows in done["by_version"].items())
+        say(f"{_changed(done)} gold.{case.predictions_table} {days}: {done['rows']} rows, {versions}")
+
+    def measure() -> None:
+        done = monitor.measure(case.name, nights.first, nights.last)
+        say(f"{_changed(done)} gold.{case.monitoring_table} {nights}: {done['rows']} rows")
+        for metric, value in done["quality"].items():
+            say(f"quality of the newest event date with labels: {metric} {value}")
+        for sensor in (monitor.input_drift, monitor.prediction_drift, monitor.quality):
+            reading = sensor(case.name, nights.last)
+            say(f"{reading['sensor']}: {'fired' if reading['fired'] else 'quiet'}: {reading['reason']}")
+
+    def decide() -> None:
+        made = policy.decide_night(case.name, nights.last)
+        say(f"retrain: {made['decision']}, since {made['reason']}")
+        if made["decision"] == "yes":
+            say(f"Airflow was not told: trigger {case.name}_train with {nights.last}")
+
+    yield from (("predict", score), ("measure", measure), ("decide", decide))
+
+
+def _changed(done: Mapping[str, Any]) -> str:
+    return "wrote" if done["changed"] else "found unchanged"
+
+
+def refuse_what_is_on_its_way(dag_ids: Sequence[str], nights: Partitions) -> None:
+    """Raise OnItsWayError naming the run where Airflow has one for a night, or is about to start the next stage's."""
+    try:
+        runs = readiness.runs_with(dag_ids, nights.days)
+    except (OSError, httpx.HTTPError, RuntimeError) as error:
+        raise ScaffoldError(f"Airflow does not say which partitions it has: {error}. Start it with make up") from None
+    if busy := readiness.standing(nights.days, runs, time.time()).on_their_way:
+        its = [run for run in runs if run.partition_key and set(Partitions.parse(run.partition_key).days) & set(busy)]
+        raise OnItsWayError(
+            f"{', '.join(map(str, busy))} is on its way in Airflow: "
+            f"{few([f'{one.dag_id} {one.run_id} ({one.state})' for one in its])}. Wait until it is through, or end it "
+            f"there: {settings().airflow_url}"
+        )
+
+
+def run(key: str, source: str = "", case: str = "", say: Say = print) -> int:
+    """Run all stages of the partition ``key`` of a source, or of a use case with its sources.
+
+    Returns 0, or 1 where a stage failed: what was published before it stands. Raises ScaffoldError for a request that
+    cannot be followed.
+    """
+    try:
+        nights = Partitions.parse(key)
+        require_past(nights)
+        of_case = use_case(case) if case else None
+        read = [source_called(name) for name in (of_case.sources if of_case else (source,))]
+    except (KeyError, BadPartitionError) as error:
+        raise ScaffoldError(str(error).strip("'\"")) from None
+    dag_ids = [f"lakehouse_{stage}_{one.name}" for one in read for stage in ("ingest", "transform")]
+    dag_ids += [f"{case}_{stage}" for stage in ("features", "predict", "monitor") if case]
+    refuse_what_is_on_its_way(dag_ids, nights)
+    begun, told = time.monotonic(), _Told(say)
+    try:
+        for one in read:
+            with told.stage(f"ingest {one.name}"):
+                has_landed = _ingested(one, nights, told)
+            if has_landed:
+                with told.stage(f"transform {one.name}"):
+                    told.published(transform(one, nights))
+        if of_case:
+            with told.stage("features"):
+                told.published(features(of_case, nights, told.line))
+            for name, step in after_features(of_case, nights, told.line):
+                with told.stage(name):
+                    step()
+    except _StageFailedError:
+        return 1
+    say(f"{nights} is through in {time.monotonic() - begun:.1f} s. Airflow was not told: nothing follows by itself")
+    return 0
+
+
+def _ingested(source: Source, nights: Partitions, told: _Told) -> bool:
+    """Whether anything had landed. A source need not bring something each night."""
+    try:
+        told.published(ingest(source, nights, told.line))
+    except NothingLandedError as nothing:
+        told.line(f"{nothing}. What was ingested before stands")
+        return False
+    return True
+
+
+class _StageFailedError(Exception):
+    """A stage has failed, and it has been said why."""
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Says of each stage what it did and how long it took."""
+
+    say: Say
+
+    def line(self, text: str) -> None:
+        self.say(f"  {text}")
+
+    def published(self, done: Sequence[Publication]) -> None:
+        for one in done:
+            self.line(str(one))
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Around a stage. Raises _StageFailedError where it fails; its error is said."""
+        begun = time.monotonic()
+        self.say(name)
+        try:
+            yield
+        except Exception as error:
+            if not isinstance(error, NeedsAttentionError | Problem | ScaffoldError):
+                traceback.print_exc()
+            self.line(str(error))
+            self.say(f"{name} failed after {time.monotonic() - begun:.1f} s. What was published before it stands")
+            raise _StageFailedError from error
+        self.line(f"{time.monotonic() - begun:.1f} s")

@@ -29,7 +29,7 @@ class Marks:
         """``text`` as a comment with the next number, whose lines after the first are indented by ``indent`` blanks."""
         self.said.append(text)
         lines = textwrap.wrap(f"{self.word} {len(self.said)}: {text}", WIDTH - indent - len(comment))
-        return f"\n{' ' * indent}".join(f"{comment} {line}" for line in lines)
+        return f"\n{' ' * indent}".join(f"{comment} {line}".strip() for line in lines)
 
 
 @cache

@@ -1,0 +1,200 @@
+"""``make remove``: what a source or a use case leaves behind when its files are gone, and dropping that.
+
+Files are for git to remove. Tables, model versions and the history of DAGs are dropped here, and only once the files
+are gone: else the next night would write them again. A table that was published is published empty first, so that the
+ledger of publications says what became of its rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import polars as pl
+
+from include.core.settings import settings
+from include.core.storage import remove as remove_folder
+from include.governance.lineage import NotBuiltError, manifest_of
+from include.lake import delta, publications, publish, removals, usage
+from include.lake.publish import Judged, Request
+from include.lake.removals import Removal
+from include.orchestration.airflow_client import Airflow, few
+from include.scaffold.errors import ScaffoldError
+from include.scaffold.names import check_name
+from include.use_cases import use_cases
+
+RUN = "make remove"
+
+
+@dataclass(frozen=True)
+class Left:
+    """What there is of a source or a use case.
+
+    Attributes:
+        files: paths below the repository, which git removes.
+        tables: as ``<layer>.<name>``.
+        models: registered in MLflow.
+        dags: that Airflow has a history of.
+        landing: the folder with an upstream's files, which nobody drops here.
+    """
+
+    files: tuple[str, ...]
+    tables: tuple[str, ...]
+    models: tuple[str, ...]
+    dags: tuple[str, ...]
+    landing: str = ""
+
+    @property
+    def is_nothing(self) -> bool:
+        return not (self.files or self.tables or self.models or self.dags)
+
+
+def of_use_case(root: Path, name: str) -> Left:
+    """What there is of a use case, whether its files are there or not."""
+    check_name("use case", name)
+    dags = [f"{name}_{stage}" for stage in ("features", "predict", "monitor", "train")]
+    files = _there(
+        root,
+        f"include/use_cases/{name}",
+        f"dags/use_cases/{name}.py",
+        f"dags/{name}",
+        f"dbt_project/models/intermediate/{name}",
+        f"dbt_project/models/marts/use_cases/{name}",
+        f"dbt_project/models/marts/{name}",
+        f"tests/use_cases/{name}",
+        f"docs/features/{name}.md",
+    )
+    tables = tuple(one for one in usage.tables() if one.startswith(f"gold.{name}__"))
+    return Left(files, tables, _models(name), _known_dags(dags))
+
+
+def of_source(root: Path, name: str) -> Left:
+    """What there is of a source. Raises ScaffoldError where a use case reads it."""
+    check_name("source", name)
+    if readers := [case.name for case in use_cases().values() if name in case.sources]:
+        raise ScaffoldError(f"source {name}: the use case {readers[0]} reads it. Remove that one first")
+    stage = f"lakehouse_transform_{name}"
+    core = root / "dbt_project" / "models" / "marts" / "core" / name
+    silver = {f"silver.{path.stem}" for path in core.glob("*.sql")} | _silver_of_last_build(stage, name)
+    tables = tuple(one for one in usage.tables() if one.startswith(f"bronze.{name}__") or one in silver)
+    files = _there(
+        root,
+        f"include/sources/{name}",
+        f"dbt_project/models/staging/{name}",
+        f"dbt_project/models/marts/core/{name}",
+        f"tests/sources/{name}",
+        f"docs/sources/{name}.md",
+    )
+    landing = settings().landing / name
+    dags = _known_dags([f"lakehouse_ingest_{name}", stage, f"lakehouse_release_{name}"])
+    return Left(files, tables, (), dags, str(landing) if landing.exists() else "")
+
+
+def _there(root: Path, *paths: str) -> tuple[str, ...]:
+    return tuple(path for path in paths if (root / path).exists())
+
+
+def _silver_of_last_build(stage: str, source: str) -> set[str]:
+    """The tables that the last build of ``stage`` made of a source: known also when its models are gone."""
+    try:
+        manifest = manifest_of(stage)
+    except NotBuiltError:
+        return set()
+    nodes: dict[str, Any] = manifest["nodes"]
+
+    def reads(node: dict[str, Any]) -> bool:
+        above = node.get("depends_on", {}).get("nodes", [])
+        return any(one.split(".")[:1] == ["source"] and one.split(".")[2] == source for one in above) or any(
+            reads(nodes[one]) for one in above if one in nodes
+        )
+
+    models = [node for node in nodes.values() if node["resource_type"] == "model" and node["schema"] == "silver"]
+    return {
+        f"silver.{node['alias']}" for node in models if node["config"]["materialized"] == "candidate" and reads(node)
+    }
+
+
+def _models(name: str) -> tuple[str, ...]:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = MlflowClient().search_registered_models(filter_string=f"name='{name}'")
+    except MlflowException as error:
+        raise ScaffoldError(f"MLflow does not say which models it has: {error}. Start it with make up") from None
+    return tuple(one.name for one in found)
+
+
+def _known_dags(dag_ids: list[str]) -> tuple[str, ...]:
+    try:
+        # One whose file is gone counts as stale, and has its history yet.
+        known = {one["dag_id"] for one in Airflow(settings()).pages("/dags", "dags", exclude_stale=False)}
+    except (OSError, httpx.HTTPError, RuntimeError) as error:
+        raise ScaffoldError(f"Airflow does not say which DAGs it has: {error}. Start it with make up") from None
+    return tuple(one for one in dag_ids if one in known)
+
+
+def tell(left: Left) -> list[str]:
+    """What is there, a line each, and what to do."""
+    found = []
+    if left.files:
+        found.append(f"files, which git removes: git rm -r {' '.join(left.files)}")
+    found += [f"table {one}: {rows_of(one)} rows" for one in left.tables]
+    found += [f"model {one} in MLflow, with all its versions" for one in left.models]
+    found += [f"DAG {one} with the history of its runs" for one in left.dags]
+    if left.landing:
+        found.append(f"files of the upstream, which stay: {left.landing}")
+    return found
+
+
+def rows_of(table: str) -> int:
+    return int(delta.scan(*table.split(".")).select(pl.len()).collect().item())
+
+
+def drop(left: Left) -> list[str]:
+    """Drop tables, models and history. Returns what was dropped, a line each.
+
+    Raises ScaffoldError where files are there yet, or a run is on its way.
+    """
+    if left.files:
+        raise ScaffoldError(
+            f"its files are there yet, and a night would write it all again. First: git rm -r {' '.join(left.files)}"
+        )
+    airflow = Airflow(settings())
+    if busy := [run for dag_id in left.dags for run in airflow.runs(dag_id, state=["queued", "running"])]:
+        raise ScaffoldError(
+            f"{few([f'{run.dag_id} {run.run_id}' for run in busy])} is under way: wait, or end it first"
+        )
+    done = []
+    for dag_id in left.dags:
+        airflow.call("DELETE", f"/dags/{dag_id}")
+        done.append(f"history of {dag_id}")
+    for table in left.tables:
+        _drop_table(table)
+        done.append(f"table {table}")
+    for name in left.models:
+        from mlflow import MlflowClient
+
+        MlflowClient().delete_registered_model(name)
+        done.append(f"model {name}")
+    return done
+
+
+def _drop_table(table: str) -> None:
+    """Publish ``table`` empty where it was ever published, then remove its folder; both are recorded."""
+    found = usage.opened(table)
+    rows, files = delta.scan(*table.split(".")), usage.files_of(found)
+    removal = Removal(
+        "drop", table, files.height, int(files["bytes"].sum()), rows_of(table), paths=tuple(files["path"])
+    )
+    if table in set(publications.read()["table"]):
+        by = list(found.metadata().partition_columns)
+        publish.publish_all(
+            lambda: Judged([Request(table, rows.clear(), by, pl.lit(True))]),
+            f"{RUN} {table}",
+            lambda versions, published: publications.changes(published, versions, RUN),
+        )
+    with removals.recorded(removal, RUN):
+        remove_folder(usage.path_of(table))
