@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import TokenType
 
 from include.scaffold.errors import ScaffoldError
 
 DIALECT = "spark"
-AGGREGATES: dict[type[exp.Expression], str] = {exp.Sum: "total", exp.Avg: "mean", exp.Min: "least", exp.Max: "most"}
-BINARY: dict[type[exp.Expression], str] = {
+AGGREGATES: dict[type[exp.Expr], str] = {exp.Sum: "total", exp.Avg: "mean", exp.Min: "least", exp.Max: "most"}
+BINARY: dict[type[exp.Expr], str] = {
     exp.GT: ">",
     exp.GTE: ">=",
     exp.LT: "<",
@@ -36,7 +35,7 @@ class Expression:
     """An expression over the rows of a table: ``sql`` as written, and the ``columns`` that it reads."""
 
     sql: str
-    tree: exp.Expression
+    tree: exp.Expr
     columns: tuple[str, ...]
 
     @property
@@ -52,7 +51,7 @@ class Expression:
         found, at = "", 0
         for token in sqlglot.tokenize(self.sql, read=DIALECT):
             text = self.sql[token.start : token.end + 1]
-            if token.token_type is not TokenType.STRING and text in self.columns:
+            if text in self.columns:
                 found += f"{self.sql[at : token.start]}{table}.{text}"
                 at = token.end + 1
         return found + self.sql[at:]
@@ -78,7 +77,7 @@ def read(what: str, sql: str, columns: Collection[str], table: str) -> Expressio
     return found
 
 
-def _python(node: exp.Expression) -> str:
+def _python(node: exp.Expr) -> str:
     """The Python of a part. Raises ScaffoldError for what only SQL could say."""
     if isinstance(node, exp.Paren):
         return f"({_python(node.this)})"

@@ -77,12 +77,6 @@ def _line_end(text: str, feed: Feed) -> str:
     return "\r\n" if "\r\n" in text else "\n"
 
 
-def _line_end(text: str, feed: Feed) -> str:
-    if feed.dialect.line_end not in ("", "any"):
-        return feed.dialect.line_end
-    return "\r\n" if "\r\n" in text else "\n"
-
-
 def _replaced(row: Mapping[str, Any], made_up: Mapping[str, Mapping[Any, str]]) -> str:
     raw = str(row["_raw"])
     for name, values in made_up.items():

@@ -150,7 +150,12 @@ def tell(left: Left) -> list[str]:
 
 
 def rows_of(table: str) -> int:
-    return int(delta.scan(*table.split(".")).select(pl.len()).collect().item())
+    return int(_scan(table).select(pl.len()).collect().item())
+
+
+def _scan(table: str) -> pl.LazyFrame:
+    layer, _, name = table.partition(".")
+    return delta.scan(layer, name)
 
 
 def drop(left: Left) -> list[str]:
@@ -185,7 +190,7 @@ def drop(left: Left) -> list[str]:
 def _drop_table(table: str) -> None:
     """Publish ``table`` empty where it was ever published, then remove its folder; both are recorded."""
     found = usage.opened(table)
-    rows, files = delta.scan(*table.split(".")), usage.files_of(found)
+    rows, files = _scan(table), usage.files_of(found)
     removal = Removal(
         "drop", table, files.height, int(files["bytes"].sum()), rows_of(table), paths=tuple(files["path"])
     )

@@ -67,7 +67,7 @@ def _tops(root: Path, files: Mapping[str, str | bytes]) -> list[str]:
 def _format(paths: list[Path]) -> None:
     given = [str(path) for path in paths]
     for command in (["check", "--fix-only", "--select", "F401"], ["format"]):
-        subprocess.run([sys.executable, "-m", "ruff", *command, "--quiet", *given], check=True)
+        subprocess.run([sys.executable, "-m", "ruff", *command, "--quiet", "--no-cache", *given], check=True)
 
 
 @contextmanager

@@ -1,0 +1,217 @@
+"""A source from a sample: what is guessed, what is written, and what is refused without a trace."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from upath import UPath
+
+from include.contracts.source import Feed, Finished, Format, Pii, Source
+from include.scaffold import __main__ as command
+from include.scaffold import source
+from include.scaffold.errors import ScaffoldError
+from tests.scaffold import conftest as samples
+
+
+def made(root: Path, name: str, place: Path, **given: Any) -> Source:
+    """The source that is written of a sample, read back from its spec."""
+    source.make(root, name, UPath(place), **given)
+    return source.spec_of((root / "include" / "sources" / name / "spec.py").read_text(), name)
+
+
+def feed_of(root: Path, name: str, place: Path, **given: Any) -> Feed:
+    (feed,) = made(root, name, place, **given).feeds
+    return feed
+
+
+def texts(root: Path, pattern: str) -> list[str]:
+    return [path.read_text() for path in sorted(root.glob(pattern))]
+
+
+def test_types_key_day_closed_sets_and_bounds_are_guessed(root: Path, tmp_path: Path) -> None:
+    feed = feed_of(root, "bikes", samples.bikes(tmp_path))
+    columns = {column.name: column for column in feed.columns}
+    assert {name: column.type for name, column in columns.items()} == {
+        "station": "string",
+        "observed_at": "timestamp",
+        "day": "date",
+        "temp_c": "double",
+        "is_holiday": "boolean",
+        "weather": "string",
+        "cnt": "int",
+    }
+    assert (feed.key, feed.day_column) == (("station", "observed_at"), "day")
+    assert columns["weather"].values == ("clear", "rain", "snow")
+    assert columns["station"].values == (), "a new station is no mistake"
+    assert (columns["cnt"].minimum, columns["cnt"].maximum) == (0, 1000)
+
+
+def test_each_guess_is_marked_counted_and_said(root: Path, tmp_path: Path) -> None:
+    written = source.make(root, "bikes", UPath(samples.bikes(tmp_path)))
+    spec = (root / "include/sources/bikes/spec.py").read_text()
+    assert [f"# GUESS {n}:" in spec for n in range(1, len(written.marks) + 2)] == [True] * len(written.marks) + [False]
+    assert any("the sample has several days" in mark for mark in written.marks)
+    assert any("no time zone" in mark for mark in written.marks)
+    assert sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()) == sorted(
+        [*written.files, "pyproject.toml"]
+    )
+
+
+def test_what_is_personal_has_a_pseudonym_in_silver_and_is_in_no_fixture(root: Path, tmp_path: Path) -> None:
+    """``contact`` by how it looks, ``email`` by its name."""
+    feed = feed_of(root, "cards", samples.cards(tmp_path))
+    assert [column.name for column in feed.columns if column.pii is Pii.PERSONAL] == ["email", "contact"]
+    (staging,) = texts(root, "dbt_project/models/staging/cards/*.sql")
+    assert "{{ pseudonym('email') }} as email_pseudonym" in staging
+    (core,) = texts(root, "dbt_project/models/marts/core/cards/*.sql")
+    assert " email," not in core
+    (fixture,) = texts(root, "tests/sources/cards/fixture/transactions/transactions-2024-05-01.csv")
+    assert len(fixture.splitlines()) == 9
+    assert "somebody" not in fixture
+    assert "mail.example" not in fixture
+    assert "+49 30 1000" not in fixture
+
+
+def test_files_are_named_as_the_sample_is_where_that_says_a_day(root: Path, tmp_path: Path) -> None:
+    assert feed_of(root, "cards", samples.cards(tmp_path)).files == "transactions-{day}.csv"
+
+
+def test_packed_json_lines(root: Path, tmp_path: Path) -> None:
+    feed = feed_of(root, "shop", samples.orders(tmp_path))
+    assert (feed.name, feed.format, feed.extension, feed.key) == ("orders", Format.JSONL, "jsonl.gz", ("order_id",))
+    assert {column.name: column.type for column in feed.columns}["customer"] == "string", "c46 is a code, no number"
+    fixture = root / "tests/sources/shop/fixture/orders/orders-2024-05-01.jsonl.gz"
+    assert len(gzip.decompress(fixture.read_bytes()).splitlines()) == 8
+
+
+def test_parquet(root: Path, tmp_path: Path) -> None:
+    rows = pl.DataFrame({"day": [samples.DAY] * 20, "who": [f"a{n}@b.de" for n in range(20)], "n": range(20)})
+    rows.write_parquet(tmp_path / "2024-05-01.parquet")
+    feed = feed_of(root, "things", tmp_path / "2024-05-01.parquet")
+    assert (feed.name, feed.format, feed.files) == ("things", Format.PARQUET, "")
+    fixture = pl.read_parquet(root / "tests/sources/things/fixture/things/2024-05-01.parquet")
+    assert fixture.height == 8
+    assert not set(fixture["who"]) & set(rows["who"])
+
+
+def test_a_folder_with_the_parts_of_a_day_is_one_feed(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "day"
+    folder.mkdir()
+    for part in range(3):
+        lines = [f"2024-05-01,{part}{n},1.5" for n in range(10, 20)]
+        (folder / f"part-{part}.csv").write_text("\n".join(["day,id,amount", *lines, ""]))
+    feed = feed_of(root, "parts", folder)
+    assert (feed.name, feed.files, feed.least_files) == ("parts", "{day}/part-*.csv", 3)
+    names = sorted(path.name for path in (root / "tests/sources/parts/fixture/parts/2024-05-01").iterdir())
+    assert names == ["part-0.csv", "part-1.csv", "part-2.csv"]
+
+
+def test_a_folder_with_files_of_two_kinds_is_two_feeds(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "both"
+    folder.mkdir()
+    samples.cards(folder)
+    (folder / "shops.csv").write_text("day,shop,size\n" + "".join(f"2024-05-01,s{n},{n}\n" for n in range(9)))
+    found = made(root, "bank", folder)
+    assert [feed.name for feed in found.feeds] == ["shops", "transactions"]
+    assert sorted(path.stem for path in root.glob("dbt_project/models/marts/core/bank/*.sql")) == [
+        "fct_bank_shops",
+        "fct_bank_transactions",
+    ]
+
+
+def test_days_that_are_months_are_said(root: Path, tmp_path: Path) -> None:
+    written = source.make(root, "revenue", UPath(samples.revenue(tmp_path)))
+    assert any("31 days apart" in mark for mark in written.marks)
+    found = source.spec_of((root / "include/sources/revenue/spec.py").read_text(), "revenue")
+    assert found.first_day == date(2021, 1, 1)
+
+
+CSV = "day,id,amount\n" + "".join(f"2024-05-01,{n},{n}.5\n" for n in range(10))
+
+
+def test_a_file_without_a_header_takes_the_names_that_are_said(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "sales.csv"
+    path.write_text(CSV.partition("\n")[2])
+    feed = feed_of(root, "sales", path, names=["day", "receipt", "amount"])
+    assert [column.name for column in feed.columns] == ["day", "receipt", "amount"]
+    assert feed.dialect.header == 0
+
+
+def test_a_taken_name_is_changed_where_that_is_said(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "sales.csv"
+    path.write_text(CSV.replace("id", "order", 1).replace("amount", "night", 1))
+    feed = feed_of(root, "sales", path, rename=True)
+    assert [(column.name, column.in_file) for column in feed.columns][1:] == [
+        ("column_order", "order"),
+        ("column_night", "night"),
+    ]
+
+
+def test_a_last_line_without_an_end_is_said_in_the_spec(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "sales.csv"
+    path.write_text(CSV.rstrip("\n"))
+    assert feed_of(root, "sales", path).finished is Finished.RENAMED
+
+
+@pytest.mark.parametrize(
+    ("content", "given", "why"),
+    [
+        ("", {}, "the file is empty"),
+        (CSV.partition("\n")[2], {}, "no line of it names the columns. Say their 3 names"),
+        (CSV.replace("amount", "id", 1), {}, r"id \(there twice; it would be"),
+        (CSV.replace("amount", "select", 1), {}, r"select \(a word of SQL; it would be column_select\)"),
+        (CSV.replace("amount", "class", 1), {}, r"class \(a word of Python; it would be column_class\)"),
+        (CSV.replace("amount", "night", 1), {}, r"night \(the platform adds a column of that name"),
+        (CSV.replace("amount", "known_from", 1), {}, "known_from"),
+        (f"{CSV}2024-05-01,unknown,1.5\n2024-05-01,nobody,2.5\n", {}, "2 of 12 rows do not fit"),
+        ("day,a\n" + "2024-05-01,x\n" * 3 + "2024-05-01,y\n", {}, "no few columns tell rows of a day apart"),
+        (CSV.replace("2024-05-01", "may"), {}, "no column is a date that each row has"),
+        ("day,id\n2024-05-01,1\n", {}, "one row says too little"),
+        (CSV, {"key": ["receipt"]}, "has no column receipt; it has day, id, amount"),
+        (CSV, {"day": "amount"}, "day=amount: that column is no date"),
+        (CSV.partition("\n")[2], {"names": ["day", "id"]}, "2 names for the 3 columns"),
+        (CSV.partition("\n")[2], {"names": ["day", "id", "from"]}, "'from' cannot be the name of a column"),
+    ],
+)
+@pytest.mark.usefixtures("no_change")
+def test_a_sample_that_does_not_do_is_refused_and_nothing_is_left(
+    root: Path, tmp_path: Path, content: str, given: dict[str, Any], why: str
+) -> None:
+    path = tmp_path / "sales.csv"
+    path.write_text(content)
+    with pytest.raises(ScaffoldError, match=why):
+        source.make(root, "sales", UPath(path), **given)
+
+
+def test_values_of_several_types_are_refused(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "sales.jsonl"
+    path.write_text("".join(f'{{"day": "2024-05-01", "id": {n}, "v": {v}}}\n' for n, v in enumerate(["1", '"x"', "2"])))
+    with pytest.raises(ScaffoldError, match="v is left out: it has values of several types: mend the sample"):
+        source.make(root, "sales", UPath(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("Shop", "a name is small letters"),
+        ("my-shop", "a name is small letters"),
+        ("2shops", "a name is small letters"),
+        ("class", "a word of Python"),
+        ("flights", "there is one already"),
+        ("proposing", "include/sources has a module of that name"),
+    ],
+)
+@pytest.mark.usefixtures("no_change")
+def test_a_name_that_does_not_do_is_refused(root: Path, tmp_path: Path, name: str, why: str) -> None:
+    with pytest.raises(ScaffoldError, match=why):
+        source.make(root, name, UPath(samples.orders(tmp_path)))
+
+
+def test_the_command_says_it_and_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["source", "--name", "sales", "--from", str(tmp_path / "none.csv")]) == 2
+    assert capsys.readouterr().err.startswith(f"source: from={tmp_path}/none.csv: there is no such file or folder")

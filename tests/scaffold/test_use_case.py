@@ -1,0 +1,184 @@
+"""A use case from five answers: what its files say, and what is refused without a trace."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from include.contracts.source import Column, Feed, Source
+from include.scaffold import use_case
+from include.scaffold.errors import ScaffoldError
+from include.scaffold.use_case import make
+
+SHOP = Source(
+    name="shop",
+    description="A shop",
+    owner="them",
+    access="all",
+    schedule="0 0 * * *",
+    freshness_hours=6,
+    first_day=date(2024, 1, 1),
+    feeds=(Feed("orders", "Orders", (Column("channel", "string", "which", values=("web", "phone")),), ("channel",)),),
+)
+CORE = """
+models:
+  - name: fct_shop
+    description: "Orders."
+    data_tests:
+      - primary_key:
+          arguments: {columns: [order_id]}
+    columns:
+      - {name: order_id, data_type: int, description: "which order"}
+      - {name: customer, data_type: string, description: "who"}
+      - {name: ordered_on, data_type: date, description: "when"}
+      - {name: channel, data_type: string, description: "by which way"}
+      - {name: total, data_type: "decimal(12,2)", description: "for how much"}
+      - {name: is_gift, data_type: boolean, description: "whether it is a gift"}
+      - {name: night, data_type: date, description: "the night"}
+"""
+ANSWERS: dict[str, Any] = {
+    "source": "shop",
+    "task": "binary",
+    "label": "count(order_id) > 0",
+    "entity": ["customer"],
+    "label_days": 30,
+}
+
+
+@pytest.fixture
+def shop(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The repository with the core model of a shop."""
+    folder = root / "dbt_project/models/marts/core/shop"
+    folder.mkdir(parents=True)
+    (folder / "_shop__core.yml").write_text(CORE)
+    (folder / "fct_shop.sql").write_text("{{ config(meta={'day': 'ordered_on'}) }}\nselect 1")
+    monkeypatch.setattr(use_case, "sources", lambda: {"shop": SHOP})
+    return root
+
+
+def text(shop: Path, path: str) -> str:
+    return (shop / path).read_text()
+
+
+def features_of(shop: Path, name: str) -> list[dict[str, Any]]:
+    described = yaml.safe_load(text(shop, f"dbt_project/models/marts/use_cases/{name}/_{name}__models.yml"))
+    features = described["models"][0]["columns"]
+    return [column for column in features if "config" in column]
+
+
+def test_marks_are_numbered_over_all_files(shop: Path) -> None:
+    written = make(shop, "reorders", **ANSWERS)
+    everything = "\n".join(text(shop, path) for path in written.files)
+    assert sorted(int(number) for number in re.findall(r"THINK (\d+):", everything)) == [
+        *range(1, len(written.marks) + 1)
+    ]
+
+
+def test_a_past_label_is_looked_at_once_it_is_known(shop: Path) -> None:
+    make(shop, "reorders", **ANSWERS)
+    past = {one["name"]: one["config"]["meta"] for one in features_of(shop, "reorders") if "label" in one["name"]}
+    assert {name: meta["look_back_days"] for name, meta in past.items()} == {
+        "label_mean_31d": 31,
+        "label_mean_37d": 37,
+        "label_mean_58d": 58,
+    }
+    labels = text(shop, "dbt_project/models/marts/use_cases/reorders/reorders__labels.sql")
+    assert "'lead_days': -30" in labels
+    outcomes = text(shop, "dbt_project/models/intermediate/reorders/int_reorders__outcomes.sql")
+    assert "count(facts.order_id) > 0" in outcomes
+
+
+def test_a_feature_named_after_a_window_looks_back_as_far(shop: Path) -> None:
+    make(shop, "reorders", **ANSWERS)
+    named = {one["name"]: re.search(r"_(\d+)d$", one["name"]) for one in features_of(shop, "reorders")}
+    looks = {one["name"]: one["config"]["meta"]["look_back_days"] for one in features_of(shop, "reorders")}
+    assert all(looks[name] == int(window[1]) for name, window in named.items() if window)
+
+
+def test_the_label_itself_is_no_feature_but_by_its_past(shop: Path) -> None:
+    """A fraud is known a month later: its column is empty, or a lie, on the day that it arrives."""
+    make(shop, "gifts", **ANSWERS | {"label": "is_gift"})
+    names = [one["name"] for one in features_of(shop, "gifts")]
+    assert [name for name in names if "gift" in name] == ["is_gift_mean_31d", "is_gift_mean_37d", "is_gift_mean_58d"]
+
+
+def test_no_training_day_lacks_its_look_back(shop: Path) -> None:
+    make(shop, "reorders", **ANSWERS)
+    found = re.search(r"first_day=date\((\d+), (\d+), (\d+)\)", text(shop, "include/use_cases/reorders/spec.py"))
+    assert found
+    assert date(*map(int, found.groups())) >= SHOP.first_day + timedelta(58)
+
+
+def test_the_spec_is_one(shop: Path) -> None:
+    for task, label, more in (
+        ("binary", "is_gift", {}),
+        ("multiclass", "max(channel)", {}),
+        ("regression", "sum(total)", {}),
+    ):
+        make(shop, f"a_{task}", **ANSWERS | {"task": task, "label": label} | more)
+        names: dict[str, Any] = {}
+        exec(text(shop, f"include/use_cases/a_{task}/spec.py"), names)
+        spec = names["SPEC"]
+        assert (spec.sources, spec.entity, spec.day, spec.label_days) == (("shop",), ("customer",), "ordered_on", 30)
+        assert spec.task.baseline in spec.feature_names
+        assert [one["name"] for one in features_of(shop, f"a_{task}")] == list(spec.feature_names)
+        compile(text(shop, f"dags/use_cases/a_{task}.py"), "dags", "exec")
+        compile(text(shop, f"tests/use_cases/a_{task}/test_oracle.py"), "test", "exec")
+
+
+def test_classes_are_those_of_the_source_or_as_said(shop: Path) -> None:
+    make(shop, "ways", **ANSWERS | {"task": "multiclass", "label": "max(channel)"})
+    assert 'classes=("web", "phone")' in text(shop, "include/use_cases/ways/spec.py")
+    make(shop, "others", **ANSWERS | {"task": "multiclass", "label": "max(customer)", "classes": ["a", "b"]})
+    assert 'classes=("a", "b")' in text(shop, "include/use_cases/others/spec.py")
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"source": "shops"}, "source=shops: there is no such source; there are shop"),
+        ({"task": "ranking"}, "task=ranking: it is one of binary, multiclass, regression"),
+        ({"label": "is_fraud"}, "fct_shop has no column is_fraud; it has order_id, customer"),
+        ({"label": "total > 3"}, "says nothing of many rows: use count"),
+        ({"label": "channel"}, "label=channel is of the type string, and a label of binary is boolean"),
+        ({"label": "customer"}, "it is known beforehand"),
+        ({"label": "total", "task": "regression"}, r"may have several rows on a day .*label='sum\(total\)'"),
+        ({"label": "count(*) >"}, "is no SQL expression"),
+        ({"entity": ["client"]}, r"entity=client: no core model has these columns. There are: fct_shop \(order_id"),
+        ({"entity": ["ordered_on"]}, "no core model has these columns"),
+        ({"entity": []}, "say the columns that name one thing"),
+        ({"label_days": -1}, "label_days=-1: a label is known on its event date or later"),
+        ({"population": "total >"}, "population='total >' is no SQL expression"),
+        ({"population": "sum(total) > 1"}, "is of single rows: no aggregate"),
+        ({"population": "size > 1"}, "fct_shop has no column size"),
+        ({"table": "fct_orders"}, "table=fct_orders: there is no such core model"),
+        ({"every": "hour"}, "every=hour: it is one of day, week, month"),
+        ({"classes": ["a"]}, "classes=: binary has none"),
+        ({"task": "multiclass", "label": "max(customer)"}, "which values can"),
+    ],
+)
+def test_an_answer_that_does_not_do_is_refused_and_nothing_is_left(shop: Path, given: dict[str, Any], why: str) -> None:
+    before = sorted(shop.rglob("*"))
+    with pytest.raises(ScaffoldError, match=why):
+        make(shop, "reorders", **ANSWERS | given)
+    assert sorted(shop.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("Reorders", "a name is small"), ("shop", "a source is called so"), ("flight_delays", "there is one already")],
+)
+def test_a_name_that_does_not_do_is_refused(shop: Path, name: str, why: str) -> None:
+    with pytest.raises(ScaffoldError, match=why):
+        make(shop, name, **ANSWERS)
+
+
+def test_a_taken_file_is_left_alone(shop: Path) -> None:
+    make(shop, "reorders", **ANSWERS)
+    with pytest.raises(ScaffoldError, match="is there already: take another name"):
+        make(shop, "reorders", **ANSWERS)
