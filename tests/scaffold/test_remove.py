@@ -1,0 +1,123 @@
+"""What is left of a source or a use case is said first, and dropped only when its files are gone."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from include.governance import verify
+from include.lake import delta, publications, publish, removals
+from include.lake.publish import Judged, Request
+from include.scaffold import __main__ as command
+from include.scaffold import remove
+from include.scaffold.errors import ScaffoldError
+
+ROWS = pl.DataFrame({"day": [date(2024, 5, 1)] * 2, "id": [1, 2]})
+TABLES = ("gold.toys__features", "gold.toys__labels", "gold.toys_too__features")
+
+
+def write(table: str) -> None:
+    """Publish the table as a build does."""
+    publish.publish_all(
+        lambda: Judged([Request(table, ROWS.lazy(), ["day"], pl.lit(True))]),
+        "toys 2024-05-01",
+        lambda versions, published: publications.changes(published, versions, "a run"),
+    )
+
+
+class Airflow:
+    """As much of Airflow as is asked: its DAGs, and what was deleted."""
+
+    deleted: list[str]
+    busy: bool
+
+    def __init__(self, settings: Any) -> None:
+        pass
+
+    def pages(self, path: str, key: str, **given: Any) -> list[dict[str, Any]]:
+        return [{"dag_id": "toys_features"}, {"dag_id": "toys_too_features"}]
+
+    def runs(self, dag_id: str, **given: Any) -> list[Any]:
+        from tests.scaffold.test_night import a_run
+
+        return [a_run(dag_id, "2024-05-01", "running")] if self.busy else []
+
+    def call(self, method: str, path: str) -> None:
+        self.deleted.append(f"{method} {path}")
+
+
+@pytest.fixture
+def toys(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with the use case ``toys``, its tables, and those of another whose name begins alike."""
+    Airflow.deleted, Airflow.busy = [], False
+    monkeypatch.setattr(remove, "Airflow", Airflow)
+    monkeypatch.setattr(remove, "_models", lambda name: ())
+    folder = root / "include/use_cases/toys"
+    folder.mkdir(parents=True)
+    (folder / "spec.py").touch()
+    for table in TABLES:
+        write(table)
+    return root
+
+
+def tables() -> list[str]:
+    return [table for table in TABLES if delta.exists(*table.split("."))]
+
+
+def without_files(root: Path) -> remove.Left:
+    (root / "include/use_cases/toys/spec.py").unlink()
+    (root / "include/use_cases/toys").rmdir()
+    return remove.of_use_case(root, "toys")
+
+
+def test_it_is_said_what_there_is(toys: Path) -> None:
+    assert remove.tell(remove.of_use_case(toys, "toys")) == [
+        "files, which git removes: git rm -r include/use_cases/toys",
+        "table gold.toys__features: 2 rows",
+        "table gold.toys__labels: 2 rows",
+        "DAG toys_features with the history of its runs",
+    ]
+    assert tables() == list(TABLES)
+
+
+def test_while_its_files_are_there_nothing_is_dropped(toys: Path) -> None:
+    with pytest.raises(ScaffoldError, match="its files are there yet"):
+        remove.drop(remove.of_use_case(toys, "toys"))
+    assert tables() == list(TABLES)
+
+
+def test_while_a_run_is_under_way_nothing_is_dropped(toys: Path) -> None:
+    left = without_files(toys)
+    Airflow.busy = True
+    with pytest.raises(ScaffoldError, match="toys_features by_hand is under way"):
+        remove.drop(left)
+    assert tables() == list(TABLES)
+
+
+def test_then_it_is_dropped_and_recorded_and_the_other_one_stays(toys: Path) -> None:
+    assert remove.drop(without_files(toys)) == [
+        "history of toys_features",
+        "table gold.toys__features",
+        "table gold.toys__labels",
+    ]
+    assert tables() == ["gold.toys_too__features"]
+    assert Airflow.deleted == ["DELETE /dags/toys_features"]
+    lines = removals.read().filter(pl.col("what") == "drop").select("table", "state", "rows").rows()
+    assert lines == [(table, state, 2) for table in TABLES[:2] for state in ("begun", "done")]
+    assert not any(problems for what, problems in verify.verify().items())
+
+
+def test_a_table_of_the_same_name_may_come_again(toys: Path) -> None:
+    """The ledger of publications knows that the earlier rows have gone."""
+    remove.drop(without_files(toys))
+    write("gold.toys__features")
+    assert not any(problems for what, problems in verify.verify().items())
+
+
+def test_a_source_that_is_read_is_refused(root: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["remove", "--source", "flights"]) == 2
+    assert "remove: source flights: the use case flight_delays reads it" in capsys.readouterr().err
