@@ -84,25 +84,24 @@ def made_up(
     types: Mapping[str, str],
     entity: Sequence[str],
     day: str,
-    first: date,
-    last: date,
+    dates: Sequence[date],
     *,
     one_row_a_day: bool,
     values: Mapping[str, Sequence[str]],
 ) -> list[Row]:
-    """Rows of three entities on the days ``first`` to ``last``: gaps, nulls, and rows that arrive days late.
+    """Rows of three entities on ``dates``: one often there, one rarely, one with long pauses; nulls, and late arrivals.
 
     ``values`` are those that a text can have; else it is one of a few letters.
     """
     chance = random.Random(7)
     rows = []
-    for number in range((last - first).days + 1):
-        on = first + timedelta(number)
-        for who in range(3):
-            for _ in range(chance.choice((0, 1) if one_row_a_day else (0, 0, 1, 2))):
-                row = {name: _value(chance, kind, on, values.get(name, "abc")) for name, kind in types.items()}
-                row |= {name: _entity(types[name], who) for name in entity}
-                rows.append(row | {day: on, "night": on + timedelta(chance.choice((0, 0, 0, 0, 1, 3, 9)))})
+    for number, on in enumerate(dates):
+        for who, often in enumerate((0.8, 0.4, 0.0 if number % 60 < 45 else 0.3)):
+            if chance.random() < often:
+                for _ in range(1 if one_row_a_day else chance.choice((1, 2))):
+                    row = {name: _value(chance, kind, on, values.get(name, "abc")) for name, kind in types.items()}
+                    row |= {name: _entity(types[name], who) for name in entity}
+                    rows.append(row | {day: on, "night": on + timedelta(chance.choice((0, 0, 0, 0, 1, 3, 9)))})
     return rows
 
 
