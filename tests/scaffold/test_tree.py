@@ -20,8 +20,19 @@ ANSWERS = ("--source", "shop", "--task", "binary", "--label", "count(order_id) >
 
 def run(tree: Path, *argv: str) -> str:
     """A command in ``tree``, of its own packages; what it said. Fails where it does."""
-    ours = {"NOCTURNE_HOME": str(tree), "NOCTURNE_VAR": str(tree / "var"), "PYTHONPATH": str(tree)}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("NOCTURNE_", "AIRFLOW"))}
+    ours = {
+        "NOCTURNE_HOME": str(tree),
+        "NOCTURNE_VAR": str(tree / "var"),
+        "PYTHONPATH": str(tree),
+        "AIRFLOW_HOME": str(tree / "var" / "airflow"),
+        "AIRFLOW_CONFIG": str(tree / "airflow.cfg"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(tree / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(tree / "plugins"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tree / 'var' / 'airflow.db'}",
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(tree / "var" / "log"),
+    }
+    theirs = ("NOCTURNE_", "AIRFLOW", "_AIRFLOW")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
     done = subprocess.run(argv, cwd=tree, env=environment | ours, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(argv)}\n{done.stdout[-6000:]}{done.stderr[-3000:]}"
     return done.stdout
