@@ -25,7 +25,8 @@ from include.scaffold.writing import write_all
 from include.sources import OTHERS, sources
 
 FILE_DAY = "file"  # what a person says for the day where it is that of the file
-EVENT_DATE = "event_date"  # what silver calls the day of a feed whose rows carry none
+EVENT_DATE = "event_date"  # what silver calls a day that has no name of its own
+NO_NAMES = ("day", "date")
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,18 @@ def silver_of(feed: Feed) -> list[Silver]:
             told = f"who it is, without saying so: a pseudonym of {words(column.name)}"
             found.append(Silver(name, f"{{{{ pseudonym('{column.name}') }}}} as {name}", "string", told))
         else:
-            found.append(Silver(column.name, column.name, column.shape.kept_as, f"{column.description}{unit}"))
+            name = event_date_of(feed) if column.name == feed.day_column else column.name
+            select = column.name if name == column.name else f"{column.name} as {name}"
+            found.append(Silver(name, select, column.shape.kept_as, f"{column.description}{unit}"))
+    names = [one.name.casefold() for one in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ScaffoldError(f"{feed.name}: two columns of silver would be named {twice[0]}: rename one in the sample")
     return found
+
+
+def event_date_of(feed: Feed) -> str:
+    """What silver calls the day of the rows: as the feed does, where that is more than a word of SQL."""
+    return EVENT_DATE if feed.day_column in ("", *NO_NAMES) else feed.day_column
 
 
 def core_of(source: str, feed: Feed) -> str:
@@ -197,8 +208,7 @@ def _primary(feed: Feed) -> list[str]:
     """The columns in which no two rows of silver are equal."""
     personal = {column.name for column in feed.columns if column.pii is Pii.PERSONAL}
     names = [f"{one}_pseudonym" if one in personal else one for one in feed.key]
-    day = feed.day_column or EVENT_DATE
-    return names if day in names else [day, *names]
+    return [event_date_of(feed), *(name for name in names if name != feed.day_column)]
 
 
 def _spec(name: str, owner: str, feeds: Sequence[Guessed], marks: Marks) -> str:
@@ -299,7 +309,7 @@ def _files(name: str, feeds: Sequence[Guessed], spec: str) -> dict[str, str | by
             day_column=day_column,
         )
         found[f"{models}/marts/core/{name}/{core_of(name, feed)}.sql"] = render(
-            "source/core.sql.j2", columns=columns, day=day_column or EVENT_DATE, staging=f"stg_{name}__{feed.name}"
+            "source/core.sql.j2", columns=columns, day=event_date_of(feed), staging=f"stg_{name}__{feed.name}"
         )
     rows = {}
     for one, feed in zip(feeds, source.feeds, strict=True):

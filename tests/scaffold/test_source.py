@@ -51,6 +51,15 @@ def test_types_key_day_closed_sets_and_bounds_are_guessed(root: Path, tmp_path: 
     assert (columns["cnt"].minimum, columns["cnt"].maximum) == (0, 1000)
 
 
+def test_a_day_whose_name_is_a_word_of_sql_is_an_event_date_in_silver(root: Path, tmp_path: Path) -> None:
+    source.make(root, "bikes", UPath(samples.bikes(tmp_path)))
+    (staging,) = texts(root, "dbt_project/models/staging/bikes/*.sql")
+    assert "    day as event_date,\n" in staging
+    assert staging.endswith("where partition_day = day\n")
+    (core,) = texts(root, "dbt_project/models/marts/core/bikes/*.sql")
+    assert core.startswith("{{ config(meta={'day': 'event_date'}) }}")
+
+
 def test_each_guess_is_marked_counted_and_said(root: Path, tmp_path: Path) -> None:
     written = source.make(root, "bikes", UPath(samples.bikes(tmp_path)))
     spec = (root / "include/sources/bikes/spec.py").read_text()
