@@ -60,7 +60,7 @@ source-check: venv ## file=… [name=…]: how it is written, as a spec to paste
 	@if [ -z "$(file)" ]; then echo "source-check: say which: make source-check file=sample.csv" >&2; exit 2; fi
 	@$(SERVICES) exec -- $(PYTHON) -m include.cli.source_check "$(file)" --name "$(name)"
 
-SCAFFOLD := $(SERVICES) exec -- $(PYTHON) -m include.scaffold
+SCAFFOLD := $(PYTHON) -m include.scaffold
 
 .PHONY: source
 source: venv ## name=… from=sample.csv [owner=] [day=] [key=a,b] [columns=a,b] [rename=1]: a source from a sample
@@ -84,13 +84,13 @@ night: venv ## use_case=…|source=… partition=2013-06-01: all its stages on t
 	@if [ -z "$(partition)" ] || [ -z "$(use_case)$(source)" ]; then \
 		echo "night: say which: make night use_case=flight_delays partition=2013-06-01" >&2; exit 2; fi
 	@$(SERVICES) up --quiet
-	@$(SCAFFOLD) night --partition "$(partition)" $(if $(use_case),--use-case "$(use_case)",--source "$(source)")
+	@$(SERVICES) exec -- $(SCAFFOLD) night --partition "$(partition)" $(if $(use_case),--use-case "$(use_case)",--source "$(source)")
 
 .PHONY: remove
 remove: venv ## use_case=…|source=… [yes=1]: what it leaves behind; yes=1 drops that, once git has removed its files
 	@if [ -z "$(use_case)$(source)" ]; then echo "remove: say what: make remove use_case=reorders" >&2; exit 2; fi
 	@$(SERVICES) up --quiet
-	@$(SCAFFOLD) remove $(if $(use_case),--use-case "$(use_case)",--source "$(source)") $(if $(yes),--yes)
+	@$(SERVICES) exec -- $(SCAFFOLD) remove $(if $(use_case),--use-case "$(use_case)",--source "$(source)") $(if $(yes),--yes)
 
 .PHONY: compare-engines
 compare-engines: venv ## use_case=flight_delays partition=2013-06-01: build it on both engines, compare every value
