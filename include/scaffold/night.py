@@ -51,7 +51,7 @@ def ingest(source: Source, nights: Partitions, say: Say = print) -> list[Publica
     """Landing to bronze. Returns what was published. Raises NothingLandedError, and what the stages of ingestion do."""
     if any(feed.connector for feed in source.feeds):
         fetch.extract(source, nights)
-    if not (found := landing.plan(source, nights)):
+    if not (found := landing.plan(source, nights)) and any(map(source.expects_files, nights.days)):
         where = ", ".join(str(landing.path_of(source, feed, feed.due(nights.last))) for feed in source.feeds)
         raise NothingLandedError(f"nothing of {source.name} {nights} has landed: bring {where}")
     candidates = ingestion.load(source, nights, found)
@@ -76,7 +76,8 @@ def transform(
 
     ``of`` and ``environment`` are of an engine other than the installation's.
     """
-    feeds = ingestion.ingested(source, nights)
+    if not (feeds := ingestion.ingested(source, nights)):  # of a day without files there is nothing to build
+        return []
     select = " ".join(f"source:{source.name}.{feed}+,marts.core" for feed in feeds)
     stage, late = f"lakehouse_transform_{source.name}", ingestion.touched(source, nights)
     with _built(stage, nights, select, late, of, environment) as built:

@@ -22,7 +22,7 @@ from include.scaffold.names import check_name, words
 from include.scaffold.rendering import Marks, render
 from include.scaffold.sample import Sample
 from include.scaffold.writing import write_all
-from include.sources import OTHERS, sources
+from include.sources import sources
 
 FILE_DAY = "file"  # what a person says for the day where it is that of the file
 EVENT_DATE = "event_date"  # what silver calls a day that has no name of its own
@@ -88,8 +88,6 @@ def make(
     check_name("source", name)
     if name in sources():
         raise ScaffoldError(f"source {name!r}: there is one already, in include/sources/{name}")
-    if name in OTHERS or (root / "include" / "sources" / f"{name}.py").exists():
-        raise ScaffoldError(f"source {name!r}: include/sources has a module of that name; take another")
     feeds = [guessed(one, day, key) for one in sample.read(place, name, names, rename)]
     marks = Marks("GUESS")
     spec = _spec(name, owner, feeds, marks)

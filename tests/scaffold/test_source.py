@@ -212,7 +212,6 @@ def test_values_of_several_types_are_refused(root: Path, tmp_path: Path) -> None
         ("2shops", "a name is small letters"),
         ("class", "a word of Python"),
         ("flights", "there is one already"),
-        ("proposing", "include/sources has a module of that name"),
     ],
 )
 @pytest.mark.usefixtures("no_change")
