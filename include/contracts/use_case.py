@@ -123,7 +123,8 @@ class Multiclass:
     Attributes:
         classes: the values that the label can have, as text; the place of a class is its code.
         baseline: the categorical feature whose plain value is the class to beat; None: the most frequent class.
-        min_auc, max_auc: as for a binary task; the AUC is the mean of each class against the others.
+        min_auc, max_auc: as for a binary task; the AUC is that of each class against the others, in the mean over
+            the rows of the classes.
         min_skill: by this share the log loss must be below that of always giving each class its frequency in training.
         min_lift: how much accuracy the model must add to the baseline's.
         min_class_rows: fewer training rows of a class than this are too few to learn it.

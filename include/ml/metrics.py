@@ -17,6 +17,10 @@ FLOOR = 1e-4
 """Shares below this are raised to it before a logarithm, so that an empty bin does not make a distance infinite."""
 
 
+BIN_ROWS = 50
+"""So many rows at least has a bin of the calibration error: the mean of their labels is within .07 of the true one."""
+
+
 def auc(label: Array, score: Array) -> float:
     """Area under the ROC curve, ties counted half. NaN when one class is absent."""
     positives = int(np.sum(label == 1))
@@ -45,11 +49,14 @@ def brier(label: Array, score: Array) -> float:
     return float(np.mean((np.asarray(score, dtype=np.float64) - label) ** 2))
 
 
-def calibration_error(label: Array, score: Array, bins: int = 10) -> float:
+def calibration_error(label: Array, score: Array, bins: int | None = None) -> float:
     """Expected calibration error: |mean score − mean label| over equally filled bins of the score, row-weighted.
 
-    Rows of one score are in one bin, whatever their order; a bin is then larger than the others, or empty.
+    There are ten ``bins``, or fewer where they would have less than ``BIN_ROWS`` rows, which differ from the mean of
+    their scores by chance. Rows of one score are in one bin, whatever their order; a bin is then larger than the
+    others, or empty.
     """
+    bins = bins or min(10, max(1, len(score) // BIN_ROWS))
     bin_of = ((_ranks(score) - 0.5) * bins / len(score)).astype(np.int64)
     off = np.bincount(bin_of, weights=np.asarray(score, dtype=np.float64) - label)
     return float(np.abs(off).sum() / len(label))

@@ -234,7 +234,8 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
 
     Reads features and labels, writes to MLflow only. The same request again returns the version that is there.
     ``device`` is auto, cpu or cuda; None takes the setting. Raises DataMissing, TableMissing, UnfitFeature,
-    UnfitLabel, WrongDevice, ModelRefused, RegistryRefused: what of it can be known before the fit, before the fit.
+    UnfitLabel, OtherTask, WrongDevice, ModelRefused, RegistryRefused: what of it can be known before the fit, before
+    the fit.
 
     Returns ``version``, ``run_id``, ``created``, ``device``, ``trained_from``, ``fitted_through``,
     ``trained_through``, ``metrics``, and the Delta ``versions`` of the tables that were read.
@@ -251,8 +252,9 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
             return existing.to_dict() | {"created": False, "versions": data.versions}
         where, code = choose_device(device or settings().device), code_state(settings().home)
         if champion := ledger.latest_champion(case):
-            theirs = features_of(model_files.load_reference(case, champion))
-            dataset.check_columns(case, data.columns, theirs, who=f"version {champion.model_version} of {case.name}")
+            theirs, who = model_files.load_reference(case, champion), f"version {champion.model_version} of {case.name}"
+            tasks.of_version(case, theirs["task"])
+            dataset.check_columns(case, data.columns, features_of(theirs), who=who)
         trained = fit_and_judge(case, data, where, champion)
         return registry.register(case, night, key, data, trained, code).to_dict() | {
             "created": True,

@@ -33,6 +33,18 @@ def test_calibration_error() -> None:
     assert metrics.calibration_error(LABEL, np.array([0.1, 0.1, 0.7, 0.7]), bins=2) == pytest.approx(0.2)
 
 
+def test_few_rows_have_fewer_bins() -> None:
+    """Scores that are true: of 90 rows in ten bins each would be off by a tenth, by chance alone."""
+    random = np.random.default_rng(3)
+    score = random.uniform(0.2, 0.8, 90)
+    label = (random.random(90) < score).astype(int)
+    assert metrics.calibration_error(label, score) == metrics.calibration_error(label, score, bins=1) < 0.05
+    assert metrics.calibration_error(label, score, bins=10) > 0.1
+    many = random.uniform(0.2, 0.8, 500)
+    label = (random.random(500) < many).astype(int)
+    assert metrics.calibration_error(label, many) == metrics.calibration_error(label, many, bins=10)
+
+
 def test_rows_of_one_score_belong_together_in_whichever_order_they_come() -> None:
     """Rows are sorted by day: ties that are torn apart take the days' base rates for miscalibration."""
     half = np.full(100, 0.5)

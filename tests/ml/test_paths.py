@@ -122,7 +122,7 @@ def test_drift_is_of_each_number_that_is_predicted(mlflow_store: None, monkeypat
         (WEATHER, pl.col("kind").replace_strict({"dry": 0.0, "wet": 1.0, "Icy road": 2.0}).alias("cold"), "leaks"),
         (WEATHER, pl.col("kind").shuffle(1), "is below 0.55: something is missing"),
         (SALES, pl.col("amount").alias("warm"), "something leaks"),
-        (SALES, (pl.col("amount") + 0.1).alias("usual"), "of usual alone, and not 2.0%: something is missing"),
+        (SALES, (pl.col("amount") + 0.1).alias("usual"), "of usual alone, and not 2.0% below: something is missing"),
         (SALES, pl.col("amount").shuffle(1), "something is missing"),
         (RETURNS, pl.col("returns").cast(pl.Float64).alias("visits"), "is above 0.98: something leaks"),
         (RETURNS, pl.col("returns").shuffle(1), "is below 0.55: something is missing"),
@@ -174,13 +174,24 @@ def test_quantiles_that_cross_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
     assert any("cross, over 5.0%" in one for one in judged(SALES))
 
 
+@pytest.mark.parametrize("world", [WEATHER, SALES], ids=["multiclass", "regression"])
+def test_early_stopping_looks_at_the_metric_of_the_task(world: World) -> None:
+    stopping = replace(world.case.training, rounds=200, early_stopping_rounds=3, valid_days=5)
+    case = replace(world.case, training=stopping)
+    world.write(FIRST, 40)
+    trained = train.fit_and_judge(case, dataset.load(case, FIRST, day(40)), "cpu", None)
+    assert trained.split.valid == (day(26), day(30))
+    assert 1 <= trained.booster.num_boosted_rounds() < 200
+    assert promotion.gate_reasons(tasks.of(case), trained.metrics, None) == []
+
+
 def test_a_refused_challenger_leaves_the_champion(mlflow_store: None, monkeypatch: pytest.MonkeyPatch) -> None:
     world = SALES.found(monkeypatch, min_skill=0.99, max_skill=1.0)
     world.write(FIRST, 40)
     train.train("sales", day(40), "cpu")
     answer = promotion.promote("sales", 1)
     assert not answer["promoted"]
-    assert "of usual alone, and not 99.0%: something is missing" in answer["reasons"][0]
+    assert "of usual alone, and not 99.0% below: something is missing" in answer["reasons"][0]
     assert ledger.read(world.case) == []
 
 
@@ -205,6 +216,8 @@ def test_a_version_of_fewer_classes_goes_on_until_one_of_more_takes_over(
     rows = days_of(grown, day(100), day(101)).sort("day")
     assert rows["score_fog"].is_null().to_list() == [True] * 40 + [False] * 40
     assert not batch.predict("weather", day(100), day(102))["changed"]
+    # The days of version 1 have the new column too, empty: scored again, they are the same.
+    assert not batch.predict("weather", day(41), day(50))["changed"]
     monitor.measure("weather", day(100), day(101))
 
 

@@ -206,6 +206,16 @@ def test_quality_of_quantiles(rows: list[tuple[float, list[float]]]) -> None:
     assert found["pinball_loss"] <= metrics.pinball_loss(labels, given, (0.1, 0.5, 0.9)) + 1e-9
 
 
+def test_auc_of_classes_is_that_of_scikit_learn() -> None:
+    from sklearn.metrics import roc_auc_score
+
+    random = np.random.default_rng(1)
+    labels = random.choice(3, 90, p=[0.6, 0.35, 0.05])
+    scores = KINDS.scores(random.random((90, 3)) + np.eye(3)[labels] / 3)
+    expected = roc_auc_score(labels, scores, multi_class="ovr", average="weighted")
+    assert KINDS.quality(labels, scores)["auc"] == pytest.approx(expected, abs=1e-12)
+
+
 def test_a_day_of_one_row_has_its_daily_values() -> None:
     """As of one weather station: nothing of it is undefined."""
     daily = KINDS.daily(np.array([1]), KINDS.scores(np.array([[0.25, 0.5, 0.25]])))
@@ -284,7 +294,8 @@ def test_a_good_challenger_passes(task: tasks.Task) -> None:
         (KINDS, {"fitted_rows_icy_road": 1}, "kind is Icy road in 1 rows that it was fitted on, fewer than 10"),
         (KINDS, {"compared_challenger_auc": 0.79}, "it loses 0.0150 of AUC to version 1"),
         (KINDS, {"compared_challenger_log_loss": 0.62}, "its log loss is 0.0300 above version 1's"),
-        (AMOUNTS, {"skill": 0.01}, "MAE 4 is 1.0% below 5 of usual alone, and not 2.0%: something is missing"),
+        (AMOUNTS, {"skill": 0.01}, "MAE 4 is 1.0% below 5 of usual alone, and not 2.0% below: something is missing"),
+        (AMOUNTS, {"skill": -0.5, "mae": 7.5}, "MAE 7.5 is 50.0% above 5 of usual alone, and not 2.0% below"),
         (AMOUNTS, {"skill": 0.91}, "more than 90.0%: something leaks"),
         (AMOUNTS, {"skill": 0.01, "constant_mae": 4.5}, "MAE 4 is 1.0% below 4.5 of always the same, and not 2.0%"),
         (AMOUNTS, {"crossed": 0.06}, "the quantiles of 6.0% of the rows cross, over 5.0%"),

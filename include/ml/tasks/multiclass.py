@@ -106,13 +106,14 @@ class MulticlassTask:
     def quality(self, labels: Array, scores: Array) -> dict[str, float]:
         chosen, likely = scores.argmax(axis=1), scores.max(axis=1)
         right = (chosen == labels).astype(np.int8)
-        aucs = [metrics.auc((labels == code).astype(np.int8), scores[:, code]) for code in range(len(self.classes))]
-        known = [value for value in aucs if not np.isnan(value)]
+        codes, rows = np.unique(labels, return_counts=True)
+        aucs = [metrics.auc((labels == code).astype(np.int8), scores[:, code]) for code in codes]
         return {
             "n": float(len(labels)),
             "accuracy": float(right.mean()),
             "mean_score": float(likely.mean()),
-            "auc": float(np.mean(known)) if known else NAN,
+            # By the rows of each class: the AUC of one that has two rows is all chance. NaN of one class alone.
+            "auc": float(np.average(aucs, weights=rows)),
             "log_loss": metrics.log_loss_of_classes(labels, scores),
             "brier": metrics.brier_of_classes(labels, scores),
             "calibration_error": metrics.calibration_error(right, likely),

@@ -182,11 +182,12 @@ class RegressionTask:
         skill = found.get("skill", NAN)
         own, baseline, constant = (found.get(f"{of}{self.error}", NAN) for of in ("", "baseline_", "constant_"))
         best, of = (constant, "always the same") if constant < baseline else (baseline, f"{gates.baseline} alone")
-        beside = f"{name} {own:.4g} is {skill:.1%} below {best:.4g} of {of}"
+        side = "below" if skill >= 0 else "above"
+        beside = f"{name} {own:.4g} is {abs(skill):.1%} {side} {best:.4g} of {of}"
         reasons = []
         # Written as "not good", so that NaN fails.
         if not skill >= gates.min_skill:
-            reasons.append(f"{beside}, and not {gates.min_skill:.1%}: something is missing")
+            reasons.append(f"{beside}, and not {gates.min_skill:.1%} below: something is missing")
         if not skill <= gates.max_skill:
             reasons.append(f"{beside}, more than {gates.max_skill:.1%}: something leaks")
         if len(self.quantiles) > 1:
