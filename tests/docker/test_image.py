@@ -23,7 +23,7 @@ from tests.s3 import free_port
 pytestmark = [pytest.mark.integration, pytest.mark.full]
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 600
+START_SECONDS = 1800
 NIGHT = "2013-06-01"
 LANDED = f"""
 from examples.replay import replay

@@ -99,6 +99,17 @@ def test_without_secrets_the_environment_says_what_to_do(installation: Settings)
         environment(installation)
 
 
+def test_jars_that_an_image_brings_are_taken_where_nobody_may_write(
+    tmp_path: Path, installation: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "jars"
+    folder.mkdir()
+    (folder / "a.jar").write_bytes(b"a")
+    monkeypatch.setattr(jars, "expected", lambda *_: {"a.jar": hashlib.sha256(b"a").hexdigest()})
+    assert not jars.fetch(installation.model_copy(update={"jars": folder}))
+    assert [path.name for path in folder.iterdir()] == ["a.jar"]
+
+
 def test_jars_are_checked_by_content(tmp_path: Path) -> None:
     (tmp_path / "good.jar").write_bytes(b"good")
     (tmp_path / "bad.jar").write_bytes(b"bad")
