@@ -366,7 +366,6 @@ def _files(case: Case, marks: Marks) -> dict[str, str | bytes]:
         "keys": (*case.entity, case.day),
         "same": lambda one, other, names: [f"{one}.{name} = {other}.{name}" for name in names],
         "of": lambda table: ", ".join(f"{table}.{name}" for name in (*case.entity, case.day)),
-        "recent": lambda days: f"daily.{case.day} >= date_sub(population.{case.day}, {days})",
         "mark": marks,
     }
     dbt, case_of = "dbt_project/models", f"{case.name}__"
