@@ -201,6 +201,16 @@ def test_the_guide_loads_a_training_set(stack: Stack, nights: list[Run]) -> None
     assert "'flight_delays__labels'" in shown
 
 
+def test_the_notebook_opens_the_lake_a_training_set_and_the_champion(stack: Stack, nights: list[Run]) -> None:
+    cells = json.loads((ROOT / "examples" / "explore.ipynb").read_text())["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    shown = printed_by(stack, "-c", f"{code}\nprint(len(scores), len(data.frame) > 0, booster.num_boosted_rounds())")
+    scored, learned, trees = shown.split()[-3:]
+    assert int(scored) > 0
+    assert learned == "True"
+    assert int(trees) > 0
+
+
 def test_features_are_shown_with_what_they_give_the_champion(stack: Stack, nights: list[Run]) -> None:
     shown = printed_by(stack, "-m", "include.cli.features", "flight_delays").splitlines()
     assert "champion: version 1" in shown[0]
