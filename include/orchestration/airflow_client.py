@@ -13,6 +13,7 @@ import httpx
 
 from include.core.partitions import ANNOUNCED, BadPartitionError, Partitions
 from include.core.settings import Settings
+from include.use_cases import use_cases
 
 FINISHED = ("success", "failed")
 IDENTITY = ("dag_id", "dag_run_id", "task_id", "map_index", "id", "uri")  # what tells one row of a list from another
@@ -190,6 +191,11 @@ class Airflow:
                 raise RunFailedError(f"the backfill of {dag_id} made no run for {len(without)} nights: {few(without)}")
             time.sleep(0.5)
 
+    def asleep(self) -> set[str]:
+        """The paused DAGs of use cases that are not enabled: nobody waits for them."""
+        names = tuple(f"{case.name}_" for case in use_cases().values() if not case.enabled)
+        return {dag_id for dag_id in self.paused() if dag_id.startswith(names)}
+
     def never_starting(self, runs: Sequence[Run]) -> list[Run]:
         """Those of ``runs`` that stay queued: somebody cancelled their backfill and cleared them.
 
@@ -283,9 +289,10 @@ class Airflow:
     def follow(self, heads: list[Run], say: Callable[[str], None] = print) -> list[Run]:
         """Wait for ``heads`` and all that follows from them by asset events. Returns every run, in order of finish.
 
-        Raises RunFailedError as soon as one has failed, or where one can never start, since its DAG is paused.
+        Raises RunFailedError as soon as one has failed, or where one can never start, since its DAG is paused. The
+        paused DAGs of a use case that is not enabled are left alone.
         """
-        assets = self.assets()
+        assets, asleep = self.assets(), self.asleep()
         waiting, done, seen = list(heads), [], {(run.dag_id, run.run_id) for run in heads}
         due: list[tuple[str, str, str, float]] = []  # DAG, key, not before, give up at
         said, of_heads = time.monotonic(), {(run.dag_id, run.run_id) for run in heads}
@@ -299,7 +306,8 @@ class Airflow:
                 say(self.tell(run))
                 said = time.monotonic()
                 for (dag_id, key), since in self.announced(run, assets).items():
-                    due.append((dag_id, key, since, time.monotonic() + PATIENCE))
+                    if dag_id not in asleep:
+                        due.append((dag_id, key, since, time.monotonic() + PATIENCE))
             if due and (stopped := self.paused() & {dag_id for dag_id, *_ in due}):
                 keys = sorted({key for dag_id, key, *_ in due if dag_id in stopped})
                 raise RunFailedError(
