@@ -11,6 +11,7 @@ from include.core.errors import NeedsAttentionError
 from include.core.partitions import Partitions
 from include.lake import candidate, dbt
 from include.quality import gate
+from include.sources import source
 from include.use_cases import use_case
 
 if TYPE_CHECKING:
@@ -113,13 +114,19 @@ def distance_suite(case: UseCase, reference: Reference) -> list[Expectation]:
 def audit(name: str, build: dbt.Build) -> None:
     """Check the features that ``build`` made for the use case ``name``. Raises GateFailedError naming columns.
 
-    First each row for itself; then, where there is a champion, each day beside the days that it was trained on.
+    First each row for itself; then, where there is a champion, each day beside the days that it was trained on. Of
+    days on which every source is closed there may be no rows at all.
     """
     case, nights = use_case(name), Partitions.parse(build["nights"])
     table = f"gold.{case.features_table}"
     rows = candidate.rows(dbt.candidate_for(table, build)).collect()
+    ahead = nights.shift(case.horizon_days)
+    if rows.is_empty() and not any(source(name).is_open(day) for name in case.sources for day in ahead.days):
+        print(f"{ahead} is closed: there is nothing to predict")
+        return
     gate.check(table, nights.key, as_pandas(rows), suite(case))
-    _audit_distances(case, table, nights, rows)
+    if not rows.is_empty():
+        _audit_distances(case, table, nights, rows)
 
 
 def as_pandas(rows: pl.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -13,6 +14,7 @@ from include.contracts.use_case import Feature, UseCase
 from include.ml import dataset, reference
 from include.quality import features, gate
 from include.quality.gate import GateFailedError
+from include.sources import source
 from tests.ml.conftest import FIRST, ROWS, toy_case, toy_rows
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -138,3 +140,16 @@ def test_days_are_compared_by_what_the_champion_takes_and_not_by_the_spec(traine
     assert after.equals(before)
     told = [each.column for each in features.distance_suite(changed, trained)]
     assert told == ["weight", "metal", "noise"]
+
+
+def test_of_a_closed_day_there_may_be_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2020-06-06 is a Saturday. Of an open day none at all are refused, where the spec wants different values."""
+    wants_metals = replace(CASE, sources=("coins",))
+    coins = replace(source("flights"), closed_weekdays=(6, 7))
+    monkeypatch.setattr(features, "use_case", lambda name: wants_metals)
+    monkeypatch.setattr(features, "source", lambda name: coins)
+    monkeypatch.setattr(features.dbt, "candidate_for", lambda table, build: "none")
+    monkeypatch.setattr(features.candidate, "rows", lambda name: rows().clear().lazy())
+    features.audit("toy", {"nights": "2020-06-05"})
+    with pytest.raises(GateFailedError, match="metal"):
+        features.audit("toy", {"nights": "2020-06-08"})
