@@ -153,7 +153,7 @@ def recipe() -> Callable[[Source], Any]:
     """The function of the DAG file."""
     import importlib.util
 
-    path = Path(__file__).resolve().parents[3] / "dags" / "lakehouse" / "ingest.py"
+    path = Path(__file__).resolve().parents[3] / "dags" / "sources" / "ingest.py"
     spec = importlib.util.spec_from_file_location("recipe_of_ingest", path)
     assert spec
     assert spec.loader
