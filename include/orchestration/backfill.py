@@ -14,7 +14,9 @@ from include.sources import sources
 
 
 def main() -> int:
-    """Exit code 0 where every run succeeded, 1 where one failed, 2 for a request without sense, 130 after Ctrl-C."""
+    """Exit code 0 where every run succeeded, 1 where one failed or nothing was done, 2 for a request without sense, 130
+    after Ctrl-C.
+    """
     parser = argparse.ArgumentParser(prog="make backfill", description=__doc__)
     parser.add_argument("--from", dest="first", required=True, help="first night, YYYY-MM-DD")
     parser.add_argument("--to", dest="last", required=True, help="last night, included")
@@ -37,7 +39,14 @@ def main() -> int:
     except KeyboardInterrupt:
         print(f"\nno longer watched; what was started goes on. To stop it: {airflow.url}/dags/{head}", file=sys.stderr)
         return 130
-    print(f"{len(runs)} runs, all well")
+    if not (done := [run for run in runs if run.dag_id != head]):
+        print(
+            f"nothing was done: for none of the {len(nights.days)} nights had a file of {arguments.source} landed in "
+            f"{settings().landing_uri or settings().landing}/{arguments.source}. Is it the right source?",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"{len(runs)} runs, all well ({len(runs) - len(done)} of them of {head})")
     return 0
 
 

@@ -18,13 +18,57 @@ from include.orchestration import assets, defaults
 from include.orchestration.operators.dbt import DbtBuild
 from include.use_cases import use_case
 
+# What a stage's DAG says of itself in Airflow, where its function in the DAG file does not.
+DOCS = {
+    "features": """\
+Silver to gold: what is known of the event date after the partition, and the labels that have become known.
+
+**Reads** `silver.*`. **Writes** `gold.<case>__features` and `gold.<case>__labels`. **Parameters**: `from` and `to`
+for a range.
+
+**Waits** for the partitions of its look-back that are on their way, without a worker. **Fails** at once, naming the
+partition, where one of them has failed or has not landed; and where a model, a test or an expectation of the
+feature gate does. Nothing is published then.
+""",
+    "predict": """\
+Score the event date after the partition with the champion of that day.
+
+**Reads** `gold.<case>__features` and the deployment ledger. **Writes** `gold.<case>__predictions`, each entity
+once, with the model's version; a rerun replaces. **Parameters**: `from` and `to` for a range.
+
+**Skips** where the ledger names no champion for the day: train one first.
+""",
+    "monitor": """\
+Watch the champion: measure what became known in the partition, sense drift, decide whether to retrain.
+
+**Reads** predictions, labels, features and the champion's training reference. **Writes** `gold.<case>__monitoring`
+and `gold.<case>__decisions`. **Parameters**: `from` and `to` for a range, which gets one decision.
+
+The sensors are green where they fired and skipped where all is quiet. `request_retraining` is green where the
+policy decided "yes", which starts `<case>_train`, and skipped where it decided "no"; its log says why.
+""",
+    "train": """\
+Train a challenger on everything known by the partition, and promote it if it passes its gates.
+
+**Reads** `gold.<case>__features` and `gold.<case>__labels`. **Writes** a version of the model in MLflow, and if it
+is promoted, a row in `gold.<case>__deployments` that says from which day on.
+
+Runs when the policy requests a retraining. The first champion is trained by hand: *Trigger* with the partition key
+or `to` set to the last day to learn from. Training twice for one partition makes one version.
+""",
+}
+
 
 def dag(case: str, stage: str, after: Asset) -> Callable[[Callable[[], None]], Callable[[], DAG]]:
     """Make the DAG ``<case>_<stage>`` of a function, which runs for each partition that ``after`` announces.
 
-    The function's docstring is its documentation in Airflow.
+    The function's docstring is its documentation in Airflow; where it has none, what ``DOCS`` says of the stage.
     """
-    return airflow_dag(
+    return lambda recipe: _dag(case, stage, after, recipe)
+
+
+def _dag(case: str, stage: str, after: Asset, recipe: Callable[[], None]) -> Callable[[], DAG]:
+    make = airflow_dag(
         dag_id=f"{case}_{stage}",
         schedule=PartitionedAssetTimetable(assets=after),
         **defaults.DAG,
@@ -32,7 +76,9 @@ def dag(case: str, stage: str, after: Asset) -> Callable[[Callable[[], None]], C
         default_args=defaults.DEFAULTS | {"owner": use_case(case).owner},
         tags=[case],
         is_paused_upon_creation=None if use_case(case).enabled else True,
+        doc_md=recipe.__doc__ or DOCS[stage].replace("<case>", case),
     )
+    return make(recipe)
 
 
 # --- features ---

@@ -1,0 +1,35 @@
+"""What the command says of a backfill, and its exit code."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from include.orchestration import backfill
+
+HEAD, NEXT = "lakehouse_ingest_flights", "lakehouse_transform_flights"
+
+
+def ran(*dag_ids: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    runs = [SimpleNamespace(dag_id=one) for one in dag_ids]
+    airflow = SimpleNamespace(
+        url="", wait_for_dags=lambda ids: None, backfill=lambda head, nights: runs, follow=lambda heads: runs
+    )
+    monkeypatch.setattr(backfill, "Airflow", lambda settings: airflow)
+    monkeypatch.setattr(sys, "argv", ["backfill", "--from", "2013-06-01", "--to", "2013-06-02"])
+    return backfill.main()
+
+
+def test_nights_that_went_on_are_well(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ran(HEAD, HEAD, NEXT, monkeypatch=monkeypatch) == 0
+    assert "3 runs, all well" in capsys.readouterr().out
+
+
+def test_nights_that_were_all_skipped_are_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A source that was mistyped, or whose files are elsewhere: each of its nights is skipped, and none fails."""
+    assert ran(HEAD, HEAD, monkeypatch=monkeypatch) == 1
+    said = capsys.readouterr()
+    assert "all well" not in said.out
+    assert "for none of the 2 nights had a file of flights landed" in said.err
