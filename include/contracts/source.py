@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import cached_property
+from itertools import islice
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
@@ -545,6 +546,7 @@ class Source:
     feeds: tuple[Feed, ...]
     gaps: tuple[date, ...] = ()  # days that the upstream never had, as holidays: nothing waits for their files
     closed_weekdays: tuple[int, ...] = ()  # those without files, 1 is Monday and 7 is Sunday
+    month_days: tuple[int, ...] = ()  # the only days of a month with files, as (1,) of a monthly one; empty: any
     timezone: str = "UTC"  # where its business days begin and end, an IANA name
 
     def __post_init__(self) -> None:
@@ -561,9 +563,21 @@ class Source:
                 f"{', '.join(map(str, self.closed_weekdays))}"
             )
 
+        if not set(self.month_days) <= set(range(1, 29)):
+            raise ValueError(
+                f"source {self.name}: month_days are days that every month has, of 1 to 28, and not "
+                f"{', '.join(map(str, self.month_days))}"
+            )
+
     def is_open(self, day: date) -> bool:
         """Whether the upstream works on ``day``. A closed day has no files, and its partition runs without any."""
-        return day.isoweekday() not in self.closed_weekdays and day not in self.gaps
+        is_in_month = not self.month_days or day.day in self.month_days
+        return is_in_month and day.isoweekday() not in self.closed_weekdays and day not in self.gaps
+
+    def open_before(self, night: date, n: int) -> list[date]:
+        """The last ``n`` open days before ``night``, the newest first; fewer where it has none for years."""
+        days = (night - timedelta(back) for back in range(1, 366 * 2))
+        return list(islice((day for day in days if self.is_open(day)), n))
 
     def ends(self, night: date) -> datetime:
         """The moment at which the business day ``night`` is over, in UTC."""

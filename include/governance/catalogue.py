@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def page(source: Source) -> str:
         f"| schedule | `{source.schedule}`, where its business days end ({source.timezone}) |",
         f"| freshness objective | a night's files within {source.freshness_hours} h of that |",
         f"| first day | {source.first_day} |",
+        *_closed(source),
         *([f"| days that never came | {', '.join(map(str, source.gaps))} |"] if source.gaps else []),
         f"| personal columns | {', '.join(_personal(source)) or 'none'} |",
         "",
@@ -50,6 +52,15 @@ def page(source: Source) -> str:
         *(line for feed in source.feeds for line in _feed(source, feed)),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _closed(source: Source) -> list[str]:
+    """The days on which no files are due, as rows of a table."""
+    weekdays = ", ".join(calendar.day_name[number - 1] for number in source.closed_weekdays)
+    found = [f"| closed on | {weekdays} |"] if weekdays else []
+    if source.month_days:
+        found.append(f"| files only on these days of a month | {', '.join(map(str, source.month_days))} |")
+    return found
 
 
 def _personal(source: Source) -> list[str]:

@@ -56,7 +56,7 @@ Plan = dict[str, dict[str, Batch]]
 MARKS = {Finished.MARKED: ".done", Finished.LISTED: ".manifest"}
 # What Spark and others leave beside their files, and what is still on its way.
 ASIDE = re.compile(r"\.|_(SUCCESS|temporary|metadata|common_metadata|committed_.*|started_.*)$")
-ALIVE_DAYS = 14  # a source that has brought nothing for so long is not waited for
+ALIVE_DAYS = 14  # a source that has brought nothing on so many open days is not waited for
 
 
 class ChangedFileError(NeedsAttentionError):
@@ -208,7 +208,7 @@ def _is_owed(source: Source, feed: Feed, night: date) -> bool:
 def awaited(source: Source, nights: Partitions, now: datetime) -> list[UPath]:
     """The files of ``nights`` that are not there and may still come: whose upstream has hours left to bring them.
 
-    None of a source that is not alive: of which nothing has landed in the ``ALIVE_DAYS`` before. It may be history that
+    None of a source that is not alive: of which nothing has landed on the ``ALIVE_DAYS`` before. It may be history that
     is replayed, or one that nobody feeds yet, and there is nothing to wait for.
     """
     brought = [feed for feed in source.feeds if feed.mode is not Mode.SNAPSHOT and not feed.connector]
@@ -216,10 +216,8 @@ def awaited(source: Source, nights: Partitions, now: datetime) -> list[UPath]:
     due = [(feed, feed.due(night)) for night in open_nights for feed in brought]
     due = [(feed, day) for feed, day in due if source.is_open(day)]
     missing = [path_of(source, feed, day) for feed, day in due if not is_there(source, feed, day)]
-    before = [nights.first - timedelta(n) for n in range(1, ALIVE_DAYS + 1)]
-    is_alive = len(missing) < len(due) or any(
-        has_begun(source, feed, feed.due(night)) for night in before for feed in brought
-    )
+    before = source.open_before(nights.first, ALIVE_DAYS)
+    is_alive = len(missing) < len(due) or any(has_begun(source, feed, day) for day in before for feed in brought)
     return missing if is_alive else []
 
 

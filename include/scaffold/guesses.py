@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from datetime import date
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -34,6 +35,10 @@ _LOOKS_PERSONAL = {
     "a bank account": r"^[A-Z]{2}\d{2}( ?[A-Z0-9]{4}){2,7}( ?[A-Z0-9]{1,4})?$",
     "a card number": r"^(\d{4}[ -]?){3}\d{3,4}$",
 }
+
+
+LEAST_MONTHS, LEAST_WEEKS = 3, 3  # fewer say nothing of a calendar
+OPEN_SHARE = 0.8  # of the days on which a source is open; the others may be holidays
 
 
 def personal(column: Column, values: pl.Series) -> str:
@@ -77,7 +82,8 @@ def bounds(column: Column, values: pl.Series) -> tuple[float | None, float | Non
 
 
 def is_of_one_day(rows: pl.DataFrame, day: str) -> bool:
-    return rows[day].n_unique() == 1
+    """Whether each file has rows of one day alone."""
+    return rows.group_by("source_file").agg(pl.col(day).n_unique())[day].max() == 1
 
 
 def day_column(feed: Feed, rows: pl.DataFrame) -> str:
@@ -125,3 +131,20 @@ def step_days(days: Sequence[Any]) -> int:
     sorted_days = sorted(set(days))
     steps = [(after - before).days for before, after in pairwise(sorted_days)]
     return max(1, sorted(steps)[len(steps) // 2]) if steps else 1
+
+
+def calendar(days: Sequence[date]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The weekdays that ``days`` never have, 1 is Monday, and the days of a month that are the only ones they have.
+
+    Both empty where there are too few to tell, or where they are of any kind.
+    """
+    there = set(days)
+    of_month = {day.day for day in there}
+    if len({(day.year, day.month) for day in there}) >= LEAST_MONTHS and len(of_month) == 1 and max(of_month) <= 28:
+        return (), tuple(of_month)
+    weeks = (max(there) - min(there)).days / 7 if there else 0
+    open_ = {day.isoweekday() for day in there}
+    # Each weekday that is there at all is there nearly each week.
+    if weeks < LEAST_WEEKS or len(there) < OPEN_SHARE * weeks * len(open_):
+        return (), ()
+    return tuple(sorted(set(range(1, 8)) - open_)), ()

@@ -134,7 +134,7 @@ def _day(feed: Feed, rows: pl.DataFrame, day: str) -> tuple[str, str]:
     found = day if column else "" if day == FILE_DAY else guesses.day_column(feed, rows)
     if found:
         step = guesses.step_days(rows[found].to_list())
-        often = f"; its days lie {step} days apart, and a night without a file is skipped" if step > 1 else ""
+        often = f"; its days lie {step} days apart: is the calendar of the source right?" if step > 1 else ""
         several = "" if guesses.is_of_one_day(rows, found) else "; the sample has several days, a night's file has one"
         return found, f"{found} is the event date of a row, and of its file{several}{often}"
     if day == FILE_DAY:
@@ -228,6 +228,7 @@ def _spec(name: str, owner: str, feeds: Sequence[Guessed], marks: Marks) -> str:
         }
         for one in feeds
     ]
+    closed, month_days = guesses.calendar([day for one in feeds for day in one.days])
     return render(
         "source/spec.py.j2",
         name=name,
@@ -236,6 +237,8 @@ def _spec(name: str, owner: str, feeds: Sequence[Guessed], marks: Marks) -> str:
         feeds=described,
         has_dialect=any(written_changes(one.feed.dialect) for one in feeds),
         first_day=min(one.days[0] for one in feeds),
+        closed_weekdays=closed,
+        month_days=month_days,
         mark=marks,
     )
 

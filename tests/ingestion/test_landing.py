@@ -407,6 +407,21 @@ def test_on_a_closed_weekday_no_file_is_due_but_those_of_an_open_day_after_it() 
     assert landing.plan(closed, Partitions(date(2020, 6, 6), date(2020, 6, 6))) == {}
 
 
+def test_of_monthly_files_only_that_of_the_day_is_due_and_the_source_is_alive_in_between() -> None:
+    monthly = replace(SOURCE, month_days=(1,), feeds=(DONE,))
+    assert [day for day in range(1, 29) if monthly.expects_files(date(2020, 6, day))] == [1]
+    assert monthly.open_before(date(2020, 6, 1), 2) == [date(2020, 5, 1), date(2020, 4, 1)]
+    first, soon = Partitions(FIRST, FIRST), datetime(2020, 6, 2, 1, tzinfo=UTC)
+    assert landing.awaited(monthly, first, soon) == [], "nothing has landed ever"
+    put(DONE, date(2020, 5, 1))
+    assert landing.awaited(monthly, first, soon) == [landing.path_of(monthly, DONE, FIRST)]
+
+
+def test_days_that_not_every_month_has_are_refused() -> None:
+    with pytest.raises(ValueError, match="of 1 to 28, and not 31"):
+        replace(SOURCE, month_days=(31,))
+
+
 def test_one_missing_file_of_a_range_stops_the_range() -> None:
     put(PLAN, SECOND)
     put(DONE, FIRST)

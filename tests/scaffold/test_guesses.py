@@ -1,5 +1,7 @@
 """What a column is taken for, by its name and its values."""
 
+from datetime import date, timedelta
+
 import polars as pl
 import pytest
 
@@ -19,3 +21,23 @@ from include.scaffold import guesses
 )
 def test_personal(name: str, values: list[str], why: str) -> None:
     assert guesses.personal(Column(name, "string", name), pl.Series(values)) == why
+
+
+WEEKDAYS = [date(2024, 5, 1) + timedelta(n) for n in range(40) if (date(2024, 5, 1) + timedelta(n)).isoweekday() < 6]
+
+
+@pytest.mark.parametrize(
+    ("days", "closed", "of_month"),
+    [
+        ([date(2024, month, 1) for month in range(1, 7)], (), (1,)),
+        ([date(2024, month, 31) for month in (1, 3, 5)], (), ()),  # not every month has it
+        (WEEKDAYS, (6, 7), ()),
+        ([day for day in WEEKDAYS if day.day != 9], (6, 7), ()),  # a holiday
+        (WEEKDAYS[:5], (), ()),  # too few weeks to tell
+        ([date(2024, 5, 1) + timedelta(11 * n) for n in range(5)], (), ()),  # of any kind
+        ([date(2024, 5, 1) + timedelta(n) for n in range(40)], (), ()),
+        ([], (), ()),
+    ],
+)
+def test_calendar(days: list[date], closed: tuple[int, ...], of_month: tuple[int, ...]) -> None:
+    assert guesses.calendar(days) == (closed, of_month)
