@@ -118,7 +118,7 @@ class Dataset:
         whole = ~pl.col(case.day).is_in(gaps)
         wanted, known = (int(rows.filter(whole)["len"].sum()) for rows in (self._rows_a_day, labels))
         try:
-            both = sum(self._matched(part).filter(whole).select(pl.len()).collect().item() for part in self._parts)
+            both = sum(self._both(part).filter(whole).select(pl.len()).collect().item() for part in self._parts)
         except pl.exceptions.ComputeError as error:
             if "validation" not in str(error):
                 raise
@@ -151,7 +151,11 @@ class Dataset:
             yield self._matched(part).sort(self.case.key).collect().rechunk()
 
     def _matched(self, days: tuple[date, date]) -> pl.LazyFrame:
-        """What has features and a label, in no particular order."""
+        """What has features and a label to learn from, in no particular order."""
+        return labelled(self.case, self._both(days))
+
+    def _both(self, days: tuple[date, date]) -> pl.LazyFrame:
+        """What is in both tables."""
         case = self.case
         joined = self._features(days).join(self._labels(days), on=case.key, how="inner", validate="1:1")
         # A column of the entity may be a feature too.
@@ -166,6 +170,11 @@ class Dataset:
         table = self.case.labels_table
         rows = delta.scan_days("gold", table, *days, day=self.case.day, version=self.versions[table])
         return rows.filter(pl.col(KNOWN) <= self.as_of).select(*self.case.key, self.case.label)
+
+
+def labelled[Frame: (pl.DataFrame, pl.LazyFrame)](case: UseCase, rows: Frame) -> Frame:
+    """``rows`` without those of which is known that there is no label."""
+    return rows.filter(pl.col(case.label).is_not_null()) if case.unlabelled else rows
 
 
 def days_between(first: date, last: date) -> list[date]:
@@ -242,14 +251,22 @@ def training_range(case: UseCase, through: date, gaps: Collection[date] | None =
     """
     training, last = case.training, newest_label_day(case, through)
     first = max(training.first_day, last - timedelta(training.window_days - 1))
-    embargo = case.label_days * (2 if training.valid_days else 1)
-    least = training.min_train_days + training.valid_days + training.holdout_days + embargo
-    there = len(set(days_between(first, last)) - set(quiet_days(case, first, last) if gaps is None else gaps))
-    if there < least:
+    absent = set(quiet_days(case, first, last) if gaps is None else gaps)
+    there = [day for day in days_between(first, last) if day not in absent] if first <= last else []
+    try:
+        begin, end = split_days(case, first, last, absent).train
+        left = sum(begin <= day <= end for day in there)
+    except DataMissing:
+        left = 0
+    if left < training.min_train_days:
         late = f", whose labels are known in the night {through}," if case.label_days else ""
+        beside = [f"{training.valid_days} to validate it"] if training.valid_days else []
+        beside.append(f"{training.holdout_days} to judge it by")
+        if case.label_days:
+            beside.append(f"{case.label_days} before each of these, whose labels share time with theirs")
         raise DataMissing(
-            f"{least} days with complete look-back are needed to train and judge a model, from "
-            f"{training.first_day} on; through {last}{late} there are {there}"
+            f"a training needs {training.min_train_days} days with complete look-back, beside {', '.join(beside)}. "
+            f"From {training.first_day} through {last}{late} there are {len(there)}, which leave {left}"
         )
     return first, last
 

@@ -300,7 +300,7 @@ def _matured(case: UseCase, predictions: pl.DataFrame, labels: pl.DataFrame | No
         return predictions.clear().with_columns(
             pl.lit(None).alias(case.label), pl.lit(None, pl.Date).alias(dataset.KNOWN)
         )
-    known = labels.select(*case.key, case.label, dataset.KNOWN)
+    known = dataset.labelled(case, labels).select(*case.key, case.label, dataset.KNOWN)
     return predictions.join(known, on=case.key, how="inner", validate="1:1")
 
 

@@ -46,6 +46,11 @@ class Expression:
     def has_aggregate(self) -> bool:
         return self.tree.find(exp.AggFunc) is not None
 
+    @property
+    def is_null_of_nothing(self) -> bool:
+        """Whether it says nothing of no rows at all, as a sum does; a count says 0."""
+        return any(not isinstance(one, exp.Count | exp.CountIf) for one in self.tree.find_all(exp.AggFunc))
+
     def qualified(self, table: str) -> str:
         """Its SQL with ``table.`` before each column."""
         found, at = "", 0

@@ -124,6 +124,18 @@ def test_rows_without_a_partner_are_an_error(toy: UseCase) -> None:
         dataset.load(toy, FIRST, LAST)
 
 
+def test_a_row_of_which_is_known_that_it_has_no_label_is_complete_and_teaches_nothing(toy: UseCase) -> None:
+    labels = toy_rows(LAST, 1).select("coin_id", "flight_date", "is_head")
+    is_there = pl.int_range(pl.len()) < ROWS // 2
+    half = labels.with_columns(pl.when(is_there).then("is_head"), night="flight_date")
+    delta.replace_days("gold", toy.labels_table, half, LAST, LAST)
+    data = dataset.load(replace(toy, unlabelled=True), FIRST, LAST)
+    assert data.frame.height == 30 * ROWS - ROWS // 2
+    assert data.frame["is_head"].null_count() == 0
+    assert sum(batch.num_rows for batch in data.batches()) == data.scan().collect().height == data.frame.height
+    assert dataset.load(toy, FIRST, LAST).frame["is_head"].null_count() == ROWS // 2, "which a task refuses"
+
+
 def test_a_few_may_come_late(toy: UseCase) -> None:
     write_labels(toy, LAST, ROWS - 18)
     assert dataset.load(toy, FIRST, LAST).frame.height == 1800 - 18
@@ -167,7 +179,7 @@ def test_split_is_ordered_by_time_and_loses_no_day(days: int, valid: int) -> Non
 def test_training_range() -> None:
     assert dataset.training_range(CASE, date(2020, 1, 15)) == (FIRST, date(2020, 1, 15))
     assert dataset.training_range(CASE, date(2022, 1, 15)) == (date(2021, 1, 16), date(2022, 1, 15))
-    with pytest.raises(dataset.DataMissing, match=r"15 days .* through 2020-01-14 there are 14"):
+    with pytest.raises(dataset.DataMissing, match=r"needs 5 days .* 2020-01-14 there are 14, which leave 4$"):
         dataset.training_range(CASE, date(2020, 1, 14))
 
 
@@ -192,7 +204,7 @@ def test_a_training_ends_with_the_newest_label() -> None:
     assert dataset.training_range(late, date(2020, 4, 14)) == (FIRST, date(2020, 3, 15))
     with pytest.raises(
         dataset.DataMissing,
-        match=r"75 days .* through 2020-03-14, whose labels are known in the night 2020-04-13, there are 74",
+        match=r"needs 5 days .* 30 before .* 2020-03-14, whose labels are known in the night 2020-04-13, .* leave 4$",
     ):
         dataset.training_range(late, date(2020, 4, 13))
 

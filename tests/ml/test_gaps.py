@@ -59,7 +59,7 @@ def test_a_day_that_is_no_gap_is_still_missed(gappy: UseCase, monkeypatch: pytes
 
 def test_gaps_do_not_count_as_days_to_learn_from(gappy: UseCase) -> None:
     more = replace(gappy, training=replace(gappy.training, min_train_days=18))
-    with pytest.raises(dataset.DataMissing, match=r"25 days with complete look-back .* there are 24"):
+    with pytest.raises(dataset.DataMissing, match=r"needs 18 days .* beside 7 .* there are 24, which leave 17"):
         dataset.training_range(more, NIGHT, dataset.days_of_gaps(gappy))
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import date, timedelta
 
 import polars as pl
@@ -8,7 +9,7 @@ from include.lake import delta
 from include.ml import dataset, monitor
 from include.ml.monitor import SCHEMA
 from include.serving import batch
-from tests.ml.conftest import FIRST, ROWS, toy_case, write_days
+from tests.ml.conftest import FIRST, ROWS, toy_case, toy_rows, write_days
 
 NIGHT = FIRST + timedelta(29)
 CASE = toy_case(drift=DriftPolicy())
@@ -206,3 +207,13 @@ def test_a_change_that_is_the_same_every_day_is_certain() -> None:
     assert value["auc_drop_z"] == value["calibration_gap_z"] == monitor.MOST_CERTAIN
     rows = pl.DataFrame([{**vars(each), "night": NIGHT, "model_version": 1} for each in found], schema=SCHEMA)
     assert monitor.read_quality(case, rows).fired
+
+
+def test_a_row_of_which_is_known_that_it_has_no_label_is_not_measured(toy: UseCase) -> None:
+    rows = toy_rows(FIRST, 1)
+    labels = rows.select(
+        "coin_id", "flight_date", pl.when(pl.int_range(pl.len()) < 3).then("is_head"), night="flight_date"
+    )
+    predictions = rows.select("coin_id", "flight_date", score=0.5)
+    matured = monitor._matured(replace(toy, unlabelled=True), predictions, labels)
+    assert (matured.height, matured["is_head"].null_count()) == (3, 0)
