@@ -19,10 +19,11 @@ from examples.replay import replay
 from include.core.partitions import Partitions
 from include.core.settings import Settings, settings
 from include.orchestration.airflow_client import Airflow, Run, RunFailedError
+from include.use_cases import use_case
 
 HEAD = "lakehouse_ingest_flights"
-TRAIN, PREDICT = "flight_delays_train", "flight_delays_predict"
-DAGS = {HEAD, "lakehouse_transform_flights", "flight_delays_features", PREDICT, "flight_delays_monitor", TRAIN}
+TRAIN = "flight_delays_train"
+DAGS = {HEAD, "lakehouse_transform_flights", *use_case("flight_delays").dag_ids}
 
 HISTORY = Partitions.parse("2013-01-01..2013-05-31")
 FIRST_WEEK = Partitions.parse("2013-06-01..2013-06-07")
@@ -86,8 +87,7 @@ def run() -> int:
     show.airflow.wait_for_dags(DAGS)
     last_of_history = Partitions(HISTORY.last, HISTORY.last)
     show.step(f"history {HISTORY}, as one range", HISTORY, show.trigger(HEAD, HISTORY))
-    show.step("the first champion, trained on it", last_of_history, show.trigger(TRAIN, last_of_history))
-    show.step("its first predictions, for 2013-06-01", last_of_history, show.trigger(PREDICT, last_of_history))
+    show.step("the first champion and its first predictions", last_of_history, show.trigger(TRAIN, last_of_history))
     show.step(f"nights {FIRST_WEEK}, as a backfill", FIRST_WEEK, show.backfill(FIRST_WEEK))
     show.step(f"the rest of June {REST_OF_JUNE}, as one range", REST_OF_JUNE, show.trigger(HEAD, REST_OF_JUNE))
     watch(show)

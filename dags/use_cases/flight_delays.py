@@ -61,12 +61,13 @@ def train() -> None:
 
     **Reads** `gold.flight_delays__features` and `__labels` up to the partition. **Writes** a version of the model
     `flight_delays` in MLflow, alias `challenger`, and if it is promoted, alias `champion` and a row in
-    `gold.flight_delays__deployments` that says from which day on.
+    `gold.flight_delays__deployments` that says from which day on. It then scores the days that have waited for a
+    champion, which are monitored.
 
     Runs when the policy requests a retraining. The first champion is trained by hand: *Trigger* with the partition key
     or `to` set to the last day to learn from. Training twice for one partition makes one version.
     """
-    stages.promote(CASE, stages.train(CASE))
+    stages.score_waiting(CASE, stages.promote(CASE, stages.train(CASE)))
 
 
 features()

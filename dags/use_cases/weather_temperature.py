@@ -31,7 +31,7 @@ def monitor() -> None:
 
 @stages.dag(CASE, "train", after=assets.retrain_request(CASE))
 def train() -> None:
-    stages.promote(CASE, stages.train(CASE))
+    stages.score_waiting(CASE, stages.promote(CASE, stages.train(CASE)))
 
 
 features()

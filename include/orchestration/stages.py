@@ -7,13 +7,14 @@ it runs, so that reading a DAG file stays light.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 from airflow.sdk import DAG, Asset, PartitionedAssetTimetable, PokeReturnValue, task
 from airflow.sdk import dag as airflow_dag
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.core.partitions import of_run
+from include.core.partitions import Partitions, of_run
 from include.orchestration import assets, defaults
 from include.orchestration.operators.dbt import DbtBuild
 from include.use_cases import use_case
@@ -51,7 +52,8 @@ policy decided "yes", which starts `<case>_train`, and skipped where it decided 
 Train a challenger on everything known by the partition, and promote it if it passes its gates.
 
 **Reads** `gold.<case>__features` and `gold.<case>__labels`. **Writes** a version of the model in MLflow, and if it
-is promoted, a row in `gold.<case>__deployments` that says from which day on.
+is promoted, a row in `gold.<case>__deployments` that says from which day on. It then scores the days that have waited
+for a champion, which are monitored.
 
 Runs when the policy requests a retraining. The first champion is trained by hand: *Trigger* with the partition key
 or `to` set to the last day to learn from. Training twice for one partition makes one version.
@@ -154,22 +156,26 @@ def score(case: str) -> Any:
 
     @task(task_id="score", outlets=[assets.predictions(case)])
     def predict(**context):
-        from include.governance import events
         from include.ml import ledger
-        from include.serving import batch
 
-        nights = of_run(context)
-        days = nights.shift(use_case(case).horizon_days)
         try:
-            result = batch.predict(case, days.first, days.last)
+            return _scored(case, of_run(context).shift(use_case(case).horizon_days), context)
         except ledger.NoChampion as nobody:
             raise AirflowSkipException(f"{nobody} Nothing was scored.") from None
-        assets.announce(context, assets.predictions(case), nights, **result)
-        if result["rows"]:
-            events.emit(context, events.of_scoring, case, result)
-        return result
 
     return predict()
+
+
+def _scored(case: str, days: Partitions, context: Any) -> dict[str, Any]:
+    """Score ``days``, event dates, and announce the partitions that are to be monitored with that."""
+    from include.governance import events
+    from include.serving import batch
+
+    result = batch.predict(case, days.first, days.last)
+    assets.announce(context, assets.predictions(case), days.shift(-use_case(case).horizon_days), **result)
+    if result["rows"]:
+        events.emit(context, events.of_scoring, case, result)
+    return result
 
 
 # --- monitor ---
@@ -268,3 +274,18 @@ def promote(case: str, challenger: Any) -> Any:
         return result
 
     return judge(challenger)
+
+
+def score_waiting(case: str, promoted: Any) -> Any:
+    """Score the days that have waited for this champion: their features were there, and nobody to score them."""
+
+    @task(task_id="score", outlets=[assets.predictions(case)])
+    def predict(promoted, **context):
+        from include.serving import batch
+
+        days = batch.waiting(case, date.fromisoformat(promoted["effective_from"]))
+        if days is None:
+            raise AirflowSkipException("no day with features waits for it: the next partition is its first")
+        return _scored(case, days, context)
+
+    return predict(promoted)

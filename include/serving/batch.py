@@ -1,14 +1,15 @@
 """Score days with the champion that the ledger names for each of them."""
 
 from datetime import date
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import Any
 
 import polars as pl
 
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
-from include.lake import delta, publications
+from include.core.partitions import Partitions
+from include.lake import delta, publications, usage
 from include.ml import dataset, ledger, scoring
 from include.use_cases import use_case
 
@@ -40,6 +41,22 @@ def predict(name: str, first: date, last: date) -> dict[str, Any]:
     case = use_case(name)
     with ledger.deploying(case):
         return _predict(case, first, last)
+
+
+def waiting(name: str, since: date) -> Partitions | None:
+    """The event dates from ``since`` on that have features and were never scored, up to the first without features.
+
+    They wait for a champion: ``since`` is the first day of a new one, before which every day is another's or nobody's.
+    None where no day waits.
+    """
+    case = use_case(name)
+    table = f"gold.{case.features_table}"
+    built = usage.days_of(table)
+    scored = usage.days_of(f"gold.{case.predictions_table}")
+    ahead = dataset.days_between(since, max(built)) if built and max(built) >= since else []
+    published = publications.known(table, ahead)
+    days = list(takewhile(lambda day: day in published and day not in scored, ahead))
+    return Partitions(days[0], days[-1]) if days else None
 
 
 def _predict(case: UseCase, first: date, last: date) -> dict[str, Any]:

@@ -89,7 +89,6 @@ def nights(stack: Stack, run: Callable[[str, Partitions], list[Run]]) -> list[Ru
     replay(stack.settings.landing, HISTORY, with_dimensions=True)
     run(HEAD, HISTORY)
     run("flight_delays_train", LAST)
-    run("flight_delays_predict", LAST)
     replay(stack.settings.landing, NIGHTS)
     return stack.airflow.follow(stack.airflow.backfill(HEAD, NIGHTS))
 

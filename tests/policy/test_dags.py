@@ -23,7 +23,7 @@ OF_A_USE_CASE = {
     "features": ["history", "build", "audit", "publish", "discard"],
     "predict": ["score"],
     "monitor": ["window", "measure", "input_drift", "prediction_drift", "quality", "request_retraining"],
-    "train": ["train", "promote"],
+    "train": ["train", "promote", "score"],
 }
 # Not for a partition but for the whole lake: they have a time of their own and announce nothing.
 OF_THE_LAKE = {

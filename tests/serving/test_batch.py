@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from include.contracts.use_case import UseCase
+from include.core.partitions import Partitions
 from include.lake import delta
 from include.ml import dataset, ledger
 from include.serving import batch
@@ -96,3 +97,14 @@ def test_a_promotion_beside_a_scoring_takes_effect_after_it(champion: UseCase, m
     second = ledger.latest_champion(champion)
     assert second is not None
     assert (second.model_version, second.effective_from) == (2, TOMORROW + timedelta(1))
+
+
+def test_the_days_that_wait_for_a_champion(champion: UseCase) -> None:
+    """Its days begin TOMORROW: those with features, until the first without, and none that was scored before."""
+    day_after = TOMORROW + timedelta(1)
+    write_days(champion, TOMORROW + timedelta(3), 1, labels=False)
+    assert batch.waiting("toy", TOMORROW) == Partitions(TOMORROW, day_after)
+    batch.predict("toy", TOMORROW, TOMORROW)
+    assert batch.waiting("toy", TOMORROW) is None
+    assert batch.waiting("toy", day_after) == Partitions(day_after, day_after)
+    assert batch.waiting("toy", day_after + timedelta(9)) is None
