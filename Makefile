@@ -44,11 +44,18 @@ verify: venv ## whether the tables hold what the ledgers and the counts say; exi
 	@$(SERVICES) up --quiet
 	@$(SERVICES) exec -- $(PYTHON) -m include.governance.verify
 
-backfill: venv ## from=2013-06-01 to=2013-06-07 [source=flights]: run a range of days through to the predictions
+backfill: venv ## from=2013-06-01 to=2013-06-07 [source=flights] [at_once=1]: run days through to the predictions, each by itself or as one range
 	@if [ -z "$(from)" ] || [ -z "$(to)" ]; then \
 		echo "backfill: say the days, both included: make backfill from=2013-06-01 to=2013-06-07" >&2; exit 2; fi
 	@$(SERVICES) up --quiet
-	@$(SERVICES) exec -- $(PYTHON) -m include.orchestration.backfill --from "$(from)" --to "$(to)" --source "$(or $(source),flights)"
+	@$(SERVICES) exec -- $(PYTHON) -m include.orchestration.backfill --from "$(from)" --to "$(to)" --source "$(or $(source),flights)" $(if $(at_once),--at-once)
+
+.PHONY: train
+train: venv ## use_case=… partition=…: train on all that is known by that day, through the gates to a champion or a refusal
+	@if [ -z "$(use_case)" ] || [ -z "$(partition)" ]; then \
+		echo "train: say which: make train use_case=flight_delays partition=2013-05-31" >&2; exit 2; fi
+	@$(SERVICES) up --quiet
+	@$(SERVICES) exec -- $(PYTHON) -m include.orchestration.train --use-case "$(use_case)" --partition "$(partition)"
 
 stream: venv ## source=… [every=10]: spool its events as they come, looking every so many seconds, until Ctrl-C
 	@if [ -z "$(source)" ]; then echo "stream: say which source: make stream source=rides" >&2; exit 2; fi

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Literal
 
+STAGES = ("features", "predict", "monitor", "train")
+"""What becomes of a partition, in this order; each is the DAG ``<use case>_<stage>``."""
+
 INDEPENDENT_SPANS = 3
 """So many spans of days whose labels do not overlap a quality window holds at least."""
 
@@ -248,6 +251,8 @@ class UseCase:
         day: the column with the event date that a row belongs to, in features, labels and predictions.
         label: the column of the labels table that is to be predicted.
         task: what kind of label it is, with the gates and quality limits of that kind.
+        unlabelled: whether a label may be null, which says that there is none, as where nothing happened on the day.
+            Such a row is scored; nothing is learned from it or measured by it. Where it is False, a null is an error.
         label_days: days until a label is known: that of event date D is known in the night D + this.
         horizon_days: the night of day T builds features for, and scores, event date T + this.
         context: further columns of the features table that are not features.
@@ -266,6 +271,7 @@ class UseCase:
     features: tuple[Feature, ...]
     training: Training
     drift: DriftPolicy = field(default_factory=DriftPolicy)
+    unlabelled: bool = False
     label_days: int = 0
     horizon_days: int = 1
     context: tuple[str, ...] = ()
@@ -334,6 +340,11 @@ class UseCase:
     @property
     def feature_names(self) -> tuple[str, ...]:
         return tuple(feature.name for feature in self.features)
+
+    @property
+    def dag_ids(self) -> tuple[str, ...]:
+        """Its DAGs in Airflow, one a stage."""
+        return tuple(f"{self.name}_{stage}" for stage in STAGES)
 
     # Tables, all in the gold layer. dbt writes the first two, include/ml the others.
     @property

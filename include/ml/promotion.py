@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from include.contracts.use_case import UseCase
 from include.ml import errors, ledger, registry, tasks
 from include.ml.tasks import Compared, Task
 from include.use_cases import use_case
@@ -95,3 +96,9 @@ def promote(name: str, version: int, decided_by: str = "gates") -> dict[str, Any
         )
         client.set_registered_model_alias(case.name, "champion", str(version))
         return answer | {"promoted": True, "effective_from": str(row.effective_from)}
+
+
+def refusals(case: UseCase, version: int) -> list[str]:
+    """Why ``version`` was refused; empty where it was not, or was not judged yet."""
+    found: list[str] = json.loads(registry.tags_of(case, version).get(REFUSED, "[]"))
+    return found

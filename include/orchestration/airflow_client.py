@@ -141,12 +141,28 @@ class Airflow:
 
     def wait_for_dags(self, wanted: set[str], patience: float = PATIENCE) -> None:
         """Return when Airflow knows the DAGs ``wanted``. Raises RuntimeError with its import errors if it does not."""
-        deadline = time.monotonic() + patience
+        deadline, asked = time.monotonic() + patience, False
         while missing := wanted - set(self.dag_ids()):
             if time.monotonic() > deadline:
                 errors = self.call("GET", "/importErrors")["import_errors"]
                 raise RuntimeError(f"Airflow does not know {sorted(missing)}: {errors}")
+            if not asked:
+                self._have_read_again(missing)
+                asked = True
             time.sleep(1)
+
+    def _have_read_again(self, missing: set[str]) -> None:
+        """Have Airflow read the files now that make DAGs named like the ``missing`` ones: a new source is among them.
+
+        By itself it reads a file that has not changed once a minute.
+        """
+        begins = tuple(dag_id.rpartition("_")[0] for dag_id in missing)
+        known = self.pages("/dags", "dags", order_by="dag_id", exclude_stale=False)
+        for token in sorted({one["file_token"] for one in known if one["dag_id"].startswith(begins)}):
+            try:
+                self.call("PUT", f"/parseDagFile/{token}")
+            except RuntimeError:  # somebody else has asked for it already
+                continue
 
     def trigger(self, dag_id: str, nights: Partitions) -> Run:
         """Start one run of ``dag_id`` for ``nights``."""
@@ -286,6 +302,12 @@ class Airflow:
         value = self.call("GET", f"{task}/xcomEntries/{ANNOUNCED}")["value"]
         return list(json.loads(value) if isinstance(value, str) else value)
 
+    def result(self, run: Run, task_id: str) -> Any:
+        """What a task of ``run`` returned."""
+        path = f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+        value = self.call("GET", path)["value"]
+        return json.loads(value) if isinstance(value, str) else value
+
     def follow(self, heads: list[Run], say: Callable[[str], None] = print) -> list[Run]:
         """Wait for ``heads`` and all that follows from them by asset events. Returns every run, in order of finish.
 
@@ -312,7 +334,7 @@ class Airflow:
                 keys = sorted({key for dag_id, key, *_ in due if dag_id in stopped})
                 raise RunFailedError(
                     f"{', '.join(sorted(stopped))} is paused, and Airflow drops what a paused DAG would have followed. "
-                    f"Unpause it, then run {few(keys)} again: `make backfill from={keys[0][:10]} to={keys[-1][-10:]}`"
+                    f"Unpause it, then run {few(keys)} of it again with *Trigger* and the partition key"
                     + self._left(waiting)
                 )
             for item in list(due):

@@ -134,8 +134,8 @@ def after_features(case: UseCase, nights: Partitions, say: Say = print) -> Itera
     days = nights.shift(case.horizon_days)
     if not all(ledger.champion_for(case, day) for day in days.days):
         say(
-            f"no version is champion of {days}: nothing is scored. To train the first one, trigger {case.name}_train "
-            f"in {settings().airflow_url} with the last partition to learn from"
+            f"no version is champion of {days}: nothing is scored. To train the first one: "
+            f"make train use_case={case.name} partition=<the last day to learn from>"
         )
         return
 
@@ -157,7 +157,7 @@ def after_features(case: UseCase, nights: Partitions, say: Say = print) -> Itera
         made = policy.decide_night(case.name, nights.last)
         say(f"retrain: {made['decision']}, since {made['reason']}")
         if made["decision"] == "yes":
-            say(f"Airflow was not told: trigger {case.name}_train with {nights.last}")
+            say(f"Airflow was not told: make train use_case={case.name} partition={nights.last}")
 
     yield from (("predict", score), ("measure", measure), ("decide", decide))
 
@@ -195,7 +195,7 @@ def run(key: str, source: str = "", case: str = "", say: Say = print) -> int:
     except (KeyError, BadPartitionError) as error:
         raise ScaffoldError(str(error).strip("'\"")) from None
     dag_ids = [f"lakehouse_{stage}_{one.name}" for one in read for stage in ("ingest", "transform")]
-    dag_ids += [f"{case}_{stage}" for stage in ("features", "predict", "monitor") if case]
+    dag_ids += [one for one in of_case.dag_ids if not one.endswith("_train")] if of_case else []
     refuse_what_is_on_its_way(dag_ids, nights)
     begun, told = time.monotonic(), _Told(say)
     try:

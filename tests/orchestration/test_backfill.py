@@ -13,7 +13,10 @@ HEAD, NEXT = "lakehouse_ingest_flights", "lakehouse_transform_flights"
 def ran(*dag_ids: str, monkeypatch: pytest.MonkeyPatch) -> int:
     runs = [SimpleNamespace(dag_id=one) for one in dag_ids]
     airflow = SimpleNamespace(
-        url="", wait_for_dags=lambda ids: None, backfill=lambda head, nights: runs, follow=lambda heads: runs
+        url="",
+        wait_for_dags=lambda ids, patience=0.0: None,
+        backfill=lambda head, nights: runs,
+        follow=lambda heads: runs,
     )
     monkeypatch.setattr(backfill, "Airflow", lambda settings: airflow)
     monkeypatch.setattr(sys, "argv", ["backfill", "--from", "2013-06-01", "--to", "2013-06-02"])
@@ -33,3 +36,15 @@ def test_nights_that_were_all_skipped_are_not(
     said = capsys.readouterr()
     assert "all well" not in said.out
     assert "for none of the 2 nights had a file of flights landed" in said.err
+
+
+def test_a_use_case_that_is_broken_is_told_of_and_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wait(ids: set[str], patience: float = 0.0) -> None:
+        if "flight_delays_features" in ids:
+            raise RuntimeError("Airflow does not know ['flight_delays_features']: SyntaxError")
+
+    airflow = SimpleNamespace(wait_for_dags=wait)
+    backfill.wait_for_use_cases(airflow, "flights")
+    assert "flight_delays is left out, these days will not reach it" in capsys.readouterr().err

@@ -1,0 +1,53 @@
+"""What the command says of a training, and its exit code."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from include.orchestration import train
+
+
+def ran(monkeypatch: pytest.MonkeyPatch, *, partition: str = "2013-05-31", paused: tuple[str, ...] = ()) -> int:
+    """The exit code, where Airflow trains version 3, and versions 1 and 2 are in the ledger."""
+    airflow = SimpleNamespace(
+        url="",
+        wait_for_dags=lambda ids: None,
+        paused=lambda: set(paused),
+        trigger=lambda dag_id, nights: SimpleNamespace(dag_id=dag_id),
+        follow=lambda heads: heads,
+        result=lambda run, task_id: {"version": 3},
+    )
+    monkeypatch.setattr(train, "Airflow", lambda settings: airflow)
+    monkeypatch.setattr(sys, "argv", ["train", "--use-case", "flight_delays", "--partition", partition])
+    return train.main()
+
+
+def champions(monkeypatch: pytest.MonkeyPatch, *versions: int) -> None:
+    rows = [SimpleNamespace(model_version=one, effective_from="2013-06-01", reason="passed") for one in versions]
+    monkeypatch.setattr(train.ledger, "read", lambda case: rows)
+    monkeypatch.setattr(train.promotion, "refusals", lambda case, version: ["AUC .51 is below .55"])
+
+
+def test_a_champion_is_well(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    champions(monkeypatch, 1, 2, 3)
+    assert ran(monkeypatch) == 0
+    assert "version 3 is champion from 2013-06-01 on: passed" in capsys.readouterr().out
+
+
+def test_a_refusal_says_why_and_is_not(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    champions(monkeypatch, 1, 2)
+    assert ran(monkeypatch) == 1
+    assert "version 3 was refused: AUC .51 is below .55" in capsys.readouterr().err
+
+
+def test_a_paused_dag_is_told_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ran(monkeypatch, paused=("flight_delays_train",)) == 1
+    assert "flight_delays_train is paused" in capsys.readouterr().err
+
+
+def test_what_is_no_day_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        ran(monkeypatch, partition="May")
+    assert ended.value.code == 2
+    assert "'May' is no partition key" in capsys.readouterr().err
