@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import polars as pl
@@ -22,6 +24,7 @@ from include.lake.publish import NOTHING, Content, Partition, Publication
 log = logging.getLogger(__name__)
 
 LAYER, TABLE = "ledger", "publications"
+FEW = 5  # partitions that are named one by one
 
 SCHEMA: dict[str, pl.DataType] = {
     "table": pl.String(),
@@ -121,14 +124,25 @@ def changes(
                     "published_at": now,
                 }
             )
-    for row in lines:
-        if row["replaces"]:
-            log.warning(
-                "%s %s: revision %d replaces %d, %d rows",
-                *(row[n] for n in ("table", "partition_day", "revision", "replaces", "rows")),
-            )
+    for line in _said_of_replaced([row for row in lines if row["replaces"]]):
+        log.warning(line)
     own_columns = {name: kind for name, kind in SCHEMA.items() if name not in chain.SEALS}
     return [chain.change(f"{LAYER}.{TABLE}", pl.DataFrame(lines, schema=own_columns))] if lines else []
+
+
+def _said_of_replaced(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What is replaced, a line a partition; of a table of which much is, one line in all."""
+    for table, group in groupby(sorted(rows, key=itemgetter("table")), key=itemgetter("table")):
+        its = list(group)
+        if len(its) > FEW:
+            days, n = sorted(str(row["partition_day"]) for row in its), sum(row["rows"] for row in its)
+            yield f"{table}: new revisions of {len(its)} days from {days[0]} to {days[-1]}, {n} rows"
+            continue
+        for row in its:
+            yield (
+                f"{table} {row['partition_day']}: revision {row['revision']} replaces {row['replaces']}, "
+                f"{row['rows']} rows"
+            )
 
 
 def _with_days(publication: Publication, days: Iterable[date]) -> Publication:

@@ -14,10 +14,11 @@ from typing import Any
 import httpx
 import polars as pl
 
+from include.contracts.use_case import STAGES
 from include.core.settings import settings
 from include.core.storage import remove as remove_folder
 from include.governance.lineage import NotBuiltError, manifest_of
-from include.lake import delta, publications, publish, removals, usage
+from include.lake import dbt, delta, publications, publish, removals, usage
 from include.lake.publish import Judged, Request
 from include.lake.removals import Removal
 from include.orchestration.airflow_client import Airflow, few
@@ -37,6 +38,7 @@ class Left:
         tables: as ``<layer>.<name>``.
         models: registered in MLflow.
         dags: that Airflow has a history of.
+        stage: the one whose last build by dbt is kept in the lake.
         landing: the folder with an upstream's files, which nobody drops here.
     """
 
@@ -44,6 +46,7 @@ class Left:
     tables: tuple[str, ...]
     models: tuple[str, ...]
     dags: tuple[str, ...]
+    stage: str
     landing: str = ""
 
     @property
@@ -54,7 +57,7 @@ class Left:
 def of_use_case(root: Path, name: str) -> Left:
     """What there is of a use case, whether its files are there or not."""
     check_name("use case", name)
-    dags = [f"{name}_{stage}" for stage in ("features", "predict", "monitor", "train")]
+    dags = [f"{name}_{stage}" for stage in STAGES]
     files = _there(
         root,
         f"include/use_cases/{name}",
@@ -67,7 +70,7 @@ def of_use_case(root: Path, name: str) -> Left:
         f"docs/features/{name}.md",
     )
     tables = tuple(one for one in usage.tables() if one.startswith(f"gold.{name}__"))
-    return Left(files, tables, _models(name), _known_dags(dags))
+    return Left(files, tables, _models(name), _known_dags(dags), f"{name}_features")
 
 
 def of_source(root: Path, name: str) -> Left:
@@ -89,11 +92,16 @@ def of_source(root: Path, name: str) -> Left:
     )
     landing = settings().landing / name
     dags = _known_dags([f"lakehouse_ingest_{name}", stage, f"lakehouse_release_{name}"])
-    return Left(files, tables, (), dags, str(landing) if landing.exists() else "")
+    return Left(files, tables, (), dags, stage, str(landing) if landing.exists() else "")
 
 
 def _there(root: Path, *paths: str) -> tuple[str, ...]:
-    return tuple(path for path in paths if (root / path).exists())
+    """Those of ``paths`` that git would remove something of: compiled modules stay behind when it has done so."""
+    return tuple(path for path in paths if any(map(_is_kept, [root / path, *(root / path).rglob("*")])))
+
+
+def _is_kept(path: Path) -> bool:
+    return path.is_file() and path.parent.name != "__pycache__"
 
 
 def _silver_of_last_build(stage: str, source: str) -> set[str]:
@@ -184,6 +192,9 @@ def drop(left: Left) -> list[str]:
 
         MlflowClient().delete_registered_model(name)
         done.append(f"model {name}")
+    if (built := dbt.artifacts(left.stage)).exists():
+        remove_folder(built)
+        done.append(f"what dbt left of {left.stage}")
     return done
 
 

@@ -55,6 +55,13 @@ def test_other_content_is_a_revision_that_names_the_one_before(caplog: pytest.Lo
     assert f"{TABLE} 2020-06-01: revision 2 replaces 1, 3 rows" in caplog.messages
 
 
+def test_of_many_days_that_get_other_content_one_line_tells(caplog: pytest.LogCaptureFixture) -> None:
+    days = [date(2020, 6, day) for day in range(1, 11)]
+    for run, rows in (("first", 3), ("second", 4)):
+        record([published({(day, day): Content(rows, rows) for day in days})], run)
+    assert caplog.messages == [f"{TABLE}: new revisions of 10 days from 2020-06-01 to 2020-06-10, 40 rows"]
+
+
 def test_the_parts_of_a_day_have_revisions_of_their_own() -> None:
     record([published({(MONDAY, MONDAY): Content(3, 7)})], "first")
     record([published({(MONDAY, WEDNESDAY): Content(1, 9)})], "second")

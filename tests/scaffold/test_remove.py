@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from include.governance import verify
-from include.lake import delta, publications, publish, removals
+from include.lake import dbt, delta, publications, publish, removals
 from include.lake.publish import Judged, Request
 from include.scaffold import __main__ as command
 from include.scaffold import remove
@@ -68,6 +68,15 @@ def tables() -> list[str]:
     return [table for table in TABLES if delta.exists(*table.split("."))]
 
 
+def test_what_only_python_left_behind_is_no_file_of_it(toys: Path) -> None:
+    folder = toys / "include/use_cases/toys"
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "spec.cpython-312.pyc").touch()
+    assert remove.of_use_case(toys, "toys").files == ("include/use_cases/toys",)
+    (folder / "spec.py").unlink()
+    assert remove.of_use_case(toys, "toys").files == ()
+
+
 def without_files(root: Path) -> remove.Left:
     (root / "include/use_cases/toys/spec.py").unlink()
     (root / "include/use_cases/toys").rmdir()
@@ -99,11 +108,16 @@ def test_while_a_run_is_under_way_nothing_is_dropped(toys: Path) -> None:
 
 
 def test_then_it_is_dropped_and_recorded_and_the_other_one_stays(toys: Path) -> None:
+    built = dbt.artifacts("toys_features")
+    built.mkdir(parents=True)
+    (built / "manifest.json").write_text("{}")
     assert remove.drop(without_files(toys)) == [
         "history of toys_features",
         "table gold.toys__features",
         "table gold.toys__labels",
+        "what dbt left of toys_features",
     ]
+    assert not built.exists()
     assert tables() == ["gold.toys_too__features"]
     assert Airflow.deleted == ["DELETE /dags/toys_features"]
     lines = removals.read().filter(pl.col("what") == "drop").select("table", "state", "rows").rows()
