@@ -9,7 +9,8 @@ from pathlib import Path
 from xdist.scheduler import LoadScopeScheduling
 
 STACK, STACK_ON_SPARK, SPARK = "the stack", "the stack on Apache Spark", "Spark in the process"
-FIRST = (STACK, STACK_ON_SPARK, SPARK)  # they take longest
+STACK_OF_A_COPY = "the stack of a copy"
+FIRST = (STACK, STACK_ON_SPARK, STACK_OF_A_COPY, SPARK)  # they take longest
 _WANTS_SPARK = re.compile(r"^def [^-]*\b(spark|engines): ", re.MULTILINE)
 
 
@@ -17,6 +18,8 @@ def group_of(test: str) -> str:
     """The group of a test, by its id: ``<module>::<name>[<parameters>]``. Of those that share nothing, their folder."""
     module, _, name = test.partition("::")
     folder = module.rpartition("/")[0]
+    if module.endswith("integration/test_scaffold.py"):
+        return STACK_OF_A_COPY
     if folder.endswith("integration"):
         return STACK_ON_SPARK if "[spark" in name else STACK
     return SPARK if _wants_spark(module) else folder

@@ -12,6 +12,7 @@ from tests import groups
     [
         ("tests/integration/test_chain.py::test_x[embedded-2013-06-01]", groups.STACK),
         ("tests/integration/test_chain.py::test_x[spark-2013-06-01]", groups.STACK_ON_SPARK),
+        ("tests/integration/test_scaffold.py::test_x[rides]", groups.STACK_OF_A_COPY),
         ("tests/lake/test_maintain.py::test_x[spark]", groups.SPARK),
         ("tests/engines/test_differential.py::test_x", groups.SPARK),
         ("tests/lake/test_delta.py::test_x", "tests/lake"),

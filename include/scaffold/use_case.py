@@ -29,22 +29,6 @@ MOST_MEASURES = 8  # of which features are made; each has several a look-back
 
 
 @dataclass(frozen=True)
-class Every:
-    """How often an entity has an event date: the look-backs that suit it in days, and which days of the calendar."""
-
-    look_backs: tuple[int, ...]
-    condition: str
-    python: str
-
-
-EVERY = {
-    "day": Every((1, 7, 28), "", "True"),
-    "week": Every((7, 28, 91), "dayofweek(event_date) = 2", "day.isoweekday() == 1"),
-    "month": Every((31, 92, 366), "dayofmonth(event_date) = 1", "day.day == 1"),
-}
-
-
-@dataclass(frozen=True)
 class Feature:
     """A feature as the scaffold writes it: the facts of its column, and its further arguments in the spec."""
 
@@ -55,6 +39,68 @@ class Feature:
     as_of: str
     look_back_days: int
     spec: str = ""
+
+
+WEEKDAY = Feature(
+    "day_of_week",
+    "int",
+    "weekday of the event date: 1 is Sunday, 7 is Saturday",
+    "weekday",
+    "calendar",
+    0,
+    "low=1, high=7, nullable=False",
+)
+MONTH = Feature(
+    "month_of_year", "int", "month of the event date", "month", "calendar", 0, "low=1, high=12, nullable=False"
+)
+
+
+@dataclass(frozen=True)
+class Every:
+    """How often an entity has an event date.
+
+    Attributes:
+        look_backs: those that suit it, in days.
+        condition, python: which days of the calendar are event dates, in SQL and in Python.
+        when: the feature that says when in the week, or in the year, an event date is.
+        when_sql, when_python: the function of SQL that gives it, and the same of ``day`` in Python.
+        training: what of ``Training`` is not as for an event date a day. Parts of it are numbers of event dates.
+        drift: what of ``DriftPolicy`` is not.
+    """
+
+    look_backs: tuple[int, ...]
+    condition: str
+    python: str
+    when: Feature
+    when_sql: str
+    when_python: str
+    training: str = ""
+    drift: str = ""
+
+
+EVERY = {
+    "day": Every((1, 7, 28), "", "True", WEEKDAY, "dayofweek", "day.isoweekday() % 7 + 1"),
+    "week": Every(
+        (7, 28, 91),
+        "dayofweek(event_date) = 2",
+        "day.isoweekday() == 1",
+        MONTH,
+        "month",
+        "day.month",
+        "window_days=1096, holdout_days=8, min_train_days=26",
+        "drift_window_days=56, quality_window_days=91, cool_down_days=91, max_age_days=365",
+    ),
+    "month": Every(
+        (31, 92, 366),
+        "dayofmonth(event_date) = 1",
+        "day.day == 1",
+        MONTH,
+        "month",
+        "day.month",
+        "window_days=3653, holdout_days=6, min_train_days=18",
+        "drift_window_days=184, quality_window_days=366, cool_down_days=275, max_age_days=731",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -260,8 +306,7 @@ def features_of(case: Case) -> list[Feature]:
         text = f"the newest label of the event dates {back} to {case.label_days + 1} days before"
         categorical = f'"categorical", vocabulary={case.classes!r}'
         found.append(Feature(f"{case.label_name}_last", "string", text, "class", "outcomes", back, categorical))
-    text = "weekday of the event date: 1 is Sunday, 7 is Saturday"
-    found.append(Feature("day_of_week", "int", text, "weekday", "calendar", 0, "low=1, high=7, nullable=False"))
+    found.append(case.every.when)
     names = [*case.entity, case.day, "known_from", case.label_name, *(one.name for one in found)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ScaffoldError(f"two columns would be named {twice[0]}: give the column of {case.table.name} another name")
@@ -393,5 +438,5 @@ def _following(case: Case) -> list[str]:
         "make catalogue  # the page of its features",
         "make check",
         f"make night use_case={case.name} partition=<a day whose look-back has landed>",
-        f"train the first champion: trigger {case.name}_train with the last partition to learn from",
+        f"make train use_case={case.name} partition=<the last day to learn from>  # the first champion",
     ]

@@ -1,0 +1,107 @@
+"""From samples to nights, a training and a retraining on the real stack, for each task; and away again.
+
+In a copy of the repository with an installation of its own, by the commands that a newcomer types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+import pytest
+
+from tests.scaffold.journey import (
+    BINARY,
+    MULTICLASS,
+    REGRESSION,
+    Company,
+    backfill,
+    git_removes,
+    land,
+    scaffold,
+    train,
+)
+from tests.scaffold.repository import Repository, installed
+
+pytestmark = pytest.mark.integration
+
+COMPANIES = (REGRESSION, BINARY, MULTICLASS)
+# From the day after the nights on there are twice as many rides; so many days later there is enough to learn from.
+CHANGED = ("2024-04-22", "2024-05-27")
+
+
+def tables(repository: Repository) -> list[str]:
+    """Every table of the lake, the ledgers apart: what was there is recorded in them for ever."""
+    lake = repository.tree / "var" / "lake"
+    return sorted(str(log.parent.relative_to(lake)) for log in lake.glob("*/*/_delta_log") if log.parts[-3] != "ledger")
+
+
+def read(repository: Repository, name: str) -> pl.DataFrame:
+    return pl.read_delta(str(repository.tree / "var" / "lake" / "gold" / name))
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Repository, list[str]]]:
+    """The copy with all three companies scaffolded while its services run, their files landed; and its first tables."""
+    folder = tmp_path_factory.mktemp("companies")
+    with installed(folder / "repository") as repository:
+        repository.python("include.local", "up")
+        before = tables(repository)
+        for company in COMPANIES:
+            scaffold(repository, company, folder)
+            land(repository, company, folder)
+        yield repository, before
+
+
+@pytest.fixture
+def repository(begun: tuple[Repository, list[str]]) -> Repository:
+    return begun[0]
+
+
+def test_no_file_that_was_there_is_touched(repository: Repository) -> None:
+    assert repository.run("git", "diff", "--stat") == ""
+    assert len(repository.changed()) > 20 * len(COMPANIES)
+
+
+@pytest.mark.parametrize("company", COMPANIES, ids=lambda company: company.name)
+def test_nights_are_gated_scored_and_monitored(repository: Repository, company: Company) -> None:
+    backfill(repository, company, company.history, at_once=True)
+    assert "version 1 is champion" in train(repository, company, company.history[1])
+    assert "all well" in backfill(repository, company, company.nights)
+    predictions = read(repository, f"{company.case}__predictions")
+    entity, day = company.question[3], f"{company.day}"
+    assert not predictions.select(entity, day).is_duplicated().any()
+    features = read(repository, f"{company.case}__features").filter(pl.col(day) >= predictions[day].min())
+    assert predictions.height == features.height > 0, "each in the population once, from the first champion's day on"
+    assert predictions[day].n_unique() == len(company.nights) + 1, "that which waited for a champion too"
+    assert read(repository, f"{company.case}__monitoring").height > 0
+    assert set(read(repository, f"{company.case}__decisions")["decision"]) == {"no"}
+
+
+def test_a_change_of_the_world_is_noticed_and_learned(repository: Repository) -> None:
+    said = backfill(repository, REGRESSION, CHANGED, at_once=True)
+    assert f"{REGRESSION.case}_train" in said, "the policy asked for it"
+    decided = read(repository, f"{REGRESSION.case}__decisions").sort("night")
+    assert decided["decision"].to_list()[-1] == "yes"
+    assert read(repository, f"{REGRESSION.case}__deployments")["model_version"].sort().to_list() == [1, 2]
+
+
+@pytest.mark.parametrize("company", [BINARY, MULTICLASS], ids=lambda company: company.name)
+def test_a_retraining_is_decided(repository: Repository, company: Company) -> None:
+    said = train(repository, company, company.nights[1], code=None)
+    assert "version 2 is champion" in said or "version 2 was refused" in said
+
+
+def test_removed_they_leave_the_tree_and_the_lake_as_before(begun: tuple[Repository, list[str]]) -> None:
+    repository, before = begun
+    first = repository.run("git", "rev-parse", "HEAD").strip()
+    repository.commit("three companies")
+    for company in COMPANIES:
+        git_removes(repository, "use-case", company.case)
+        git_removes(repository, "source", company.source)
+    assert repository.run("git", "diff", "--stat", first) == ""
+    assert tables(repository) == before
+    repository.inside("include.governance.verify")
+    for company in COMPANIES:
+        assert "there is nothing" in repository.inside("include.scaffold", "remove", "--use-case", company.case)
+        assert "there is nothing" in repository.inside("include.scaffold", "remove", "--source", company.source)

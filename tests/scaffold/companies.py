@@ -1,0 +1,119 @@
+"""Four made-up companies whose days have something to learn: unlike files, unlike questions, one seed each.
+
+What a model can find is known, since it was put in. Each function writes one file a day, or a month, into a folder, as
+an upstream would, and nothing else.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+FIRST = date(2024, 1, 1)
+
+
+def days(n: int, first: date = FIRST) -> list[date]:
+    return [first + timedelta(number) for number in range(n)]
+
+
+def rides(folder: Path, n: int, changed_from: int | None = None) -> None:
+    """Rides of 120 stations by quarter of a day, as CSV with semicolons and a decimal comma.
+
+    A station has its level and a weekday its share of it, which the mean of the week before does not know. From day
+    ``changed_from`` on there are twice as many.
+    """
+    chance, stations, quarters = np.random.default_rng(1), 120, 4
+    level = np.exp(chance.normal(3.0, 0.6, stations))
+    weekday = np.array([1.0, 1.05, 1.1, 1.05, 1.25, 0.6, 0.45])
+    for number, day in enumerate(days(n)):
+        factor = weekday[day.weekday()] * np.exp(chance.normal(0, 0.08))
+        factor *= 2 if changed_from is not None and number >= changed_from else 1
+        counts = chance.poisson(np.repeat(level * factor / quarters, quarters))
+        temp = chance.normal(12, 4, len(counts))
+        frame = pl.DataFrame(
+            {
+                "station": [f"S{station:03}" for station in range(stations) for _ in range(quarters)],
+                "quarter": list(range(quarters)) * stations,
+                "ridden_on": [f"{day:%d.%m.%Y}"] * len(counts),
+                "temp_c": [f"{value:.1f}".replace(".", ",") for value in temp],
+                "rides": counts,
+            }
+        )
+        frame.write_csv(folder / f"rides-{day}.csv", separator=";")
+
+
+def payments(folder: Path, n: int) -> None:
+    """Card payments as packed JSON lines, of which few are fraud: about 2 % of the days of a card have one.
+
+    A card that is taken over pays more, and abroad, for some days, and each fourth of its payments is fraud.
+    """
+    chance, cards = np.random.default_rng(2), 300
+    until, number = np.full(cards, -1), 0
+    for at, day in enumerate(days(n)):
+        begins = chance.random(cards) < 0.004
+        until = np.where(begins, at + chance.integers(5, 12, cards), until)
+        of = np.repeat(np.arange(cards), chance.poisson(2.5, cards))
+        taken = until[of] >= at
+        frame = pl.DataFrame(
+            {
+                "payment_id": [f"P{number + one:07}" for one in range(len(of))],
+                "card": [f"C{one:04}" for one in of],
+                "booked_on": [str(day)] * len(of),
+                "amount_eur": np.round(np.exp(chance.normal(3.2 + 0.9 * taken, 0.7)), 2),
+                "is_abroad": chance.random(len(of)) < np.where(taken, 0.6, 0.08),
+                "is_fraud": taken & (chance.random(len(of)) < 0.25),
+            }
+        )
+        number += len(of)
+        lines = frame.write_ndjson().encode()
+        (folder / f"payments-{day}.jsonl.gz").write_bytes(gzip.compress(lines, mtime=0))
+
+
+def purchases(folder: Path, n: int) -> None:
+    """Purchases as Parquet. A customer has habits: which channel comes first is known after weeks."""
+    chance, customers, channels = np.random.default_rng(3), 150, np.array(["counter", "phone", "web"])
+    habits = chance.dirichlet([0.5, 0.5, 0.5], customers)
+    rate, number = chance.gamma(2.0, 0.04, customers), 0
+    for day in days(n):
+        of = np.repeat(np.arange(customers), chance.poisson(rate))
+        picked = [chance.choice(3, p=habits[one]) for one in of]
+        frame = pl.DataFrame(
+            {
+                "purchase_id": [100_000 + number + one for one in range(len(of))],
+                "customer": [f"K{one:04}" for one in of],
+                "purchased_on": [day] * len(of),
+                "channel": channels[picked],
+                "total_eur": np.round(np.exp(chance.normal(3, 0.5, len(of))), 2),
+            },
+            schema_overrides={"purchased_on": pl.Date},
+        )
+        number += len(of)
+        frame.write_parquet(folder / f"purchases-{day}.parquet")
+
+
+def months(n: int, first: date = date(2018, 1, 1)) -> Iterator[date]:
+    for number in range(n):
+        yield date(first.year + number // 12, number % 12 + 1, 1)
+
+
+def revenue(folder: Path, n: int) -> None:
+    """A file a month: the revenue of 60 branches, which follows the year and each branch's own growth."""
+    chance, branches = np.random.default_rng(4), 60
+    level, growth = np.exp(chance.normal(11, 0.5, branches)), chance.normal(0.01, 0.004, branches)
+    season = 1 + 0.25 * np.sin(np.arange(12) / 12 * 2 * np.pi)
+    for number, month in enumerate(months(n)):
+        value = level * np.exp(growth * number) * season[month.month - 1] * np.exp(chance.normal(0, 0.03, branches))
+        frame = pl.DataFrame(
+            {
+                "month": [str(month)] * branches,
+                "branch": [f"B{one:02}" for one in range(branches)],
+                "customers": np.round(value / 40).astype(int),
+                "revenue_eur": np.round(value, 2),
+            }
+        )
+        frame.write_csv(folder / f"revenue-{month}.csv")
