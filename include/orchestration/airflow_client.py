@@ -156,7 +156,7 @@ class Airflow:
 
         By itself it reads a file that has not changed once a minute.
         """
-        begins = tuple(dag_id.rpartition("_")[0] for dag_id in missing)
+        begins = tuple("_".join(dag_id.split("_")[:2]) for dag_id in missing)  # as lakehouse_ingest, of each source
         known = self.pages("/dags", "dags", order_by="dag_id", exclude_stale=False)
         for token in sorted({one["file_token"] for one in known if one["dag_id"].startswith(begins)}):
             try:
