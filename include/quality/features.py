@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from great_expectations.expectations import Expectation
 
+    from include.ml.ledger import Champion
     from include.ml.reference import Reference
 
 KNOWN_FROM = "known_from"
@@ -126,7 +128,7 @@ def audit(name: str, build: dbt.Build) -> None:
         return
     gate.check(table, nights.key, as_pandas(rows), suite(case))
     if not rows.is_empty():
-        _audit_distances(case, table, nights, rows)
+        _audit_distances(case, table, rows)
 
 
 def as_pandas(rows: pl.DataFrame) -> pd.DataFrame:
@@ -136,19 +138,29 @@ def as_pandas(rows: pl.DataFrame) -> pd.DataFrame:
     return rows.with_columns(cs.float().fill_nan(float("inf"))).to_pandas()
 
 
-def _audit_distances(case: UseCase, table: str, nights: Partitions, rows: pl.DataFrame) -> None:
-    from include.ml import dataset, ledger, model_files
+def _audit_distances(case: UseCase, table: str, rows: pl.DataFrame) -> None:
+    """Compare each day of ``rows`` with what its own champion was trained on: the one that scores it."""
+    from include.ml import dataset, ledger
+
+    decided = ledger.read(case)
+    for champion, group in groupby(rows[case.day].unique().sort(), key=lambda day: ledger.pick(decided, day)):
+        days = list(group)
+        if champion is None:
+            print(f"{Partitions(days[0], days[-1])} has no champion, whose training set it could be compared with")
+        else:
+            _audit_distances_from(champion, case, table, dataset.between(case, rows, (days[0], days[-1])))
+
+
+def _audit_distances_from(champion: Champion, case: UseCase, table: str, rows: pl.DataFrame) -> None:
+    from include.ml import dataset, model_files
     from include.ml.reference import features_of
 
-    day = nights.shift(case.horizon_days).last
-    champion = ledger.champion_for(case, day)
-    if champion is None:
-        print(f"{day} has no champion, whose training set the features could be compared with")
-        return
+    days = Partitions(rows[case.day].min(), rows[case.day].max())
     reference = model_files.load_reference(case, champion)
     expected, taken = distance_suite(case, reference), features_of(reference)
-    who = f"version {champion.model_version} of {case.name}, which is champion of {day},"
+    who = f"version {champion.model_version} of {case.name}, which is champion of {days},"
     dataset.check_columns(case, rows.columns, taken, who=who)
     if new := sorted(set(case.feature_names) - {feature.name for feature in taken}):
         print(f"{who} does not take {', '.join(new)}, so that there is nothing to compare them with")
+    nights = days.shift(-case.horizon_days)
     gate.check(f"{table}.psi", nights.key, distances(case, reference, rows), expected)

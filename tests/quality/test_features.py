@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from include.contracts.use_case import Feature, UseCase
-from include.ml import dataset, reference
+from include.ml import dataset, ledger, reference
 from include.quality import features, gate
 from include.quality.gate import GateFailedError
 from include.sources import source
@@ -153,3 +153,23 @@ def test_of_a_closed_day_there_may_be_no_rows(monkeypatch: pytest.MonkeyPatch) -
     features.audit("toy", {"nights": "2020-06-05"})
     with pytest.raises(GateFailedError, match="metal"):
         features.audit("toy", {"nights": "2020-06-08"})
+
+
+def test_each_day_is_compared_with_its_own_champion(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """History that is built once more has no champion, though the last of its days has one."""
+    compared = []
+    monkeypatch.setattr(
+        features,
+        "_audit_distances_from",
+        lambda champion, case, table, rows: compared.append((champion, sorted(rows["flight_date"].dt.day().unique()))),
+    )
+    monkeypatch.setattr(ledger, "read", lambda case: [])
+    monkeypatch.setattr(
+        ledger, "pick", lambda decided, day: None if day.day < 4 else "first" if day.day < 6 else "second"
+    )
+    days = [date(2020, 1, day) for day in range(1, 8) for _ in range(2)]
+    features._audit_distances(CASE, "gold.toy__features", pl.DataFrame({"flight_date": days}))
+    assert compared == [("first", [4, 5]), ("second", [6, 7])]
+    assert "2020-01-01..2020-01-03 has no champion" in capsys.readouterr().out
