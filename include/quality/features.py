@@ -155,7 +155,7 @@ def _audit_distances_from(champion: Champion, case: UseCase, table: str, rows: p
     from include.ml import dataset, model_files
     from include.ml.reference import features_of
 
-    days = Partitions(rows[case.day].min(), rows[case.day].max())
+    days = Partitions(*rows[case.day].unique().sort()[[0, -1]])
     reference = model_files.load_reference(case, champion)
     expected, taken = distance_suite(case, reference), features_of(reference)
     who = f"version {champion.model_version} of {case.name}, which is champion of {days},"
