@@ -105,7 +105,7 @@ compare-engines: venv ## use_case=flight_delays partition=2013-06-01: build it o
 		echo "compare-engines: say what: make compare-engines use_case=flight_delays partition=2013-06-01" >&2; exit 2; fi
 	@$(SERVICES) exec -- $(PYTHON) -m include.local.compare_engines --use-case "$(use_case)" --partition "$(partition)"
 
-release: venv ## [source=flights] [from= to=] [dry_run=1]: ingest again what the quarantine holds, after a fix
+reprocess: venv ## [source=flights] [from= to=] [dry_run=1]: ingest again what the quarantine holds, after a fix
 	@$(SERVICES) up --quiet
 	@$(SERVICES) exec -- $(PYTHON) -m include.orchestration.reprocess --source "$(or $(source),flights)" $(if $(from),--from $(from)) \
 		$(if $(to),--to $(to)) $(if $(dry_run),--dry-run)

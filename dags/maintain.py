@@ -1,4 +1,4 @@
-"""The upkeep of the lake, once a week: merge small files, let old days go, remove what no version needs, sweep.
+"""Maintenance of the lake, once a week: merge small files, let old days go, remove what no version needs, sweep.
 
 **Reads** the log and the folder of every table, and from MLflow which versions models were trained on: those stay
 readable. **Writes** no content. **Removes** days of bronze older than their feed's `retention_days`, files that no
@@ -24,7 +24,7 @@ from include.orchestration import defaults
     doc_md=__doc__,
     tags=["lakehouse"],
 )
-def upkeep() -> None:
+def maintenance() -> None:
     # Whatever comes after it: a dry run skips the next task, and with it all others but the report.
     @task.short_circuit(ignore_downstream_trigger_rules=False)
     def plan(params):
@@ -84,4 +84,4 @@ def upkeep() -> None:
     plan() >> retain() >> compact() >> vacuum() >> sweep() >> report()
 
 
-upkeep()
+maintenance()

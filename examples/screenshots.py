@@ -27,7 +27,7 @@ PICTURES = Path(__file__).resolve().parents[1] / "docs" / "img"
 SIZE: ViewportSize = {"width": 1440, "height": 900}
 NIGHTS = Partitions(date(2013, 6, 3), date(2013, 6, 4))
 MODEL, MONITOR = "flight_delays", "flight_delays_monitor"
-RELEASE = "lakehouse_release_flights"
+REPROCESS = "lakehouse_reprocess_flights"
 # The stages of a night; a retraining is not one of them.
 PATH = sorted(DAGS - {TRAIN})
 
@@ -204,21 +204,21 @@ def quarantine_pages(page: Page, here: Settings, airflow: Airflow) -> list[str]:
     for file, text, was in zip(files, whole, written, strict=True):
         file.write_text(text)
         os.utime(str(file), ns=(was.st_atime_ns, was.st_mtime_ns))  # which is when its rows arrived
-    page.get_by_role("button", name="What would be released?").click()
-    page.wait_for_url(lambda url: f"/dags/{RELEASE}/runs/" in url)
-    run = airflow.newest_runs(RELEASE)[0]
+    page.get_by_role("button", name="What would become of these rows?").click()
+    page.wait_for_url(lambda url: f"/dags/{REPROCESS}/runs/" in url)
+    run = airflow.newest_runs(REPROCESS)[0]
     while {one["task_id"]: one["state"] for one in airflow.tasks(run)}.get("approve") != "awaiting_input":
         time.sleep(1)
-    page.goto(f"{here.airflow_url}/dags/{RELEASE}/runs/{run.run_id}/tasks/approve/required_actions")
+    page.goto(f"{here.airflow_url}/dags/{REPROCESS}/runs/{run.run_id}/tasks/approve/required_actions")
     appear(page, "if ingested now")
-    shoot(page, "release-approval")
+    shoot(page, "reprocess-approval")
     heads = {one.run_id for one in airflow.newest_runs(HEAD)}
     page.get_by_role("button", name="Approve").click()
     airflow.follow([run])
     airflow.follow([one for one in airflow.newest_runs(HEAD) if one.run_id not in heads])
     page.goto(address)
     settle(page)
-    shoot(page, "quarantine-released", height=240)
+    shoot(page, "quarantine-reprocessed", height=240)
     # The ledger of publications has the revisions of both ways.
     return [line for line in difference(before, content(here)) if not line.startswith("ledger.")]
 

@@ -28,7 +28,7 @@ from include.sources import sources
 
 def reprocess(source: Source) -> DAG:
     @dag(
-        dag_id=f"lakehouse_release_{source.name}",
+        dag_id=f"lakehouse_reprocess_{source.name}",
         schedule=None,
         **defaults.DAG,
         params=defaults.PARAMS,
@@ -58,7 +58,7 @@ def reprocess(source: Source) -> DAG:
             defaults=ApprovalOperator.REJECT,
             response_timeout=timedelta(hours=settings().approval_hours),
         )
-        # One after the other, as `make release` does.
+        # One after the other, as `make reprocess` does.
         again = RunAgain.partial(
             task_id="again", trigger_dag_id=f"lakehouse_ingest_{source.name}", max_active_tis_per_dagrun=1
         ).expand(conf=nights)

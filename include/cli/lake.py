@@ -11,7 +11,7 @@ def megabytes(size: int) -> str:
 
 
 def main() -> None:
-    """Print a row a table, then what the upkeep has removed and what it did not come to finish."""
+    """Print a row a table, then what maintenance has removed and what it did not come to finish."""
     found = usage.report()
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("table", "rows", "files", "small", "MB", "MB on disk", "version"):

@@ -244,7 +244,7 @@ def plan(source: Source, nights: Partitions) -> Plan:
     """
     for feed in source.feeds:
         check_folder(folder_of(source, feed) / "any")
-    for path in strangers(source):
+    for path in unexpected(source):
         log.warning("ignored, since a file is named by its day, as 2013-06-01.csv or as its feed says: %s", path)
     found: Plan = {}
     for name, days in landed(source, nights).items():
@@ -385,7 +385,7 @@ def check_unchanged(
         )
 
 
-def strangers(source: Source) -> list[UPath]:
+def unexpected(source: Source) -> list[UPath]:
     """What is in the landing folders of ``source`` and no night will ever read, for want of a day as its name."""
     found: list[UPath] = []
     for feed in source.feeds:

@@ -1,4 +1,4 @@
-"""The upkeep of the lake: compaction, retention, vacuum, and the sweep of candidates that failed tries left.
+"""Maintenance of the lake: compaction, retention, vacuum, and the sweep of candidates that failed tries left.
 
 Each has a function that only looks (``to_compact``, ``to_retain``, ``to_vacuum``, ``to_sweep``) and one that does what
 that one says (``compact``, ``retain``, ``vacuum``, ``sweep``), one table after the other, each in the ledger. All are
@@ -49,7 +49,7 @@ Pins = Mapping[str, Sequence[int]]
 
 
 class RefusedError(NeedsAttentionError):
-    """Part of the upkeep was left undone, because a person has to look first. The rest is done."""
+    """Part of maintenance was left undone, because a person has to look first. The rest is done."""
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Plan:
 
 
 def plan(sources: Iterable[Source], pins: Pins) -> Plan:
-    """Everything that the upkeep would do now. Changes nothing.
+    """Everything that maintenance would do now. Changes nothing.
 
     A step may find more when its turn comes: what a compaction replaces, a later vacuum removes.
     """

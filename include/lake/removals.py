@@ -1,7 +1,7 @@
-"""The ledger of removals: what the upkeep took out of the lake, when, and in which run. Append-only.
+"""The ledger of removals: what maintenance took out of the lake, when, and in which run. Append-only.
 
 A removal is written down before it happens, with the files it names, and again when it is through. A kill in between
-leaves a line that was begun and not finished; the next step of the upkeep looks at what is left of its files and
+leaves a line that was begun and not finished; the next step of maintenance looks at what is left of its files and
 closes it with what has really gone. Written only afterwards, a kill would leave a removal that nobody knows of.
 """
 
@@ -106,7 +106,7 @@ def unfinished() -> list[Removal]:
 def settle(run: str) -> list[Removal]:
     """Close what an earlier try began and did not finish, with what of it has gone. Returns what was closed.
 
-    Only one step of the upkeep runs at a time, so that what is open was killed. What is left is planned anew.
+    Only one step of maintenance runs at a time, so that what is open was killed. What is left is planned anew.
     """
     closed = []
     for line in _open():

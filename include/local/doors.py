@@ -44,7 +44,7 @@ LISTENS = 1 << 16
 """The flag of a socket that takes connections, in ``/proc/net/unix``."""
 
 
-def strangers(table: str, var: Path) -> list[str]:
+def foreign_sockets(table: str, var: Path) -> list[str]:
     """The names of the Unix sockets in ``table`` (``/proc/net/unix``) that listen, and not under ``var``.
 
     The table is of one network: systemd, a container engine, a service mesh show that it is theirs as well.
@@ -56,7 +56,7 @@ def strangers(table: str, var: Path) -> list[str]:
 
 def check_container(settings: Settings, table: Path = Path("/proc/net/unix")) -> None:
     """Raise Problem where ``container`` is said of a network that others are in. Before the first service starts."""
-    if settings.container and (others := strangers(table.read_text(), settings.var)):
+    if settings.container and (others := foreign_sockets(table.read_text(), settings.var)):
         raise Problem(
             f"NOCTURNE_CONTAINER=true, and this network is not of the container alone: {others[0]} listens in it. "
             "Start it without `--network host`, and outside of a pod; elsewhere than in a container, unset the variable"

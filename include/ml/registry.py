@@ -245,7 +245,7 @@ def training_set(case: UseCase, version: int) -> Dataset:
     They have the features that the version takes, whatever the spec says today.
 
     Raises RegistryRefused for an unknown version, UnknownRecipe for one that no training registered, VersionMissing
-    where a table was vacuumed by others than the upkeep, and DataMissing where the columns or rows of the tables are
+    where a table was vacuumed by others than maintenance, and DataMissing where the columns or rows of the tables are
     not those of that training any more.
     """
     from mlflow import MlflowClient

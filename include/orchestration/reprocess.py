@@ -1,6 +1,6 @@
-"""What the quarantine holds, what would become of it today, and ``make release``, which ingests those nights again.
+"""What the quarantine holds, what would become of it today, and ``make reprocess``, which ingests those nights again.
 
-Whoever starts it here or lets the DAG ``lakehouse_release_<source>`` ask a person first, the nights go through
+Whoever starts it here or lets the DAG ``lakehouse_reprocess_<source>`` ask a person first, the nights go through
 ``lakehouse_ingest_<source>`` again, and what is looked at before is ``foreseen``. Nothing here holds a value of a row.
 """
 
@@ -35,7 +35,7 @@ ROWS = {"feed": pl.String, "night": pl.Date, "reason": pl.String, "raw": pl.Stri
 SOUND, CHANGED, STAYS, NEW = "sound now", "changed or gone in the file", "stays", "new"
 
 
-class NothingToReleaseError(NeedsAttentionError):
+class NothingToReprocessError(NeedsAttentionError):
     """The files of a night in quarantine are not there any more, so that it cannot be ingested again."""
 
 
@@ -76,8 +76,8 @@ def foreseen(of: Source, rows: pl.DataFrame) -> Foreseen:
     """What would become of ``rows`` in quarantine if their nights were ingested now.
 
     Their files are read with today's contract and rules, as an ingestion reads them, and nothing is published. Raises
-    NothingToReleaseError where a night's files are gone, and what an ingestion raises where it would fail: then the
-    night cannot be released.
+    NothingToReprocessError where a night's files are gone, and what an ingestion raises where it would fail: then the
+    night cannot be reprocessed.
     """
     found, now, then = [pl.DataFrame(schema={**ROWS, "fate": pl.String})], 0, 0
     for night in sorted(rows["night"].unique()):
@@ -98,7 +98,7 @@ def _foreseen(of: Source, night: date, rows: pl.DataFrame) -> tuple[pl.DataFrame
     nights = Partitions(night, night)
     plan = landing.plan(of, nights)
     if gone := sorted(set(rows["feed"]) - plan.keys()):
-        raise NothingToReleaseError(
+        raise NothingToReprocessError(
             f"{of.name} {night}: in landing there is no file of {', '.join(gone)} any more. What is in quarantine of "
             "it can only be ingested again with its file; put it back, or give nights without this one"
         )
@@ -190,7 +190,7 @@ class Proposal(TypedDict):
 
 
 def proposal(of: Source, nights: Partitions) -> Proposal:
-    """What releasing ``nights`` would come to; without nights where nothing is in quarantine.
+    """What reprocessing ``nights`` would come to; without nights where nothing is in quarantine.
 
     Raises what ``foreseen`` does.
     """
@@ -203,7 +203,7 @@ def proposal(of: Source, nights: Partitions) -> Proposal:
 
 
 def outcome(before: int, of: Source, nights: Partitions) -> str:
-    """What a release of ``nights`` has come to, in a line: ``before`` rows were in quarantine."""
+    """What reprocessing ``nights`` has come to, in a line: ``before`` rows were in quarantine."""
     after = quarantined(of, nights.first, nights.last).height
     return f"{before - after} rows released, {after} are still in quarantine"
 
@@ -217,7 +217,7 @@ def ingest_again(of: Source, nights: Iterable[date]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 when the quarantine was looked at, or every night of it has been ingested again; 1 when one has failed."""
-    parser = argparse.ArgumentParser(prog="make release", description=__doc__)
+    parser = argparse.ArgumentParser(prog="make reprocess", description=__doc__)
     parser.add_argument("--source", default="flights", choices=list(sources()))
     parser.add_argument("--from", dest="first", type=date.fromisoformat, default=date.min, help="first night")
     parser.add_argument("--to", dest="last", type=date.fromisoformat, default=date.max, help="last night, included")

@@ -91,7 +91,7 @@ def of_source(root: Path, name: str) -> Left:
         f"docs/sources/{name}.md",
     )
     landing = settings().landing / name
-    dags = _known_dags([f"lakehouse_ingest_{name}", stage, f"lakehouse_release_{name}"])
+    dags = _known_dags([f"lakehouse_ingest_{name}", stage, f"lakehouse_reprocess_{name}"])
     return Left(files, tables, (), dags, stage, str(landing) if landing.exists() else "")
 
 

@@ -135,7 +135,7 @@ async def quarantine(
         feeds=feeds,
         found=found,
         problem=problem,
-        dag=f"lakehouse_release_{source_name}",
+        dag=f"lakehouse_reprocess_{source_name}",
         most_ranges=MOST_RANGES,
     )
 

@@ -265,7 +265,7 @@ def test_one_file_may_have_a_manifest_beside_it(home: Path) -> None:
     said = subprocess.run(["sha256sum", path.name], cwd=path.parent, capture_output=True, text=True).stdout
     path.with_name("2024-06-01.csv.sha256").write_text(said)
     assert landing.plan(source(alone), NIGHT)["stores"]["2024-06-01"]["rows"] == 1
-    assert landing.strangers(source(alone)) == []
+    assert landing.unexpected(source(alone)) == []
 
 
 def test_names_are_as_the_feed_says(home: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -277,9 +277,9 @@ def test_names_are_as_the_feed_says(home: Path, caplog: pytest.LogCaptureFixture
     assert landing.plan(source(feed), NIGHT)["stores"]["2024-06-01"]["rows"] == 1
     assert landing.landed_days(source(feed)) == [DAY]
     stray = path.parents[1] / "notes.txt"
-    assert landing.strangers(source(feed)) == []
+    assert landing.unexpected(source(feed)) == []
     stray.parent.parent.joinpath("2024-06-01.csv").touch()
-    assert [one.name for one in landing.strangers(source(feed))] == ["2024-06-01.csv"]
+    assert [one.name for one in landing.unexpected(source(feed))] == ["2024-06-01.csv"]
 
 
 def test_what_lies_among_the_files_of_a_day_and_is_none_is_told(home: Path, caplog: pytest.LogCaptureFixture) -> None:

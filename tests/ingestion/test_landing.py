@@ -284,7 +284,7 @@ def test_a_file_that_no_night_reads_is_named(caplog: pytest.LogCaptureFixture) -
     folder = put(DONE, FIRST).parent
     for name in ("2020-06-01 (copy).csv", "2020-06-01.csv.bak", "20200602.csv", ".2020-06-02.csv.part"):
         (folder / name).write_bytes(GOOD)
-    assert [path.name for path in landing.strangers(SOURCE)] == [
+    assert [path.name for path in landing.unexpected(SOURCE)] == [
         "2020-06-01 (copy).csv",
         "2020-06-01.csv.bak",
         "20200602.csv",
@@ -337,8 +337,8 @@ def test_a_file_is_finished_once_its_mark_is_there() -> None:
     mark = path.with_name(f"{path.name}.done")
     mark.touch()
     assert rows_of(landing.plan(source, NIGHT)) == {"done": {"2020-06-01": 2}}
-    assert landing.strangers(source) == []
-    assert landing.strangers(SOURCE) == [mark], "of a feed that knows no marks"
+    assert landing.unexpected(source) == []
+    assert landing.unexpected(SOURCE) == [mark], "of a feed that knows no marks"
 
 
 def test_a_file_is_finished_once_nobody_writes_to_it() -> None:

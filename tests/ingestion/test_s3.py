@@ -109,7 +109,7 @@ def test_a_file_is_looked_through_there(bucket: str) -> None:
     with pytest.raises(UnreadableFileError, match=rf"{path}: half-written"):
         landing.plan(SOURCE, Partitions.parse("2020-06-10"))
     (path.parent / "a stranger.csv").write_bytes(b"")
-    assert [one.name for one in landing.strangers(SOURCE)] == ["a stranger.csv"]
+    assert [one.name for one in landing.unexpected(SOURCE)] == ["a stranger.csv"]
 
 
 def test_a_file_that_may_still_come_is_looked_for_there(bucket: str) -> None:

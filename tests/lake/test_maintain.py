@@ -1,4 +1,4 @@
-"""The upkeep takes what is too old or not needed, nothing else, and says so. On real Delta, by both engines."""
+"""Maintenance takes what is too old or not needed, nothing else, and says so. On real Delta, by both engines."""
 
 from __future__ import annotations
 

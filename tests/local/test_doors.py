@@ -136,12 +136,12 @@ ABSTRACT = "0000000000000000: 00000002 00000000 00010000 0001 01 20999 @/contain
 
 
 def test_a_network_of_its_own_has_no_strangers() -> None:
-    assert doors.strangers(HEAD + OURS + CALLER + UNNAMED, Path("/nocturne/var")) == []
+    assert doors.foreign_sockets(HEAD + OURS + CALLER + UNNAMED, Path("/nocturne/var")) == []
 
 
 @pytest.mark.parametrize("socket", [SYSTEMD, ABSTRACT])
 def test_the_network_of_a_machine_shows_itself(socket: str) -> None:
-    assert len(doors.strangers(HEAD + OURS + socket, Path("/nocturne/var"))) == 1
+    assert len(doors.foreign_sockets(HEAD + OURS + socket, Path("/nocturne/var"))) == 1
 
 
 def test_a_container_in_the_network_of_its_machine_does_not_start(tmp_path: Path) -> None:

@@ -76,8 +76,7 @@ def feed_problems(feed: Feed) -> list[str]:
 def examples() -> dict[str, Feed]:
     """The feeds that the pages of connectors, of files and of rules show, by name."""
     pages = "".join(
-        (ROOT / "docs" / name).read_text()
-        for name in ("connectors.md", "bring-a-file.md", "release-quarantined-rows.md")
+        (ROOT / "docs" / name).read_text() for name in ("connectors.md", "bring-a-file.md", "reprocess-quarantine.md")
     )
     blocks = re.findall(r"```python\n(.*?)```", pages, re.DOTALL)
     found: dict[str, Feed] = {}

@@ -80,13 +80,13 @@ def test_a_failure_leaves_nothing(upstream: Upstream) -> None:
 
 
 def test_what_is_being_written_is_seen_by_nobody(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the moment of a kill: a hidden name, which `landed` and `strangers` pass over."""
+    """At the moment of a kill: a hidden name, which `landed` and `unexpected` pass over."""
     seen: list[Path] = []
 
     def looks(part: Path, path: Path) -> None:
         seen.extend(folder().iterdir())
         assert not path.exists()
-        assert landing.strangers(SOURCE) == []
+        assert landing.unexpected(SOURCE) == []
         assert landing.landed(SOURCE, Partitions(DAY, DAY)) == {}
 
     upstream[DAY] = b"a\n1\n"

@@ -19,7 +19,7 @@ from tests.integration.test_chain import HEAD, only_to_silver, read
 
 pytestmark = pytest.mark.integration
 
-RELEASE = "lakehouse_release_flights"
+REPROCESS = "lakehouse_reprocess_flights"
 NIGHT = Partitions(date(2013, 9, 3), date(2013, 9, 3))  # far from what other tests look at
 PATIENCE = 300.0
 
@@ -28,7 +28,7 @@ def ask(stack: Stack) -> Run:
     """A release of the night, as the page starts one."""
     conf = {"from": NIGHT.key, "to": NIGHT.key}
     return Run.of(
-        stack.airflow.call("POST", f"/dags/{RELEASE}/dagRuns", json={"logical_date": None, "conf": conf}),
+        stack.airflow.call("POST", f"/dags/{REPROCESS}/dagRuns", json={"logical_date": None, "conf": conf}),
     )
 
 
@@ -40,14 +40,14 @@ def question(stack: Stack, run: Run) -> dict[str, Any]:
     """What the run asks a person, once it does."""
     deadline = time.monotonic() + PATIENCE
     while states(stack, run).get("approve") != "awaiting_input":
-        assert stack.airflow.run(RELEASE, run.run_id).state not in FINISHED, stack.log(run, "foresee")
+        assert stack.airflow.run(REPROCESS, run.run_id).state not in FINISHED, stack.log(run, "foresee")
         assert time.monotonic() < deadline, states(stack, run)
         time.sleep(0.5)
     return dict(stack.airflow.call("GET", f"{path(run)}/hitlDetails"))
 
 
 def path(run: Run) -> str:
-    return f"/dags/{RELEASE}/dagRuns/{run.run_id}/taskInstances/approve/-1"
+    return f"/dags/{REPROCESS}/dagRuns/{run.run_id}/taskInstances/approve/-1"
 
 
 def answered(stack: Stack, run: Run, option: str) -> Run:
@@ -58,7 +58,7 @@ def answered(stack: Stack, run: Run, option: str) -> Run:
     """
     body = {"chosen_options": [option], "params_input": {}}
     deadline = time.monotonic() + PATIENCE
-    while (now := stack.airflow.run(RELEASE, run.run_id)).state not in FINISHED:
+    while (now := stack.airflow.run(REPROCESS, run.run_id)).state not in FINISHED:
         if states(stack, run)["approve"] == "awaiting_input":
             stack.airflow.call("PATCH", f"{path(run)}/hitlDetails", json=body)
         assert time.monotonic() < deadline, states(stack, run)
@@ -68,7 +68,7 @@ def answered(stack: Stack, run: Run, option: str) -> Run:
 
 def ended(stack: Stack, run: Run) -> Run:
     deadline = time.monotonic() + PATIENCE
-    while (now := stack.airflow.run(RELEASE, run.run_id)).state not in FINISHED:
+    while (now := stack.airflow.run(REPROCESS, run.run_id)).state not in FINISHED:
         assert time.monotonic() < deadline, states(stack, run)
         time.sleep(0.5)
     return now
@@ -94,7 +94,7 @@ def page(stack: Stack) -> str:
 
 
 def test_rows_are_released_by_a_person_and_by_nobody_else(stack: Stack) -> None:
-    stack.airflow.wait_for_dags({HEAD, RELEASE})
+    stack.airflow.wait_for_dags({HEAD, REPROCESS})
     replay(stack.settings.landing, NIGHT, with_dimensions=True)
     file = stack.landing("actuals", NIGHT.key)
     whole = file.read_text()
