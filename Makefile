@@ -20,9 +20,9 @@ venv:
 setup: venv ## everything that must exist before the first start; needs the network once
 	@$(SERVICES) setup
 
-run: venv ## the demonstration: set up, start, load history, run the nights, print a report
+run: venv ## the demonstration: set up, start, load history, run the nights, print a report [also="weather_temperature seattle_weather_kind"]
 	@$(SERVICES) up
-	@$(SERVICES) exec -- $(PYTHON) -m examples
+	@$(SERVICES) exec -- $(PYTHON) -m examples $(if $(also),--also $(also))
 
 up: venv ## start the services and wait until all are healthy [take_lake=yes]
 	@$(SERVICES) up $(if $(filter yes,$(take_lake)),--take-lake)

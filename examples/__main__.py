@@ -6,15 +6,16 @@ repeat: a second run finds the same content and changes nothing. Exit code 0 onl
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
 from rich.console import Console
 
-from examples import report
+from examples import others, report
 from examples.replay import replay
 from include.core.partitions import Partitions
 from include.core.settings import Settings, settings
@@ -48,11 +49,15 @@ class Demonstration:
         seconds = int(time.monotonic() - self.began)
         console.print(f"[dim]{seconds // 60:2d}:{seconds % 60:02d}[/dim]   {line}")
 
-    def step(self, title: str, nights: Partitions, start: Callable[[], list[Run]]) -> None:
-        """Let ``nights`` land, ``start`` runs, and wait for all that follows from them."""
+    def night(self, title: str, nights: Partitions, start: Callable[[], list[Run]]) -> None:
+        """Let ``nights`` land, then as ``step``."""
+        replay(self.settings.landing, nights)
+        self.step(title, start)
+
+    def step(self, title: str, start: Callable[[], list[Run]]) -> None:
+        """``start`` runs, and wait for all that follows from them."""
         self.say(f"[bold]{title}[/bold]")
         before = time.monotonic()
-        replay(self.settings.landing, nights)
         self.runs += self.airflow.follow(start(), lambda line: self.say(f"  {line}"))
         self.stages[title] = round(time.monotonic() - before, 1)
 
@@ -68,7 +73,7 @@ def watch(demonstration: Demonstration) -> date | None:
     asked: date | None = None
     for night in (Partitions(day, day) for day in WATCHED.days):
         title = f"night {night}" if asked is None else f"night {night}, after the retraining"
-        demonstration.step(title, night, demonstration.backfill(night))
+        demonstration.night(title, night, demonstration.backfill(night))
         if asked:
             return asked
         if report.decision(night.first) == "yes":
@@ -76,8 +81,8 @@ def watch(demonstration: Demonstration) -> date | None:
     return asked
 
 
-def run() -> int:
-    """Show it all. Returns the exit code."""
+def run(also: Sequence[str] = ()) -> int:
+    """Show it all, and ``also`` use cases beside it. Returns the exit code."""
     here = settings()
     show = Demonstration(here, Airflow(here))
     console.print(
@@ -86,15 +91,21 @@ def run() -> int:
     )
     show.airflow.wait_for_dags(DAGS)
     last_of_history = Partitions(HISTORY.last, HISTORY.last)
-    show.step(f"history {HISTORY}, as one range", HISTORY, show.trigger(HEAD, HISTORY))
-    show.step("the first champion and its first predictions", last_of_history, show.trigger(TRAIN, last_of_history))
-    show.step(f"nights {FIRST_WEEK}, as a backfill", FIRST_WEEK, show.backfill(FIRST_WEEK))
-    show.step(f"the rest of June {REST_OF_JUNE}, as one range", REST_OF_JUNE, show.trigger(HEAD, REST_OF_JUNE))
+    show.night(f"history {HISTORY}, as one range", HISTORY, show.trigger(HEAD, HISTORY))
+    show.night("the first champion and its first predictions", last_of_history, show.trigger(TRAIN, last_of_history))
+    show.night(f"nights {FIRST_WEEK}, as a backfill", FIRST_WEEK, show.backfill(FIRST_WEEK))
+    show.night(f"the rest of June {REST_OF_JUNE}, as one range", REST_OF_JUNE, show.trigger(HEAD, REST_OF_JUNE))
     watch(show)
+    for case in also:
+        others.show(others.OTHERS[case], show.airflow, here.landing, show.step)
     content = report.collect(here, show.runs, show.stages, time.monotonic() - show.began)
     path = report.write(here, content)
     report.show(console, here, content)
     problems = report.problems(here, content, FIRST_WEEK)
+    for case in also:
+        line, is_well = others.told(others.OTHERS[case])
+        console.print(f"  {line}")
+        problems += [] if is_well else [line]
     for problem in problems:
         console.print(f"[red]{problem}[/red]")
     console.print(f"\n  report   {path}")
@@ -102,8 +113,10 @@ def run() -> int:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="make run", description=__doc__)
+    parser.add_argument("--also", nargs="*", default=[], choices=others.OTHERS, help="use cases to show as well")
     try:
-        return run()
+        return run(parser.parse_args().also)
     except RunFailedError as error:
         console.print(f"[red]{error}[/red]")
         return 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -138,6 +138,11 @@ class Airflow:
     def paused(self) -> set[str]:
         """The DAGs that are paused: Airflow drops the events that they would have followed."""
         return {one["dag_id"] for one in self.pages("/dags", "dags", order_by="dag_id", paused=True)}
+
+    def unpause(self, dag_ids: Iterable[str]) -> None:
+        """Let the DAGs run. What they missed while they were paused does not come by itself."""
+        for dag_id in dag_ids:
+            self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
 
     def wait_for_dags(self, wanted: set[str], patience: float = PATIENCE) -> None:
         """Return when Airflow knows the DAGs ``wanted``. Raises RuntimeError with its import errors if it does not."""
