@@ -98,7 +98,8 @@ def run(also: Sequence[str] = ()) -> int:
     watch(show)
     for case in also:
         others.show(others.OTHERS[case], show.airflow, here.landing, show.step)
-    content = report.collect(here, show.runs, show.stages, time.monotonic() - show.began)
+    of_flights = [run for run in show.runs if run.dag_id in DAGS]
+    content = report.collect(here, of_flights, show.stages, time.monotonic() - show.began)
     path = report.write(here, content)
     report.show(console, here, content)
     problems = report.problems(here, content, FIRST_WEEK)

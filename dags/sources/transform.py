@@ -11,9 +11,10 @@ from airflow.sdk import DAG, PartitionedAssetTimetable, dag, task
 
 from include.contracts.source import Source
 from include.core.partitions import of_run
-from include.orchestration import assets, defaults
+from include.orchestration import assets, defaults, stages
 from include.orchestration.operators.dbt import DbtBuild
 from include.sources import sources
+from include.use_cases import readers_of_several
 
 
 def transform(source: Source) -> DAG:
@@ -70,7 +71,10 @@ def transform(source: Source) -> DAG:
             print("built" if docs.refresh() else "they show what is there already")
 
         built = build.output
-        publish(built) >> discard(built) >> docs()
+        published = publish(built)
+        published >> discard(built) >> docs()
+        for case in readers_of_several(source.name):
+            published >> stages.announce_inputs(case.name, source.name, built)
 
     return recipe()
 

@@ -7,7 +7,7 @@ is, has the key ``YYYY-MM-DD..YYYY-MM-DD``. :func:`of_run` is the only way a tas
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -81,6 +81,17 @@ def _day(text: str) -> date:
     if not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
         raise ValueError(f"{text[:30]!r} is not written as YYYY-MM-DD")
     return date.fromisoformat(text)
+
+
+def ranges(days: Iterable[date]) -> list[Partitions]:
+    """``days``, in order, as ranges of days that follow each other."""
+    found: list[Partitions] = []
+    for day in days:
+        if found and day == found[-1].last + timedelta(1):
+            found[-1] = Partitions(found[-1].first, day)
+        else:
+            found.append(Partitions(day, day))
+    return found
 
 
 def require_past(nights: Partitions) -> None:

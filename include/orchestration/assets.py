@@ -19,6 +19,11 @@ def silver(source: str) -> Asset:
     return Asset(name=f"silver.{source}", uri=f"nocturne://silver/{source}", group="lakehouse")
 
 
+def inputs(use_case: str) -> Asset:
+    """What a use case of several sources reads: all of them are silver, or closed on that day."""
+    return Asset(name=f"silver.{use_case}.inputs", uri=f"nocturne://silver/{use_case}/inputs", group=use_case)
+
+
 def features(use_case: str) -> Asset:
     """The features of the days to predict, and the labels of the days that have ended."""
     return Asset(name=f"gold.{use_case}.features", uri=f"nocturne://gold/{use_case}/features", group=use_case)
@@ -46,8 +51,12 @@ def announce(
     ``also`` are other nights of which something changed: each is announced by itself, and left as an XCom for those
     who follow runs, since events do not tell which run made them before the runs that they make have started.
     """
-    event = context["outlet_events"][asset]
-    keys = [nights.key, *map(str, also)]
+    announce_all(context, asset, [nights, *(Partitions(night, night) for night in also)], **extra)
+
+
+def announce_all(context: Mapping[str, Any], asset: Asset, partitions: Iterable[Partitions], **extra: Any) -> None:
+    """Have the running task's event of ``asset`` carry the keys of ``partitions``, each of which becomes a run."""
+    event, keys = context["outlet_events"][asset], [one.key for one in partitions]
     event.add_partitions(keys)
     context["ti"].xcom_push(key=ANNOUNCED, value=keys)
     event.extra |= extra

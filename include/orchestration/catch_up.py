@@ -8,11 +8,11 @@ never started by itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 
 from include.contracts.source import Source
-from include.core.partitions import Partitions
+from include.core.partitions import Partitions, ranges
 from include.core.settings import settings
 from include.ingestion import landing
 from include.lake import delta, publications
@@ -80,17 +80,6 @@ def not_through(source: Source, now: datetime) -> list[date]:
             labels = publications.known(f"gold.{case.labels_table}", [night - case.matures for night in nights])
             behind |= {night for night in nights if night - case.matures not in labels}
     return sorted(behind)
-
-
-def ranges(nights: Sequence[date]) -> list[Partitions]:
-    """``nights``, in order, as ranges of days that follow each other."""
-    found: list[Partitions] = []
-    for night in nights:
-        if found and night == found[-1].last + timedelta(1):
-            found[-1] = Partitions(found[-1].first, night)
-        else:
-            found.append(Partitions(night, night))
-    return found
 
 
 def told(sources: Iterable[Source], now: datetime) -> list[str]:

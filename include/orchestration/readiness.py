@@ -15,9 +15,11 @@ from datetime import date, timedelta
 from typing import Any
 
 from include.contracts.source import Mode
+from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError, StoppedError
-from include.core.partitions import BadPartitionError, Partitions
+from include.core.partitions import BadPartitionError, Partitions, ranges
 from include.core.settings import settings
+from include.governance.lineage import NotBuiltError, manifest_of
 from include.ingestion.landing import has_begun
 from include.lake import publications, usage
 from include.ml import ledger
@@ -42,14 +44,59 @@ def landed_nights(source_name: str, nights: Partitions) -> list[date]:
     return [night for night in nights.days if any(has_begun(this, feed, night) for feed in own)]
 
 
-def awaited_by_features(use_case_name: str, nights: Partitions, draws_on: LookBack) -> list[date]:
-    """The nights of the look-back that have landed and are not silver yet.
+def landed_nights_of(case: UseCase, nights: Partitions) -> list[date]:
+    """The nights that can come through to ``case``: each of its sources has landed or is closed, and one has landed."""
+    landed = {name: set(landed_nights(name, nights)) for name in case.sources}
+    return [
+        night
+        for night in nights.days
+        if any(night in there for there in landed.values())
+        and all(night in there or not source(name).expects_files(night) for name, there in landed.items())
+    ]
+
+
+def owner_of(table: str, case: UseCase) -> str:
+    """The source that a silver table is of: the folder of its model. One that no folder has is of the first source."""
+    core = settings().home / "dbt_project" / "models" / "marts" / "core"
+    return next((name for name in case.sources if (core / name / f"{table}.sql").exists()), case.sources[0])
+
+
+def silver_nights(source_name: str, nights: Partitions) -> set[date]:
+    """Those of ``nights`` that have been published as silver: a build publishes all its tables at once, or none."""
+    try:
+        nodes = manifest_of(f"lakehouse_transform_{source_name}")["nodes"].values()
+    except NotBuiltError:
+        return set()
+    found: set[date] = set()
+    for node in nodes:
+        meta = node["config"].get("meta", {})
+        if node["fqn"][1:-1] == ["marts", "core", source_name] and "day" in meta and not meta.get("whole"):
+            lead = timedelta(meta.get("lead_days", 0))
+            known = publications.known(f"{node['schema']}.{node['alias']}", [night + lead for night in nights.days])
+            found |= {day - lead for day in known}
+    return found
+
+
+def complete(case: UseCase, nights: Partitions) -> list[Partitions]:
+    """The parts of ``nights`` for which all sources of ``case`` are silver, or closed."""
+    there = set(nights.days)
+    for name in case.sources:
+        owed = {night for night in nights.days if source(name).expects_files(night)}
+        there -= owed - silver_nights(name, nights)
+    return ranges(sorted(there))
+
+
+def awaited_by_features(
+    use_case_name: str, nights: Partitions, draws_on: LookBack, source_name: str = ""
+) -> list[date]:
+    """The nights of the look-back on a source, by default the first one, that have landed and are not silver yet.
 
     It reaches back as ``draws_on`` says for each silver table, and not before the source's first day. Raises
     HistoryMissingError where nothing has landed for one of its nights, unless the source was closed on it.
     """
     case = use_case(use_case_name)
-    this = source(case.sources[0])
+    this = source(source_name or case.sources[0])
+    draws_on = {table: days for table, days in draws_on.items() if owner_of(table, case) == this.name}
     ahead = nights.shift(case.horizon_days)
     wanted: set[date] = set()
     for table, (first, last) in draws_on.items():
@@ -84,18 +131,18 @@ def awaited_by_monitor(use_case_name: str, nights: Partitions) -> list[date]:
         ahead = night + timedelta(case.horizon_days)
         return night - case.matures in labelled and (ahead in scored | empty or ledger.pick(champions, ahead) is None)
 
-    return [night for night in landed_nights(case.sources[0], back) if not through(night)]
+    return [night for night in landed_nights_of(case, back) if not through(night)]
 
 
-def before_features(use_case_name: str) -> tuple[str, ...]:
-    """The DAGs that a night has to pass before features can look back on it."""
-    name = use_case(use_case_name).sources[0]
-    return f"lakehouse_ingest_{name}", f"lakehouse_transform_{name}"
+def before_features(source_name: str) -> tuple[str, ...]:
+    """The DAGs that a night of a source has to pass before features can look back on it."""
+    return f"lakehouse_ingest_{source_name}", f"lakehouse_transform_{source_name}"
 
 
 def before_monitor(use_case_name: str) -> tuple[str, ...]:
     """The DAGs that a night has to pass before the monitor's windows can have it."""
-    return *before_features(use_case_name), f"{use_case_name}_features", f"{use_case_name}_predict"
+    of_sources = (dag_id for name in use_case(use_case_name).sources for dag_id in before_features(name))
+    return *of_sources, f"{use_case_name}_features", f"{use_case_name}_predict"
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,24 @@ def _dag(case: str, stage: str, after: Asset, recipe: Callable[[], None]) -> Cal
 # --- features ---
 
 
+def announce_inputs(case: str, source: str, built: Any) -> Any:
+    """After a source of a case that reads several: announce the nights of which all of them are there."""
+
+    @task(task_id=f"announce_inputs_of_{case}", outlets=[assets.inputs(case)])
+    def announce(built, **context):
+        from include.lake import dbt
+        from include.orchestration import readiness
+
+        nights = [of_run(context), *(Partitions(night, night) for night in dbt.also_built(built))]
+        whole = [part for one in nights for part in readiness.complete(use_case(case), one)]
+        if not whole:
+            others = ", ".join(name for name in use_case(case).sources if name != source)
+            raise AirflowSkipException(f"{case} waits for {others}, and goes on after whichever source comes last")
+        assets.announce_all(context, assets.inputs(case), whole)
+
+    return announce(built)
+
+
 def history(case: str) -> Any:
     """Wait for the partitions that the look-back needs and that are on their way; refuse half a history."""
 
@@ -94,9 +112,15 @@ def history(case: str) -> Any:
         from include.features import catalogue
         from include.orchestration import readiness
 
-        awaited = readiness.awaited_by_features(case, of_run(context), catalogue.drawn_days(use_case(case)))
-        return readiness.are_through(
-            awaited, readiness.before_features(case), context["dag_run"], use_case(case).sources[0]
+        drawn = catalogue.drawn_days(use_case(case))
+        return all(
+            readiness.are_through(
+                readiness.awaited_by_features(case, of_run(context), drawn, name),
+                readiness.before_features(name),
+                context["dag_run"],
+                name,
+            )
+            for name in use_case(case).sources
         )
 
     return wait()

@@ -148,7 +148,8 @@ def after_features(case: UseCase, nights: Partitions, say: Say = print) -> Itera
         done = monitor.measure(case.name, nights.first, nights.last)
         say(f"{_changed(done)} gold.{case.monitoring_table} {nights}: {done['rows']} rows")
         for metric, value in done["quality"].items():
-            say(f"quality of the newest event date with labels: {metric} {value}")
+            shown = "cannot be told" if value is None else f"{value:.4g}"
+            say(f"quality of the newest event date with labels: {metric} {shown}")
         for sensor in (monitor.input_drift, monitor.prediction_drift, monitor.quality):
             reading = sensor(case.name, nights.last)
             say(f"{reading['sensor']}: {'fired' if reading['fired'] else 'quiet'}: {reading['reason']}")

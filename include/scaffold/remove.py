@@ -24,7 +24,7 @@ from include.lake.removals import Removal
 from include.orchestration.airflow_client import Airflow, few
 from include.scaffold.errors import ScaffoldError
 from include.scaffold.names import check_name
-from include.use_cases import use_cases
+from include.use_cases import unreadable, use_cases
 
 RUN = "make remove"
 
@@ -78,6 +78,8 @@ def of_source(root: Path, name: str) -> Left:
     check_name("source", name)
     if readers := [case.name for case in use_cases().values() if name in case.sources]:
         raise ScaffoldError(f"source {name}: the use case {readers[0]} reads it. Remove that one first")
+    if odd := unreadable():
+        raise ScaffoldError(f"source {name}: whether a use case reads it cannot be told, since {odd[0]}")
     stage = f"lakehouse_transform_{name}"
     core = root / "dbt_project" / "models" / "marts" / "core" / name
     silver = {f"silver.{path.stem}" for path in core.glob("*.sql")} | _silver_of_last_build(stage, name)

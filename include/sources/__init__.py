@@ -1,18 +1,24 @@
 """The catalogue of sources: one package each, found by looking, so that a new source edits no existing file."""
 
 from functools import cache
-from importlib import import_module
-from pkgutil import iter_modules
 
 from include.contracts.source import Source
+from include.core.packages import specs
 
 
 @cache
+def _specs() -> tuple[dict[str, Source], dict[str, Exception]]:
+    return specs(__name__, __path__, "SOURCE")
+
+
 def sources() -> dict[str, Source]:
-    """Every source by name: the packages here, each with ``SOURCE`` in its module ``spec``."""
-    names = sorted(module.name for module in iter_modules(__path__) if module.ispkg)
-    found = [import_module(f"{__name__}.{name}.spec").SOURCE for name in names]
-    return {source.name: source for source in found}
+    """Every source by name: each package here whose module ``spec`` has ``SOURCE`` and can be read."""
+    return _specs()[0]
+
+
+def unreadable() -> list[str]:
+    """Which specs cannot be read and why, a line each."""
+    return [f"include/sources/{name}/spec.py: {type(why).__name__}: {why}" for name, why in _specs()[1].items()]
 
 
 def source(name: str) -> Source:
@@ -20,4 +26,5 @@ def source(name: str) -> Source:
     try:
         return sources()[name]
     except KeyError:
-        raise KeyError(f"no source is called {name!r}; there are: {', '.join(sources())}") from None
+        odd = f"; these cannot be read: {'; '.join(unreadable())}" if unreadable() else ""
+        raise KeyError(f"no source is called {name!r}; there are: {', '.join(sources())}{odd}") from None

@@ -1,12 +1,10 @@
 """The catalogue of use cases: one package each, found by looking, so that a new one edits no existing file."""
 
 from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
-from pkgutil import iter_modules
 
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
+from include.core.packages import specs
 
 
 class NoUseCaseError(NeedsAttentionError, KeyError):
@@ -15,24 +13,36 @@ class NoUseCaseError(NeedsAttentionError, KeyError):
     __str__ = RuntimeError.__str__
 
 
+class BrokenUseCaseError(NeedsAttentionError):
+    """The spec of a use case cannot be read; the message says why."""
+
+
 @cache
+def _specs() -> tuple[dict[str, UseCase], dict[str, Exception]]:
+    return specs(__name__, __path__, "SPEC")
+
+
 def use_cases() -> dict[str, UseCase]:
-    """Every use case by name: each package here that has a module ``spec`` with ``SPEC``."""
-    found: dict[str, UseCase] = {}
-    for module in iter_modules(__path__):
-        name = f"{__name__}.{module.name}.spec"
-        if not module.ispkg or find_spec(name) is None:
-            continue
-        spec = import_module(name).SPEC
-        if spec.name != module.name:
-            raise ValueError(f"{name}: SPEC.name is `{spec.name}`, but its folder is `{module.name}`")
-        found[spec.name] = spec
-    return found
+    """Every use case by name: each package here whose module ``spec`` has ``SPEC`` and can be read."""
+    return _specs()[0]
+
+
+def unreadable() -> list[str]:
+    """Which specs cannot be read and why, a line each."""
+    return [f"include/use_cases/{name}/spec.py: {type(why).__name__}: {why}" for name, why in _specs()[1].items()]
 
 
 def use_case(name: str) -> UseCase:
-    """The use case ``name``. Raises NoUseCaseError, a KeyError, listing what there is."""
+    """The use case ``name``. Raises NoUseCaseError, a KeyError, listing what there is, and BrokenUseCaseError."""
     known = use_cases()
-    if name not in known:
-        raise NoUseCaseError(f"no use case `{name}`; there are: {', '.join(sorted(known)) or 'none'}")
-    return known[name]
+    if name in known:
+        return known[name]
+    if name in _specs()[1]:
+        (line,) = (one for one in unreadable() if one.startswith(f"include/use_cases/{name}/"))
+        raise BrokenUseCaseError(f"its spec cannot be read: {line}")
+    raise NoUseCaseError(f"no use case `{name}`; there are: {', '.join(sorted(known)) or 'none'}")
+
+
+def readers_of_several(source: str) -> list[UseCase]:
+    """The use cases that read ``source`` and others."""
+    return [case for case in use_cases().values() if source in case.sources and len(case.sources) > 1]

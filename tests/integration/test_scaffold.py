@@ -6,6 +6,7 @@ In a copy of the repository with an installation of its own, by the commands tha
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -28,6 +29,16 @@ pytestmark = pytest.mark.integration
 COMPANIES = (REGRESSION, BINARY, MULTICLASS)
 # From the day after the nights on there are twice as many rides; so many days later there is enough to learn from.
 CHANGED = ("2024-04-22", "2024-05-27")
+
+
+BOTH = replace(REGRESSION, name="both")
+ONLY_RIDES = ("2024-04-22", "2024-04-22")  # rides of that day were run with what changed, payments have landed
+
+
+def edit(repository: Repository, path: str, old: str, new: str) -> None:
+    file = repository.tree / path
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
 
 
 def tables(repository: Repository) -> list[str]:
@@ -92,10 +103,25 @@ def test_a_retraining_is_decided(repository: Repository, company: Company) -> No
     assert "version 2 is champion" in said or "version 2 was refused" in said
 
 
+def test_a_use_case_of_several_sources_runs_when_the_last_of_them_is_there(repository: Repository) -> None:
+    """Scaffolded on one source, then given a second one by hand."""
+    answers = ("--name", BOTH.case, "--source", REGRESSION.source, *BOTH.question)
+    repository.python("include.scaffold", "use-case", *answers)
+    edit(repository, f"include/use_cases/{BOTH.case}/spec.py", '("rides_co",)', '("rides_co", "payments_co")')
+    edit(repository, f"dags/use_cases/{BOTH.case}.py", 'assets.silver("rides_co")', "assets.inputs(CASE)")
+    repository.python("include.local", "down")  # another start reads all specs again
+    repository.python("include.local", "up")
+    first = backfill(repository, REGRESSION, ONLY_RIDES)
+    assert f"announce_inputs_of_{BOTH.case} skipped" in first
+    assert f"{BOTH.case}_features" not in first
+    assert f"{BOTH.case}_features" in backfill(repository, BINARY, ONLY_RIDES)
+
+
 def test_removed_they_leave_the_tree_and_the_lake_as_before(begun: tuple[Repository, list[str]]) -> None:
     repository, before = begun
     first = repository.run("git", "rev-parse", "HEAD").strip()
     repository.commit("three companies")
+    git_removes(repository, "use-case", BOTH.case)
     for company in COMPANIES:
         git_removes(repository, "use-case", company.case)
         git_removes(repository, "source", company.source)

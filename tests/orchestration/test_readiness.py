@@ -5,19 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import polars as pl
 import pytest
 
+from include.contracts.use_case import UseCase
 from include.core.errors import StoppedError
 from include.core.partitions import Partitions
 from include.core.settings import settings
+from include.governance.lineage import NotBuiltError
 from include.lake import commit, delta, publications
 from include.lake.publish import Publication
 from include.orchestration import readiness
 from include.orchestration.airflow_client import Run
 from include.orchestration.readiness import HistoryMissingError
 from include.sources import source
+from include.use_cases import use_case
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -191,3 +195,54 @@ def test_a_day_that_was_published_without_rows_is_through() -> None:
         lines = publications.changes(published, {"silver.fct_flights": 3}, "a run", built=built)
         commit.commit_all(lines, "an empty day")
     assert awaited() == []
+
+
+@pytest.fixture
+def both(monkeypatch: pytest.MonkeyPatch) -> UseCase:
+    """A use case that reads flights and another source, whose tables are silver.fct_flights and silver.fct_rides."""
+    case = replace(use_case("flight_delays"), name="both", sources=("flights", "rides"))
+    feeds = (source("flights").feed("actuals"),)
+    rides = replace(source("flights"), name="rides", closed_weekdays=(6, 7), feeds=feeds)
+    monkeypatch.setattr(readiness, "use_case", lambda name: case)
+    monkeypatch.setattr(readiness, "source", lambda name: {"flights": source("flights"), "rides": rides}[name])
+
+    def manifest(stage: str) -> Any:
+        name = stage.removeprefix("lakehouse_transform_")
+        node = {"schema": "silver", "alias": f"fct_{name}", "fqn": ["nocturne", "marts", "core", name, f"fct_{name}"]}
+        whole = node | {"alias": "dim_all", "config": {"meta": {"day": "seen_on", "whole": True}}}
+        return {"nodes": {"a": node | {"config": {"meta": {"day": "flight_date"}}}, "b": whole}}
+
+    monkeypatch.setattr(readiness, "manifest_of", manifest)
+    return case
+
+
+def rode(*days: int) -> None:
+    for day in days:
+        this = date(2013, 6, day)
+        delta.replace_days("silver", "fct_rides", pl.DataFrame({"flight_date": [this], "rides": [1]}), this, this)
+
+
+def test_nights_of_several_sources_are_complete_when_all_are_silver_or_closed(both: UseCase) -> None:
+    """The 8th and the 9th of June 2013 are a Saturday and a Sunday, on which there are no rides."""
+    week = Partitions.parse("2013-06-05..2013-06-11")
+    ingested(5, 6, 7, 8, 9, 11)
+    assert readiness.complete(both, week) == [Partitions.parse("2013-06-08..2013-06-09")]
+    rode(5, 7, 10)
+    assert [part.key for part in readiness.complete(both, week)] == ["2013-06-05", "2013-06-07..2013-06-09"]
+
+
+def test_before_a_source_was_ever_built_nothing_is_complete(both: UseCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(stage: str) -> Any:
+        raise NotBuiltError(stage)
+
+    monkeypatch.setattr(readiness, "manifest_of", never)
+    assert readiness.complete(both, NIGHT) == []
+
+
+def test_a_night_can_come_through_where_each_source_has_landed_or_is_closed(both: UseCase) -> None:
+    land(7, 8, 9, 10)
+    rides = settings().landing / "rides" / "actuals" / "2013-06-10.csv"
+    rides.parent.mkdir(parents=True)
+    rides.write_text("a file\n")
+    found = readiness.landed_nights_of(both, Partitions.parse("2013-06-07..2013-06-10"))
+    assert [night.day for night in found] == [8, 9, 10], "of the 7th no rides have landed"

@@ -56,7 +56,7 @@ REGRESSION = Company(
 )
 BINARY = Company(
     "payments",
-    lambda folder: companies.payments(folder, 112),
+    lambda folder: companies.payments(folder, 113),
     "booked_on",
     ("--task", "binary", "--entity", "card", "--label", "is_fraud"),
     ("2024-01-01", "2024-04-19"),

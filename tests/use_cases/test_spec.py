@@ -33,13 +33,18 @@ def test_a_new_package_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "empty" / "__init__.py").touch()
     monkeypatch.setattr(catalogue, "__path__", [*catalogue.__path__, str(tmp_path)])
     monkeypatch.delitem(sys.modules, "include.use_cases.coins", raising=False)
-    catalogue.use_cases.cache_clear()
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "__init__.py").touch()
+    (tmp_path / "half" / "spec.py").write_text("SPEC = UseCase(")
+    catalogue._specs.cache_clear()
     try:
         found = catalogue.use_cases()
         assert {"coins", "flight_delays"} <= set(found)
-        assert "empty" not in found
+        assert not {"empty", "half"} & set(found)
+        with pytest.raises(catalogue.BrokenUseCaseError, match=r"include/use_cases/half/spec.py: SyntaxError"):
+            catalogue.use_case("half")
     finally:
-        catalogue.use_cases.cache_clear()
+        catalogue._specs.cache_clear()
 
 
 def test_specs_that_contradict_themselves_are_refused() -> None:
