@@ -13,6 +13,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from include.core.locks import alone
 from include.core.settings import Settings
 from include.local import jars
 
@@ -71,7 +72,7 @@ def server(folder: Path, port: int, *buckets: str) -> Iterator[Any]:
     settings = Settings(lake_uri="s3://any/lake")
     jars.fetch(settings)
     own = settings.jars.parent / "s3proxy"
-    with jars.alone(own):
+    with alone(own / ".lock"):
         if not (own / "jars").exists():
             jars.resolve(settings, S3PROXY, own)
     (folder / "data").mkdir(parents=True)

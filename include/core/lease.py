@@ -6,13 +6,13 @@ several machines do to one table at once is refused by the tables themselves (``
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from include.core.locks import taken
 from include.core.settings import settings
 
 PATIENCE = 900.0
@@ -32,19 +32,14 @@ def lease(name: str, patience: float = PATIENCE) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{re.sub(r'[^a-z0-9_]+', '-', name.lower())}.lock"
     deadline = time.monotonic() + patience
-    with path.open("a+") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    file.seek(0)
-                    raise BusyError(
-                        f"{name}: {file.read().strip() or 'somebody'} has held it for over {patience:.0f} s ({path}). "
-                        "Is that process stuck? End it; its work is finished or undone by the next."
-                    ) from None
-                time.sleep(STEP)
+    while (file := taken(path)) is None:
+        if time.monotonic() > deadline:
+            raise BusyError(
+                f"{name}: {path.read_text().strip() or 'somebody'} has held it for over {patience:.0f} s ({path}). "
+                "Is that process stuck? End it; its work is finished or undone by the next."
+            )
+        time.sleep(STEP)
+    with file:
         file.truncate(0)
         file.write(f"process {os.getpid()}\n")
         file.flush()

@@ -6,13 +6,13 @@ opens them (``include/web/pages.py``).
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from include.core.locks import alone
 from include.core.settings import settings
 
 # What dbt itself writes into a project, and what says nothing about its models.
@@ -50,9 +50,7 @@ def fingerprint() -> str:
 @contextmanager
 def _alone() -> Iterator[Path]:
     """One build at a time; a second waits. Gives the file with the fingerprint of the last one."""
-    folder().mkdir(parents=True, exist_ok=True)
-    with (folder() / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(folder() / ".lock"):
         yield folder() / "fingerprint"
 
 

@@ -11,7 +11,6 @@ anything else that goes wrong here, is a line in the log, and holds no task up f
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,6 +34,7 @@ from openlineage.client.facet_v2 import (
 )
 from openlineage.client.uuid import generate_static_uuid
 
+from include.core.locks import alone
 from include.core.partitions import of_run
 from include.core.settings import settings
 from include.governance import lineage
@@ -108,10 +108,7 @@ def _one_writer(shared: bool) -> Iterator[None]:
     if not shared:
         yield
         return
-    path = settings().var / "lock" / "openlineage.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(settings().var / "lock" / "openlineage.lock"):
         yield
 
 

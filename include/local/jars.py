@@ -1,16 +1,14 @@
 """Spark's additional jars: fetched once by Spark's resolver, checked against committed checksums at every start."""
 
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from include.core.locks import alone
 from include.core.settings import Settings
 from include.local.checks import Problem
 from include.local.environment import SPARK_TOKEN, native
@@ -136,20 +134,11 @@ def resolve(settings: Settings, jars: Jars, cache: Path) -> None:
         )
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """One process at a time fetches into ``folder``: Ivy's cache is not made for two. Others wait, and find it done."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def fetch(settings: Settings) -> bool:
     """Make the jars be there, each as its checksum says. Returns whether any had to be fetched."""
     if not any(wrong(settings.jars, expected(settings, jars)) for jars in needed(settings)):
         return False  # an image brings them, where nobody may write
-    with alone(settings.jars):
+    with alone(settings.jars / ".lock"):  # Ivy's cache is not made for two
         fetched = [_fetch(settings, jars) for jars in needed(settings)]
     return any(fetched)
 

@@ -1,6 +1,5 @@
 """Set-up: everything that must exist before a service starts. Each step is done once and found done afterwards."""
 
-import fcntl
 import hashlib
 import os
 import sqlite3
@@ -11,6 +10,7 @@ from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+from include.core.locks import alone
 from include.core.settings import EMBEDDED, Settings
 from include.local.checks import (
     RUNNING_BYTES,
@@ -36,8 +36,7 @@ Progress = Callable[[str], None]
 def exclusive(settings: Settings) -> Iterator[None]:
     """One set-up, start or stop of an installation at a time; a second waits."""
     mark(settings.var)
-    with (settings.var / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(settings.var / LOCK):
         yield
 
 

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from include.contracts.connectors import Folder, Kafka, Stream
 from include.contracts.source import Compression, Feed, Mode, Source, table
+from include.core import locks
 from include.core.settings import settings
 from include.ingestion.connectors import lines, turns
 from include.ingestion.connectors.connections import connection
@@ -188,7 +189,7 @@ class Continuous:
     def step(self, spark: SparkSession) -> None:
         """Start, go on, or make room; to be called every second or so. Raises what ended the query."""
         if not self.query:
-            self._lock = turns.taken(turns.spooling(self.spool))
+            self._lock = locks.taken(turns.spooling(self.spool))
             if self._lock:
                 with told(self.connector):
                     self.query = job.start(spark, job_of(self.connector, self.spool), self.every)

@@ -6,13 +6,13 @@ for him the other, so that a query that goes on for ever can see that it is to m
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from include.core.locks import taken
 from include.core.settings import settings
 from include.ingestion.connectors.errors import UpstreamError
 
@@ -34,17 +34,6 @@ def _file(spool: str, what: str) -> Path:
     folder = settings().var / "stream"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{spool}.{what}"
-
-
-def taken(path: Path) -> IO[str] | None:
-    """The lock at ``path``, which ends when the file is closed. None where somebody has it."""
-    file = path.open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
 
 
 def is_taken(path: Path) -> bool:
