@@ -30,6 +30,7 @@ def facts_of(dag: Any) -> dict[str, Any]:
         "max_active_runs": dag.max_active_runs,
         "catchup": dag.catchup,
         "schedule": type(dag.timetable).__name__,
+        "listens_to": getattr(getattr(dag.timetable, "asset_condition", None), "name", ""),
         "most_seconds": dag.dagrun_timeout and dag.dagrun_timeout.total_seconds(),
         "tells": tells(dag.on_failure_callback),
         "tasks": {

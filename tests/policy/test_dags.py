@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from include.orchestration import stages
+from include.orchestration import assets, stages
 from include.sources import sources
 from include.use_cases import use_cases
 
@@ -146,6 +146,14 @@ def test_an_event_carries_a_partition(dag_facts: dict[str, Any], dag_id: str) ->
     if dag_id in BY_HAND:
         expected = "NullTimetable"
     assert dag_facts["dags"][dag_id]["schedule"] == expected
+
+
+def test_a_use_case_listens_to_what_it_reads(dag_facts: dict[str, Any]) -> None:
+    """Of several sources, to the one asset that is announced when all of them are there (apache/airflow#71070)."""
+    for name, case in use_cases().items():
+        several = len(case.sources) > 1
+        wanted = assets.inputs(name) if several else assets.silver(case.sources[0])
+        assert dag_facts["dags"][f"{name}_features"]["listens_to"] == wanted.name
 
 
 def test_every_id_follows_the_grammar(dag_facts: dict[str, Any]) -> None:
