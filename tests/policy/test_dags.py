@@ -32,9 +32,7 @@ OF_THE_LAKE = {
 }
 # Of a source that use cases read beside others: a task each, from which nothing follows.
 INPUTS = {
-    f"lakehouse_transform_{source}": {
-        f"announce_inputs_of_{case.name}": case.name for case in readers_of_several(source)
-    }
+    f"lakehouse_transform_{source}": {f"announce_inputs_of_{one.name}": one.name for one in readers_of_several(source)}
     for source in sources()
 }
 # What every source and every use case that there is has to have: a new one is looked at without a word here.
