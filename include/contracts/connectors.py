@@ -66,6 +66,7 @@ class Http:
 
     formats: ClassVar[tuple[str, ...]] = ("jsonl",)
     compressions: ClassVar[tuple[str, ...]] = ("", "gz")
+    wants_key: ClassVar[bool] = False
 
     connection: str
     path: str  # below the base URL, with its query; {day} and {next_day} become YYYY-MM-DD
@@ -103,6 +104,7 @@ class Database:
 
     formats: ClassVar[tuple[str, ...]] = ("parquet",)
     compressions: ClassVar[tuple[str, ...]] = ("",)
+    wants_key: ClassVar[bool] = False
 
     connection: str
     table: str  # schema.table
@@ -123,6 +125,7 @@ class Bucket:
         *("csv", "jsonl", "parquet", "txt", "log", "xlsx", "json", "xml", "orc", "avro"),
     )
     compressions: ClassVar[tuple[str, ...]] = ("", "gz", "zst", "bz2", "xz", "zip")
+    wants_key: ClassVar[bool] = False
 
     connection: str
     bucket: str
@@ -157,6 +160,7 @@ class Stream:
 
     formats: ClassVar[tuple[str, ...]] = ("jsonl",)
     compressions: ClassVar[tuple[str, ...]] = ("", "gz")
+    wants_key: ClassVar[bool] = True  # an event that comes again is known by it
 
     events: Folder | Kafka
     options: Mapping[str, str] = field(default_factory=dict, hash=False)  # of Spark's streaming source; nothing secret

@@ -67,6 +67,13 @@ class Mode(StrEnum):
     UPSERT = "upsert"  # each file is the changes of one business day; every night brings one, if only an empty one
 
 
+class Copies(StrEnum):
+    """What becomes of rows of a day that are equal in all columns."""
+
+    DROP = "drop"  # they are one row that came several times; those that have the same key and differ are in conflict
+    KEEP = "keep"  # each is a thing of its own, as a sale without a number: no row is compared with another one
+
+
 class Format(StrEnum):
     """How the rows of a file are written."""
 
@@ -306,8 +313,9 @@ class Feed:
     name: str
     description: str
     columns: tuple[Column, ...]
-    key: tuple[str, ...]  # unique within a day; of changes, together with their sequence
+    key: tuple[str, ...]  # unique within a day; of changes, together with their sequence; empty where copies are kept
     day_column: str = ""  # the column with the row's own day, which is the file's; empty: rows carry no day
+    copies: Copies = Copies.DROP
     late_days: int = 0  # a row may come in the file of so many days after its own; it goes to its own day's partition
     mode: Mode = Mode.PARTITION
     op: str = ""  # of changes: the column that says whether a row is an insert, an update or a delete
@@ -348,6 +356,7 @@ class Feed:
             raise ValueError(f"feed {self.name}: two columns have one name, or names that differ in case only")
         if self.compression and self.format in (Format.PARQUET, Format.XLSX, Format.ORC, Format.AVRO, Format.PDF):
             raise ValueError(f"feed {self.name}: {self.format} packs itself, a packed file around it is none")
+        self._check_key()
         if self.within and self.format not in (Format.XLSX, Format.JSON, Format.XML):
             raise ValueError(f"feed {self.name}: all of a file of {self.format} is its rows")
         if self.format is Format.XML and not self.within:
@@ -366,6 +375,17 @@ class Feed:
         if self.connector and self.compression not in self.connector.compressions:
             packs = " or ".join(filter(None, self.connector.compressions))
             raise ValueError(f"feed {self.name}: {type(self.connector).__name__} packs {packs}, not {self.compression}")
+
+    def _check_key(self) -> None:
+        """Raise ValueError where nobody could say which rows are one."""
+        if bool(self.key) == (self.copies is Copies.KEEP):
+            raise ValueError(
+                f"feed {self.name}: name the columns of its key; or, where equal rows are different things, say "
+                "copies=Copies.KEEP and key=()"
+            )
+        if not self.key and (self.mode is not Mode.PARTITION or (self.connector and self.connector.wants_key)):
+            what = f"mode {self.mode}" if self.mode is not Mode.PARTITION else type(self.connector).__name__
+            raise ValueError(f"feed {self.name}: {what} tells rows apart by a key, and it has none")
 
     def _check_files(self) -> None:
         """Raise ValueError for names that do not say what they have to, or days that nobody can know to be whole."""

@@ -47,11 +47,15 @@ def page(source: Source) -> str:
         "",
         "| feed | | key, unique within a day |",
         "|---|---|---|",
-        *(f"| [{feed.name}](#{feed.name}) | {feed.description} | {', '.join(feed.unique)} |" for feed in source.feeds),
+        *(f"| [{feed.name}](#{feed.name}) | {feed.description} | {_key(feed)} |" for feed in source.feeds),
         "",
         *(line for feed in source.feeds for line in _feed(source, feed)),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _key(feed: Feed) -> str:
+    return ", ".join(feed.unique) or "none: rows that are equal are all kept"
 
 
 def _closed(source: Source) -> list[str]:

@@ -112,7 +112,7 @@ def _judged_together(feed: Feed, files: Files, name: str, rows: int) -> Iterator
     """The verdicts of those rows that have twins."""
     shares = 1 + rows // LOOKED_AT
     for share in range(shares):
-        marks = candidate.rows(name).select("_twin")
+        marks = candidate.rows(name).select("_twin").drop_nulls()
         if shares > 1:
             marks = marks.filter(pl.col("_twin") % shares == share)
         found = marks.group_by("_twin").len().filter(pl.col("len") > 1).select("_twin").collect(engine="streaming")

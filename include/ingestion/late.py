@@ -53,6 +53,8 @@ def resolve(
         touched |= set(kept.filter(within("night", nights)).select("partition_day").unique().collect().to_series())
         others = kept.filter(~within("night", nights) & within("partition_day", touched))
         late = pl.concat([late, others.select(columns(feed)).collect()])
+    if not feed.unique:  # each row is a thing of its own
+        return late.with_columns(pl.lit("published").alias(VERDICT)).select(*columns(feed), VERDICT), sorted(touched)
     return _with_verdicts(feed, late, _in_time(source, feed, judged, late, touched, days)), sorted(touched)
 
 

@@ -188,7 +188,9 @@ def together(looked_at: pl.DataFrame, feed: Feed) -> pl.DataFrame:
     names = [column.name for column in feed.columns]
     rows = looked_at.sort("_raw", "source_file")
     sound = rows.filter(pl.col("_reason").is_null())
-    same_key = ["night", "partition_day", *feed.unique]
+    if not feed.unique:  # each is a thing of its own: a number tells it from all others
+        sound, names = sound.with_row_index("_number"), [*names, "_number"]
+    same_key = ["night", "partition_day", *(feed.unique or ("_number",))]
     conflict = pl.any_horizontal(pl.col(name).n_unique().over(same_key) > 1 for name in names)
     differs = pl.lit(f"another row has the same {', '.join(feed.unique)} and differs")
     sound = sound.with_columns(conflict.alias("_conflict")).with_columns(
@@ -201,7 +203,7 @@ def together(looked_at: pl.DataFrame, feed: Feed) -> pl.DataFrame:
     broken = broken.with_columns(
         (pl.int_range(pl.len()).over("night", *naming.columns(feed.pattern), "_raw") > 0).alias("_copy")
     )
-    return pl.concat([sound.drop("_conflict"), broken]).with_columns(_raw_where_needed())
+    return pl.concat([sound.select(broken.columns), broken]).with_columns(_raw_where_needed())
 
 
 def _raw_where_needed() -> pl.Expr:
@@ -210,9 +212,13 @@ def _raw_where_needed() -> pl.Expr:
 
 
 def _twin(feed: Feed) -> pl.Expr:
-    """By the key as what it is published as, so that 7 and 07 are one; of a broken row by its text."""
+    """By the key as what it is published as, so that 7 and 07 are one; of a broken row by its text.
+
+    Null, which nothing equals, of a sound row of a feed whose copies are kept.
+    """
     broken = pl.when(pl.col("_reason").is_not_null()).then("_raw").alias("_broken")
-    return pl.struct("night", broken, "partition_day", *feed.unique).hash().alias("_twin")
+    twin = pl.struct("night", broken, "partition_day", *feed.unique).hash()
+    return (pl.when(pl.col("_reason").is_not_null()).then(twin) if not feed.unique else twin).alias("_twin")
 
 
 def _typed(name: str) -> str:

@@ -23,7 +23,9 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--from", dest="place", required=True, help="a file, or a folder with the files of a day")
     source.add_argument("--owner", default="data-platform")
     source.add_argument("--day", default="", help="the column with a row's event date, or file")
-    source.add_argument("--key", type=_list, default=(), help="columns in which no two rows of a day are equal")
+    source.add_argument(
+        "--key", type=_list, default=(), help="columns in which no two rows of a day are equal, or none"
+    )
     source.add_argument("--columns", type=_list, default=(), help="the names of the columns of a file without a header")
     source.add_argument("--rename", action="store_true", help="give columns with a taken name another one")
     case = commands.add_parser("use-case", help="a use case on a source")

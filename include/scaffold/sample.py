@@ -15,7 +15,7 @@ import polars as pl
 from upath import UPath
 
 from include.contracts import naming
-from include.contracts.source import Column, Feed, Format
+from include.contracts.source import Column, Copies, Feed, Format
 from include.ingestion import counting, kernel
 from include.ingestion.files import UnreadableFileError
 from include.ingestion.proposing import UnknownFileError, columns, propose
@@ -93,7 +93,7 @@ def _sample(name: str, files: dict[str, UPath], names: Sequence[str], rename: bo
         raise ScaffoldError(str(error)) from None
     if left_out := [note for note in found.notes if "values of several types" in note]:
         raise ScaffoldError(f"{first}: {left_out[0]}: mend the sample, so that each column has values of one type")
-    feed = replace(found.feed, key=())
+    feed = replace(found.feed, key=(), copies=Copies.KEEP)
     feed = _named(feed, names, first) if _lacks_header(feed) else _renamed(feed, first, rename)
     feed = replace(feed, columns=tuple(map(_code_is_text, feed.columns)))
     feed = _with_pattern(feed, files)

@@ -14,7 +14,7 @@ import polars as pl
 from upath import UPath
 
 from include.contracts.dialect import written_changes
-from include.contracts.source import Column, Compression, Feed, Finished, Format, Pii, Source
+from include.contracts.source import Column, Compression, Copies, Feed, Finished, Format, Pii, Source
 from include.governance import catalogue
 from include.scaffold import fixture, guesses, sample
 from include.scaffold.errors import ScaffoldError
@@ -24,6 +24,7 @@ from include.scaffold.sample import Sample
 from include.scaffold.writing import write_all
 from include.sources import sources
 
+NO_KEY = "none"  # what a person says for the key where rows have none
 FILE_DAY = "file"  # what a person says for the day where it is that of the file
 EVENT_DATE = "event_date"  # what silver calls a day that has no name of its own
 NO_NAMES = ("day", "date")
@@ -99,31 +100,36 @@ def guessed(found: Sample, day: str = "", key: Sequence[str] = ()) -> Guessed:
     """The feed of a sample with all that its rows let guess. Raises ScaffoldError where they say too little."""
     feed, rows = found.feed, found.rows
     names = [column.name for column in feed.columns]
-    if odd := [one for one in (*key, *([day] if day not in ("", FILE_DAY) else [])) if one not in names]:
+    said = [one for one in (*key, day) if one and one not in (NO_KEY, FILE_DAY)]
+    if odd := [one for one in said if one not in names]:
         raise ScaffoldError(f"{feed.name} has no column {odd[0]}; it has {', '.join(names)}")
     day_column, day_guess = _day(feed, rows, day)
     dates = tuple(sorted(rows[day_column].unique())) if day_column else tuple(sorted(rows["partition_day"].unique()))
-    its_key = tuple(key) or guesses.key(feed, rows, [day_column] if day_column else ["partition_day"])
-    if not guesses.is_key(rows, [*its_key, day_column or "partition_day"]) or not its_key:
-        said = (
-            f"key={','.join(key)}: rows of one day are equal in it"
-            if key
-            else "no few columns tell rows of a day apart"
-        )
-        raise ScaffoldError(f"{feed.name}: {said}. Say which columns do: key=a,b; or take the copies out of the sample")
-    key_guess = (
-        f"no two rows of a day are equal in {', '.join(its_key)}, in the sample"
-        if not key
-        else "the key, as you said it"
-    )
+    its_key, key_guess = _key(feed, rows, key, day_column or "partition_day")
     columns, said_of = [], {}
     for column in feed.columns:
         mine, guess = _column(column, rows[column.name], column.name in its_key, column.name == day_column)
         columns.append(mine)
         if guess:
             said_of[column.name] = guess
-    whole = replace(feed, columns=tuple(columns), key=its_key, day_column=day_column, retention_days=730)
+    copies = Copies.DROP if its_key else Copies.KEEP
+    whole = replace(feed, columns=tuple(columns), key=its_key, copies=copies, day_column=day_column, retention_days=730)
     return Guessed(whole, found, said_of, key_guess, day_guess, dates)
+
+
+def _key(feed: Feed, rows: pl.DataFrame, key: Sequence[str], day: str) -> tuple[tuple[str, ...], str]:
+    """The columns by which rows of a day are told apart, none where all are kept, and what is only assumed of that."""
+    if tuple(key) == (NO_KEY,):
+        return (), "rows have no key, as you said it: equal ones are different things, and all of them are kept"
+    found = tuple(key) or guesses.key(feed, rows, [day])
+    if found and guesses.is_key(rows, [*found, day]):
+        guess = f"no two rows of a day are equal in {', '.join(found)}, in the sample"
+        return found, "the key, as you said it" if key else guess
+    odd = f"key={','.join(key)}: rows of one day are equal in it" if key else "no few columns tell rows of a day apart"
+    raise ScaffoldError(
+        f"{feed.name}: {odd}. Say which columns do: key=a,b; or key=none where equal rows are different things, and "
+        "each is kept; or take the copies out of the sample"
+    )
 
 
 def _day(feed: Feed, rows: pl.DataFrame, day: str) -> tuple[str, str]:
@@ -203,7 +209,9 @@ def core_of(source: str, feed: Feed) -> str:
 
 
 def _primary(feed: Feed) -> list[str]:
-    """The columns in which no two rows of silver are equal."""
+    """The columns in which no two rows of silver are equal; none where all copies are kept."""
+    if not feed.key:
+        return []
     personal = {column.name for column in feed.columns if column.pii is Pii.PERSONAL}
     names = [f"{one}_pseudonym" if one in personal else one for one in feed.key]
     return [event_date_of(feed), *(name for name in names if name != feed.day_column)]
@@ -257,6 +265,8 @@ def _others(feed: Feed) -> list[str]:
         found.append(f"compression=Compression.{feed.compression.name}")
     if feed.finished is not Finished.LINE_END:
         found.append(f"finished=Finished.{feed.finished.name}")
+    if feed.copies is Copies.KEEP:
+        found.append("copies=Copies.KEEP")
     found += [f"{name}={getattr(feed, name)!r}" for name in ("within", "files", "least_files") if getattr(feed, name)]
     if said := written_changes(feed.dialect):
         found.append(f"dialect=Dialect({', '.join(said)})")

@@ -260,7 +260,7 @@ def _aggregate(column: Expression, table: Table, task: str, entity: Sequence[str
         ways = f"label='sum({name})' or label='avg({name})'" if task == "regression" else f"label='max({name})'"
         raise ScaffoldError(
             f"label={name}: an entity {', '.join(entity)} may have several rows on a day (the key of {table.name} is "
-            f"{', '.join(table.key)}). Say what becomes of them: {ways}"
+            f"{', '.join(table.key) or 'none'}). Say what becomes of them: {ways}"
         )
     return expressions.read("label", f"max({name})", list(table.columns), table.name)
 

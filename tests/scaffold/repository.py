@@ -26,7 +26,7 @@ class Repository:
 
     def run(self, *argv: str, code: int | None = 0) -> str:
         """What a command said, of the packages of the copy. Fails where its exit code is another; None takes any."""
-        theirs = ("NOCTURNE_", "AIRFLOW", "_AIRFLOW", "MLFLOW_", "SPARK_")
+        theirs = ("NOCTURNE_", "AIRFLOW", "_AIRFLOW")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
         done = subprocess.run(
             argv,

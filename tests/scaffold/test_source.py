@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from upath import UPath
 
-from include.contracts.source import Feed, Finished, Format, Pii, Source
+from include.contracts.source import Copies, Feed, Finished, Format, Pii, Source
 from include.scaffold import __main__ as command
 from include.scaffold import source
 from include.scaffold.errors import ScaffoldError
@@ -195,6 +195,17 @@ def test_a_sample_that_does_not_do_is_refused_and_nothing_is_left(
     path.write_text(content)
     with pytest.raises(ScaffoldError, match=why):
         source.make(root, "sales", UPath(path), **given)
+
+
+def test_rows_without_a_key_are_all_kept_where_somebody_says_so(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "sales.csv"
+    path.write_text("sold_on,what\n" + "2024-05-01,coffee\n" * 3 + "2024-05-01,tea\n")
+    source.make(root, "sales", UPath(path), key=["none"])
+    feed = source.spec_of((root / "include/sources/sales/spec.py").read_text(), "sales").feeds[0]
+    assert (feed.key, feed.copies) == ((), Copies.KEEP)
+    core = (root / "dbt_project/models/marts/core/sales/_sales__core.yml").read_text()
+    assert "Rows that are equal are different things." in core
+    assert "primary_key" not in core
 
 
 def test_values_of_several_types_are_refused(root: Path, tmp_path: Path) -> None:

@@ -316,7 +316,8 @@ def write(rows: DataFrame, feed: Feed, part: UPath) -> int:
 
     folder = part.with_name(f"{part.stem}.spark.part")  # Spark writes folders
     try:
-        rows.repartition(1).sortWithinPartitions(*map(escaped, feed.unique)).write.parquet(for_spark(folder))
+        order = map(escaped, feed.unique or rows.columns)
+        rows.repartition(1).sortWithinPartitions(*order).write.parquet(for_spark(folder))
         (file,) = folder.glob("part-*.parquet")
         file.replace(part)
     finally:

@@ -18,7 +18,7 @@ import polars as pl
 from upath import UPath
 
 from include.contracts.dialect import RFC_4180, Dialect
-from include.contracts.source import BOOKKEEPING, MOST_DIGITS, Column, Feed, Form, Format
+from include.contracts.source import BOOKKEEPING, MOST_DIGITS, Column, Copies, Feed, Form, Format
 from include.ingestion import values, verdicts
 from include.ingestion.proposing import nested
 from include.ingestion.proposing.lines import Table
@@ -152,7 +152,11 @@ def _feed(
     key = _key(found, cells)
     if not key:
         key = tuple(column.name for column in found if not column.is_nested)
-        notes = [*notes, "no few columns tell its rows apart: the key is all that are not nested"]
+        notes = [
+            *notes,
+            "no few columns tell its rows apart: the key is all that are not nested. Where equal rows are different "
+            "things: key=(), copies=Copies.KEEP",
+        ]
     day = next(
         (
             column.name
@@ -163,7 +167,8 @@ def _feed(
     )
     notes = [*notes, *_wide(found)]
     # Keys must be there, and a row of another day than the file's is only said where the file has a day.
-    feed = Feed(name, "", tuple(found), key, format=format_, dialect=dialect)
+    copies = Copies.DROP if key else Copies.KEEP
+    feed = Feed(name, "", tuple(found), key, copies=copies, format=format_, dialect=dialect)
     return feed, ([*notes, f"day_column could be {day!r}, which is one day in all rows"] if day else notes)
 
 
