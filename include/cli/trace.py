@@ -16,7 +16,7 @@ from include.contracts.use_case import UseCase
 from include.core.settings import settings
 from include.governance.lineage import NotBuiltError
 from include.governance.trace import File, Partition, Trace, UnknownPredictionError, files_of, trace
-from include.lake.delta import TableMissing
+from include.lake.delta import TableMissingError
 from include.local.environment import MLFLOW_USER
 from include.ml.dataset import DELTA_VERSION
 from include.use_cases import use_case
@@ -174,7 +174,7 @@ def main() -> int:
     try:
         case = use_case(arguments.use_case)
         found = trace(case, arguments.prediction, lambda version: tags_of(case, version))
-    except (UnknownPredictionError, NotBuiltError, TableMissing, KeyError) as problem:
+    except (UnknownPredictionError, NotBuiltError, TableMissingError, KeyError) as problem:
         print(f"trace: {problem.args[0]}", file=sys.stderr)
         return 1
     if arguments.json:

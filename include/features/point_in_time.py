@@ -26,7 +26,7 @@ from include.core.errors import NeedsAttentionError
 ROW, CUT_OFF, EVENT, KNOWN, COUNTS = "row", "cut_off", "event", "known", "counts"
 
 
-class UnfitInput(NeedsAttentionError):
+class UnfitInputError(NeedsAttentionError):
     """A spine or a feature table that cannot be joined; the message names table, column and what to do."""
 
 
@@ -68,8 +68,8 @@ def join(
     before it. Null where an entity has no fact yet or the latest has expired; a null in the winning fact stays null,
     and is not filled from an older one. Times are instants with a time zone, to the microsecond.
 
-    One table is in memory at a time. Raises UnfitInput for a missing column, a type that cannot be compared, a null in
-    a key or a time, and for two facts of one entity with the same times, of which none is the later one.
+    One table is in memory at a time. Raises UnfitInputError for a missing column, a type that cannot be compared, a
+    null in a key or a time, and for two facts of one entity with the same times, of which none is the later one.
     """
     schema = spine.collect_schema()
     _check_columns("the spine", schema, [timestamp, *(key for table in tables for key in table.entity)])
@@ -90,7 +90,7 @@ def join(
         found.append(rows.select(pl.col(column).gather(winners).alias(f"{table.name}__{column}") for column in columns))
     names = [name for frame in found for name in frame.columns]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UnfitInput(
+        raise UnfitInputError(
             f"the result would have two columns {', '.join(twice)}: rename a table or a column of the spine"
         )
     return pl.concat(found, how="horizontal")
@@ -146,38 +146,46 @@ def _instant(column: str) -> pl.Expr:
 
 
 def _wanted(table: FeatureTable, spine: Mapping[str, pl.DataType]) -> Sequence[str]:
-    """The columns of ``table`` that the result has. Raises UnfitInput where its columns do not do."""
+    """The columns of ``table`` that the result has. Raises UnfitInputError where its columns do not do."""
     where, schema = f"table {table.name}", table.rows.collect_schema()
     if not table.entity:
-        raise UnfitInput(f"{where} names no entity: name the columns that it has in common with the spine")
+        raise UnfitInputError(f"{where} names no entity: name the columns that it has in common with the spine")
     if table.time_to_live is not None and table.time_to_live <= timedelta(0):
-        raise UnfitInput(f"{where}: time_to_live is {table.time_to_live}; give a positive duration, or None for ever")
+        raise UnfitInputError(
+            f"{where}: time_to_live is {table.time_to_live}; give a positive duration, or None for ever"
+        )
     columns = [name for name in schema if name not in table.entity] if table.columns is None else table.columns
     _check_columns(where, schema, [*table.entity, *table.times, *columns])
     _check_instants(where, schema, table.times)
     for name in table.entity:
         if spine[name] != schema[name]:
-            raise UnfitInput(f"{name} is {spine[name]} in the spine and {schema[name]} in {where}: cast one of them")
+            raise UnfitInputError(
+                f"{name} is {spine[name]} in the spine and {schema[name]} in {where}: cast one of them"
+            )
         if schema[name].is_float() or schema[name].is_nested():
-            raise UnfitInput(f"{name} is {schema[name]}, which is no key: cast it to an integer or a string")
+            raise UnfitInputError(f"{name} is {schema[name]}, which is no key: cast it to an integer or a string")
     return columns
 
 
 def _check_columns(where: str, schema: Mapping[str, pl.DataType], needed: Sequence[str]) -> None:
     for name in needed:
         if name not in schema:
-            raise UnfitInput(f"{where} has no column {name}; it has {', '.join(schema) or 'none'}")
+            raise UnfitInputError(f"{where} has no column {name}; it has {', '.join(schema) or 'none'}")
 
 
 def _check_instants(where: str, schema: Mapping[str, pl.DataType], columns: Sequence[str]) -> None:
     for name in columns:
         dtype = schema[name]
         if not isinstance(dtype, pl.Datetime):
-            raise UnfitInput(f"{name} of {where} is {dtype}: make it a Datetime with a time zone, the instant meant")
+            raise UnfitInputError(
+                f"{name} of {where} is {dtype}: make it a Datetime with a time zone, the instant meant"
+            )
         if dtype.time_zone is None:
-            raise UnfitInput(f"{name} of {where} has no time zone: say which with dt.replace_time_zone, such as 'UTC'")
+            raise UnfitInputError(
+                f"{name} of {where} has no time zone: say which with dt.replace_time_zone, such as 'UTC'"
+            )
         if dtype.time_unit == "ns":
-            raise UnfitInput(
+            raise UnfitInputError(
                 f"{name} of {where} is in nanoseconds, which the lake does not keep: round it as it is meant, with "
                 "dt.cast_time_unit('us') towards the past"
             )
@@ -186,18 +194,20 @@ def _check_instants(where: str, schema: Mapping[str, pl.DataType], columns: Sequ
 def _check_no_nulls(where: str, frame: pl.DataFrame, columns: Sequence[str]) -> None:
     for name in columns:
         if nulls := frame[name].null_count():
-            raise UnfitInput(f"{where} has {nulls} rows without {name}: fill them, or filter them out before the join")
+            raise UnfitInputError(
+                f"{where} has {nulls} rows without {name}: fill them, or filter them out before the join"
+            )
 
 
 def _check_no_twins(facts: pl.DataFrame, rows: pl.DataFrame, table: FeatureTable, times: Sequence[str]) -> None:
-    """Raise UnfitInput where two of ``facts``, which are sorted by time, have the same entity and the same times."""
+    """Raise UnfitInputError where two of ``facts``, sorted by time, have the same entity and the same times."""
     # Twins have the times of a neighbour. Few facts have, so that few entities are compared.
     as_before = pl.all_horizontal(pl.col(time) == pl.col(time).shift() for time in times).fill_null(False)
     alike = facts.filter(as_before | as_before.shift(-1, fill_value=False))
     twins = alike.filter(alike.select(*_key_names(table.entity), *times).is_duplicated())
     if twins.height:
         first = rows.select(*table.entity, *table.times)[twins[ROW].sort()].row(0, named=True)
-        raise UnfitInput(
+        raise UnfitInputError(
             f"table {table.name} has more than one row for {', '.join(f'{k}={v}' for k, v in first.items())} "
             f"({twins.height} such rows in all): nothing says which counts; keep one of them"
         )

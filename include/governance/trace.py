@@ -235,7 +235,7 @@ def key_of(case: UseCase) -> pl.Expr:
 def find_prediction(case: UseCase, asked: str) -> Prediction:
     """The prediction with the key ``<day>:<value>:<value>``, or where the entity is one column, with its value.
 
-    Raises UnknownPredictionError, where several days have the value too, or TableMissing where nothing was ever
+    Raises UnknownPredictionError, where several days have the value too, or TableMissingError where nothing was ever
     predicted.
     """
     rows = pl.scan_delta(delta.opened("gold", case.predictions_table))
@@ -319,7 +319,7 @@ def trace(case: UseCase, asked: str, tags_of: Callable[[int], dict[str, str] | N
     """The chain behind the prediction ``asked``, as :func:`find_prediction` takes it.
 
     ``tags_of`` gives what MLflow has of a model version, None where it does not answer. Raises UnknownPredictionError,
-    NotBuiltError, TableMissing.
+    NotBuiltError, TableMissingError.
     """
     prediction = find_prediction(case, asked)
     graph = lineage.graph(lineage.manifest_of(f"{case.name}_features"))

@@ -38,7 +38,7 @@ METAS = {
 }
 
 
-class Refused(Exception):
+class RefusedDocumentError(Exception):
     """The document is not taken; says why."""
 
 
@@ -48,7 +48,7 @@ def pages_of_pdf(content: bytes) -> Iterator[dict[str, Any]]:
 
     reader = pypdf.PdfReader(io.BytesIO(content))
     if reader.is_encrypted and not reader.decrypt(""):
-        raise Refused("encrypted: have it sent without a password")
+        raise RefusedDocumentError("encrypted: have it sent without a password")
     about, pages, left = reader.metadata, reader.get_num_pages(), MOST_TEXT
     whole = {
         name: getattr(about, name, None) for name in ("title", "author", "subject", "keywords", "creator", "producer")
@@ -59,7 +59,7 @@ def pages_of_pdf(content: bytes) -> Iterator[dict[str, Any]]:
         text = page.extract_text()
         left -= len(text)
         if left < 0:
-            raise Refused(f"its pages have more than {MOST_TEXT >> 20} million letters")
+            raise RefusedDocumentError(f"its pages have more than {MOST_TEXT >> 20} million letters")
         yield {**whole, "page": number, "pages": pages, "text": text if text.strip() else None}
 
 
@@ -81,10 +81,10 @@ def number_of_pages(content: bytes) -> int:
             pages = len(document)
     except pypdfium2.PdfiumError as error:
         if "password" in str(error).lower():
-            raise Refused("encrypted: have it sent without a password") from None
+            raise RefusedDocumentError("encrypted: have it sent without a password") from None
         raise
     if pages > MOST_PAGES:
-        raise Refused(f"it has {pages:,} pages, and {MOST_PAGES:,} are the most: have it cut into several")
+        raise RefusedDocumentError(f"it has {pages:,} pages, and {MOST_PAGES:,} are the most: have it cut into several")
     return pages
 
 
@@ -97,7 +97,7 @@ def page_of_html(content: bytes) -> dict[str, Any]:
     )
     root = html.document_fromstring(content, parser=parser)
     if any("depth" in error.message.lower() for error in parser.error_log):
-        raise Refused("its elements are deeper within each other than any page needs")
+        raise RefusedDocumentError("its elements are deeper within each other than any page needs")
     said: dict[str, str] = {}
     for meta in root.iter("meta"):
         name = (
@@ -157,9 +157,9 @@ def number_of_documents(content: bytes) -> int:
     tags.feed(content.decode(errors="replace"))
     tags.close()
     if not tags.begun:
-        raise Refused("no HTML: there is no element in it")
+        raise RefusedDocumentError("no HTML: there is no element in it")
     if "html" in tags.begun - tags.ended:
-        raise Refused("truncated: it begins with <html> and does not end with </html>")
+        raise RefusedDocumentError("truncated: it begins with <html> and does not end with </html>")
     return 1
 
 
@@ -184,7 +184,7 @@ def main() -> None:
         for one in taken_apart(sys.argv[1], sys.stdin.buffer.read()):
             print(json.dumps({"found": one}))
         print(json.dumps({"end": True}))
-    except Refused as error:
+    except RefusedDocumentError as error:
         print(json.dumps({"refused": str(error)}))
     except (MemoryError, RecursionError):
         print(json.dumps({"refused": "it takes more memory than a document may, or is too deep"}))

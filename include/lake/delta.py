@@ -31,11 +31,11 @@ HASHED_ROWS = 100_000
 """So many rows at a time become text, which is larger than they are."""
 
 
-class TableMissing(FileNotFoundError):
+class TableMissingError(FileNotFoundError):
     """A Delta table that is not there yet."""
 
 
-class VersionMissing(NeedsAttentionError):
+class VersionMissingError(NeedsAttentionError):
     """A version of a Delta table that is not there, or not any more."""
 
 
@@ -73,24 +73,27 @@ def exists(layer: str, name: str) -> bool:
 
 
 def opened(layer: str, name: str, version: int | None = None) -> DeltaTable:
-    """A table, as it is or as it was. Raises TableMissing, or VersionMissing where the log has no such version."""
+    """A table, as it is or as it was.
+
+    Raises TableMissingError, or VersionMissingError where the log has no such version.
+    """
     path = table_path(layer, name)
     try:
         return DeltaTable(str(path), version=version, storage_options=storage_options())
     except DeltaError as error:
         if version is not None and exists(layer, name):
             version_now = opened(layer, name).version()
-            raise VersionMissing(
+            raise VersionMissingError(
                 f"{layer}.{name} has no version {version}: there never was one, or its log is gone. The newest is "
                 f"{version_now}"
             ) from error
         if isinstance(error, TableNotFoundError):
-            raise TableMissing(f"table {layer}.{name} is missing: no Delta table at {path}") from None
+            raise TableMissingError(f"table {layer}.{name} is missing: no Delta table at {path}") from None
         raise
 
 
 def version(layer: str, name: str) -> int:
-    """The newest version of a table. Raises TableMissing."""
+    """The newest version of a table. Raises TableMissingError."""
     return int(opened(layer, name).version())
 
 
@@ -100,13 +103,13 @@ def scan(layer: str, name: str, version: int | None = None) -> pl.LazyFrame:
 
 
 def require_whole(layer: str, name: str, version: int, first: date, last: date, *, day: str = "flight_date") -> None:
-    """Raise VersionMissing unless every file of the days ``first`` to ``last`` of an older version is still there."""
+    """Raise VersionMissingError unless every file of an older version's days ``first`` to ``last`` is still there."""
     files = opened(layer, name, version).file_uris([(day, ">=", str(first)), (day, "<=", str(last))])
     # By their names, which are unique: one listing, and not a question for each file.
     left = {path.name for path in table_path(layer, name).rglob("*.parquet")}
     gone = [uri for uri in files if uri.rsplit("/", 1)[-1] not in left]
     if gone:
-        raise VersionMissing(
+        raise VersionMissingError(
             f"{layer}.{name} version {version} has lost {len(gone)} of its {len(files)} files of {first} to {last}: a "
             f"vacuum removed them. Put them back from a backup, or read another version; the newest is "
             f"{opened(layer, name).version()}"
@@ -118,8 +121,8 @@ def scan_days(
 ) -> pl.LazyFrame:
     """The rows of the days ``first`` to ``last``, both included, in no particular order, lazily.
 
-    Only the partitions of those days are read. ``version`` reads an older version. Raises TableMissing, VersionMissing.
-    Days without rows are simply not there: who needs every day checks.
+    Only the partitions of those days are read. ``version`` reads an older version. Raises TableMissingError,
+    VersionMissingError. Days without rows are simply not there: who needs every day checks.
     """
     return scan(layer, name, version).filter(pl.col(day).is_between(first, last))
 
@@ -128,7 +131,7 @@ def written(layer: str, name: str, column: str, day: date) -> tuple[int, datetim
     """The newest version of a table that brought rows of ``day``, and when (UTC).
 
     ``column`` is what the table is partitioned by. A merge of small files brings none. None where the table's log,
-    which Delta cuts after a month, does not go back so far. Raises TableMissing.
+    which Delta cuts after a month, does not go back so far. Raises TableMissingError.
     """
     opened(layer, name)
     for path in sorted((table_path(layer, name) / "_delta_log").glob("*.json"), reverse=True):
@@ -156,7 +159,7 @@ def read_days(
 
 
 def read_all(layer: str, name: str, *, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    """A whole table, or some columns of it: for ledgers, which are small. Raises TableMissing."""
+    """A whole table, or some columns of it: for ledgers, which are small. Raises TableMissingError."""
     rows = scan(layer, name)
     return (rows.select(columns) if columns else rows).collect()
 

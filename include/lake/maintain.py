@@ -294,7 +294,7 @@ def keep_readable(table: str) -> None:
 def _readable(table: str, version: int) -> bool:
     try:
         opened(table, version)
-    except delta.VersionMissing:
+    except delta.VersionMissingError:
         return False
     return True
 

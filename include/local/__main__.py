@@ -13,7 +13,7 @@ from rich.table import Table
 
 from include.core.settings import Settings, settings
 from include.local import clean, control
-from include.local.checks import Problem, denied_problem, full_disk_problem
+from include.local.checks import InstallationError, denied_problem, full_disk_problem
 from include.local.environment import AIRFLOW_USER, CLIENT_SECRETS, FERNET_KEY, MLFLOW_USER, environment
 from include.local.foreground import foreground
 from include.local.health import WELL
@@ -140,11 +140,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         case "clean":
             for line in clean.plan(settings):
                 console.print(line)
-            raise Problem(f"this would stop the services and remove {settings.var}: `make clean CONFIRM=yes` does it")
+            raise InstallationError(
+                f"this would stop the services and remove {settings.var}: `make clean CONFIRM=yes` does it"
+            )
         case "exec":
             argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
             if not argv:
-                raise Problem("exec needs a command")
+                raise InstallationError("exec needs a command")
             sys.stdout.flush()
             os.execvpe(argv[0], argv, environment(settings, of_command(argv)))
     return 0
@@ -154,7 +156,7 @@ def main() -> int:
     """Every expected failure is one line on standard error and exit code 1."""
     try:
         return run(parser().parse_args(), settings())
-    except (Problem, FileNotFoundError) as problem:
+    except (InstallationError, FileNotFoundError) as problem:
         print(f"nocturne: {problem}", file=sys.stderr)
     except OSError as error:
         line = full_disk_problem(error) or denied_problem(error)

@@ -15,7 +15,14 @@ import sys
 import venv
 from pathlib import Path
 
-from include.local.checks import FIRST_SETUP_BYTES, Problem, check_disk, check_java, check_path, full_disk_problem
+from include.local.checks import (
+    FIRST_SETUP_BYTES,
+    InstallationError,
+    check_disk,
+    check_java,
+    check_path,
+    full_disk_problem,
+)
 
 HOME = Path(__file__).resolve().parent.parent.parent
 LOCKS = ("requirements.txt", "requirements-setup.txt")
@@ -77,9 +84,9 @@ def relocate(folder: Path) -> None:
 
 
 def run(command: list[str], failed: str) -> None:
-    """Run ``command``, its output on the console. Raises Problem(``failed``) where it fails."""
+    """Run ``command``, its output on the console. Raises InstallationError(``failed``) where it fails."""
     if subprocess.run(command, check=False, cwd=HOME).returncode:
-        raise Problem(failed)
+        raise InstallationError(failed)
 
 
 def interpreter_works(python: Path) -> bool:
@@ -103,7 +110,7 @@ def build(home: Path, wanted: str) -> None:
         try:
             venv.create(folder, clear=True, with_pip=True, symlinks=True)
         except subprocess.CalledProcessError:
-            raise Problem(
+            raise InstallationError(
                 f"{sys.executable} cannot make a virtual environment with pip: "
                 "install its venv package (Debian, Ubuntu: apt-get install python3.12-venv)"
             ) from None
@@ -124,7 +131,7 @@ def main() -> int:
     """Exit code 0 when ``.venv`` is as the lock files say."""
     try:
         if sys.version_info[:2] != (3, 12):
-            raise Problem(f"Python 3.12 is needed, and {sys.executable} is {sys.version.split()[0]}")
+            raise InstallationError(f"Python 3.12 is needed, and {sys.executable} is {sys.version.split()[0]}")
         wanted = key(HOME, ".".join(map(str, sys.version_info[:3])))
         if is_current(HOME, wanted):
             return 0
@@ -138,7 +145,7 @@ def main() -> int:
                 relocate(HOME / ".venv")
             if not is_current(HOME, wanted):
                 build(HOME, wanted)
-    except Problem as problem:
+    except InstallationError as problem:
         print(f"set-up: {problem}", file=sys.stderr)
         return 1
     except OSError as error:

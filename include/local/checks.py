@@ -28,7 +28,7 @@ FIRST_SETUP_BYTES = 5 * 10**9
 RUNNING_BYTES = 500 * 10**6
 
 
-class Problem(Exception):
+class InstallationError(Exception):
     """Something the operator has to change. The message is one line that says what is wrong and what to do."""
 
 
@@ -79,7 +79,7 @@ def no_private_network(reason: str) -> str:
 
 
 def check_embedded(container: bool = False) -> None:
-    """Raise Problem where the embedded engine is not the one that was tested, or has nowhere to be locked up.
+    """Raise InstallationError where the embedded engine is not the one that was tested, or has nowhere to be locked up.
 
     A ``container`` is such a place: its network has nobody but the services.
     """
@@ -88,13 +88,13 @@ def check_embedded(container: bool = False) -> None:
     except PackageNotFoundError:
         there = None
     if problem := embedded_problem(there):
-        raise Problem(problem)
+        raise InstallationError(problem)
     if not container and (reason := refusal()):
-        raise Problem(no_private_network(reason))
+        raise InstallationError(no_private_network(reason))
 
 
 def check_java(environment: Mapping[str, str] | None = None) -> None:
-    """Raise Problem where Spark could not start for want of a Java it supports."""
+    """Raise InstallationError where Spark could not start for want of a Java it supports."""
     environment = os.environ if environment is None else environment
     java = java_executable(environment)
     text = ""
@@ -108,13 +108,15 @@ def check_java(environment: Mapping[str, str] | None = None) -> None:
             text = ""
     problem = java_problem(java, text, environment)
     if problem:
-        raise Problem(problem)
+        raise InstallationError(problem)
 
 
 def check_path(path: Path, what: str) -> None:
-    """Raise Problem where the path has white space: Spark's scripts and Java options do not survive it."""
+    """Raise InstallationError where the path has white space: Spark's scripts and Java options do not survive it."""
     if any(character.isspace() for character in str(path)):
-        raise Problem(f"Spark does not start from a path with a space, and {what} is {path}: put it elsewhere")
+        raise InstallationError(
+            f"Spark does not start from a path with a space, and {what} is {path}: put it elsewhere"
+        )
 
 
 def existing(path: Path) -> Path:
@@ -125,40 +127,45 @@ def existing(path: Path) -> Path:
 
 
 def check_disk(path: Path, needed_bytes: int, what: str) -> None:
-    """Raise Problem where the file system of ``path`` has less than ``needed_bytes`` free."""
+    """Raise InstallationError where the file system of ``path`` has less than ``needed_bytes`` free."""
     free = shutil.disk_usage(existing(path)).free
     if free < needed_bytes:
-        raise Problem(
+        raise InstallationError(
             f"{what} needs {needed_bytes / 1e9:.1f} GB and {existing(path)} has {free / 1e9:.1f} GB free: "
             "free some space or put the installation on another disk"
         )
 
 
 def check_bucket(path: UPath) -> None:
-    """Raise Problem where the bucket of ``path``, a place in S3, cannot be listed."""
+    """Raise InstallationError where the bucket of ``path``, a place in S3, cannot be listed."""
     try:
         path.fs.call_s3("list_objects_v2", Bucket=path.drive, MaxKeys=1)
     except Exception as error:  # of botocore, of s3fs, or of the network: each says what is wrong
         first = str(error).strip().partition("\n")[0]
-        raise Problem(
+        raise InstallationError(
             f"{path} cannot be reached ({type(error).__name__}: {first}): is the bucket there, does this shell have "
             "AWS credentials for it, and is AWS_ENDPOINT_URL right, where it is not Amazon's?"
         ) from None
 
 
 def port_is_free(host: str, port: int) -> bool:
-    """Whether ``host:port`` can be bound now. Raises Problem where the address itself is not this machine's."""
+    """Whether ``host:port`` can be bound now.
+
+    Raises InstallationError where the address itself is not this machine's.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except PermissionError:
-            raise Problem(f"port {port} may not be bound by this user: take one above 1023") from None
+            raise InstallationError(f"port {port} may not be bound by this user: take one above 1023") from None
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 return False
-            raise Problem(f"the address {host} cannot be bound ({error.strerror}): set NOCTURNE_HOST") from None
+            raise InstallationError(
+                f"the address {host} cannot be bound ({error.strerror}): set NOCTURNE_HOST"
+            ) from None
     return True
 
 

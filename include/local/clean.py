@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from include.core.settings import Settings
-from include.local.checks import Problem
+from include.local.checks import InstallationError
 
 MARKER = ".nocturne"
 TEXT = "Nocturne made this folder, and all of it is its state: `make clean CONFIRM=yes` removes it.\n"
@@ -63,14 +63,14 @@ def size(path: Path) -> int:
 
 
 def plan(settings: Settings) -> list[str]:
-    """A line for each thing that goes, with its size, and for what stays elsewhere. Raises Problem where it is refused.
+    """A line for each thing that goes, with its size, and for what stays elsewhere.
 
-    Empty where there is nothing.
+    Empty where there is nothing. Raises InstallationError where it is refused.
     """
     if not settings.var.exists():
         return []
     if line := problem(settings):
-        raise Problem(line)
+        raise InstallationError(line)
     lines = []
     for path in sorted(settings.var.iterdir()):
         what = f"only the link; {path.resolve()} stays" if path.is_symlink() else f"{size(path) / 1e6:.1f} MB"
@@ -82,9 +82,12 @@ def plan(settings: Settings) -> list[str]:
 
 
 def remove(settings: Settings) -> None:
-    """Remove ``var``. The marker goes last, so that a second try finds it. Raises Problem with the first that stays."""
+    """Remove ``var``. The marker goes last, so that a second try finds it.
+
+    Raises InstallationError with the first that stays.
+    """
     if line := problem(settings):
-        raise Problem(line)
+        raise InstallationError(line)
     last = settings.var / MARKER
     last.touch()
     for path in [*sorted(path for path in settings.var.iterdir() if path != last), last, settings.var]:
@@ -98,6 +101,6 @@ def _gone(path: Path) -> None:
     try:
         delete(path)
     except OSError as error:
-        raise Problem(
+        raise InstallationError(
             f"{error.filename or path} could not be removed ({error.strerror}): the rest is as it was"
         ) from None

@@ -26,7 +26,7 @@ from include.core.partitions import Partitions
 from include.core.settings import EMBEDDED, SPARK, Settings, settings
 from include.lake import candidate
 from include.local import credentials, jars
-from include.local.checks import Problem, check_embedded, check_java
+from include.local.checks import InstallationError, check_embedded, check_java
 from include.local.health import WELL, spark_health
 from include.local.launch import child_environment
 from include.local.programs import Program, programs
@@ -38,10 +38,10 @@ START_SECONDS, BUILD_SECONDS = 120, 1800
 def beside(here: Settings, engine: str, var: Path) -> Settings:
     """The settings of ``engine`` for the lake of ``here``, with everything else under ``var``.
 
-    Raises Problem where this machine or this lake lacks what the engine needs.
+    Raises InstallationError where this machine or this lake lacks what the engine needs.
     """
     if here.uses_s3:
-        raise Problem("the embedded engine reads folders of this machine: a lake in S3 has one engine")
+        raise InstallationError("the embedded engine reads folders of this machine: a lake in S3 has one engine")
     if engine == SPARK:
         check_java()
     else:
@@ -54,7 +54,10 @@ def beside(here: Settings, engine: str, var: Path) -> Settings:
 
 @contextmanager
 def running(of: Settings) -> Iterator[dict[str, str]]:
-    """While this lasts the engine of the settings runs; gives the environment of its clients. Raises Problem."""
+    """While this lasts the engine of the settings runs; gives the environment of its clients.
+
+    Raises InstallationError.
+    """
     credentials.generate(of)
     for folder in (of.var / "spark" / "tmp", of.log, of.run):
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +73,7 @@ def running(of: Settings) -> Iterator[dict[str, str]]:
         deadline = time.monotonic() + START_SECONDS
         while spark_health("127.0.0.1", of.spark_port, 2) != WELL:
             if service.poll() is not None or time.monotonic() > deadline:
-                raise Problem(f"the engine {of.engine} did not start:\n{log.read_text()[-2000:]}")
+                raise InstallationError(f"the engine {of.engine} did not start:\n{log.read_text()[-2000:]}")
             time.sleep(0.1)
         yield client(of)
     finally:
@@ -93,7 +96,7 @@ def dbt(
 ) -> None:
     """Run a command of dbt for ``nights`` and, ``also``, for earlier ones; its candidates end in ``suffix``.
 
-    Raises Problem with what dbt said.
+    Raises InstallationError with what dbt said.
     """
     project = of.home / "dbt_project"
     of_run = {
@@ -108,7 +111,7 @@ def dbt(
         argv, env=environment | of_run, capture_output=True, text=True, check=False, timeout=BUILD_SECONDS
     )
     if done.returncode:
-        raise Problem(f"dbt on {of.engine}:\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
+        raise InstallationError(f"dbt on {of.engine}:\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
 
 
 def build(
@@ -170,7 +173,7 @@ def main() -> int:
         nights, case = Partitions.parse(given.partition), use_case(given.use_case)
         with tempfile.TemporaryDirectory(prefix="nocturne-") as var:
             found = compare(settings(), case, nights, Path(var))
-    except (NeedsAttentionError, Problem) as problem:
+    except (NeedsAttentionError, InstallationError) as problem:
         print(f"compare-engines: {problem.args[0]}", file=sys.stderr)
         return 2
     if not any(rows for rows, _ in found.values()):

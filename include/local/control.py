@@ -14,7 +14,7 @@ from include.core.errors import NeedsAttentionError
 from include.core.settings import Settings
 from include.lake.migrations import LAYOUT, layout, require_known
 from include.local import processes
-from include.local.checks import Problem, port_is_free, port_problem
+from include.local.checks import InstallationError, port_is_free, port_problem
 from include.local.clean import plan as what_goes
 from include.local.clean import remove
 from include.local.doors import check_container, check_host
@@ -43,14 +43,14 @@ class Row:
 
 
 def check_ports(settings: Settings) -> None:
-    """Raise Problem, one line each, for every port of ours that somebody else holds."""
+    """Raise InstallationError, one line each, for every port of ours that somebody else holds."""
     lines = [
         port_problem(port.service, port.number, port.variable, processes.listener(port.number))
         for port in ports(settings)
         if not port_is_free(settings.host, port.number)
     ]
     if lines:
-        raise Problem("; ".join(lines))
+        raise InstallationError("; ".join(lines))
 
 
 def other_settings(settings: Settings, started_with: str) -> str | None:
@@ -64,10 +64,10 @@ def other_settings(settings: Settings, started_with: str) -> str | None:
 
 
 def check_settings(settings: Settings) -> None:
-    """Raise Problem where the services run with other settings: commands would speak to the wrong ports."""
+    """Raise InstallationError where the services run with other settings: commands would speak to the wrong ports."""
     path = settings.run / "settings.json"
     if path.exists() and Supervisor(settings).is_up() and (line := other_settings(settings, path.read_text())):
-        raise Problem(line)
+        raise InstallationError(line)
 
 
 def last_line(path: Path) -> str:
@@ -90,13 +90,18 @@ def given_up(infos: Mapping[str, Mapping[str, Any]], settings: Settings) -> str 
 
 
 def wait_healthy(settings: Settings, progress: Progress, timeout: float) -> None:
-    """Return when every service is healthy. Raises Problem naming those that are not after ``timeout`` seconds."""
+    """Return when every service is healthy.
+
+    Raises InstallationError naming those that are not after ``timeout`` seconds.
+    """
     supervisor, begun, said = Supervisor(settings), time.monotonic(), set[str]()
     while True:
         try:
             infos = supervisor.services()
         except ConnectionError:
-            raise Problem("the services were stopped while this waited for them: `make up` starts them again") from None
+            raise InstallationError(
+                "the services were stopped while this waited for them: `make up` starts them again"
+            ) from None
         health = every(settings, infos)
         missing = {name: word for name, word in health.items() if word != WELL}
         if not missing and not said:
@@ -107,26 +112,27 @@ def wait_healthy(settings: Settings, progress: Progress, timeout: float) -> None
         if not missing:
             return
         if line := given_up(infos, settings):
-            raise Problem(line)
+            raise InstallationError(line)
         if time.monotonic() - begun > timeout:
             words = ", ".join(f"{name} ({word})" for name, word in missing.items())
-            raise Problem(f"not healthy after {timeout:.0f} s: {words}; their logs are in {settings.log}")
+            raise InstallationError(f"not healthy after {timeout:.0f} s: {words}; their logs are in {settings.log}")
         time.sleep(0.5)
 
 
 def bring_lake_forward(settings: Settings, progress: Progress, dry_run: bool = False) -> None:
-    """Take the steps from the lake's layout to that of this release. Raises Problem where it cannot, or is in use.
+    """Take the steps from the lake's layout to that of this release.
 
-    Each table changes in one commit, which leaves its version before readable.
+    Each table changes in one commit, which leaves its version before readable. Raises InstallationError where it
+    cannot, or is in use.
     """
     try:
         require_known(settings)
     except NeedsAttentionError as error:
-        raise Problem(str(error)) from None
+        raise InstallationError(str(error)) from None
     if layout(settings) == LAYOUT:
         return
     if not dry_run and Supervisor(settings).is_up():
-        raise Problem(
+        raise InstallationError(
             f"an earlier release wrote the lake {settings.lake}: `make upgrade` stops it and brings it forward"
         )
     done = subprocess.run(
@@ -140,7 +146,9 @@ def bring_lake_forward(settings: Settings, progress: Progress, dry_run: bool = F
     for line in done.stdout.splitlines():
         progress(f"{'would change' if dry_run else 'changed'} {line}")
     if done.returncode:
-        raise Problem(f"the lake cannot be brought forward: {(done.stderr.strip() or 'killed').splitlines()[-1]}")
+        raise InstallationError(
+            f"the lake cannot be brought forward: {(done.stderr.strip() or 'killed').splitlines()[-1]}"
+        )
 
 
 def register_tables(settings: Settings, progress: Progress) -> None:
@@ -158,7 +166,9 @@ def register_tables(settings: Settings, progress: Progress) -> None:
         timeout=120,
     )
     if done.returncode:
-        raise Problem(f"Spark at {settings.spark_url} answers no query: {done.stderr.strip().splitlines()[-1]}")
+        raise InstallationError(
+            f"Spark at {settings.spark_url} answers no query: {done.stderr.strip().splitlines()[-1]}"
+        )
     for line in done.stdout.splitlines():
         progress(line)
 
@@ -167,7 +177,7 @@ def up(settings: Settings, progress: Progress = print, timeout: float = START_SE
     """Set up, start what does not run, and return when all is healthy. A second call changes nothing.
 
     ``take_lake`` makes this the installation that writes the lake, where another one was.
-    Raises Problem, one line that says what to do.
+    Raises InstallationError, one line that says what to do.
     """
     check_host(settings)
     supervisor = Supervisor(settings)
@@ -224,7 +234,10 @@ def ill(settings: Settings) -> list[str]:
 
 
 def status(settings: Settings) -> list[Row]:
-    """One row a service. Raises ConnectionError where nothing runs, Problem where it runs with other settings."""
+    """One row a service.
+
+    Raises ConnectionError where nothing runs, InstallationError where it runs with other settings.
+    """
     infos = Supervisor(settings).services()
     check_settings(settings)
     health, memory = every(settings, infos), processes.memory_by_service(settings.var)
@@ -249,7 +262,7 @@ def status(settings: Settings) -> list[Row]:
 def clean(settings: Settings, progress: Progress = print) -> None:
     """Stop everything and remove all state: data, models, databases, secrets, logs.
 
-    Raises Problem where ``var`` is not ours alone, or something could not be removed.
+    Raises InstallationError where ``var`` is not ours alone, or something could not be removed.
     """
     if not settings.var.exists():
         return

@@ -4,7 +4,7 @@ import ipaddress
 from pathlib import Path
 
 from include.core.settings import Settings
-from include.local.checks import Problem
+from include.local.checks import InstallationError
 from include.local.programs import ports
 
 # What is missing at each door as long as it speaks without TLS.
@@ -35,9 +35,9 @@ def problem(settings: Settings) -> str | None:
 
 
 def check_host(settings: Settings) -> None:
-    """Raise Problem where the host of the settings has doors without locks."""
+    """Raise InstallationError where the host of the settings has doors without locks."""
     if line := problem(settings):
-        raise Problem(line)
+        raise InstallationError(line)
 
 
 LISTENS = 1 << 16
@@ -55,9 +55,9 @@ def foreign_sockets(table: str, var: Path) -> list[str]:
 
 
 def check_container(settings: Settings, table: Path = Path("/proc/net/unix")) -> None:
-    """Raise Problem where ``container`` is said of a network that others are in. Before the first service starts."""
+    """Raise InstallationError where ``container`` is set, and others share the network. Before any service starts."""
     if settings.container and (others := foreign_sockets(table.read_text(), settings.var)):
-        raise Problem(
+        raise InstallationError(
             f"NOCTURNE_CONTAINER=true, and this network is not of the container alone: {others[0]} listens in it. "
             "Start it without `--network host`, and outside of a pod; elsewhere than in a container, unset the variable"
         )

@@ -79,7 +79,7 @@ def wait(settings: Settings) -> None:
 def foreground(settings: Settings, progress: Progress, ready: Callable[[], None]) -> int:
     """Run the services until a signal comes; then 0, and 1 where they have ended by themselves.
 
-    ``ready`` is called once all are healthy. Raises Problem as ``up`` does; nothing runs any more then.
+    ``ready`` is called once all are healthy. Raises InstallationError as ``up`` does; nothing runs any more then.
     """
     with told(settings.log):
         try:

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from include.core.settings import Settings
 from include.local import processes
-from include.local.checks import Problem
+from include.local.checks import InstallationError
 from include.local.credentials import write_private
 
 if TYPE_CHECKING:
@@ -39,7 +39,10 @@ def read(path: "Path | UPath") -> Record:
 
 
 def identify(settings: Settings, progress: Progress) -> str:
-    """The id of this installation, which a move keeps and a copy does not. Raises Problem where a copy is damaged."""
+    """The id of this installation, which a move keeps and a copy does not.
+
+    Raises InstallationError where a copy is damaged.
+    """
     path, here = settings.var / RECORD, str(settings.var)
     record = read(path)
     if record.get("var") == here:
@@ -60,7 +63,7 @@ def identify(settings: Settings, progress: Progress) -> str:
 
 
 def require_sound(database: Path, there: Path) -> None:
-    """Raise Problem where SQLite finds ``database`` damaged, as one that was copied while it was written may be."""
+    """Raise InstallationError where SQLite finds ``database`` damaged, as a copy made during a write may be."""
     if not database.exists():
         return
     try:
@@ -69,7 +72,7 @@ def require_sound(database: Path, there: Path) -> None:
     except sqlite3.DatabaseError as error:
         found = str(error)
     if found != "ok":
-        raise Problem(
+        raise InstallationError(
             f"{database} is damaged ({found.splitlines()[0]}): was it copied while the services ran? `make down` at "
             f"{there}, and copy it again"
         )
@@ -78,8 +81,9 @@ def require_sound(database: Path, there: Path) -> None:
 def claim_lake(settings: Settings, own: str, take: bool, progress: Progress) -> None:
     """Write down that installation ``own`` writes the lake.
 
-    Raises Problem where another one does that is still there, or may be: two installations that write one lake without
-    knowing of each other undo each other's nights. ``take`` takes the lake from it, unless it is running here.
+    Raises InstallationError where another one does that is still there, or may be: two installations that write one
+    lake without knowing of each other undo each other's nights. ``take`` takes the lake from it, unless it is running
+    here.
     """
     path, place, host = settings.lake / OWNER, str(settings.lake), socket.gethostname()
     owner, wanted = read(path), {"id": own, "var": str(settings.var), "lake": place, "host": host}
@@ -90,11 +94,13 @@ def claim_lake(settings: Settings, own: str, take: bool, progress: Progress) -> 
         var = Path(owner["var"])
         here = owner["host"] == host
         if here and any(processes.marked(var)):
-            raise Problem(f"the lake {place} is written by the installation at {var}, which is running: stop that one")
+            raise InstallationError(
+                f"the lake {place} is written by the installation at {var}, which is running: stop that one"
+            )
         there = f"at {var}, which is still there" if here else f"at {var} on {owner['host']}"
         gone = here and read(var / RECORD).get("id") != owner["id"]
         if not gone and not take:
-            raise Problem(
+            raise InstallationError(
                 f"the lake {place} belongs to the installation {there}: name another with NOCTURNE_LAKE_URI, or take "
                 "this one over with `make up take_lake=yes`, and the other one no longer starts on it"
             )

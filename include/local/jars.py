@@ -10,7 +10,7 @@ from pathlib import Path
 
 from include.core.locks import alone
 from include.core.settings import Settings
-from include.local.checks import Problem
+from include.local.checks import InstallationError
 from include.local.environment import SPARK_TOKEN, native
 
 LOCAL_FILE_SYSTEM = "com.globalmentor.apache.hadoop.fs.BareLocalFileSystem"
@@ -110,7 +110,7 @@ def wrong(folder: Path, sums: dict[str, str]) -> list[str]:
 
 
 def resolve(settings: Settings, jars: Jars, cache: Path) -> None:
-    """Let Spark fetch ``jars`` into ``cache``. Raises Problem where it cannot."""
+    """Let Spark fetch ``jars`` into ``cache``. Raises InstallationError where it cannot."""
     cache.mkdir(parents=True, exist_ok=True)
     program = cache / "nothing.py"  # spark-submit resolves before it runs something: this is the something
     program.write_text("")
@@ -128,7 +128,7 @@ def resolve(settings: Settings, jars: Jars, cache: Path) -> None:
         log = settings.log / "jars.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(done.stdout + done.stderr)
-        raise Problem(
+        raise InstallationError(
             f"Spark's jars could not be fetched (see {log}): check the network, or name a mirror's Ivy settings "
             "in NOCTURNE_IVY_SETTINGS"
         )
@@ -150,7 +150,7 @@ def _fetch(settings: Settings, jars: Jars) -> bool:
     cache = settings.jars.parent / "ivy"
     resolve(settings, jars, cache)
     for name in wrong(cache / "jars", sums):
-        raise Problem(
+        raise InstallationError(
             f"{cache / 'jars' / name} is not the file that config/{jars.sums} names: delete {cache}, try again"
         )
     for name in sums:

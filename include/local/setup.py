@@ -14,7 +14,7 @@ from include.core.locks import alone
 from include.core.settings import EMBEDDED, Settings
 from include.local.checks import (
     RUNNING_BYTES,
-    Problem,
+    InstallationError,
     check_bucket,
     check_disk,
     check_embedded,
@@ -107,9 +107,10 @@ def migration_problem(package: str, log: Path) -> str:
 
 
 def migrate(settings: Settings, progress: Progress) -> None:
-    """Bring both databases to the schema of the installed versions, side by side. Raises Problem where one fails.
+    """Bring both databases to the schema of the installed versions, side by side.
 
-    Each is migrated in a copy, which then takes its place: a kill or a full disk leaves it as it was.
+    Each is migrated in a copy, which then takes its place: a kill or a full disk leaves it as it was. Raises
+    InstallationError where one fails.
     """
     databases = {"apache-airflow": settings.airflow_database, "mlflow": settings.mlflow_database}
     running = []
@@ -118,7 +119,7 @@ def migrate(settings: Settings, progress: Progress) -> None:
         if migrated(stamp, key, database):
             continue
         if of_service(settings.var, SUPERVISOR):
-            raise Problem(
+            raise InstallationError(
                 f"another version of {package} is running than is installed: `make upgrade` brings it forward"
             )
         progress(f"database of {package}: {database}")
@@ -140,7 +141,7 @@ def migrate(settings: Settings, progress: Progress) -> None:
         running.append((package, child, database, copy, stamp, key, log))
     failed = [(package, log) for package, child, _, _, _, _, log in running if child.wait()]
     if failed:
-        raise Problem("; ".join(migration_problem(package, log) for package, log in failed))
+        raise InstallationError("; ".join(migration_problem(package, log) for package, log in failed))
     for _, _, database, copy, stamp, key, _ in running:
         write_ahead(copy)
         copy.replace(database)
@@ -148,9 +149,10 @@ def migrate(settings: Settings, progress: Progress) -> None:
 
 
 def set_up(settings: Settings, progress: Progress = print, take_lake: bool = False) -> None:
-    """Everything before the first start; a second call finds it done. Raises Problem, one line that says what to do.
+    """Everything before the first start; a second call finds it done.
 
-    ``take_lake`` makes this the installation that writes the lake, where another one was.
+    ``take_lake`` makes this the installation that writes the lake, where another one was. Raises InstallationError, one
+    line that says what to do.
     """
     check_path(settings.var, "NOCTURNE_VAR")
     check_host(settings)

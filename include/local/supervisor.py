@@ -15,7 +15,7 @@ from xmlrpc.client import Fault, ServerProxy
 from supervisor.xmlrpc import SupervisorTransport
 
 from include.core.settings import Settings
-from include.local.checks import Problem
+from include.local.checks import InstallationError
 from include.local.credentials import write_private
 from include.local.environment import environment
 from include.local.launch import GIVEN_UP, starts_file
@@ -27,10 +27,10 @@ SOCKET_PATH_LIMIT = 100  # a Unix socket's path may have some 107 characters
 
 
 def socket_path(settings: Settings) -> Path:
-    """Where supervisord listens. Raises Problem where the system would cut the path off."""
+    """Where supervisord listens. Raises InstallationError where the system would cut the path off."""
     path = settings.run / "supervisor.sock"
     if len(str(path)) > SOCKET_PATH_LIMIT:
-        raise Problem(f"{path} is too long for a socket: set NOCTURNE_VAR to a shorter path")
+        raise InstallationError(f"{path} is too long for a socket: set NOCTURNE_VAR to a shorter path")
     return path
 
 
@@ -154,9 +154,11 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
         )
         if done.returncode:
-            raise Problem(f"supervisord did not start: {(done.stdout + done.stderr).strip().splitlines()[-1]}")
+            raise InstallationError(
+                f"supervisord did not start: {(done.stdout + done.stderr).strip().splitlines()[-1]}"
+            )
         end = time.monotonic() + 15
         while not self.is_up():
             if time.monotonic() > end:
-                raise Problem(f"supervisord does not answer: see {self._settings.log}/supervisord.log")
+                raise InstallationError(f"supervisord does not answer: see {self._settings.log}/supervisord.log")
             time.sleep(0.1)

@@ -38,11 +38,11 @@ PART_ROWS = 250_000
 type Floats = npt.NDArray[np.float32]
 
 
-class DataMissing(NeedsAttentionError):
+class DataMissingError(NeedsAttentionError):
     """Days or columns that a model needs are not there; the message lists them."""
 
 
-class UnfitFeature(NeedsAttentionError):
+class UnfitFeatureError(NeedsAttentionError):
     """A column has values that no model can take; the message names it and them."""
 
 
@@ -104,7 +104,7 @@ class Dataset:
         return delta.hash_in_order(self._frames())
 
     def require_complete(self) -> None:
-        """Raise DataMissing unless the columns are there and each day has features and labels.
+        """Raise DataMissingError unless the columns are there and each day has features and labels.
 
         Features without a label, or the other way round, came late; where there are many, one table is wrong. Days of
         a gap (:func:`quiet_days`) may lack either.
@@ -122,12 +122,12 @@ class Dataset:
         except pl.exceptions.ComputeError as error:
             if "validation" not in str(error):
                 raise
-            raise DataMissing(
+            raise DataMissingError(
                 f"{case.features_table} or {case.labels_table} has a {case.entity_name} twice on a day of "
                 f"{self.first} to {self.last}: find it with dbt's test of the key, and run that night again"
             ) from error
         if wanted + known - 2 * both > MOST_UNMATCHED * wanted:
-            raise DataMissing(
+            raise DataMissingError(
                 f"{case.features_table} has {wanted} rows and {case.labels_table} {known} for {self.first} to "
                 f"{self.last}, but only {both} have both"
             )
@@ -206,7 +206,7 @@ def quiet_days(case: UseCase, first: date, last: date) -> set[date]:
 def check_columns(
     case: UseCase, columns: Collection[str], features: Sequence[Feature] | None = None, who: str = ""
 ) -> None:
-    """Raise DataMissing unless a features table has the columns of ``features``, and none that nobody has named.
+    """Raise DataMissingError unless a features table has the columns of ``features``, and none that nobody has named.
 
     ``features`` are those of the spec, or those of the version ``who``. A column is named that the spec has as a
     feature or as context, or that the version takes.
@@ -215,13 +215,13 @@ def check_columns(
     missing = sorted(taken - set(columns))
     extra = sorted(set(columns) - taken - {KNOWN_FROM, *case.context, *case.feature_names})
     if missing and who:
-        raise DataMissing(
+        raise DataMissingError(
             f"{case.features_table} does not match what {who} takes: missing {', '.join(missing)}. Bring it back in "
             f"dbt, as `context` in include/use_cases/{case.name}/spec.py where no new version is to take it, until "
             f"another version that does without is champion (DAG {case.name}_train)"
         )
     if missing or extra:
-        raise DataMissing(
+        raise DataMissingError(
             f"{case.features_table} does not match the spec of {case.name}: missing {', '.join(missing) or 'nothing'}; "
             f"not in the spec {', '.join(extra) or 'nothing'}. Build the one by dbt (DAG {case.name}_features), list "
             f"the other as a feature or as `context` in include/use_cases/{case.name}/spec.py"
@@ -231,12 +231,12 @@ def check_columns(
 def require_days(
     table: str, frame: pl.DataFrame, first: date, last: date, day: str, gaps: Collection[date] = ()
 ) -> None:
-    """Raise DataMissing listing the days of the range that have no row in ``frame``, those of ``gaps`` apart."""
+    """Raise DataMissingError listing the days of the range that have no row in ``frame``, those of ``gaps`` apart."""
     there = set(frame[day].unique())
     absent = sorted(set(days_between(first, last)) - there - set(gaps if there else ()))
     if absent:
         shown = ", ".join(map(str, absent[:10])) + (f" and {len(absent) - 10} more" if len(absent) > 10 else "")
-        raise DataMissing(f"{table} has no rows for {len(absent)} of the days {first} to {last}: {shown}")
+        raise DataMissingError(f"{table} has no rows for {len(absent)} of the days {first} to {last}: {shown}")
 
 
 def newest_label_day(case: UseCase, night: date) -> date:
@@ -247,7 +247,7 @@ def newest_label_day(case: UseCase, night: date) -> date:
 def training_range(case: UseCase, through: date, gaps: Collection[date] | None = None) -> tuple[date, date]:
     """The event dates to read for a training in the night ``through``: those whose labels are known by then.
 
-    Raises DataMissing where they are too few, those of ``gaps`` not counted.
+    Raises DataMissingError where they are too few, those of ``gaps`` not counted.
     """
     training, last = case.training, newest_label_day(case, through)
     first = max(training.first_day, last - timedelta(training.window_days - 1))
@@ -256,7 +256,7 @@ def training_range(case: UseCase, through: date, gaps: Collection[date] | None =
     try:
         begin, end = split_days(case, first, last, absent).train
         left = sum(begin <= day <= end for day in there)
-    except DataMissing:
+    except DataMissingError:
         left = 0
     if left < training.min_train_days:
         late = f", whose labels are known in the night {through}," if case.label_days else ""
@@ -264,7 +264,7 @@ def training_range(case: UseCase, through: date, gaps: Collection[date] | None =
         beside.append(f"{training.holdout_days} to judge it by")
         if case.label_days:
             beside.append(f"{case.label_days} before each of these, whose labels share time with theirs")
-        raise DataMissing(
+        raise DataMissingError(
             f"a training needs {training.min_train_days} days with complete look-back, beside {', '.join(beside)}. "
             f"From {training.first_day} through {last}{late} there are {len(there)}, which leave {left}"
         )
@@ -276,7 +276,7 @@ def split_days(case: UseCase, first: date, last: date, absent: Collection[date] 
 
     The ``label_days`` before validation and before the holdout belong to neither: their labels were not known yet when
     the later part began, and share time with its labels. Days that are ``absent`` count nowhere, so that no part is
-    empty. Raises DataMissing where no day is left.
+    empty. Raises DataMissingError where no day is left.
     """
     training, days = case.training, [day for day in days_between(first, last) if day not in absent]
 
@@ -288,7 +288,7 @@ def split_days(case: UseCase, first: date, last: date, absent: Collection[date] 
     rest, holdout = cut(days, training.holdout_days)
     train, valid = cut(rest, training.valid_days)
     if not train or not holdout or (training.valid_days and not valid):
-        raise DataMissing(f"{first} to {last} leaves no day to train on")
+        raise DataMissingError(f"{first} to {last} leaves no day to train on")
     return Split((train[0], train[-1]), (valid[0], valid[-1]) if valid else None, (holdout[0], holdout[-1]))
 
 
@@ -331,8 +331,8 @@ def load(
     features and no label, or the other way round, is left out. ``features`` are those of the spec unless others are
     given, as those of a version (``registry.training_set``).
 
-    Raises ValueError for arguments that contradict each other, DataMissing where days or columns lack, TableMissing,
-    and VersionMissing for a version that is not there any more.
+    Raises ValueError for arguments that contradict each other, DataMissingError where days or columns lack,
+    TableMissingError, and VersionMissingError for a version that is not there any more.
     """
     as_of = as_of or last + timedelta(case.label_days)
     if last < first:
@@ -355,19 +355,19 @@ def load(
 def encode(feature: Feature, values: pl.Series) -> pl.Series:
     """One feature as 32-bit floats: numbers as they are (null is missing), categories as their code.
 
-    A category outside the vocabulary, and null, get the code of ``unknown``. Raises UnfitFeature for a column of
+    A category outside the vocabulary, and null, get the code of ``unknown``. Raises UnfitFeatureError for a column of
     another type than the feature is of, and for an infinite number.
     """
     if feature.kind == "categorical":
         if values.dtype not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
-            raise UnfitFeature(f"{feature.name} is a category to the model, and the column has {values.dtype}")
+            raise UnfitFeatureError(f"{feature.name} is a category to the model, and the column has {values.dtype}")
         codes = {level: float(code) for code, level in enumerate(feature.levels)}
         return values.cast(pl.String).replace_strict(codes, default=codes[UNKNOWN], return_dtype=pl.Float32)
     if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null)):
-        raise UnfitFeature(f"{feature.name} is a number to the model, and the column has {values.dtype}")
+        raise UnfitFeatureError(f"{feature.name} is a number to the model, and the column has {values.dtype}")
     numbers = values.cast(pl.Float32)
     if infinite := int(numbers.is_infinite().sum()):
-        raise UnfitFeature(
+        raise UnfitFeatureError(
             f"{feature.name} has {infinite} of {len(numbers)} values that are infinite, or too large for 32 bits: make "
             "them null in dbt where they mean that there is none, and run the night again"
         )
@@ -375,7 +375,7 @@ def encode(feature: Feature, values: pl.Series) -> pl.Series:
 
 
 def matrix(features: Sequence[Feature], frame: pl.DataFrame) -> Floats:
-    """The features as a matrix, rows × features in their order; missing is NaN. Raises UnfitFeature."""
+    """The features as a matrix, rows × features in their order; missing is NaN. Raises UnfitFeatureError."""
     columns = [encode(feature, frame[feature.name]) for feature in features]
     return pl.DataFrame(columns).to_numpy().astype(np.float32, copy=False)
 

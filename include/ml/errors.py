@@ -14,17 +14,17 @@ PASSING = (408, 409, 429)
 """HTTP's answers below 500 that may be another one soon: too slow, in the way of another request, too many of them."""
 
 
-class RegistryRefused(NeedsAttentionError):
+class RegistryRefusedError(NeedsAttentionError):
     """MLflow understood what it was asked and says no; it would say so again."""
 
 
-class ModelRefused(NeedsAttentionError):
+class ModelRefusedError(NeedsAttentionError):
     """XGBoost cannot train or score what it was given, or with the parameters it was given."""
 
 
 @contextmanager
 def of_mlflow(asked: str) -> Iterator[None]:
-    """Raise RegistryRefused where MLflow's answer is final (HTTP 4xx); whatever may pass is raised as it is."""
+    """Raise RegistryRefusedError where MLflow's answer is final (HTTP 4xx); whatever may pass is raised as it is."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -33,7 +33,7 @@ def of_mlflow(asked: str) -> Iterator[None]:
         status = error.get_http_status_code()
         if status >= 500 or status in PASSING:
             raise
-        raise RegistryRefused(
+        raise RegistryRefusedError(
             f"MLflow refuses {asked} ({error.error_code}): {_first_line(error)} Look at it in MLflow's page; what is "
             "deleted there can be restored there, and who may do what is set there too"
         ) from error
@@ -41,14 +41,14 @@ def of_mlflow(asked: str) -> Iterator[None]:
 
 @contextmanager
 def of_xgboost(asked: str) -> Iterator[None]:
-    """Raise ModelRefused where XGBoost refuses; that memory or a device ran out may pass, and is raised as it is."""
+    """Raise ModelRefusedError where XGBoost refuses. That memory or a device ran out may pass: that is raised as is."""
     try:
         yield
     except (xgb.core.XGBoostError, ValueError) as error:
         said = _first_line(error)
         if re.search("memory|alloc|cuda|nccl", said, re.IGNORECASE):
             raise
-        raise ModelRefused(f"XGBoost refuses {asked}: {said}") from error
+        raise ModelRefusedError(f"XGBoost refuses {asked}: {said}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -25,7 +25,7 @@ SCHEMA: dict[str, pl.DataType] = {
 }
 
 
-class NoChampion(LookupError):
+class NoChampionError(LookupError):
     """No version is champion for a day; the message says what to do."""
 
 
@@ -78,11 +78,11 @@ def champion_for(case: UseCase, day: date) -> Champion | None:
 
 
 def require_champion(case: UseCase, ledger: list[Champion], day: date) -> Champion:
-    """Like ``pick``, but raises NoChampion saying what to do."""
+    """Like ``pick``, but raises NoChampionError saying what to do."""
     champion = pick(ledger, day)
     if champion is None:
         known = f"the first one takes effect on {min(row.effective_from for row in ledger)}" if ledger else "none ever"
-        raise NoChampion(
+        raise NoChampionError(
             f"{case.name} has no champion for {day}: {known}. Train one on earlier days and promote it first."
         )
     return champion

@@ -24,7 +24,7 @@ from include.ml.reference import Reference, brought_forward, inputs_of
 MODEL_FILE, REFERENCE_FILE, USE_CASE_FILE = "model.ubj", "reference.json", "use_case.json"
 
 
-class DamagedModel(NeedsAttentionError):
+class DamagedModelError(NeedsAttentionError):
     """What MLflow hands out for a version is not what was registered."""
 
 
@@ -40,8 +40,8 @@ def _folder(case: UseCase, version: int) -> Path:
 def cached(case: UseCase, version: int, run_id: str, file: str, expected: str) -> Path:
     """The path of a version's file on this machine, downloaded where it is missing or damaged.
 
-    Its checksum is compared with ``expected`` every time. Raises DamagedModel when MLflow's copy differs too, or is not
-    there.
+    Its checksum is compared with ``expected`` every time. Raises DamagedModelError when MLflow's copy differs too, or
+    is not there.
     """
     path = _folder(case, version) / file
     if path.exists() and sha256(path.read_bytes()) == expected:
@@ -64,13 +64,13 @@ def _fetched(case: UseCase, version: int, source: str, path: Path, expected: str
                 found = Path(mlflow.artifacts.download_artifacts(source, dst_path=folder))
                 found = found / path.name if found.is_dir() else found
                 content = found.read_bytes()
-        except (errors.RegistryRefused, FileNotFoundError) as error:
-            raise DamagedModel(
+        except (errors.RegistryRefusedError, FileNotFoundError) as error:
+            raise DamagedModelError(
                 f"{path.name} of {case.name} version {version} is not to be had from MLflow ({source}): restore the "
                 "artifact store, or roll back to another version"
             ) from error
         if expected is not None and sha256(content) != expected:
-            raise DamagedModel(
+            raise DamagedModelError(
                 f"{path.name} of {case.name} version {version} in MLflow does not have the checksum that it was "
                 f"registered with, {expected}: restore the artifact store, or roll back to another version"
             )
@@ -91,7 +91,7 @@ def load_booster(case: UseCase, champion: Champion) -> xgb.Booster:
 def load_reference(case: UseCase, champion: Champion) -> Reference:
     """The distributions a champion's drift is measured against, and the ``inputs`` that it takes.
 
-    Raises DamagedModel where either is not to be had.
+    Raises DamagedModelError where either is not to be had.
     """
     return reference_of(case, champion.model_version, champion.run_id, champion.reference_sha256)
 
@@ -118,7 +118,7 @@ def _inputs_of_then(case: UseCase, version: int, run_id: str, reference: Referen
             edges = {name: len(of["edges"]) for name, of in reference["features"].items() if name in codes}
             if {one.name for one in features} == set(reference["features"]) and codes == edges:
                 return inputs_of(features)
-    raise DamagedModel(
+    raise DamagedModelError(
         f"{USE_CASE_FILE} of the run {run_id} does not tell what version {version} of {case.name} takes: restore the "
         f"artifact store, or train another version with the DAG {case.name}_train"
     )

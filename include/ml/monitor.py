@@ -336,7 +336,7 @@ def measure(name: str, first_night: date, last_night: date) -> dict[str, Any]:
     """Task: measure the nights ``first_night`` to ``last_night`` of use case ``name``, and store what was found.
 
     Reads features, labels, predictions and the ledger; replaces those nights of the monitoring table. Nights before
-    the first champion have nothing to measure and get no rows. Raises TableMissing when there are no features.
+    the first champion have nothing to measure and get no rows. Raises TableMissingError when there are no features.
 
     Returns ``nights`` (measured ones), ``rows``, ``changed``, ``quality`` (of the last day whose labels the last
     night knows, where it has some).

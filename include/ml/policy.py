@@ -26,7 +26,7 @@ SCHEMA: dict[str, pl.DataType] = {
 }
 
 
-class NotMeasured(NeedsAttentionError):
+class NotMeasuredError(NeedsAttentionError):
     """A night is to be decided on before it was measured."""
 
 
@@ -111,7 +111,7 @@ def decide_night(name: str, night: date) -> dict[str, Any]:
 
     Reads the monitoring table, the ledger and earlier decisions. A night that has its decision keeps it: deciding
     again returns the stored one, so that nothing is asked for twice, and says in ``differs`` whether today's data
-    would have given another one. Raises NotMeasured where there is a champion and no measurement.
+    would have given another one. Raises NotMeasuredError where there is a champion and no measurement.
 
     Returns ``night``, ``decision``, ``reason``, ``evidence``, ``model_version``, ``created``, ``differs``.
     """
@@ -124,7 +124,7 @@ def _decide_night(case: UseCase, night: date) -> dict[str, Any]:
     champion = ledger.champion_for(case, night)
     rows = monitor.measurements(case, night)
     if champion is not None and not rows.height:
-        raise NotMeasured(f"{case.monitoring_table} has nothing for the night {night}: run `measure` for it first")
+        raise NotMeasuredError(f"{case.monitoring_table} has nothing for the night {night}: run `measure` for it first")
     earlier = stored(case)
     # Nights may run out of order: a request of a later night counts as well when this one is decided on afterwards.
     requests: list[date] = earlier.filter((pl.col("decision") == "yes") & (pl.col("night") != night))["night"].to_list()

@@ -54,7 +54,7 @@ def promote(name: str, version: int, decided_by: str = "gates") -> dict[str, Any
 
     Writes one ledger row and moves the alias ``champion``; or tags the version ``refused`` with the reasons, and
     leaves the ledger as it is. Asking again gives the same answer and writes nothing.
-    Raises RegistryRefused for an unknown version, UnknownRecipe for one that no training registered.
+    Raises RegistryRefusedError for an unknown version, UnknownRecipeError for one that no training registered.
 
     Returns ``promoted``, ``version``, ``reasons`` (of a refusal), ``effective_from`` (of a promotion), ``replaces``.
     """

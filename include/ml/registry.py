@@ -22,7 +22,7 @@ from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
 from include.ml import errors, model_files
 from include.ml.code import Code
-from include.ml.dataset import DELTA_VERSION, DataMissing, Dataset, load
+from include.ml.dataset import DELTA_VERSION, DataMissingError, Dataset, load
 from include.ml.model_files import REFERENCE_FILE, USE_CASE_FILE, sha256
 from include.ml.reference import Reference, features_of
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from include.ml.train import Trained
 
 
-class UnknownRecipe(NeedsAttentionError):
+class UnknownRecipeError(NeedsAttentionError):
     """A version in MLflow that no training of ours has registered: what it was made of is not known."""
 
 
@@ -102,9 +102,9 @@ def number_of(found: ModelVersion) -> int:
 
 
 def tag(found: ModelVersion, name: str) -> str:
-    """What our training wrote down about a version. Raises UnknownRecipe where it did not."""
+    """What our training wrote down about a version. Raises UnknownRecipeError where it did not."""
     if name not in found.tags:
-        raise UnknownRecipe(
+        raise UnknownRecipeError(
             f"version {found.version} of {found.name} in MLflow has no tag `{name}`: no training registered it, or the "
             f"tag was taken off. Train a version with the DAG {found.name}_train, or put the tag back"
         )
@@ -225,8 +225,8 @@ def pinned() -> dict[str, list[int]]:
 def references(case: UseCase) -> dict[int, Reference]:
     """What is known of each registered version's training data, by version. Its ``features`` are what it takes.
 
-    A version that somebody registered by hand has none and is not there. Raises DamagedModel where MLflow's copy is not
-    what was registered.
+    A version that somebody registered by hand has none and is not there. Raises DamagedModelError where MLflow's copy
+    is not what was registered.
     """
     found = sorted((one for one in _of(case) if "reference_sha256" in one.tags), key=number_of)
     return {
@@ -244,9 +244,9 @@ def training_set(case: UseCase, version: int) -> Dataset:
 
     They have the features that the version takes, whatever the spec says today.
 
-    Raises RegistryRefused for an unknown version, UnknownRecipe for one that no training registered, VersionMissing
-    where a table was vacuumed by others than maintenance, and DataMissing where the columns or rows of the tables are
-    not those of that training any more.
+    Raises RegistryRefusedError for an unknown version, UnknownRecipeError for one that no training registered,
+    VersionMissingError where a table was vacuumed by others than maintenance, and DataMissingError where the columns or
+    rows of the tables are not those of that training any more.
     """
     from mlflow import MlflowClient
 
@@ -257,7 +257,7 @@ def training_set(case: UseCase, version: int) -> Dataset:
     features = features_of(model_files.reference_of(case, version, str(found.run_id), tag(found, "reference_sha256")))
     data = load(case, first, last, as_of=night, versions=versions, features=features)
     if data.content_hash != tag(found, "content_hash"):
-        raise DataMissing(
+        raise DataMissingError(
             f"{case.name} version {version} was not trained on what {case.features_table} and {case.labels_table} have "
             f"at versions {' and '.join(map(str, versions.values()))}: the tables were made anew since"
         )

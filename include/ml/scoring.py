@@ -25,7 +25,8 @@ def feature_types(features: Sequence[Feature]) -> list[str]:
 def output(case: UseCase, booster: xgb.Booster, features: Sequence[Feature], frame: pl.DataFrame) -> Array:
     """What the booster gives for each row of ``frame``, in its order, on the ``features`` that it was fitted on.
 
-    Its task makes scores of it. Raises UnfitFeature, and ModelRefused where they are others than the booster's.
+    Its task makes scores of it. Raises UnfitFeatureError, and ModelRefusedError where they are others than the
+    booster's.
     """
     values = dataset.matrix(features, frame)
     with errors.of_xgboost(f"to score {len(values)} rows of {case.features_table}"):
@@ -42,8 +43,8 @@ def output(case: UseCase, booster: xgb.Booster, features: Sequence[Feature], fra
 def score_rows(case: UseCase, champion: Champion, rows: pl.DataFrame) -> pl.DataFrame:
     """Entity, day, what is predicted, and model version of each row, by one champion on the features that it takes.
 
-    Raises DataMissing, UnfitFeature, ModelRefused, DamagedModel, OtherTask, and UnfitOutput where a row of what the
-    model gives is no prediction of its task.
+    Raises DataMissingError, UnfitFeatureError, ModelRefusedError, DamagedModelError, OtherTaskError, and
+    UnfitOutputError where a row of what the model gives is no prediction of its task.
     """
     reference = model_files.load_reference(case, champion)
     features, task = features_of(reference), tasks.of_version(case, reference["task"])
@@ -51,6 +52,6 @@ def score_rows(case: UseCase, champion: Champion, rows: pl.DataFrame) -> pl.Data
     given = output(case, model_files.load_booster(case, champion), features, rows)
     predicted = task.frame(task.scores(given))
     if problem := task.problem(predicted):
-        raise tasks.UnfitOutput(f"{case.name}: {problem}; look at the objective of that version's training")
+        raise tasks.UnfitOutputError(f"{case.name}: {problem}; look at the objective of that version's training")
     version = pl.lit(champion.model_version, dtype=pl.Int64).alias(VERSION)
     return rows.select(*case.entity, case.day).hstack(predicted).with_columns(version)

@@ -28,7 +28,7 @@ TURN_SECONDS = 6 * 3600.0
 """How long a training waits for another one of the same use case to end."""
 
 
-class WrongDevice(NeedsAttentionError):
+class WrongDeviceError(NeedsAttentionError):
     """A booster was not trained where it was meant to be."""
 
 
@@ -71,7 +71,7 @@ def gpu_names() -> list[str]:
 def choose_device(requested: str) -> Device:
     """``auto`` becomes ``cuda`` where there are a GPU and an XGBoost that can use it, else ``cpu``.
 
-    Raises ValueError for another word, and WrongDevice when ``cuda`` is asked for and cannot be had.
+    Raises ValueError for another word, and WrongDeviceError when ``cuda`` is asked for and cannot be had.
     """
     if requested not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device is `{requested}`; it must be auto, cpu or cuda (NOCTURNE_DEVICE)")
@@ -79,15 +79,17 @@ def choose_device(requested: str) -> Device:
         return "cpu"
     usable = bool(xgb.build_info().get("USE_CUDA")) and bool(gpu_names())
     if requested == "cuda" and not usable:
-        raise WrongDevice("device cuda was asked for, but no GPU is visible, or this XGBoost is built without CUDA")
+        raise WrongDeviceError(
+            "device cuda was asked for, but no GPU is visible, or this XGBoost is built without CUDA"
+        )
     return "cuda" if usable else "cpu"
 
 
 def assert_device(booster: xgb.Booster, device: Device) -> None:
-    """Raise WrongDevice unless the booster says it trained on ``device``: XGBoost falls back with only a warning."""
+    """Raise WrongDeviceError unless the booster says it trained on ``device``: XGBoost only warns of a fallback."""
     actual = json.loads(booster.save_config())["learner"]["generic_param"]["device"]
     if actual.split(":")[0] != device:
-        raise WrongDevice(f"meant to train on {device}, but XGBoost trained on {actual}")
+        raise WrongDeviceError(f"meant to train on {device}, but XGBoost trained on {actual}")
 
 
 def quantile_matrix(case: UseCase, frame: pl.DataFrame, like: xgb.QuantileDMatrix | None = None) -> xgb.QuantileDMatrix:
@@ -107,7 +109,7 @@ def quantile_matrix(case: UseCase, frame: pl.DataFrame, like: xgb.QuantileDMatri
 def fit(case: UseCase, frame: pl.DataFrame, split: Split, device: Device) -> xgb.Booster:
     """Train on ``split.train``, stopping by ``split.valid`` where there is one.
 
-    Raises WrongDevice after a fallback, ModelRefused for data or parameters that XGBoost does not take.
+    Raises WrongDeviceError after a fallback, ModelRefusedError for data or parameters that XGBoost does not take.
     """
     asked = f"to train {case.name} with the parameters of include/use_cases/{case.name}/spec.py"
     with errors.of_xgboost(asked), warnings.catch_warnings(record=True) as warned:
@@ -116,7 +118,7 @@ def fit(case: UseCase, frame: pl.DataFrame, split: Split, device: Device) -> xgb
     said = [str(one.message) for one in warned]
     # A misspelt parameter would train another model than the one that was asked for, with no more than this.
     if unused := [line for text in said for line in text.splitlines() if line.endswith("are not used.")]:
-        raise errors.ModelRefused(f"XGBoost refuses {asked}: {unused[0]}")
+        raise errors.ModelRefusedError(f"XGBoost refuses {asked}: {unused[0]}")
     for text in said:
         print(text)
     assert_device(booster, device)
@@ -233,9 +235,9 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
     """Task: train a challenger of use case ``name`` on the labels known in ``night``, and register it.
 
     Reads features and labels, writes to MLflow only. The same request again returns the version that is there.
-    ``device`` is auto, cpu or cuda; None takes the setting. Raises DataMissing, TableMissing, UnfitFeature,
-    UnfitLabel, OtherTask, WrongDevice, ModelRefused, RegistryRefused: what of it can be known before the fit, before
-    the fit.
+    ``device`` is auto, cpu or cuda; None takes the setting. Raises DataMissingError, TableMissingError,
+    UnfitFeatureError, UnfitLabelError, OtherTaskError, WrongDeviceError, ModelRefusedError, RegistryRefusedError: what
+    of it can be known before the fit, before the fit.
 
     Returns ``version``, ``run_id``, ``created``, ``device``, ``trained_from``, ``fitted_through``,
     ``trained_through``, ``metrics``, and the Delta ``versions`` of the tables that were read.

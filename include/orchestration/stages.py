@@ -184,7 +184,7 @@ def score(case: str) -> Any:
 
         try:
             return _scored(case, of_run(context).shift(use_case(case).horizon_days), context)
-        except ledger.NoChampion as nobody:
+        except ledger.NoChampionError as nobody:
             raise AirflowSkipException(f"{nobody} Nothing was scored.") from None
 
     return predict()

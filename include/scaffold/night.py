@@ -28,7 +28,7 @@ from include.lake import candidate, dbt, spark
 from include.lake.dbt import Build
 from include.lake.publish import Publication
 from include.local import compare_engines
-from include.local.checks import Problem
+from include.local.checks import InstallationError
 from include.orchestration import readiness
 from include.orchestration.airflow_client import few
 from include.scaffold.errors import ScaffoldError
@@ -253,7 +253,7 @@ class _Told:
         try:
             yield
         except Exception as error:
-            if not isinstance(error, NeedsAttentionError | Problem | ScaffoldError):
+            if not isinstance(error, NeedsAttentionError | InstallationError | ScaffoldError):
                 traceback.print_exc()
             self.line(str(error))
             self.say(f"{name} failed after {time.monotonic() - begun:.1f} s. What was published before it stands")

@@ -14,26 +14,30 @@ from include.ml import dataset, ledger, scoring
 from include.use_cases import use_case
 
 
-class Incomplete(NeedsAttentionError, ValueError):
+class IncompletePredictionsError(NeedsAttentionError, ValueError):
     """Predictions that are not exactly one for each row of features."""
 
 
 def check_complete(case: UseCase, features: pl.DataFrame, predictions: pl.DataFrame) -> None:
-    """Raise Incomplete unless each row of features has exactly one prediction, and there is nothing more."""
+    """Raise IncompletePredictionsError unless each row of features has exactly one prediction, and nothing else has."""
     wanted, got = features.select(case.key), predictions.select(case.key)
     if wanted.is_duplicated().any():
-        raise Incomplete(f"{case.features_table} has an {case.entity_name} twice in {wanted.height} rows")
+        raise IncompletePredictionsError(
+            f"{case.features_table} has an {case.entity_name} twice in {wanted.height} rows"
+        )
     if got.height != wanted.height or got.is_duplicated().any() or got.join(wanted, on=case.key, how="anti").height:
         different = got.unique().height
-        raise Incomplete(f"{wanted.height} rows of features gave {got.height} predictions ({different} different)")
+        raise IncompletePredictionsError(
+            f"{wanted.height} rows of features gave {got.height} predictions ({different} different)"
+        )
 
 
 def predict(name: str, first: date, last: date) -> dict[str, Any]:
     """Task: score the days ``first`` to ``last`` (event dates) of use case ``name``, and publish the predictions.
 
-    Reads the features table and the ledger; replaces those days of the predictions table. Scoring again writes
-    nothing where nothing changed. Raises NoChampion, DataMissing (days or columns), UnfitFeature, UnfitOutput,
-    TableMissing and Incomplete.
+    Reads the features table and the ledger; replaces those days of the predictions table. Scoring again writes nothing
+    where nothing changed. Raises NoChampionError, DataMissingError (days or columns), UnfitFeatureError,
+    UnfitOutputError, TableMissingError and IncompletePredictionsError.
 
     Returns ``rows``, ``days``, ``by_version`` (rows of each model version), ``changed``, ``table_version``, and the
     ``features_version`` that was read.

@@ -13,7 +13,7 @@ import pytest
 from include.core.partitions import Partitions
 from include.core.settings import EMBEDDED, SPARK, Settings, settings
 from include.local import compare_engines
-from include.local.checks import Problem
+from include.local.checks import InstallationError
 from include.use_cases import use_cases
 from tests.engines.lake import bronze, write
 
@@ -104,5 +104,5 @@ def test_a_value_that_differs_is_named() -> None:
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     here = Settings(lake_uri="s3://bucket/lake")
-    with pytest.raises(Problem, match="a lake in S3 has one engine"):
+    with pytest.raises(InstallationError, match="a lake in S3 has one engine"):
         compare_engines.beside(here, EMBEDDED, tmp_path)

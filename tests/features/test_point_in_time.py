@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.features import point_in_time
-from include.features.point_in_time import FeatureTable, UnfitInput
+from include.features.point_in_time import FeatureTable, UnfitInputError
 from include.lake import delta
 
 INSTANT = pl.Datetime("us", "UTC")
@@ -217,7 +217,7 @@ ASKED = spine(("a", at(5)))
     ],
 )
 def test_unfit_input_is_refused(asked: pl.DataFrame, table: FeatureTable, message: str) -> None:
-    with pytest.raises(UnfitInput, match=message):
+    with pytest.raises(UnfitInputError, match=message):
         point_in_time.join(asked, [table], allow_exact_matches=True)
 
 

@@ -17,7 +17,7 @@ from include.core.settings import Settings, settings
 from include.ingestion import landing
 from include.ingestion.landing import UnreadableFileError
 from include.lake import delta, maintain, usage
-from include.local.checks import Problem, check_bucket
+from include.local.checks import InstallationError, check_bucket
 from tests import s3
 from tests.ingestion.test_late_rows import FILES, NIGHTS, SOURCE, TRIPS, check, land, put, run
 
@@ -139,7 +139,7 @@ def test_writers_of_a_ledger_do_not_undo_each_other(bucket: str) -> None:
 
 def test_a_bucket_that_cannot_be_reached_stops_the_set_up(bucket: str, s3_port: int) -> None:
     check_bucket(settings().lake)
-    with pytest.raises(Problem, match=r"s3://nowhere/lake cannot be reached"):
+    with pytest.raises(InstallationError, match=r"s3://nowhere/lake cannot be reached"):
         check_bucket(Settings(lake_uri="s3://nowhere/lake").lake)
 
 

@@ -23,9 +23,9 @@ def lake(home: Path) -> Path:
 
 
 def test_missing_table_is_named() -> None:
-    with pytest.raises(delta.TableMissing, match=r"table gold\.nope is missing: no Delta table at .*/gold/nope"):
+    with pytest.raises(delta.TableMissingError, match=r"table gold\.nope is missing: no Delta table at .*/gold/nope"):
         delta.read_days("gold", "nope", MONDAY, TUESDAY)
-    with pytest.raises(delta.TableMissing, match=r"gold\.nope"):
+    with pytest.raises(delta.TableMissingError, match=r"gold\.nope"):
         delta.version("gold", "nope")
 
 

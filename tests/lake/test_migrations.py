@@ -24,7 +24,7 @@ from include.ingestion import ingest, landing
 from include.lake import chain, delta, migrations, usage
 from include.lake import spark as lake
 from include.local import control
-from include.local.checks import Problem
+from include.local.checks import InstallationError
 from include.sources import sources
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def test_a_newer_lake_is_refused_in_a_line(home: Path) -> None:
     (settings().lake / migrations.RECORD).write_text(json.dumps({"version": migrations.LAYOUT + 1}))
     with pytest.raises(NeedsAttentionError, match="a newer one has written it"):
         migrations.migrate()
-    with pytest.raises(Problem, match="Check that one out again"):
+    with pytest.raises(InstallationError, match="Check that one out again"):
         control.bring_lake_forward(settings(), print)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from include.local import checks
-from include.local.checks import Problem
+from include.local.checks import InstallationError
 
 DEBIAN_17 = 'openjdk version "17.0.15" 2025-04-15\nOpenJDK Runtime Environment (build 17.0.15+6-Debian-1deb12u1)\n'
 
@@ -42,9 +42,9 @@ def test_java_17_is_right() -> None:
 
 
 def test_a_missing_java_says_where_it_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(Problem, match=r"no java on PATH.*install Java 17"):
+    with pytest.raises(InstallationError, match=r"no java on PATH.*install Java 17"):
         checks.check_java({"PATH": str(tmp_path)})
-    with pytest.raises(Problem, match=f"JAVA_HOME is {tmp_path}, which has no bin/java"):
+    with pytest.raises(InstallationError, match=f"JAVA_HOME is {tmp_path}, which has no bin/java"):
         checks.check_java({"PATH": "/usr/bin:/bin", "JAVA_HOME": str(tmp_path)})
 
 
@@ -52,7 +52,7 @@ def test_a_java_that_fails_to_start_is_not_taken(tmp_path: Path) -> None:
     java = tmp_path / "java"
     java.write_text("#!/bin/sh\necho 'version \"17\"'; exit 1\n")
     java.chmod(0o755)
-    with pytest.raises(Problem, match="no Java that starts"):
+    with pytest.raises(InstallationError, match="no Java that starts"):
         checks.check_java({"PATH": str(tmp_path)})
 
 
@@ -88,7 +88,7 @@ def test_a_port_that_was_just_closed_is_free(taken: int) -> None:
 
 
 def test_an_address_of_another_machine_names_the_setting() -> None:
-    with pytest.raises(Problem, match="NOCTURNE_HOST"):
+    with pytest.raises(InstallationError, match="NOCTURNE_HOST"):
         checks.port_is_free("203.0.113.7", 0)
 
 
@@ -102,13 +102,13 @@ def test_the_line_of_a_taken_port_names_port_holder_and_variable() -> None:
 
 def test_too_little_disk_says_how_much_is_needed(tmp_path: Path) -> None:
     checks.check_disk(tmp_path / "not" / "there" / "yet", 1, "set-up")
-    with pytest.raises(Problem, match=r"set-up needs 1000000000\.0 GB"):
+    with pytest.raises(InstallationError, match=r"set-up needs 1000000000\.0 GB"):
         checks.check_disk(tmp_path, 10**18, "set-up")
 
 
 def test_a_path_with_a_space_is_refused(tmp_path: Path) -> None:
     checks.check_path(tmp_path, "this clone")
-    with pytest.raises(Problem, match=r"this clone is .*my data"):
+    with pytest.raises(InstallationError, match=r"this clone is .*my data"):
         checks.check_path(tmp_path / "my data", "this clone")
 
 
@@ -133,5 +133,5 @@ def test_a_folder_of_somebody_else_is_named_with_what_to_do() -> None:
 def test_the_network_of_a_container_is_enough_for_the_embedded_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "refusal", lambda: "Operation not permitted")
     checks.check_embedded(container=True)
-    with pytest.raises(Problem, match="no network of its own"):
+    with pytest.raises(InstallationError, match="no network of its own"):
         checks.check_embedded()

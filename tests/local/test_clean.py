@@ -6,7 +6,7 @@ import pytest
 
 from include.core.settings import Settings
 from include.local import clean, control
-from include.local.checks import Problem
+from include.local.checks import InstallationError
 from include.local.setup import exclusive
 
 
@@ -42,10 +42,10 @@ def test_a_folder_that_was_there_before_and_is_not_ours_stays(tmp_path: Path) ->
     """An unrelated folder, in which a start was even tried."""
     (tmp_path / "thesis.tex").write_text("years of work")
     settings = installation(tmp_path)
-    with pytest.raises(Problem, match=r"also holds what is not Nocturne's: thesis\.tex"):
+    with pytest.raises(InstallationError, match=r"also holds what is not Nocturne's: thesis\.tex"):
         control.clean(settings)
     (tmp_path / "thesis.tex").rename(tmp_path / "log")  # named as one of ours
-    with pytest.raises(Problem, match=r"has no file \.nocturne"):
+    with pytest.raises(InstallationError, match=r"has no file \.nocturne"):
         control.clean(settings)
     assert (tmp_path / "log").read_text() == "years of work"
     assert settings.lake.exists()
@@ -54,7 +54,7 @@ def test_a_folder_that_was_there_before_and_is_not_ours_stays(tmp_path: Path) ->
 def test_what_was_put_into_our_folder_later_stays(tmp_path: Path) -> None:
     settings = installation(tmp_path / "var")
     (settings.var / "notes").mkdir()
-    with pytest.raises(Problem, match="notes"):
+    with pytest.raises(InstallationError, match="notes"):
         control.clean(settings)
     assert settings.lake.exists()
 
@@ -65,7 +65,7 @@ def test_root_home_and_the_repository_are_refused_whatever_is_in_them(
 ) -> None:
     monkeypatch.setattr(clean, "is_ours", lambda var: True)
     monkeypatch.setattr(clean, "foreign", lambda var: [])
-    with pytest.raises(Problem, match="more than an installation"):
+    with pytest.raises(InstallationError, match="more than an installation"):
         clean.plan(Settings(var=folder))
 
 
@@ -100,7 +100,7 @@ def test_what_cannot_be_removed_is_named_and_a_second_try_ends_it(
 
     with monkeypatch.context() as patch:
         patch.setattr(clean.shutil, "rmtree", busy)
-        with pytest.raises(Problem, match="lake could not be removed"):
+        with pytest.raises(InstallationError, match="lake could not be removed"):
             clean.remove(settings)
     clean.remove(settings)
     assert not settings.var.exists()

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from include.core.settings import SPARK, Settings
 from include.local import credentials, doors, setup
 from include.local.__main__ import of_command
-from include.local.checks import Problem
+from include.local.checks import InstallationError
 from include.local.environment import SPARK_TOKEN, environment, hidden, of_secrets
 from include.local.launch import child_environment
 from include.local.programs import programs, spark_configuration
@@ -106,7 +106,7 @@ def test_another_sparks_token_comes_from_the_shell_and_is_not_in_its_address(
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "::", "2001:db8::1", "nocturne.example"])
 def test_another_host_than_loopback_is_refused_and_each_open_door_named(tmp_path: Path, host: str) -> None:
     settings = Settings(var=tmp_path / "var", host=host, airflow_port=8080, mlflow_port=5000, spark_port=25003)
-    with pytest.raises(Problem) as refused:
+    with pytest.raises(InstallationError) as refused:
         setup.set_up(settings)
     for word in (f"NOCTURNE_HOST={host}", "airflow (8080)", "mlflow (5000)", "spark (25003)", "NOCTURNE_TLS_PROXY"):
         assert word in str(refused.value)
@@ -148,7 +148,7 @@ def test_a_container_in_the_network_of_its_machine_does_not_start(tmp_path: Path
     """As with ``--network host``: its loopback, and every port of it, would be the machine's."""
     table = tmp_path / "unix"
     table.write_text(HEAD + SYSTEMD)
-    with pytest.raises(Problem, match=r"/run/systemd/private listens in it.*--network host"):
+    with pytest.raises(InstallationError, match=r"/run/systemd/private listens in it.*--network host"):
         doors.check_container(Settings(var=tmp_path, container=True), table)
     doors.check_container(Settings(var=tmp_path), table)
     table.write_text(HEAD)

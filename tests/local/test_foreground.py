@@ -10,7 +10,7 @@ import pytest
 
 from include.core.settings import Settings
 from include.local import foreground
-from include.local.checks import Problem
+from include.local.checks import InstallationError
 
 
 class Services:
@@ -80,10 +80,10 @@ def test_a_start_that_fails_leaves_nothing_running(monkeypatch: pytest.MonkeyPat
     services = Services(looks=3)
 
     def fail(*_: Any, timeout: float) -> None:
-        raise Problem("a port is taken")
+        raise InstallationError("a port is taken")
 
     monkeypatch.setattr(services, "up", fail)
-    with pytest.raises(Problem, match="a port is taken"):
+    with pytest.raises(InstallationError, match="a port is taken"):
         run(monkeypatch, here, services)
     assert services.done == ["down"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from include.core.settings import Settings
 from include.local import bootstrap, installation
-from include.local.checks import Problem
+from include.local.checks import InstallationError
 from include.local.installation import claim_lake, forget_moved_catalogue, identify
 
 
@@ -73,10 +73,12 @@ def test_a_lake_at_another_place_gets_a_catalogue_of_its_own(tmp_path: Path) -> 
 def test_two_installations_do_not_write_one_lake_without_being_told(tmp_path: Path) -> None:
     one, other = (made(tmp_path / name, tmp_path / "lake") for name in ("one", "other"))
     start(one)
-    with pytest.raises(Problem, match=rf"belongs to the installation at {one.var}, which is still there.*take_lake"):
+    with pytest.raises(
+        InstallationError, match=rf"belongs to the installation at {one.var}, which is still there.*take_lake"
+    ):
         start(other)
     start(other, take=True)
-    with pytest.raises(Problem, match=f"belongs to the installation at {other.var}"):
+    with pytest.raises(InstallationError, match=f"belongs to the installation at {other.var}"):
         start(one)
     shutil.rmtree(other.var)
     assert start(one) == [
@@ -89,7 +91,7 @@ def test_a_lake_of_another_machine_is_not_taken_for_abandoned(tmp_path: Path, mo
     start(one)
     shutil.rmtree(one.var)
     monkeypatch.setattr(installation.socket, "gethostname", lambda: "another-machine")
-    with pytest.raises(Problem, match="belongs to the installation at"):
+    with pytest.raises(InstallationError, match="belongs to the installation at"):
         start(other)
 
 
@@ -105,7 +107,7 @@ def test_a_database_that_was_copied_while_it_was_written_is_named(tmp_path: Path
     whole = copy.airflow_database.read_bytes()
     copy.airflow_database.write_bytes(whole[: len(whole) // 2])
     for _ in range(2):  # the refusal stays until it is copied again
-        with pytest.raises(Problem, match=r"airflow\.db is damaged.*`make down` at"):
+        with pytest.raises(InstallationError, match=r"airflow\.db is damaged.*`make down` at"):
             start(copy)
 
 

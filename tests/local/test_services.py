@@ -14,7 +14,7 @@ import pytest
 
 from include.core.settings import SPARK, Settings
 from include.local import control, credentials, health, processes, supervisor
-from include.local.checks import Problem
+from include.local.checks import InstallationError
 from include.local.launch import child_environment
 from include.local.programs import Program, programs
 
@@ -63,7 +63,7 @@ def test_the_supervisor_can_read_its_file_wherever_the_installation_lies() -> No
 
 
 def test_a_path_too_long_for_a_socket_names_the_setting(tmp_path: Path) -> None:
-    with pytest.raises(Problem, match="NOCTURNE_VAR"):
+    with pytest.raises(InstallationError, match="NOCTURNE_VAR"):
         supervisor.socket_path(Settings(var=tmp_path / ("x" * 120)))
 
 
@@ -121,7 +121,7 @@ def test_without_a_supervisor_there_is_no_status_and_nothing_to_stop(installatio
 
 
 def test_a_start_whose_services_are_stopped_meanwhile_says_so(installation: Settings) -> None:
-    with pytest.raises(Problem, match="were stopped while this waited"):
+    with pytest.raises(InstallationError, match="were stopped while this waited"):
         control.wait_healthy(installation, print, timeout=5)
 
 

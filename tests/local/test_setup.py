@@ -13,7 +13,7 @@ import pytest
 
 from include.core.settings import Settings
 from include.local import bootstrap, credentials, jars, setup
-from include.local.checks import Problem
+from include.local.checks import InstallationError
 from include.local.environment import environment
 
 
@@ -127,7 +127,7 @@ def test_a_fetched_jar_that_differs_is_refused(installation: Settings, monkeypat
             (cache / "jars" / name).write_bytes(b"something else")
 
     monkeypatch.setattr(jars, "resolve", fetches_something_else)
-    with pytest.raises(Problem, match=r"config/jars\.sha256"):
+    with pytest.raises(InstallationError, match=r"config/jars\.sha256"):
         jars.fetch(there)
     assert not any(there.jars.glob("*.jar"))
 

@@ -84,7 +84,7 @@ def test_what_cannot_be_meant_is_refused(toy: UseCase) -> None:
 
 
 def test_a_version_that_is_not_there_is_named(toy: UseCase) -> None:
-    with pytest.raises(delta.VersionMissing, match=r"gold\.toy__labels has no version 7: .* The newest is 0"):
+    with pytest.raises(delta.VersionMissingError, match=r"gold\.toy__labels has no version 7: .* The newest is 0"):
         dataset.load(toy, FIRST, LAST, versions={"toy__features": 0, "toy__labels": 7})
 
 
@@ -93,7 +93,7 @@ def test_a_version_that_a_vacuum_has_taken_is_named(toy: UseCase) -> None:
     write_days(toy, LAST, 1, shift=0.5)
     delta.opened("gold", toy.features_table).vacuum(0, dry_run=False, enforce_retention_duration=False)
     with pytest.raises(
-        delta.VersionMissing, match=r"gold\.toy__features version 0 has lost 1 of its 30 files .* the newest is 3"
+        delta.VersionMissingError, match=r"gold\.toy__features version 0 has lost 1 of its 30 files .* the newest is 3"
     ):
         dataset.load(toy, FIRST, LAST, versions=before)
     # What the vacuum has not touched can be read.
@@ -103,11 +103,11 @@ def test_a_version_that_a_vacuum_has_taken_is_named(toy: UseCase) -> None:
 
 def test_missing_days_are_listed(toy: UseCase) -> None:
     with pytest.raises(
-        dataset.DataMissing, match=r"toy__features has no rows for 2 of the days .*: 2020-01-31, 2020-02-01"
+        dataset.DataMissingError, match=r"toy__features has no rows for 2 of the days .*: 2020-01-31, 2020-02-01"
     ):
         dataset.load(toy, FIRST, date(2020, 2, 1))
     write_days(toy, date(2020, 1, 31), 1, labels=False)
-    with pytest.raises(dataset.DataMissing, match=r"toy__labels has no rows for 1 .*: 2020-01-31"):
+    with pytest.raises(dataset.DataMissingError, match=r"toy__labels has no rows for 1 .*: 2020-01-31"):
         dataset.load(toy, FIRST, date(2020, 1, 31))
 
 
@@ -120,7 +120,7 @@ def write_labels(case: UseCase, day: date, rows: int, late: int = 0) -> None:
 
 def test_rows_without_a_partner_are_an_error(toy: UseCase) -> None:
     write_labels(toy, LAST, ROWS - 19)
-    with pytest.raises(dataset.DataMissing, match=r"has 1800 rows and toy__labels 1781 .* only 1781 have both"):
+    with pytest.raises(dataset.DataMissingError, match=r"has 1800 rows and toy__labels 1781 .* only 1781 have both"):
         dataset.load(toy, FIRST, LAST)
 
 
@@ -155,7 +155,7 @@ def test_a_label_that_came_later_was_not_known(toy: UseCase) -> None:
 def test_columns_must_match_the_spec(toy: UseCase) -> None:
     expected = ["coin_id", "flight_date", "known_from", "weight", "metal", "noise"]
     dataset.check_columns(toy, expected)
-    with pytest.raises(dataset.DataMissing, match="missing noise; not in the spec dep_delay"):
+    with pytest.raises(dataset.DataMissingError, match="missing noise; not in the spec dep_delay"):
         dataset.check_columns(toy, [*expected[:-1], "dep_delay"])
 
 
@@ -179,7 +179,7 @@ def test_split_is_ordered_by_time_and_loses_no_day(days: int, valid: int) -> Non
 def test_training_range() -> None:
     assert dataset.training_range(CASE, date(2020, 1, 15)) == (FIRST, date(2020, 1, 15))
     assert dataset.training_range(CASE, date(2022, 1, 15)) == (date(2021, 1, 16), date(2022, 1, 15))
-    with pytest.raises(dataset.DataMissing, match=r"needs 5 days .* 2020-01-14 there are 14, which leave 4$"):
+    with pytest.raises(dataset.DataMissingError, match=r"needs 5 days .* 2020-01-14 there are 14, which leave 4$"):
         dataset.training_range(CASE, date(2020, 1, 14))
 
 
@@ -203,7 +203,7 @@ def test_a_training_ends_with_the_newest_label() -> None:
     # 5 to train, 3 to validate, 7 to judge, and twice 30 between them.
     assert dataset.training_range(late, date(2020, 4, 14)) == (FIRST, date(2020, 3, 15))
     with pytest.raises(
-        dataset.DataMissing,
+        dataset.DataMissingError,
         match=r"needs 5 days .* 30 before .* 2020-03-14, whose labels are known in the night 2020-04-13, .* leave 4$",
     ):
         dataset.training_range(late, date(2020, 4, 13))
@@ -224,7 +224,7 @@ def test_an_entity_of_several_columns_recurs_on_many_days(lake: Path) -> None:
     rows = delta.read_days("gold", "sales__labels", FIRST, FIRST, day="day")
     doubled = pl.concat([rows, rows.head(1)])
     delta.replace_days("gold", "sales__labels", doubled, FIRST, FIRST, day="day")
-    with pytest.raises(dataset.DataMissing, match=r"sales__labels has a shop \+ product twice on a day"):
+    with pytest.raises(dataset.DataMissingError, match=r"sales__labels has a shop \+ product twice on a day"):
         dataset.load(SALES.case, FIRST, FIRST + timedelta(2))
 
 
@@ -260,7 +260,7 @@ def test_categories_have_fixed_codes() -> None:
     ],
 )
 def test_values_that_no_model_can_take_are_named(feature: Feature, values: pl.Series, said: str) -> None:
-    with pytest.raises(dataset.UnfitFeature, match=said):
+    with pytest.raises(dataset.UnfitFeatureError, match=said):
         dataset.encode(feature, values)
 
 
@@ -289,6 +289,6 @@ def test_an_entity_that_is_twice_on_a_day_is_named(toy: UseCase) -> None:
     rows = delta.read_days("gold", toy.labels_table, LAST, LAST)
     delta.replace_days("gold", toy.labels_table, pl.concat([rows, rows.head(1)]), LAST, LAST)
     with pytest.raises(
-        dataset.DataMissing, match="toy__labels has a coin_id twice on a day of 2020-01-01 to 2020-01-30"
+        dataset.DataMissingError, match="toy__labels has a coin_id twice on a day of 2020-01-01 to 2020-01-30"
     ):
         dataset.load(toy, FIRST, LAST)

@@ -53,20 +53,20 @@ def test_a_gap_breaks_no_stage(gappy: UseCase) -> None:
 def test_a_day_that_is_no_gap_is_still_missed(gappy: UseCase, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = replace(source("flights"), name="coins", gaps=tuple(LOST[1:]))
     monkeypatch.setattr(dataset, "sources", lambda: {"coins": listed})
-    with pytest.raises(dataset.DataMissing, match=r"toy__features has no rows for 1 of the days .*: 2020-01-06"):
+    with pytest.raises(dataset.DataMissingError, match=r"toy__features has no rows for 1 of the days .*: 2020-01-06"):
         train.train("toy", NIGHT, "cpu")
 
 
 def test_gaps_do_not_count_as_days_to_learn_from(gappy: UseCase) -> None:
     more = replace(gappy, training=replace(gappy.training, min_train_days=18))
-    with pytest.raises(dataset.DataMissing, match=r"needs 18 days .* beside 7 .* there are 24, which leave 17"):
+    with pytest.raises(dataset.DataMissingError, match=r"needs 18 days .* beside 7 .* there are 24, which leave 17"):
         dataset.training_range(more, NIGHT, dataset.days_of_gaps(gappy))
 
 
 def test_days_that_are_all_gaps_give_no_empty_predictions(gappy: UseCase) -> None:
     promotion.promote("toy", train.train("toy", NIGHT, "cpu")["version"])
     day = LOST[-1] + timedelta(1)
-    with pytest.raises(dataset.DataMissing, match=f"toy__features has no rows for 1 of the days {day}"):
+    with pytest.raises(dataset.DataMissingError, match=f"toy__features has no rows for 1 of the days {day}"):
         batch.predict("toy", day, day)
 
 

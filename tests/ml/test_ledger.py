@@ -44,9 +44,11 @@ def test_champion_by_date(order: tuple[Champion, ...]) -> None:
 
 
 def test_nobody_is_told_what_to_do() -> None:
-    with pytest.raises(ledger.NoChampion, match="no champion for 2020-02-29: the first one takes effect on 2020-03-01"):
+    with pytest.raises(
+        ledger.NoChampionError, match="no champion for 2020-02-29: the first one takes effect on 2020-03-01"
+    ):
         ledger.require_champion(toy_case(), [row(1, MARCH)], date(2020, 2, 29))
-    with pytest.raises(ledger.NoChampion, match=r"none ever\. Train one"):
+    with pytest.raises(ledger.NoChampionError, match=r"none ever\. Train one"):
         ledger.require_champion(toy_case(), [], MARCH)
 
 

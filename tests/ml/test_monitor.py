@@ -106,7 +106,7 @@ def test_columns_that_are_not_in_the_spec_are_refused(live: UseCase) -> None:
     path = str(delta.table_path("gold", live.features_table))
     rows = delta.read_all("gold", live.features_table).drop("noise")
     rows.write_delta(path, mode="overwrite", delta_write_options={"schema_mode": "overwrite"})
-    with pytest.raises(dataset.DataMissing, match="missing noise"):
+    with pytest.raises(dataset.DataMissingError, match="missing noise"):
         monitor.measure("toy", NIGHT + days(1), NIGHT + days(1))
 
 

@@ -157,7 +157,7 @@ def test_a_class_that_is_there_once_is_refused() -> None:
 def test_a_constant_label_is_refused_before_the_fit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "fit", lambda *_: pytest.fail("it is known before the fit"))
     value = world.rows(FIRST, 1)[world.case.label][0]
-    with pytest.raises(tasks.UnfitLabel, match=f"{world.case.name}: {world.case.label} is .* in all .* rows"):
+    with pytest.raises(tasks.UnfitLabelError, match=f"{world.case.name}: {world.case.label} is .* in all .* rows"):
         judged(world, pl.lit(value).alias(world.case.label), 90 if world is RETURNS else 40)
 
 
@@ -229,7 +229,7 @@ def test_a_label_that_takes_30_days(mlflow_store: None, monkeypatch: pytest.Monk
     case = world.case
     world.write(FIRST, 100)
     night = day(120)  # the labels of day 90 are known, and those of the last ten days are not
-    with pytest.raises(dataset.DataMissing, match=r"60 days .* through 2020-02-28, whose labels are known in the"):
+    with pytest.raises(dataset.DataMissingError, match=r"60 days .* through 2020-02-28, whose labels are known in the"):
         train.train("returns", day(89), "cpu")
     trained = train.train("returns", night, "cpu")
     assert trained["trained_through"] == str(day(90))

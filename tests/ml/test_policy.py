@@ -146,7 +146,7 @@ def test_different_data_is_said_and_the_decision_kept(drifted: UseCase) -> None:
 
 
 def test_a_night_that_was_not_measured_cannot_be_decided(drifted: UseCase) -> None:
-    with pytest.raises(policy.NotMeasured, match=f"nothing for the night {NIGHT + timedelta(9)}: run `measure`"):
+    with pytest.raises(policy.NotMeasuredError, match=f"nothing for the night {NIGHT + timedelta(9)}: run `measure`"):
         policy.decide_night("toy", NIGHT + timedelta(9))
 
 

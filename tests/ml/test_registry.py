@@ -109,7 +109,7 @@ def test_the_rows_of_a_version_come_back(toy: UseCase, first: dict[str, Any]) ->
     for table in (toy.features_table, toy.labels_table):
         shutil.rmtree(delta.table_path("gold", table))
     write_days(toy, FIRST, 30, shift=0.5)
-    with pytest.raises(dataset.DataMissing, match=r"toy version 1 was not trained on what .* made anew since"):
+    with pytest.raises(dataset.DataMissingError, match=r"toy version 1 was not trained on what .* made anew since"):
         registry.training_set(toy, 1)
 
 
@@ -186,13 +186,13 @@ def test_a_damaged_cache_is_fetched_again_and_a_damaged_model_refused(toy: UseCa
     path.write_bytes(whole[:-1])
     assert model_files.cached(*model, champion.model_sha256).read_bytes() == whole
     with pytest.raises(
-        model_files.DamagedModel, match=r"model\.ubj of toy version 1 in MLflow does not have the checksum"
+        model_files.DamagedModelError, match=r"model\.ubj of toy version 1 in MLflow does not have the checksum"
     ):
         model_files.cached(*model, "0" * 64)
 
 
 def test_unknown_days_cannot_train(toy: UseCase, mlflow_store: None) -> None:
-    with pytest.raises(dataset.DataMissing, match="2020-01-31"):
+    with pytest.raises(dataset.DataMissingError, match="2020-01-31"):
         train.train("toy", date(2020, 1, 31), "cpu")
     assert not delta.exists("gold", toy.deployments_table)
 
@@ -295,9 +295,9 @@ def test_a_version_that_no_training_registered_is_named_and_disturbs_nothing(
     one = client.get_model_version("toy", "1")
     client.create_model_version("toy", one.source, one.run_id)
     said = r"version 2 of toy in MLflow has no tag `\w+`: .* DAG toy_train"
-    with pytest.raises(registry.UnknownRecipe, match=said):
+    with pytest.raises(registry.UnknownRecipeError, match=said):
         promotion.promote("toy", 2)
-    with pytest.raises(registry.UnknownRecipe, match=said):
+    with pytest.raises(registry.UnknownRecipeError, match=said):
         registry.training_set(toy, 2)
     assert set(registry.references(toy)) == {1}
     assert registry.pinned() == {"gold.toy__features": [0], "gold.toy__labels": [0]}
@@ -305,12 +305,14 @@ def test_a_version_that_no_training_registered_is_named_and_disturbs_nothing(
 
 
 def test_what_mlflow_refuses_is_not_tried_again(toy: UseCase, first: dict[str, Any]) -> None:
-    with pytest.raises(errors.RegistryRefused, match=r"MLflow refuses to promote version 7 of toy \(RESOURCE_DOES_NOT"):
+    with pytest.raises(
+        errors.RegistryRefusedError, match=r"MLflow refuses to promote version 7 of toy \(RESOURCE_DOES_NOT"
+    ):
         promotion.promote("toy", 7)
     client = mlflow.MlflowClient()
     client.delete_experiment(mlflow.get_experiment_by_name("toy").experiment_id)
     write_days(toy, NIGHT, 2)
-    with pytest.raises(errors.RegistryRefused, match="MLflow refuses to register a version of toy"):
+    with pytest.raises(errors.RegistryRefusedError, match="MLflow refuses to register a version of toy"):
         train.train("toy", NIGHT + timedelta(1), "cpu")
 
 
@@ -329,7 +331,7 @@ def test_what_may_pass_is_tried_again(code: str, again: bool) -> None:
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import ErrorCode
 
-    with pytest.raises(MlflowException if again else errors.RegistryRefused), errors.of_mlflow("to do it"):
+    with pytest.raises(MlflowException if again else errors.RegistryRefusedError), errors.of_mlflow("to do it"):
         raise MlflowException("no", ErrorCode.Value(code))
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from include.contracts.use_case import Multiclass, Regression, UseCase, class_slug
 from include.ml import metrics, promotion, tasks
-from include.ml.tasks import OtherTask, UnfitLabel, UnfitOutput
+from include.ml.tasks import OtherTaskError, UnfitLabelError, UnfitOutputError
 from tests.ml.conftest import toy_case
 from tests.ml.worlds import SALES, WEATHER
 
@@ -58,7 +58,7 @@ def test_labels_are_encoded(task: tasks.Task, values: pl.Series, encoded: list[f
 def test_a_label_that_is_none_is_named_with_use_case_column_and_value(
     task: tasks.Task, values: pl.Series, said: str
 ) -> None:
-    with pytest.raises(UnfitLabel, match=said):
+    with pytest.raises(UnfitLabelError, match=said):
         task.labels(values)
 
 
@@ -72,7 +72,7 @@ def test_a_label_that_is_none_is_named_with_use_case_column_and_value(
     ],
 )
 def test_labels_that_teach_nothing_are_refused(task: tasks.Task, values: list[Any], said: str) -> None:
-    with pytest.raises(UnfitLabel, match=said):
+    with pytest.raises(UnfitLabelError, match=said):
         task.check_learnable(task.labels(pl.Series(values)))
 
 
@@ -120,7 +120,7 @@ def test_scores_become_rows_and_rows_scores(task: tasks.Task, output: np.ndarray
     ],
 )
 def test_the_output_of_another_objective_is_refused(task: tasks.Task, output: np.ndarray, said: str) -> None:
-    with pytest.raises(UnfitOutput, match=said):
+    with pytest.raises(UnfitOutputError, match=said):
         task.scores(output)
 
 
@@ -166,7 +166,7 @@ def test_a_version_has_the_quantiles_it_was_trained_with() -> None:
 
 def test_another_kind_of_task_is_another_use_case() -> None:
     with pytest.raises(
-        OtherTask, match="sales is a regression task in its spec, and its champion was trained for a binary"
+        OtherTaskError, match="sales is a regression task in its spec, and its champion was trained for a binary"
     ):
         tasks.of_version(SALES.case, BINARY.recipe)
 

@@ -71,7 +71,7 @@ def test_a_silent_fallback_to_the_cpu_is_an_error(
     on_cpu = xgb.train
     # What XGBoost does when no GPU is visible: it warns, and trains on the CPU.
     monkeypatch.setattr(xgb, "train", lambda params, *rest, **more: on_cpu(params | {"device": "cpu"}, *rest, **more))
-    with pytest.raises(train.WrongDevice, match="meant to train on cuda, but XGBoost trained on cpu"):
+    with pytest.raises(train.WrongDeviceError, match="meant to train on cuda, but XGBoost trained on cpu"):
         train.fit(toy, data.frame, split, "cuda")
 
 
@@ -81,7 +81,7 @@ def test_choosing_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [train.choose_device(word) for word in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
     monkeypatch.setattr(train, "gpu_names", list)
     assert train.choose_device("auto") == "cpu"
-    with pytest.raises(train.WrongDevice, match="no GPU is visible"):
+    with pytest.raises(train.WrongDeviceError, match="no GPU is visible"):
         train.choose_device("cuda")
     with pytest.raises(ValueError, match="must be auto, cpu or cuda"):
         train.choose_device("gpu")
@@ -99,7 +99,7 @@ def test_parameters_that_xgboost_does_not_take_are_named(
     toy: UseCase, data: dataset.Dataset, params: dict[str, str], said: str
 ) -> None:
     wrong = replace(toy, training=replace(toy.training, params={**toy.training.params, **params}))
-    with pytest.raises(errors.ModelRefused, match=said):
+    with pytest.raises(errors.ModelRefusedError, match=said):
         train.fit(wrong, data.frame, dataset.split_days(toy, FIRST, LAST), "cpu")
 
 

@@ -79,14 +79,14 @@ def test_a_column_that_is_gone_is_named_with_the_version_that_takes_it(
     said = (
         r"toy__features does not match what version 1 of toy takes: missing metal\. Bring it back in dbt, as `context`"
     )
-    with pytest.raises(dataset.DataMissing, match=said):
+    with pytest.raises(dataset.DataMissingError, match=said):
         batch.predict("toy", TOMORROW, TOMORROW)
-    with pytest.raises(dataset.DataMissing, match=said):
+    with pytest.raises(dataset.DataMissingError, match=said):
         monitor.measure("toy", TOMORROW, TOMORROW)
     monkeypatch.setattr(train, "fit", lambda *_: pytest.fail("it is known before the fit"))
     monkeypatch.setattr(registry, "finish_killed", lambda _: None)
     monkeypatch.setattr(registry, "find", lambda *_: None)
-    with pytest.raises(dataset.DataMissing, match=said):
+    with pytest.raises(dataset.DataMissingError, match=said):
         train.train("toy", NIGHT, "cpu")
 
 
@@ -165,7 +165,9 @@ def test_a_version_of_an_earlier_release_is_read_by_the_spec_of_then(
     (artifact,) = tmp_path.rglob("mlruns/**/use_case.json")
     artifact.write_text(artifact.read_text().replace('"iron"', '"iron", "lead"'))
     kept.unlink()
-    with pytest.raises(model_files.DamagedModel, match=r"use_case\.json of the run \w+ does not tell what version 1"):
+    with pytest.raises(
+        model_files.DamagedModelError, match=r"use_case\.json of the run \w+ does not tell what version 1"
+    ):
         model_files.load_reference(changed, champion)
 
 
@@ -180,13 +182,13 @@ def test_damaged_files_of_a_champion_are_fetched_or_named_and_nothing_is_measure
     for there in tmp_path.rglob("mlruns/**/reference.json"):
         there.write_text("{}")
     with pytest.raises(
-        model_files.DamagedModel, match=r"reference\.json of toy version 1 in MLflow does not have the check"
+        model_files.DamagedModelError, match=r"reference\.json of toy version 1 in MLflow does not have the check"
     ):
         monitor.measure("toy", TOMORROW, TOMORROW)
     for there in tmp_path.rglob("mlruns/**/reference.json"):
         there.unlink()
     with pytest.raises(
-        model_files.DamagedModel, match=r"reference\.json of toy version 1 is not to be had from MLflow"
+        model_files.DamagedModelError, match=r"reference\.json of toy version 1 is not to be had from MLflow"
     ):
         monitor.measure("toy", TOMORROW, LATER)
     assert not monitor.measurements(live, LATER).height

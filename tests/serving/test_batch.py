@@ -44,17 +44,17 @@ def test_scoring_again_changes_nothing_and_days_may_come_in_any_order(champion: 
 
 
 def test_days_without_a_champion_are_refused(champion: UseCase) -> None:
-    with pytest.raises(ledger.NoChampion, match=f"no champion for {NIGHT}"):
+    with pytest.raises(ledger.NoChampionError, match=f"no champion for {NIGHT}"):
         batch.predict("toy", NIGHT, TOMORROW)
 
 
 def test_missing_days_and_columns_are_refused(champion: UseCase) -> None:
-    with pytest.raises(dataset.DataMissing, match="no rows for 1 of the days"):
+    with pytest.raises(dataset.DataMissingError, match="no rows for 1 of the days"):
         batch.predict("toy", TOMORROW, TOMORROW + timedelta(2))
     path = str(delta.table_path("gold", champion.features_table))
     leaking = toy_rows(TOMORROW, 1).drop("is_head").with_columns(dep_delay=pl.lit(1.0))
     leaking.write_delta(path, mode="overwrite", delta_write_options={"schema_mode": "overwrite"})
-    with pytest.raises(dataset.DataMissing, match="not in the spec dep_delay"):
+    with pytest.raises(dataset.DataMissingError, match="not in the spec dep_delay"):
         batch.predict("toy", TOMORROW, TOMORROW)
     assert not delta.exists("gold", champion.predictions_table)
 

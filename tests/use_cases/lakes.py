@@ -36,7 +36,10 @@ class Lake:
         rows.write_delta(str(path), mode="overwrite", delta_write_options={"partition_by": by})
 
     def build(self, select: str, nights: Partitions) -> dict[str, pl.DataFrame]:
-        """The rows of each table that dbt builds and publishes. Raises Problem where a model or a test fails."""
+        """The rows of each table that dbt builds and publishes.
+
+        Raises InstallationError where a model or a test fails.
+        """
         compare_engines.build(self.of, self.environment, nights, SUFFIX, select)
         manifest, results = (json.loads((self.of.var / "target" / name).read_text()) for name in dbt.ARTIFACTS)
         candidates, built = dbt.candidates(manifest, results, SUFFIX), compare_engines.built(SUFFIX)
@@ -46,7 +49,7 @@ class Lake:
         return {one.table: built[one.table] for one in candidates}
 
     def test(self, select: str, nights: Partitions) -> None:
-        """Run dbt's tests on the candidates that are there. Raises Problem where one fails."""
+        """Run dbt's tests on the candidates that are there. Raises InstallationError where one fails."""
         compare_engines.dbt(
             self.of, self.environment, nights, SUFFIX, "test", "--exclude-resource-type=unit_test", "-s", select
         )

@@ -9,14 +9,24 @@ from typing import Any
 from include.contracts.use_case import Binary, Multiclass, UseCase
 from include.core.errors import NeedsAttentionError
 from include.ml.tasks.binary import BinaryTask
-from include.ml.tasks.interface import Compared, Task, UnfitLabel, UnfitOutput, Watched
+from include.ml.tasks.interface import Compared, Task, UnfitLabelError, UnfitOutputError, Watched
 from include.ml.tasks.multiclass import MulticlassTask
 from include.ml.tasks.regression import RegressionTask
 
-__all__ = ["Compared", "OtherTask", "Task", "UnfitLabel", "UnfitOutput", "Watched", "of", "of_version", "since"]
+__all__ = [
+    "Compared",
+    "OtherTaskError",
+    "Task",
+    "UnfitLabelError",
+    "UnfitOutputError",
+    "Watched",
+    "of",
+    "of_version",
+    "since",
+]
 
 
-class OtherTask(NeedsAttentionError):
+class OtherTaskError(NeedsAttentionError):
     """A version was trained for another kind of task than the spec of its use case has today."""
 
 
@@ -31,11 +41,11 @@ def of(case: UseCase) -> Task:
 def of_version(case: UseCase, recipe: Mapping[str, Any]) -> Task:
     """The task that a version was trained for: its own classes or quantiles, with the limits of today.
 
-    Raises OtherTask where the spec has another kind of task today.
+    Raises OtherTaskError where the spec has another kind of task today.
     """
     today, told = of(case), dict(recipe)
     if told.pop("kind") != today.kind:
-        raise OtherTask(
+        raise OtherTaskError(
             f"{case.name} is a {today.kind} task in its spec, and its champion was trained for a {recipe['kind']} one: "
             "another question is another use case. Put the task back, and give the new one a name of its own"
         )

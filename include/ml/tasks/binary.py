@@ -11,7 +11,7 @@ import polars as pl
 
 from include.contracts.use_case import Binary, UseCase
 from include.ml import metrics
-from include.ml.tasks.interface import NAN, Array, Compared, UnfitLabel, Watched, constant, of_shape, refuse
+from include.ml.tasks.interface import NAN, Array, Compared, UnfitLabelError, Watched, constant, of_shape, refuse
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class BinaryTask:
         if counts[rare] == 0:
             raise constant(self.case, 1 - rare, len(labels))
         if counts[rare] == 1:
-            raise UnfitLabel(
+            raise UnfitLabelError(
                 f"{self.case.name}: {self.case.label} is {rare} in 1 of {len(labels)} rows that a model would be "
                 "fitted on, and one row is no pattern. Take more days, or look at the labels in dbt"
             )

@@ -18,7 +18,7 @@ type Array = npt.NDArray[Any]
 NAN = float("nan")
 
 
-class UnfitLabel(NeedsAttentionError):
+class UnfitLabelError(NeedsAttentionError):
     """A label column has values that the task cannot learn from; the message names use case, column and values."""
 
 
@@ -98,15 +98,15 @@ class Task(Protocol):
         ...
 
     def labels(self, values: pl.Series) -> Array:
-        """The label column, checked and encoded. Raises UnfitLabel."""
+        """The label column, checked and encoded. Raises UnfitLabelError."""
         ...
 
     def check_learnable(self, labels: Array) -> None:
-        """Raise UnfitLabel where nothing can be learned from these labels, all those that a model is fitted on."""
+        """Raise UnfitLabelError where nothing can be learned from these labels, all those that a model is fitted on."""
         ...
 
     def scores(self, output: Array) -> Array:
-        """Scores of what a booster gave. Raises UnfitOutput where it is not of this task."""
+        """Scores of what a booster gave. Raises UnfitOutputError where it is not of this task."""
         ...
 
     def frame(self, scores: Array) -> pl.DataFrame:
@@ -149,32 +149,32 @@ class Task(Protocol):
         ...
 
 
-class UnfitOutput(NeedsAttentionError, ValueError):
+class UnfitOutputError(NeedsAttentionError, ValueError):
     """A booster gives something else than its task predicts: the objective in the spec is of another task."""
 
 
 def refuse(case: UseCase, values: pl.Series, bad: pl.Series, are: str) -> NoReturn:
-    """Raise UnfitLabel for the ``values`` that are ``bad``: which, and how often."""
+    """Raise UnfitLabelError for the ``values`` that are ``bad``: which, and how often."""
     counts = values.filter(bad).cast(pl.String).fill_null("null").value_counts(sort=True).head(3)
     shown = ", ".join(f"{value} in {rows} rows" for value, rows in counts.iter_rows())
-    raise UnfitLabel(
+    raise UnfitLabelError(
         f"{case.name}: {case.label} has values that are {are}: {shown}. Mend {case.labels_table} in dbt, or the "
         f"task in include/use_cases/{case.name}/spec.py"
     )
 
 
-def constant(case: UseCase, value: Any, rows: int) -> UnfitLabel:
+def constant(case: UseCase, value: Any, rows: int) -> UnfitLabelError:
     """The error where all rows that a model is fitted on have one label."""
-    return UnfitLabel(
+    return UnfitLabelError(
         f"{case.name}: {case.label} is {value} in all {rows} rows that a model would be fitted on, so that there is "
         f"nothing to learn. Look at {case.labels_table} in dbt"
     )
 
 
 def of_shape(case: UseCase, output: Array, *width: int) -> Array:
-    """``output`` as 64-bit floats. Raises UnfitOutput unless it has one row of ``width`` numbers for each row."""
+    """``output`` as 64-bit floats. Raises UnfitOutputError unless it has one row of ``width`` numbers for each row."""
     if output.shape[1:] != width:
-        raise UnfitOutput(
+        raise UnfitOutputError(
             f"{case.name}: the model gives {'x'.join(map(str, output.shape[1:])) or 'one'} numbers a row, and its task "
             f"takes {width[0] if width else 'one'}: take the objective out of the params of "
             f"include/use_cases/{case.name}/spec.py, the task brings its own"

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from include.core.partitions import Partitions
-from include.local.checks import Problem
+from include.local.checks import InstallationError
 from include.use_cases.seattle_weather_kind.spec import KINDS, SPEC
 from tests.use_cases import lakes
 from tests.use_cases.lakes import Lake, Row, unlike
@@ -93,5 +93,7 @@ def test_rows_that_are_missing_doubled_or_made_up_stop_the_night(lake: Lake, gol
     good = gold[FEATURES].sort(KEY)
     of_another = good[1:2].with_columns(station=pl.lit("PDX"))
     lake.tamper(FEATURES, pl.concat([good[2:], of_another, good[2:3]]))  # without the first two, the third one twice
-    with pytest.raises(Problem, match=r"(?s)Failure in test same_rows_seattle_weather_kind__features.*Got 4 results"):
+    with pytest.raises(
+        InstallationError, match=r"(?s)Failure in test same_rows_seattle_weather_kind__features.*Got 4 results"
+    ):
         lake.test(GOLD, NIGHTS)
