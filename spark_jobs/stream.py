@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypedDict
 from uuid import uuid4
 
 from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import functions as sf
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
@@ -53,41 +53,41 @@ def files(found: DataFrame, folder: str) -> DataFrame:
     # Below the folder: where that is moved to, its files are the same ones.
     above = Path(folder).as_uri().replace("file:///", "file:/") + "/"
     lines = found.select(
-        F.replace(F.col("_metadata.file_path"), F.lit(above), F.lit("")).alias("origin"),
-        F.col("_metadata.file_modification_time").alias("arrived_at"),
-        F.is_valid_utf8("value").alias("sound"),
-        F.posexplode(F.split("value", "\r?\n")).alias("before", "line"),
-    ).where(F.col("line").rlike(r"[^\x00-\x20]"))
+        sf.replace(sf.col("_metadata.file_path"), sf.lit(above), sf.lit("")).alias("origin"),
+        sf.col("_metadata.file_modification_time").alias("arrived_at"),
+        sf.is_valid_utf8("value").alias("sound"),
+        sf.posexplode(sf.split("value", "\r?\n")).alias("before", "line"),
+    ).where(sf.col("line").rlike(r"[^\x00-\x20]"))
     return lines.select(
         "origin",
-        (F.col("before") + 1).cast("bigint").alias("position"),
-        _text(F.col("line"), F.col("sound") | ~F.contains("line", F.lit(REPLACEMENT))),
+        (sf.col("before") + 1).cast("bigint").alias("position"),
+        _text(sf.col("line"), sf.col("sound") | ~sf.contains("line", sf.lit(REPLACEMENT))),
         "arrived_at",
     )
 
 
 def records(found: DataFrame) -> DataFrame:
     """The records of Kafka. One without a value, as which a key is deleted, is an event too."""
-    text = F.col("value").cast("string")
+    text = sf.col("value").cast("string")
     return found.select(
-        F.concat_ws("-", "topic", "partition").alias("origin"),
-        F.col("offset").alias("position"),
-        _text(text, F.is_valid_utf8(text)),
-        F.col("timestamp").alias("arrived_at"),
+        sf.concat_ws("-", "topic", "partition").alias("origin"),
+        sf.col("offset").alias("position"),
+        _text(text, sf.is_valid_utf8(text)),
+        sf.col("timestamp").alias("arrived_at"),
     )
 
 
 def _text(text: Column, sound: Column) -> Column:
-    return F.when(sound, text).otherwise(F.concat(F.lit(NOT_UTF8), F.make_valid_utf8(text))).alias("value")
+    return sf.when(sound, text).otherwise(sf.concat(sf.lit(NOT_UTF8), sf.make_valid_utf8(text))).alias("value")
 
 
 def dated(events: DataFrame) -> DataFrame:
     """``events`` with the day of their arrival, which belong to no night yet."""
     # A time that is still to come would keep its event from every night until then.
-    at = F.least("arrived_at", F.current_timestamp())
+    at = sf.least("arrived_at", sf.current_timestamp())
     # By the seconds since 1970: whatever zone the session is in, a night ends at midnight UTC.
-    day = F.date_from_unix_date(F.floor(F.unix_seconds("arrived_at") / 86400).cast("int"))
-    return events.withColumn("arrived_at", at).withColumns({"arrived_on": day, "night": F.lit(None).cast("date")})
+    day = sf.date_from_unix_date(sf.floor(sf.unix_seconds("arrived_at") / 86400).cast("int"))
+    return events.withColumn("arrived_at", at).withColumns({"arrived_on": day, "night": sf.lit(None).cast("date")})
 
 
 def start(spark: SparkSession, job: Job, every: float | None = None) -> StreamingQuery:
@@ -116,7 +116,7 @@ def cut(spark: SparkSession, spool: str, night: str) -> None:
     known = events.where("night IS NOT NULL").select(*EVENT)
     new = uncut.dropDuplicates(list(EVENT)).join(known, list(EVENT), "left_anti")
     view = f"cut__{uuid4().hex}"
-    new.withColumn("night", F.expr(end)).createTempView(view)
+    new.withColumn("night", sf.expr(end)).createTempView(view)
     try:
         # The night has nothing yet. It is named because what is written must be in what is replaced.
         spark.sql(

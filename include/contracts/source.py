@@ -389,6 +389,18 @@ class Feed:
 
     def _check_files(self) -> None:
         """Raise ValueError for names that do not say what they have to, or days that nobody can know to be whole."""
+        self._check_names()
+        if self.mark and self.finished not in (Finished.MARKED, Finished.LISTED):
+            raise ValueError(f"feed {self.name}: what is the mark for? finished=Finished.MARKED, or LISTED")
+        if self.mark and not naming.is_one(self.mark):
+            raise ValueError(f"feed {self.name}: a day has one mark, and not as many as {self.mark}")
+        if not self.is_one_file:
+            self._check_several()
+        elif self.least_files:
+            raise ValueError(f"feed {self.name}: {self.pattern} is one file, least_files is of several")
+
+    def _check_names(self) -> None:
+        """Raise ValueError for names of files that cannot be read, or do not fit the compression or the columns."""
         try:
             for pattern in filter(None, (self.pattern, self.mark)):
                 naming.check(pattern)
@@ -404,14 +416,9 @@ class Feed:
                 raise ValueError(f"feed {self.name}: {self.pattern}: {name} is no column")
             if names[name].place or names[name].source_name:
                 raise ValueError(f"feed {self.name}: column {name} is in the name of the file and not in the file")
-        if self.mark and self.finished not in (Finished.MARKED, Finished.LISTED):
-            raise ValueError(f"feed {self.name}: what is the mark for? finished=Finished.MARKED, or LISTED")
-        if self.mark and not naming.is_one(self.mark):
-            raise ValueError(f"feed {self.name}: a day has one mark, and not as many as {self.mark}")
-        if self.is_one_file:
-            if self.least_files:
-                raise ValueError(f"feed {self.name}: {self.pattern} is one file, least_files is of several")
-            return
+
+    def _check_several(self) -> None:
+        """Raise ValueError where a day has several files, and nothing says when all have come."""
         if self.connector:
             raise ValueError(f"feed {self.name}: a connector brings one file a day, and not as many as {self.pattern}")
         if self.finished in (Finished.MARKED, Finished.LISTED):
@@ -428,6 +435,23 @@ class Feed:
         if self.wide and self.wide.into:
             check(self)  # the feed of the table that is in the file
             return
+        self._check_words()
+        self._check_places()
+        if self.format not in OF_TEXT and self.dialect.encoding != RFC_4180.encoding:
+            raise ValueError(f"feed {self.name}: dialect: {self.format} says its encoding itself")
+        if self.by_place and len({bool(column.place) for column in self.columns}) > 1:
+            raise ValueError(f"feed {self.name}: each column has a place, or none has")
+        self._check_paths()
+        if self.format in OF_DOCUMENTS:
+            known = OF_DOCUMENTS[self.format]
+            if odd := [column.in_file for column in self.columns if column.in_file not in known]:
+                raise ValueError(
+                    f"feed {self.name}: a document of {self.format} has no {odd[0]}: it has {', '.join(known)}"
+                )
+        self._check_apart()
+
+    def _check_words(self) -> None:
+        """Raise ValueError for words of the dialect that mean nothing to the format, or a pattern without a column."""
         dialect, given = self.dialect, OF_LINES
         if self.format is Format.CSV:
             given = {"pattern": ""}
@@ -441,6 +465,9 @@ class Feed:
                 raise ValueError(f"feed {self.name}: the pattern of its dialect has no group (?P<{lacking[0]}>…)")
         if odd := [name for name, usual in given.items() if getattr(dialect, name) != usual]:
             raise ValueError(f"feed {self.name}: dialect: {odd[0]} has no meaning for {self.format}")
+
+    def _check_places(self) -> None:
+        """Raise ValueError for columns without a place where the format needs one, or with one where it has none."""
         if self.format is Format.FIXED:
             if odd := [column.name for column in self.columns if not (column.place and column.width)]:
                 raise ValueError(
@@ -452,17 +479,9 @@ class Feed:
             odd := [column.name for column in self.columns if column.place]
         ):
             raise ValueError(f"feed {self.name}: column {odd[0]} has a place, and {self.format} has names")
-        if self.format not in OF_TEXT and self.dialect.encoding != RFC_4180.encoding:
-            raise ValueError(f"feed {self.name}: dialect: {self.format} says its encoding itself")
-        if self.by_place and len({bool(column.place) for column in self.columns}) > 1:
-            raise ValueError(f"feed {self.name}: each column has a place, or none has")
-        self._check_paths()
-        if self.format in OF_DOCUMENTS:
-            known = OF_DOCUMENTS[self.format]
-            if odd := [column.in_file for column in self.columns if column.in_file not in known]:
-                raise ValueError(
-                    f"feed {self.name}: a document of {self.format} has no {odd[0]}: it has {', '.join(known)}"
-                )
+
+    def _check_apart(self) -> None:
+        """Raise ValueError where two columns are one of the file."""
         seen: dict[tuple[str | int, ...], str] = {}
         for column in self.columns:
             where = ("", column.place) if column.place else (column.in_file, *column.path)

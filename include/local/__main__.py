@@ -7,6 +7,7 @@ import time
 from collections.abc import Set
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 from rich.table import Table
@@ -110,17 +111,38 @@ def of_command(argv: list[str]) -> Set[str]:
     return CLIENT_SECRETS | {FERNET_KEY} if is_airflow else CLIENT_SECRETS
 
 
+def start(settings: Settings, *, take_lake: bool, quiet: bool) -> None:
+    """Start the services and, unless ``quiet``, say where they are."""
+    begun = time.monotonic()
+    control.up(settings, say, take_lake=take_lake)
+    if not quiet:
+        say(f"all services are healthy ({time.monotonic() - begun:.0f} s)")
+        addresses(settings)
+
+
+def refuse_to_clean(settings: Settings) -> NoReturn:
+    """Say what would be removed, and that nobody has confirmed it."""
+    for line in clean.plan(settings):
+        console.print(line)
+    raise InstallationError(f"this would stop the services and remove {settings.var}: `make clean CONFIRM=yes` does it")
+
+
+def execute(argv: list[str], settings: Settings) -> NoReturn:
+    """Become the command ``argv``, which a ``--`` may come before, in the environment that the services have."""
+    argv = argv[1:] if argv[:1] == ["--"] else argv
+    if not argv:
+        raise InstallationError("exec needs a command")
+    sys.stdout.flush()
+    os.execvpe(argv[0], argv, environment(settings, of_command(argv)))
+
+
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Do one command; the exit code."""
     match arguments.command:
         case "setup":
             set_up(settings, say)
         case "up":
-            begun = time.monotonic()
-            control.up(settings, say, take_lake=arguments.take_lake)
-            if not arguments.quiet:
-                say(f"all services are healthy ({time.monotonic() - begun:.0f} s)")
-                addresses(settings)
+            start(settings, take_lake=arguments.take_lake, quiet=arguments.quiet)
         case "upgrade" if arguments.dry_run:
             control.bring_lake_forward(settings, say, dry_run=True)
         case "upgrade":
@@ -138,17 +160,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         case "clean" if arguments.yes:
             control.clean(settings, say)
         case "clean":
-            for line in clean.plan(settings):
-                console.print(line)
-            raise InstallationError(
-                f"this would stop the services and remove {settings.var}: `make clean CONFIRM=yes` does it"
-            )
+            refuse_to_clean(settings)
         case "exec":
-            argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
-            if not argv:
-                raise InstallationError("exec needs a command")
-            sys.stdout.flush()
-            os.execvpe(argv[0], argv, environment(settings, of_command(argv)))
+            execute(arguments.argv, settings)
     return 0
 
 

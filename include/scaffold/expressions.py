@@ -84,8 +84,16 @@ def read(what: str, sql: str, columns: Collection[str], table: str) -> Expressio
 
 def _python(node: exp.Expr) -> str:
     """The Python of a part. Raises ScaffoldError for what only SQL could say."""
-    if isinstance(node, exp.Paren):
-        return f"({_python(node.this)})"
+    for written in (_value, _aggregate, _compound):
+        if (text := written(node)) is not None:
+            return text
+    raise ScaffoldError(
+        f"{node.sql(dialect=DIALECT)!r} is not understood: a scaffold knows count, count_if, sum, avg, min, max, "
+        "comparisons, + - *, and, or, not, is null and in. Take a simpler one, and write yours into the model later"
+    )
+
+
+def _value(node: exp.Expr) -> str | None:
     if isinstance(node, exp.Column):
         return f'row["{node.name}"]'
     if isinstance(node, exp.Boolean):
@@ -94,12 +102,24 @@ def _python(node: exp.Expr) -> str:
         return "None"
     if isinstance(node, exp.Literal):
         return repr(str(node.this)) if node.is_string else str(node.this)
-    if isinstance(node, exp.Neg):
-        return f"-{_python(node.this)}"
+    return None
+
+
+def _aggregate(node: exp.Expr) -> str | None:
     if isinstance(node, exp.Count):
         return _count(node)
+    if isinstance(node, exp.CountIf):
+        return f"sum(1 for row in rows if {_python(node.this)})"
     if (name := AGGREGATES.get(type(node))) is not None:
         return f"{name}({_python(node.this)} for row in rows)"
+    return None
+
+
+def _compound(node: exp.Expr) -> str | None:
+    if isinstance(node, exp.Paren):
+        return f"({_python(node.this)})"
+    if isinstance(node, exp.Neg):
+        return f"-{_python(node.this)}"
     if (sign := BINARY.get(type(node))) is not None:
         return f'binary("{sign}", {_python(node.this)}, {_python(node.args["expression"])})'
     if isinstance(node, exp.And | exp.Or):
@@ -114,12 +134,7 @@ def _python(node: exp.Expr) -> str:
         return f"one_of({_python(node.this)}, ({values},))"
     if isinstance(node, exp.If):  # of count_if and if()
         return f"({_python(node.args['true'])} if {_python(node.this)} else {_python(node.args['false'])})"
-    if isinstance(node, exp.CountIf):
-        return f"sum(1 for row in rows if {_python(node.this)})"
-    raise ScaffoldError(
-        f"{node.sql(dialect=DIALECT)!r} is not understood: a scaffold knows count, count_if, sum, avg, min, max, "
-        "comparisons, + - *, and, or, not, is null and in. Take a simpler one, and write yours into the model later"
-    )
+    return None
 
 
 def _count(node: exp.Count) -> str:

@@ -80,14 +80,14 @@ EDGES: dict[str, list[Any]] = {
 
 def of_spark(spark: SparkSession, frame: pl.DataFrame, folder: Path, kinds: Sequence[str]) -> list[int]:
     """The hash of each row, by Spark."""
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions as sf
 
     path = folder / "rows.parquet"
     frame.with_row_index("_row").with_columns(pl.col("_row").cast(pl.Int64)).write_parquet(path)
     rows = spark.read.parquet(str(path))
     assert [kind for name, kind in rows.dtypes if name != "_row"] == list(kinds)
-    values = [value for name in frame.columns for value in (F.col(name), F.col(name).isNull())]
-    found = rows.select("_row", F.xxhash64(*values).alias("hash")).orderBy("_row").collect()
+    values = [value for name in frame.columns for value in (sf.col(name), sf.col(name).isNull())]
+    found = rows.select("_row", sf.xxhash64(*values).alias("hash")).orderBy("_row").collect()
     return [row["hash"] for row in found]
 
 
@@ -112,14 +112,14 @@ def test_any_rows_are_hashed_as_by_spark(spark: SparkSession, tmp_path: Path) ->
 
 
 def test_contents_are_the_sums_that_spark_has_made_for_the_ledgers(spark: SparkSession, tmp_path: Path) -> None:
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions as sf
 
     days = [date(2020, 6, 1 + number % 3) for number in range(1000)]
     frame = pl.DataFrame({"day": days, "key": [f"key {n}" if n % 7 else None for n in range(1000)]})
     frame.write_parquet(tmp_path / "rows.parquet")
-    values = [value for name in ("day", "key") for value in (F.col(name), F.col(name).isNull())]
-    sums = F.sum(F.xxhash64(*values).cast("decimal(38,0)")).alias("hash")
-    rows = spark.read.parquet(str(tmp_path / "rows.parquet")).groupBy("day").agg(F.count("*").alias("rows"), sums)
+    values = [value for name in ("day", "key") for value in (sf.col(name), sf.col(name).isNull())]
+    sums = sf.sum(sf.xxhash64(*values).cast("decimal(38,0)")).alias("hash")
+    rows = spark.read.parquet(str(tmp_path / "rows.parquet")).groupBy("day").agg(sf.count("*").alias("rows"), sums)
     expected = {(row["day"],): Content(row["rows"], int(row["hash"])) for row in rows.collect()}
     assert digest.contents(frame.lazy(), ["day"], ["day", "key"]) == expected
 

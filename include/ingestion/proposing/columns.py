@@ -39,6 +39,9 @@ CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%H:%M:
 EPOCHS = {"%s": (946_684_800, 4_102_444_800), "%L": (946_684_800_000, 4_102_444_800_000)}
 ISO_TIMES = (*(f"%Y-%m-%d {clock}" for clock in CLOCKS[:3]), "%d/%b/%Y:%H:%M:%S %z")
 
+Reads = Callable[..., bool]  # whether a type, with its pattern, marks or form, reads nearly all of a column
+Found = tuple[Column, list[str]]  # and what is only assumed of it
+
 
 def day_of(path: UPath) -> date:
     """The day in the name of ``path``, or today."""
@@ -276,7 +279,7 @@ def _reads(column: Column, texts: Sequence[str], dialect: Dialect, share: float 
     return int(good.fill_null(False).sum()) >= share * len(there)
 
 
-def _column(name: str, texts: Sequence[str], dialect: Dialect) -> tuple[Column, list[str]]:
+def _column(name: str, texts: Sequence[str], dialect: Dialect) -> Found:
     """The narrowest type that reads nearly all of ``texts``, and what is only assumed of it."""
 
     def reads(type_: str, **more: Any) -> bool:
@@ -289,6 +292,17 @@ def _column(name: str, texts: Sequence[str], dialect: Dialect) -> tuple[Column, 
     known = {*dialect.true, *dialect.false}
     if any(set(pair) <= known and _is_flag(there, *pair) for pair in BOOLEANS):
         return Column(name, "boolean", "", required=required), []
+    for kind in (_digits, _number, _time):
+        if found := kind(name, there, required, reads):
+            return found
+    if reads("double", form=Form.DURATION):
+        return Column(name, "double", "", "s", required=required, form=Form.DURATION), []
+    odd = next((one for one in NULLS if one in there), "")
+    return Column(name, "string", "", required=required), [f"{name} has {odd!r}: is it nothing?"] if odd else []
+
+
+def _digits(name: str, there: Sequence[str], required: bool, reads: Reads) -> Found | None:
+    """What digits stand for where they are no number: a code with zeros in front, a moment, a day."""
     codes = [one for one in there if re.fullmatch("0[0-9]+", one)]
     if codes and len({len(one) for one in there}) == 1 and not _patterns(reads, there, "date", DAYS):
         return Column(name, "string", "", required=required), [f"{name} is a text, for its zeros in front: {codes[0]}"]
@@ -300,10 +314,19 @@ def _column(name: str, texts: Sequence[str], dialect: Dialect) -> tuple[Column, 
         return Column(name, "date", "", required=required, pattern="%Y%m%d"), []
     if all(re.fullmatch("(19|20)[0-9]{2}[.][0-3][0-9]{2}", one) for one in there) and reads("date", pattern="%Y.%j"):
         return Column(name, "date", "", required=required, pattern="%Y.%j"), [f"{name}: days of the year, or numbers?"]
+    return None
+
+
+def _number(name: str, there: Sequence[str], required: bool, reads: Reads) -> Found | None:
     marks = _marks(there)
     for type_ in ("int", "bigint", "double"):
         if reads(type_, marks=marks):
             return Column(name, type_, "", required=required, marks=marks), []
+    return None
+
+
+def _time(name: str, there: Sequence[str], required: bool, reads: Reads) -> Found | None:
+    """A date or a moment, by the first pattern that reads it."""
     if reads("date"):
         return Column(name, "date", "", required=required), []
     if reads("timestamp"):
@@ -319,19 +342,16 @@ def _column(name: str, texts: Sequence[str], dialect: Dialect) -> tuple[Column, 
     several = [one for one in times if _fits(one, there, 0.1)]
     if len(several) > 1 and reads("timestamp", pattern=tuple(several)):
         return _moment(name, there, required, tuple(several))
-    if reads("double", form=Form.DURATION):
-        return Column(name, "double", "", "s", required=required, form=Form.DURATION), []
-    odd = next((one for one in NULLS if one in there), "")
-    return Column(name, "string", "", required=required), [f"{name} has {odd!r}: is it nothing?"] if odd else []
+    return None
 
 
-def _moment(name: str, there: Sequence[str], required: bool, pattern: Any) -> tuple[Column, list[str]]:
+def _moment(name: str, there: Sequence[str], required: bool, pattern: Any) -> Found:
     has_zone = all(re.search(r"(Z|[+-]\d\d:?\d\d)$", one) for one in there)
     note = [] if has_zone else [f"{name} says no time zone: UTC is assumed"]
     return Column(name, "timestamp", "", required=required, pattern=pattern), note
 
 
-def _patterns(reads: Callable[..., bool], there: Sequence[str], type_: str, patterns: Sequence[str]) -> str:
+def _patterns(reads: Reads, there: Sequence[str], type_: str, patterns: Sequence[str]) -> str:
     return next((one for one in patterns if _fits(one, there) and reads(type_, pattern=one)), "")
 
 
@@ -346,7 +366,7 @@ def _looks(pattern: str) -> re.Pattern[str]:
     return re.compile(values.pattern_of(pattern)[0].replace(r"\z", r"\Z"))
 
 
-def _is_open(reads: Callable[..., bool], type_: str, found: str) -> bool:
+def _is_open(reads: Reads, type_: str, found: str) -> bool:
     """Whether day and month may be the other way round as well."""
     other = found.replace("%d", "%x").replace("%m", "%d").replace("%x", "%m")
     return "%m" in found and "%d" in found and not found.startswith("%Y") and reads(type_, pattern=other)
