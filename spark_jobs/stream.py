@@ -118,9 +118,10 @@ def cut(spark: SparkSession, spool: str, night: str) -> None:
     view = f"cut__{uuid4().hex}"
     new.withColumn("night", sf.expr(end)).createTempView(view)
     try:
-        # The night has nothing yet. It is named because what is written must be in what is replaced.
+        # The night has nothing yet. It is named because what is written must be in what is replaced. Spool and night
+        # are arguments of the task: nothing that an event has brought.
         spark.sql(
-            f"INSERT INTO {spool} REPLACE WHERE arrived_on <= {end} AND (night IS NULL OR night = {end}) "
+            f"INSERT INTO {spool} REPLACE WHERE arrived_on <= {end} AND (night IS NULL OR night = {end}) "  # noqa: S608
             f"SELECT origin, position, value, arrived_at, arrived_on, night FROM {view}"
         )
     finally:

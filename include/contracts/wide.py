@@ -63,10 +63,15 @@ class Wide:
         return found[1] if found and found.re.groups and found[1] is not None else column
 
 
+def _wide_of(feed: Feed) -> Wide:
+    if feed.wide is None:
+        raise ValueError(f"feed {feed.name} has no wide columns")
+    return feed.wide
+
+
 def check(feed: Feed) -> None:
     """Raise ValueError where the wide columns of ``feed`` cannot be."""
-    wide = feed.wide
-    assert wide is not None
+    wide = _wide_of(feed)
     columns = {column.name: column for column in feed.columns}
     for role, name in (("into", wide.into), ("value", wide.value)):
         if name not in columns:
@@ -94,8 +99,7 @@ def table_of(feed: Feed, names: Sequence[str]) -> Feed:
 
     They are its last ones, and called ``CELL`` with a number. Its own ``wide`` says only which further ones may come.
     """
-    wide = feed.wide
-    assert wide is not None
+    wide = _wide_of(feed)
     value = next(column for column in feed.columns if column.name == wide.value)
     others = [column for column in feed.columns if column.name not in (wide.into, wide.value)]
 

@@ -28,7 +28,7 @@ def specs(package: str, path: Iterable[str], constant: str) -> tuple[dict[str, A
             if spec.name != name:
                 raise ValueError(f"{module}: {constant}.name is `{spec.name}`, but its folder is `{name}`")
             found[name] = spec
-        except Exception as error:  # whatever somebody has written there
+        except Exception as error:  # noqa: BLE001  # whatever somebody has written there
             broken[name] = error
             log.error("%s cannot be read and is left out: %s: %s", module, type(error).__name__, error)
     return found, broken

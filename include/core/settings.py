@@ -233,7 +233,7 @@ class Settings(BaseSettings):
     @property
     def web_host(self) -> str:
         """The address that Airflow and MLflow listen on. The published port of a container leads to no loopback."""
-        return "0.0.0.0" if self.container else self.host
+        return "0.0.0.0" if self.container else self.host  # noqa: S104  # of the container alone
 
     @property
     def airflow_url(self) -> str:

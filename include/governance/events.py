@@ -75,7 +75,7 @@ def emit(context: Mapping[str, Any], steps_of: Callable[..., Iterable[Step]], *a
     def work() -> None:
         try:
             send(events_of(context, steps_of(*arguments)))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is: no lineage is worth a night
             log.warning("no lineage was told: %s: %s", type(error).__name__, error)
 
     # A daemon: what still waits for a server when the task has ended goes with it.

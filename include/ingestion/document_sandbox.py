@@ -188,7 +188,7 @@ def main() -> None:
         print(json.dumps({"refused": str(error)}))
     except (MemoryError, RecursionError):
         print(json.dumps({"refused": "it takes more memory than a document may, or is too deep"}))
-    except Exception as error:  # each library has its own
+    except Exception as error:  # noqa: BLE001  # each library has its own
         if "Limit" in type(error).__name__:
             print(json.dumps({"refused": "a part of it unpacks to more than a document may"}))
         else:

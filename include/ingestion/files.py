@@ -89,7 +89,7 @@ def opened(path: UPath, mode: str = "rb") -> IO[bytes]:
     except UnreadableFileError:
         os.close(descriptor)
         raise
-    return open(descriptor, mode)
+    return os.fdopen(descriptor, mode)
 
 
 @contextmanager

@@ -187,24 +187,24 @@ def _hour_of_twelve(found: dict[str, pl.Expr]) -> pl.Expr:
 def pattern_of(pattern: str) -> tuple[str, list[str]]:
     """``pattern`` for Rust, and which directive each of its groups is. Between two numbers that touch, all digits."""
     parts, names, before = [r"\A"], list[str](), False
-    tokens = re.findall("%.|[^%]", pattern)
-    for place, token in enumerate(tokens):
-        if token == "%%" or not token.startswith("%"):
-            parts.append(re.escape(token[-1]))
-            before = token.isdigit()
+    signs = re.findall("%.|[^%]", pattern)
+    for place, sign in enumerate(signs):
+        if sign == "%%" or not sign.startswith("%"):
+            parts.append(re.escape(sign[-1]))
+            before = sign.isdigit()
             continue
-        digits = DIRECTIVES[token]
-        after = place + 1 < len(tokens) and _is_digits(tokens[place + 1])
+        digits = DIRECTIVES[sign]
+        after = place + 1 < len(signs) and _is_digits(signs[place + 1])
         if before or after:
             digits = digits.replace("{1,2}", "{2}").replace("{1,3}", "{3}").replace("{1,9}", "{6}")
         parts.append(f"({digits})")
-        names.append(token)
-        before = _is_digits(token)
+        names.append(sign)
+        before = _is_digits(sign)
     return "".join([*parts, r"\z"]), names
 
 
-def _is_digits(token: str) -> bool:
-    return token.isdigit() or DIRECTIVES.get(token, "").startswith("[0-9]")
+def _is_digits(sign: str) -> bool:
+    return sign.isdigit() or DIRECTIVES.get(sign, "").startswith("[0-9]")
 
 
 def _in_zone(zone: str, text: pl.Expr) -> pl.Expr:

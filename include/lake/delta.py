@@ -201,7 +201,7 @@ def replace_days(
         raise ValueError(f"{layer}.{name}: {outside.height} rows lie outside {first} to {last} or have no {day}")
     for attempt in range(ATTEMPTS):
         if attempt:
-            time.sleep(0.05 * 2**attempt * (0.5 + random.random()))
+            time.sleep(0.05 * 2**attempt * (0.5 + random.random()))  # noqa: S311  # to part those who try again
         try:
             return _replace_once(layer, name, frame, first, last, day)
         except DeltaError as error:

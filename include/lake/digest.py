@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -157,8 +157,7 @@ def _decimal(values: pl.Series, seeds: Hashes) -> Hashes:
     """Up to 18 digits as a long; else as Java's bytes of a BigInteger: the first first, and no more than it takes."""
     array = values.to_arrow(compat_level=pl.CompatLevel.oldest())
     words = np.frombuffer(array.buffers()[1], "<u8").reshape(-1, 2)[array.offset : array.offset + len(array)]
-    assert isinstance(values.dtype, pl.Decimal)
-    if values.dtype.precision <= 18:
+    if cast(pl.Decimal, values.dtype).precision <= 18:
         return _eight(words[:, 0], seeds)
     data = np.ascontiguousarray(words).view(np.uint8).reshape(-1, 16)[:, ::-1]
     sign = np.where(data[:, :1] >= 128, 255, 0)

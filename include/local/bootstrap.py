@@ -64,7 +64,7 @@ def elsewhere(folder: Path) -> dict[Path, bytes]:
 
 def _same(folder: Path, other: bytes) -> bool:
     try:
-        return os.path.samefile(folder, other)
+        return folder.samefile(os.fsdecode(other))
     except OSError:  # it is gone
         return False
 
@@ -85,7 +85,7 @@ def relocate(folder: Path) -> None:
 
 def run(command: list[str], failed: str) -> None:
     """Run ``command``, its output on the console. Raises InstallationError(``failed``) where it fails."""
-    if subprocess.run(command, check=False, cwd=HOME).returncode:
+    if subprocess.run(command, check=False, cwd=HOME).returncode:  # noqa: S603  # the commands of this module
         raise InstallationError(failed)
 
 
@@ -93,7 +93,9 @@ def interpreter_works(python: Path) -> bool:
     """Whether ``python`` starts and is a 3.12 with pip: an environment breaks where its base interpreter goes."""
     probe = "import sys, pip; sys.exit(sys.version_info[:2] != (3, 12))"
     try:
-        return subprocess.run([str(python), "-c", probe], capture_output=True, check=False).returncode == 0
+        # The interpreter that this environment has, and a program of ours.
+        done = subprocess.run([str(python), "-c", probe], capture_output=True, check=False)  # noqa: S603
+        return done.returncode == 0
     except OSError:
         return False
 

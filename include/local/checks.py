@@ -100,7 +100,7 @@ def check_java(environment: Mapping[str, str] | None = None) -> None:
     text = ""
     if java is not None:
         try:
-            done = subprocess.run(
+            done = subprocess.run(  # noqa: S603  # the Java that Spark would start
                 [str(java), "-version"], capture_output=True, text=True, timeout=60, env=dict(environment), check=False
             )
             text = done.stderr + done.stdout if done.returncode == 0 else ""
@@ -140,7 +140,7 @@ def check_bucket(path: UPath) -> None:
     """Raise InstallationError where the bucket of ``path``, a place in S3, cannot be listed."""
     try:
         path.fs.call_s3("list_objects_v2", Bucket=path.drive, MaxKeys=1)
-    except Exception as error:  # of botocore, of s3fs, or of the network: each says what is wrong
+    except Exception as error:  # noqa: BLE001  # of botocore, of s3fs, or of the network: each says what is wrong
         first = str(error).strip().partition("\n")[0]
         raise InstallationError(
             f"{path} cannot be reached ({type(error).__name__}: {first}): is the bucket there, does this shell have "

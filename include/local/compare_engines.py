@@ -66,7 +66,7 @@ def running(of: Settings) -> Iterator[dict[str, str]]:
     program = next(one for one in programs(of) if one.name == "spark")
     log = of.log / "spark.log"
     with log.open("w") as out:
-        service = subprocess.Popen(
+        service = subprocess.Popen(  # noqa: S603  # a service of ours
             program.argv, env=child_environment(of, program), cwd=program.folder, stdout=out, stderr=out
         )
     try:
@@ -107,7 +107,7 @@ def dbt(
     }
     places = {"project-dir": project, "profiles-dir": project, "target-path": of.var / "target", "log-path": of.log}
     argv = [sys.executable, "-m", "dbt.cli.main", *arguments, *(f"--{name}={place}" for name, place in places.items())]
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603  # dbt, on folders of ours
         argv, env=environment | of_run, capture_output=True, text=True, check=False, timeout=BUILD_SECONDS
     )
     if done.returncode:
@@ -120,7 +120,9 @@ def build(
     """Build and test the models that ``select`` names, from published tables."""
     if of.engine == SPARK:  # whose catalogue has to be told of them
         told = [sys.executable, "-m", "include.lake.spark"]
-        subprocess.run(told, env=environment, cwd=of.home, check=True, capture_output=True, timeout=BUILD_SECONDS)
+        subprocess.run(  # noqa: S603  # a module of ours
+            told, env=environment, cwd=of.home, check=True, capture_output=True, timeout=BUILD_SECONDS
+        )
     what = ("build", "--indirect-selection", "buildable", "--exclude-resource-type", "unit_test", "--select", *select)
     dbt(of, environment, nights, suffix, *what, also=also)
 

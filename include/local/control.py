@@ -135,7 +135,7 @@ def bring_lake_forward(settings: Settings, progress: Progress, dry_run: bool = F
         raise InstallationError(
             f"an earlier release wrote the lake {settings.lake}: `make upgrade` stops it and brings it forward"
         )
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603  # a module of ours
         [sys.executable, "-m", "include.lake.migrations", *(["--dry-run"] if dry_run else [])],
         env=environment(settings),
         capture_output=True,

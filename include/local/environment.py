@@ -31,10 +31,11 @@ FOREIGN = re.compile(
 )
 
 FERNET_KEY = "AIRFLOW__CORE__FERNET_KEY"  # connections, variables, and what a trigger is told
-JWT_SECRET = "AIRFLOW__API_AUTH__JWT_SECRET"  # signs logins and what a task shows to the api-server
+# Names of variables: their values are in files that only the services and commands read.
+JWT_SECRET = "AIRFLOW__API_AUTH__JWT_SECRET"  # noqa: S105  # signs logins and what a task shows to the api-server
 AIRFLOW_SECRETS = frozenset({FERNET_KEY, JWT_SECRET, "AIRFLOW__API__SECRET_KEY"})
 MLFLOW_SECRETS = frozenset({"MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"})
-SPARK_TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"
+SPARK_TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"  # noqa: S105
 ALERT_WEBHOOK = "NOCTURNE_ALERT_WEBHOOK"  # whoever knows such an address may write there
 # what a task needs, or a command that a person gives: a login at MLflow, and Spark's address with its token
 CLIENT_SECRETS = frozenset({"MLFLOW_TRACKING_PASSWORD", "SPARK_REMOTE", ALERT_WEBHOOK})

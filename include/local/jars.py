@@ -121,7 +121,7 @@ def resolve(settings: Settings, jars: Jars, cache: Path) -> None:
         command += ["--conf", f"spark.jars.ivySettings={settings.ivy_settings}"]
     inherited = {name: value for name, value in native().items() if name not in ("SPARK_REMOTE", SPARK_TOKEN)}
     environment = {**inherited, "PYSPARK_PYTHON": sys.executable}
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603  # Spark, with what config/jars names
         [*command, str(program)], env=environment, capture_output=True, text=True, check=False, cwd=cache
     )
     if done.returncode:

@@ -129,7 +129,7 @@ def migrate(settings: Settings, progress: Progress) -> None:
             "mlflow": ["mlflow", "db", "upgrade", f"sqlite:///{copy}"],
         }[package]
         with log.open("w") as output:
-            child = subprocess.Popen(
+            child = subprocess.Popen(  # noqa: S603  # one of the two commands above
                 [sys.executable, "-m", *command],
                 env=environment(settings, frozenset({FERNET_KEY}))
                 | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{copy}"},

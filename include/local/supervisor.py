@@ -144,7 +144,7 @@ class Supervisor:
             before.unlink()
         command = [str(Path(sys.executable).parent / "supervisord"), "--configuration", str(path)]
         marked = {**environment(self._settings, frozenset()), SERVICE: SUPERVISOR}
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603  # supervisord, with the configuration of ours
             command,
             env=marked,
             capture_output=True,

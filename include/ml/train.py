@@ -5,7 +5,7 @@ import json
 import warnings
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import polars as pl
@@ -185,9 +185,7 @@ def compare_with_champion(
 def fit_and_judge(case: UseCase, data: Dataset, device: Device, champion: ledger.Champion | None) -> Trained:
     """Fit on a training set and judge on its holdout; compare with ``champion`` where there is one."""
     task, frame = tasks.of(case), data.frame
-    first, last = frame[case.day].min(), frame[case.day].max()
-    assert isinstance(first, date)
-    assert isinstance(last, date)
+    first, last = cast(date, frame[case.day].min()), cast(date, frame[case.day].max())
     absent = set(dataset.days_between(first, last)) - set(frame[case.day].unique())
     split = dataset.split_days(case, first, last, absent)
     task.labels(frame[case.label])  # all of them, the holdout's too, before the fit

@@ -175,7 +175,7 @@ def within(seconds: float, do: Callable[[], None]) -> None:
     def attempt() -> None:
         try:
             do()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # an alert that fails must not fail what it tells of
             log.warning("%s: %s", getattr(do, "__name__", "it"), type(error).__name__)
 
     thread = threading.Thread(target=attempt, daemon=True)

@@ -96,7 +96,7 @@ def _made_up(values: pl.Series) -> dict[Any, str]:
 
 
 def _alike(text: str, seed: int) -> str:
-    chance = random.Random(seed)  # the same for the same place in the fixture, and nothing of the value
+    chance = random.Random(seed)  # noqa: S311  # the same for the same place in the fixture, and nothing of the value
 
     def other(sign: str) -> str:
         if sign.isdigit():

@@ -46,7 +46,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,
+        autoescape=False,  # noqa: S701  # what comes of it is Python and SQL, and no page
     )
     found.filters["quoted"] = lambda text: json.dumps(text, ensure_ascii=False)
     return found

@@ -103,7 +103,7 @@ def listeners(stack: Stack) -> tuple[set[str], dict[int, tuple[str, str]]]:
     for pid, service in running(stack).items():
         for link in Path(f"/proc/{pid}/fd").glob("*"):
             try:
-                target = os.readlink(link)
+                target = str(link.readlink())
             except OSError:
                 continue
             if target.startswith("socket:["):

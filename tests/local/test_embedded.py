@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -202,9 +201,9 @@ def test_nobody_gets_past_the_door(installation: Settings, started: subprocess.P
             assert answer(installation, method.name, token) == grpc.StatusCode.UNAUTHENTICATED
     assert answer(installation, "Config", installation.secret("spark_token")) != grpc.StatusCode.UNAUTHENTICATED
     family = {started.pid, *(child.pid for child in psutil.Process(started.pid).children(recursive=True))}
-    inside = {os.readlink(f"/proc/{pid}/ns/net") for pid in family}
+    inside = {Path(f"/proc/{pid}/ns/net").readlink() for pid in family}
     assert len(inside) == 1
-    assert os.readlink("/proc/self/ns/net") not in inside
+    assert Path("/proc/self/ns/net").readlink() not in inside
     heard = [one for one in psutil.net_connections("tcp") if one.pid in family and one.status == psutil.CONN_LISTEN]
     assert [tuple(one.laddr) for one in heard] == [("127.0.0.1", installation.spark_port)]
     (engine,) = family - {started.pid}

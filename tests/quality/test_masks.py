@@ -20,11 +20,11 @@ COLUMNS = (
 NAMES = ["number", "person", "amount"]
 
 
-def feed(format: Format = Format.CSV, **more: Any) -> Feed:
+def feed(written: Format = Format.CSV, **more: Any) -> Feed:
     columns = COLUMNS
-    if format is not Format.FIXED:
+    if written is not Format.FIXED:
         columns = tuple(Column(one.name, one.type, one.description, one.unit, pii=one.pii) for one in COLUMNS)
-    return Feed("pays", "pays", columns, ("number",), format=format, **more)
+    return Feed("pays", "pays", columns, ("number",), format=written, **more)
 
 
 LOG = feed(Format.LOG, dialect=Dialect(pattern=r"(?P<number>\d+) (?P<person>\S+) .* (?P<amount>\S+)"))

@@ -176,6 +176,7 @@ def cause(error: Exception) -> str:
 
 def kinds(spark: SparkSession, login: dict[str, str], connector: Database) -> Kinds:
     """The columns of the table and their types; of a domain that is the type that it stands for."""
+    # As a text of the query, in which quotes are doubled.
     name = table(connector).replace("'", "''")
     rows = ask(
         spark,
@@ -187,7 +188,7 @@ def kinds(spark: SparkSession, login: dict[str, str], connector: Database) -> Ki
             SELECT place, name, typbasetype, typtypmod FROM base JOIN pg_catalog.pg_type ON oid = type
             WHERE typtype = 'd'
         ) SELECT name::text, typname::text AS kind, format_type(type, modifier) AS written
-        FROM base JOIN pg_catalog.pg_type ON oid = type WHERE typtype <> 'd' ORDER BY place""",
+        FROM base JOIN pg_catalog.pg_type ON oid = type WHERE typtype <> 'd' ORDER BY place""",  # noqa: S608
     )
     return {row["name"]: (row["kind"], row["written"]) for row in rows.load().collect()}
 

@@ -115,11 +115,11 @@ def job_of(connector: Stream, spool: str) -> job.Job:
             folder = settings().var / path
             if not folder.is_dir():
                 raise RefusedError(f"{folder} is no folder: make it, or mend the path in the spec")
-            format, options = "text", {"path": str(folder), "wholetext": "true", "maxFileAge": NEVER}
+            kind, options = "text", {"path": str(folder), "wholetext": "true", "maxFileAge": NEVER}
         case Kafka(name, topic):
-            format, options = "kafka", {"subscribe": topic, "startingOffsets": "earliest"}
+            kind, options = "kafka", {"subscribe": topic, "startingOffsets": "earliest"}
             options |= login_of(name, connection(name))
-    return {"format": format, "options": options | dict(connector.options), "spool": f"bronze.{spool}"}
+    return {"format": kind, "options": options | dict(connector.options), "spool": f"bronze.{spool}"}
 
 
 def login_of(name: str, login: Connection) -> dict[str, str]:
@@ -181,7 +181,8 @@ class Continuous:
     """The query of a feed that goes on for ever, and makes room for the night's task that catches up and cuts."""
 
     def __init__(self, source: Source, feed: Feed, every: float) -> None:
-        assert isinstance(feed.connector, Stream)
+        if not isinstance(feed.connector, Stream):
+            raise TypeError(f"feed {feed.name} is fetched from no stream")
         self.connector, self.spool, self.every = feed.connector, spool_of(source, feed), every
         self.query: StreamingQuery | None = None
         self._lock: IO[str] | None = None

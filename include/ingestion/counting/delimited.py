@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from include.contracts.dialect import BLANKS, Dialect, Long, Short
 from include.contracts.source import Feed, Finished
@@ -89,8 +89,7 @@ def raw_values_of(line: str, dialect: Dialect) -> list[str]:
         return []
     found, at, one = list[str](), 0, re.compile(rules.field, re.DOTALL)
     while at <= len(line):
-        match = one.match(line, at)
-        assert match is not None  # the whole line is made of them
+        match = cast(re.Match[str], one.match(line, at))  # the whole line is made of them
         found.append(match[0])
         at = match.end() + len(dialect.delimiter)
     return found

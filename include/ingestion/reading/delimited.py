@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import polars as pl
 
@@ -214,8 +214,7 @@ def _closing(texts: Sequence[str], first: int, dialect: Dialect) -> int | None:
         if place == first:
             continue
         line = _with_one_sign(line, dialect)
-        inside = signs.inside.match(line)
-        assert inside is not None  # it matches nothing, too
+        inside = cast(re.Match[str], signs.inside.match(line))  # it matches nothing, too
         if inside.end() == len(line):
             continue
         after = line[inside.end() + 1 :]

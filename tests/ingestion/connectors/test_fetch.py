@@ -127,17 +127,17 @@ def test_a_range_is_fetched_night_by_night_each_feed_by_its_own_day(upstream: Up
 
 
 @pytest.mark.parametrize(
-    ("connector", "format", "problem"),
+    ("connector", "brought", "problem"),
     [
         (Http("api", "trips", Cursor()), Format.CSV, "feed trips: Http brings jsonl, not csv"),
         (Database("db", "public.trips", "at"), Format.JSONL, "feed trips: Database brings parquet, not jsonl"),
     ],
 )
 def test_a_connector_and_a_format_that_it_does_not_bring_are_refused(
-    connector: Http | Database, format: Format, problem: str
+    connector: Http | Database, brought: Format, problem: str
 ) -> None:
     with pytest.raises(ValueError, match=problem):
-        replace(TRIPS, connector=connector, format=format)
+        replace(TRIPS, connector=connector, format=brought)
 
 
 def test_the_recipe_extracts_for_sources_with_connectors_only(recipe: Callable[[Source], Any]) -> None:

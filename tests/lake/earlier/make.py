@@ -14,6 +14,7 @@ import json
 import os
 import shlex
 import shutil
+from typing import Any
 
 from include.services import jars
 from include.services.programs import spark_configuration
@@ -23,7 +24,7 @@ ROWS = 4
 DAY = {"schedule": "flight_date", "actuals": "flight_date", "weather": "weather_date"}
 
 
-def start_spark():
+def start_spark() -> Any:
     """A classic session with a catalogue in memory, which the code under test gets for its Spark Connect session."""
     from pyspark.sql import SparkSession
 
@@ -45,7 +46,7 @@ def start_spark():
     return SparkSession.builder.getOrCreate()
 
 
-def land(nights):
+def land(nights: Any) -> None:
     """The demonstration's files of ``nights``, each cut after a few rows."""
     from demo import replay
 
@@ -57,7 +58,7 @@ def land(nights):
         path.write_text("".join(lines[: 1 + ROWS]))
 
 
-def ingest(source, nights):
+def ingest(source: Any, nights: Any) -> None:
     from include.sources import ingest, landing
 
     plan = landing.plan(source, nights)
@@ -66,7 +67,7 @@ def ingest(source, nights):
     ingest.publish_all(source, plan, candidates, audited)
 
 
-def build(stage, nights, select):
+def build(stage: str, nights: Any, select: list[str]) -> None:
     """What the task ``build`` of a DAG does, and the one after it."""
     from dbt.cli.main import dbtRunner
 
