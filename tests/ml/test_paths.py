@@ -229,9 +229,7 @@ def test_a_label_that_takes_30_days(mlflow_store: None, monkeypatch: pytest.Monk
     case = world.case
     world.write(FIRST, 100)
     night = day(120)  # the labels of day 90 are known, and those of the last ten days are not
-    with pytest.raises(
-        dataset.DataMissingError, match=r"needs 20 days .* 2020-02-28, whose labels .* leave 19"
-    ):
+    with pytest.raises(dataset.DataMissingError, match=r"needs 20 days .* 2020-02-28, whose labels .* leave 19"):
         train.train("returns", day(89), "cpu")
     trained = train.train("returns", night, "cpu")
     assert trained["trained_through"] == str(day(90))

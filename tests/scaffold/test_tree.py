@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 
 from tests.scaffold import conftest as samples
@@ -62,3 +66,25 @@ def test_their_dags_appear(tree: Repository) -> None:
     for dag_id in ("lakehouse_ingest_shop", "lakehouse_transform_shop", "reorders_features", "reorders_monitor"):
         assert f'"{dag_id}"' in shown
     assert '"errors": {}' in shown
+
+
+def test_a_half_finished_one_stops_nobody_else(tree: Repository) -> None:
+    """Airflow shows why it is not there; all others run on."""
+    written = []
+    for package in ("sources", "use_cases"):
+        folder = tree.tree / "include" / package / "half"
+        folder.mkdir()
+        (folder / "__init__.py").touch()
+        (folder / "spec.py").write_text("SPEC = SOURCE = (\n")
+        written.append(folder)
+    dag = tree.tree / "dags" / "use_cases" / "half.py"
+    dag.write_text((tree.tree / "dags" / "use_cases" / "reorders.py").read_text().replace('"reorders"', '"half"'))
+    try:
+        shown = json.loads(tree.python("tests.policy.dag_facts", str(tree.tree / "dags")).splitlines()[-1])
+    finally:
+        dag.unlink()
+        for folder in written:
+            shutil.rmtree(folder)
+    assert sorted(Path(path).name for path in shown["errors"]) == ["half.py", "specs.py"]
+    assert all("SyntaxError" in why for why in shown["errors"].values())
+    assert {"lakehouse_ingest_shop", "lakehouse_transform_flights", "reorders_features"} <= set(shown["dags"])
