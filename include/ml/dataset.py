@@ -266,7 +266,8 @@ def training_range(case: UseCase, through: date, gaps: Collection[date] | None =
             beside.append(f"{case.label_days} before each of these, whose labels share time with theirs")
         raise DataMissingError(
             f"a training needs {training.min_train_days} days with complete look-back, beside {', '.join(beside)}. "
-            f"From {training.first_day} through {last}{late} there are {len(there)}, which leave {left}"
+            f"From {training.first_day} through {last}{late} there are {len(there)}, which leave {left}. Train in a "
+            f"later night, or ask for less in `Training` of include/use_cases/{case.name}/spec.py"
         )
     return first, last
 

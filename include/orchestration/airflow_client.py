@@ -380,9 +380,15 @@ class Airflow:
         return f"{run.partition_key or run.run_id:<24} {run.dag_id:<28} {run.seconds or 0:6.1f} s{note}"
 
     def explain(self, run: Run) -> str:
-        """Which tasks of a failed run failed, and where to read why."""
+        """Which tasks of a failed run failed, what each of them said, and where to read more."""
+        from include.orchestration import alerts
+
         failed = [task["task_id"] for task in self.tasks(run) if task["state"] == "failed"]
-        return (
-            f"{run.dag_id} {run.partition_key or run.run_id} failed in {', '.join(failed) or 'no task'}; "
-            f"its log: {self.url}/dags/{run.dag_id}/runs/{run.run_id}/tasks/{failed[0] if failed else ''}"
+        said = [one["error"] for one in alerts.of_run(run.dag_id, run.run_id, run.start or 0.0)]
+        return "\n".join(
+            [
+                f"{run.dag_id} {run.partition_key or run.run_id} failed in {', '.join(failed) or 'no task'}",
+                *said,
+                f"its log: {self.url}/dags/{run.dag_id}/runs/{run.run_id}/tasks/{failed[0] if failed else ''}",
+            ]
         )

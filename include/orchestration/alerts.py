@@ -154,6 +154,12 @@ def told() -> list[Alert]:
     return found
 
 
+def of_run(dag_id: str, run_id: str, since: float) -> list[Alert]:
+    """What a run has told of since ``since``, in seconds since the epoch: a run that was cleared has told before."""
+    begun = datetime.fromtimestamp(int(since), UTC).isoformat(timespec="seconds")
+    return [one for one in told() if (one["dag"], one["run"]) == (dag_id, run_id) and one["at"] >= begun]
+
+
 def post(alert: Alert) -> None:
     """Tell the webhook, if there is one: ``text`` for people, which chats show, and the alert's fields for programs."""
     import httpx

@@ -179,7 +179,7 @@ def test_split_is_ordered_by_time_and_loses_no_day(days: int, valid: int) -> Non
 def test_training_range() -> None:
     assert dataset.training_range(CASE, date(2020, 1, 15)) == (FIRST, date(2020, 1, 15))
     assert dataset.training_range(CASE, date(2022, 1, 15)) == (date(2021, 1, 16), date(2022, 1, 15))
-    with pytest.raises(dataset.DataMissingError, match=r"needs 5 days .* 2020-01-14 there are 14, which leave 4$"):
+    with pytest.raises(dataset.DataMissingError, match=r"needs 5 days .* 2020-01-14 there are 14, which leave 4\. Train"):
         dataset.training_range(CASE, date(2020, 1, 14))
 
 
@@ -204,7 +204,7 @@ def test_a_training_ends_with_the_newest_label() -> None:
     assert dataset.training_range(late, date(2020, 4, 14)) == (FIRST, date(2020, 3, 15))
     with pytest.raises(
         dataset.DataMissingError,
-        match=r"needs 5 days .* 30 before .* 2020-03-14, whose labels are known in the night 2020-04-13, .* leave 4$",
+        match=r"needs 5 days .* 30 before .* 2020-03-14, whose labels are known in the night 2020-04-13, .* leave 4\.",
     ):
         dataset.training_range(late, date(2020, 4, 13))
 

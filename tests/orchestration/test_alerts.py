@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from include.core.settings import Settings, settings
 from include.local.environment import ALERT_WEBHOOK, of_secrets, of_settings
 from include.local.programs import programs
 from include.orchestration import alerts
+from include.orchestration.airflow_client import Airflow, Run
 from include.orchestration.alerts import Tell
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -122,6 +124,28 @@ def test_a_night_that_fails_again_is_told_again(chat: Chat) -> None:
     for _ in range(2):
         Tell()(failed(NeedsAttentionError("no rows")))
     assert len(chat.got) == 2
+
+
+class Follower(Airflow):
+    """Airflow's client, of which one task has failed."""
+
+    def __init__(self) -> None:
+        self.url = "http://airflow"
+
+    def tasks(self, run: Run) -> list[dict[str, Any]]:
+        return [{"task_id": "wait", "state": "success"}, {"task_id": "plan", "state": "failed"}]
+
+
+def test_who_follows_a_run_reads_what_its_task_said() -> None:
+    Tell().notify(failed(NeedsAttentionError("orders.csv has no column total"), run="a"))
+    Tell().notify(failed(NeedsAttentionError("of another run"), run="b"))
+    run = Run("lakehouse_ingest_flights", "a", "2013-06-02", "failed", "", STARTED.timestamp(), None, "manual")
+    first, *said, last = Follower().explain(run).splitlines()
+    assert first == "lakehouse_ingest_flights 2013-06-02 failed in plan"
+    assert said == ["orders.csv has no column total"]
+    assert last.endswith("/dags/lakehouse_ingest_flights/runs/a/tasks/plan")
+    begun_again = replace(run, start=time.time() + 60)
+    assert "no column total" not in Follower().explain(begun_again), "it was cleared, and that was its first try"
 
 
 def test_a_webhook_that_hangs_holds_nothing_up(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
