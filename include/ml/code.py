@@ -44,6 +44,14 @@ def code_state(home: Path) -> Code:
     return Code(commit, changed, diff)
 
 
+def tracked(home: Path, path: str) -> bool:
+    """Whether git knows a file at or below ``path``. False where ``home`` is no repository, or git does not answer."""
+    try:
+        return bool(_git(home, "ls-files", "--", path).strip())
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
 def _git(home: Path, *arguments: str) -> str:
     # No monitor of the file system is started or waited for: a setting of the machine may name any program as one.
     command = [*GIT, "-C", str(home), "-c", "core.fsmonitor=false", *arguments]

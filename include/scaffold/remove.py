@@ -1,8 +1,8 @@
 """``make remove``: what a source or a use case leaves behind when its files are gone, and dropping that.
 
-Files are for git to remove. Tables, model versions and the history of DAGs are dropped here, and only once the files
-are gone: else the next night would write them again. A table that was published is published empty first, so that the
-ledger of publications says what became of its rows.
+Files are for a person to remove. Tables, model versions and the history of DAGs are dropped here, and only once the
+files are gone: else the next night would write them again. A table that was published is published empty first, so that
+the ledger of publications says what became of its rows.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from include.governance.lineage import NotBuiltError, manifest_of
 from include.lake import dbt, delta, publications, publish, removals, usage
 from include.lake.publish import Judged, Request
 from include.lake.removals import Removal
+from include.ml import code
 from include.orchestration.airflow_client import Airflow, few
 from include.scaffold.errors import ScaffoldError
 from include.scaffold.names import check_name
@@ -34,7 +35,8 @@ class Left:
     """What there is of a source or a use case.
 
     Attributes:
-        files: paths below the repository, which git removes.
+        files: paths below the repository, which a person removes.
+        uncommitted: those of them that git does not know yet, and so cannot remove.
         tables: as ``<layer>.<name>``.
         models: registered in MLflow.
         dags: that Airflow has a history of.
@@ -48,6 +50,7 @@ class Left:
     dags: tuple[str, ...]
     stage: str
     landing: str = ""
+    uncommitted: tuple[str, ...] = ()
 
     @property
     def is_nothing(self) -> bool:
@@ -70,7 +73,14 @@ def of_use_case(root: Path, name: str) -> Left:
         f"docs/features/{name}.md",
     )
     tables = tuple(one for one in usage.tables() if one.startswith(f"gold.{name}__"))
-    return Left(files, tables, _models(name), _known_dags(dags), f"{name}_features")
+    return Left(
+        files,
+        tables,
+        _models(name),
+        _known_dags(dags),
+        f"{name}_features",
+        uncommitted=_uncommitted(root, files),
+    )
 
 
 def of_source(root: Path, name: str) -> Left:
@@ -94,7 +104,8 @@ def of_source(root: Path, name: str) -> Left:
     )
     landing = settings().landing / name
     dags = _known_dags([f"lakehouse_ingest_{name}", stage, f"lakehouse_reprocess_{name}"])
-    return Left(files, tables, (), dags, stage, str(landing) if landing.exists() else "")
+    where = str(landing) if landing.exists() else ""
+    return Left(files, tables, (), dags, stage, where, uncommitted=_uncommitted(root, files))
 
 
 def _there(root: Path, *paths: str) -> tuple[str, ...]:
@@ -104,6 +115,11 @@ def _there(root: Path, *paths: str) -> tuple[str, ...]:
 
 def _is_kept(path: Path) -> bool:
     return path.is_file() and path.parent.name != "__pycache__"
+
+
+def _uncommitted(root: Path, paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of ``paths`` of which git knows no file; all of them where the tree is no repository."""
+    return tuple(path for path in paths if not code.tracked(root, path))
 
 
 def _silver_of_last_build(stage: str, source: str) -> set[str]:
@@ -150,13 +166,20 @@ def tell(left: Left) -> list[str]:
     """What is there, a line each, and what to do."""
     found = []
     if left.files:
-        found.append(f"files, which git removes: git rm -r {' '.join(left.files)}")
+        found.append(f"files, which you remove: {how_to_remove(left)}")
     found += [f"table {one}: {rows_of(one)} rows" for one in left.tables]
     found += [f"model {one} in MLflow, with all its versions" for one in left.models]
     found += [f"DAG {one} with the history of its runs" for one in left.dags]
     if left.landing:
         found.append(f"files of the upstream, which stay: {left.landing}")
     return found
+
+
+def how_to_remove(left: Left) -> str:
+    """The commands by which a person removes the files: git's, and a plain one for what was never committed."""
+    committed = [path for path in left.files if path not in left.uncommitted]
+    by_git = [f"git rm -r {' '.join(committed)}"] if committed else []
+    return " && ".join([*by_git, *([f"rm -r {' '.join(left.uncommitted)}"] if left.uncommitted else [])])
 
 
 def rows_of(table: str) -> int:
@@ -175,7 +198,7 @@ def drop(left: Left) -> list[str]:
     """
     if left.files:
         raise ScaffoldError(
-            f"its files are there yet, and a night would write it all again. First: git rm -r {' '.join(left.files)}"
+            f"its files are there yet, and a night would write it all again. First: {how_to_remove(left)}"
         )
     airflow = Airflow(settings())
     if busy := [run for dag_id in left.dags for run in airflow.runs(dag_id, state=["queued", "running"])]:

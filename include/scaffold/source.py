@@ -15,6 +15,7 @@ from upath import UPath
 
 from include.contracts.dialect import written_changes
 from include.contracts.source import Column, Compression, Copies, Feed, Finished, Format, Pii, Source
+from include.core.settings import settings
 from include.governance import catalogue
 from include.scaffold import fixture, guesses, sample
 from include.scaffold.errors import ScaffoldError
@@ -351,13 +352,18 @@ def _rows_of(one: Guessed, day: date, files: int) -> int:
     return int(counts.clip(upper_bound=most).sum())
 
 
+def _landed(source: str, feed: Feed) -> str:
+    """How the files of ``feed`` get into landing: nobody has made its folder yet."""
+    folder = str(settings().landing / source / feed.name).removeprefix(f"{settings().home}/")
+    if "://" in folder:
+        return f"put the files below {folder}/, named {feed.pattern}"
+    return f"mkdir -p {folder} && cp <files> {folder}/  # named {feed.pattern}"
+
+
 def _following(name: str, feeds: Sequence[Guessed], first: date) -> list[str]:
-    shown = [
-        f"cp <the files of a day> var/landing/{name}/{one.feed.name}/  # named {one.feed.pattern}" for one in feeds
-    ]
     return [
         "make check",
-        *shown,
+        *(_landed(name, one.feed) for one in feeds),
         f"make night source={name} partition={first}",
         f"make use-case name=… source={name} task=binary|multiclass|regression label=… entity=…",
     ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from include.contracts.source import Source
+from include.contracts.use_case import UseCase
+from include.ml import dataset
 from include.scaffold import expressions, tables
 from include.scaffold.errors import ScaffoldError
 from include.scaffold.expressions import Expression
@@ -25,6 +28,7 @@ from include.use_cases import use_cases
 TASKS = ("binary", "multiclass", "regression")
 LABEL = "label"  # what the label is called where it is no column
 SHARE = "low=0, high=1"
+MOST_DAYS = 3653  # after which a training has enough days, or never will
 MOST_MEASURES = 8  # of which features are made; each has several a look-back
 
 
@@ -62,6 +66,7 @@ class Every:
     Attributes:
         look_backs: those that suit it, in days.
         condition, python: which days of the calendar are event dates, in SQL and in Python.
+        is_event_date: the same, to be called.
         when: the feature that says when in the week, or in the year, an event date is.
         when_sql, when_python: the function of SQL that gives it, and the same of ``day`` in Python.
         training: what of ``Training`` is not as for an event date a day. Parts of it are numbers of event dates.
@@ -71,6 +76,7 @@ class Every:
     look_backs: tuple[int, ...]
     condition: str
     python: str
+    is_event_date: Callable[[date], bool]
     when: Feature
     when_sql: str
     when_python: str
@@ -79,11 +85,12 @@ class Every:
 
 
 EVERY = {
-    "day": Every((1, 7, 28), "", "True", WEEKDAY, "dayofweek", "day.isoweekday() % 7 + 1"),
+    "day": Every((1, 7, 28), "", "True", lambda day: True, WEEKDAY, "dayofweek", "day.isoweekday() % 7 + 1"),
     "week": Every(
         (7, 28, 91),
         "dayofweek(event_date) = 2",
         "day.isoweekday() == 1",
+        lambda day: day.isoweekday() == 1,
         MONTH,
         "month",
         "day.month",
@@ -94,6 +101,7 @@ EVERY = {
         (31, 92, 366),
         "dayofmonth(event_date) = 1",
         "day.day == 1",
+        lambda day: day.day == 1,
         MONTH,
         "month",
         "day.month",
@@ -181,7 +189,9 @@ def make(
     """
     case = _checked(root, name, source, task, label, entity, label_days, population, table, classes, every, owner)
     marks = Marks("THINK")
-    return Written(write_all(root, _files(case, marks)), marks.said, _following(case))
+    files = _files(case, marks)
+    first = first_training(case, str(files[f"include/use_cases/{name}/spec.py"]))
+    return Written(write_all(root, files), marks.said, _following(case, first))
 
 
 def _checked(
@@ -433,10 +443,33 @@ def _files(case: Case, marks: Marks) -> dict[str, str | bytes]:
     return {path: render(f"use_case/{template}", **values) for path, template in wanted.items()}
 
 
-def _following(case: Case) -> list[str]:
+def first_training(case: Case, spec: str) -> date:
+    """The first partition in which enough labels are known to train on, where no day of the source is missing.
+
+    ``spec`` is the text of the use case's spec.
+    """
+    names: dict[str, Any] = {}
+    exec(compile(spec, "spec.py", "exec"), names)
+    made: UseCase = names["SPEC"]
+    begin = made.training.first_day
+    days = [begin + timedelta(n) for n in range(MOST_DAYS)]
+    absent = {day for day in days if not (case.every.is_event_date(day) and case.source.is_open(day))}
+
+    def suffices(night: date) -> bool:
+        try:
+            dataset.training_range(made, night, absent)
+        except dataset.DataMissingError:
+            return False
+        return True
+
+    return days[bisect_left(days, True, hi=len(days) - 1, key=suffices)]
+
+
+def _following(case: Case, first: date) -> list[str]:
+    history = f"source={case.source.name} from={case.source.first_day} to=<the last day that has landed>"
     return [
         "make catalogue  # the page of its features",
         "make check",
-        f"make night use_case={case.name} partition=<a day whose look-back has landed>",
-        f"make train use_case={case.name} partition=<the last day to learn from>  # the first champion",
+        f"make backfill {history} at_once=1",
+        f"make train use_case={case.name} partition=<the same day; {first} is the first with enough to learn from>",
     ]

@@ -15,6 +15,7 @@ from include.lake.publish import Judged, Request
 from include.scaffold import __main__ as command
 from include.scaffold import remove
 from include.scaffold.errors import ScaffoldError
+from tests.scaffold.repository import Repository
 
 ROWS = pl.DataFrame({"day": [date(2024, 5, 1)] * 2, "id": [1, 2]})
 TABLES = ("gold.toys__features", "gold.toys__labels", "gold.toys_too__features")
@@ -85,12 +86,26 @@ def without_files(root: Path) -> remove.Left:
 
 def test_it_is_said_what_there_is(toys: Path) -> None:
     assert remove.tell(remove.of_use_case(toys, "toys")) == [
-        "files, which git removes: git rm -r include/use_cases/toys",
+        "files, which you remove: rm -r include/use_cases/toys",
         "table gold.toys__features: 2 rows",
         "table gold.toys__labels: 2 rows",
         "DAG toys_features with the history of its runs",
     ]
     assert tables() == list(TABLES)
+
+
+def test_the_commands_that_are_said_remove_the_files_committed_or_not(toys: Path) -> None:
+    """A use case that was just scaffolded is not in git, and a page that was made later need not be."""
+    repository = Repository(toys)
+    repository.run("git", "init", "--quiet")
+    repository.commit("toys")
+    page = toys / "docs/features/toys.md"
+    page.parent.mkdir(parents=True)
+    page.touch()
+    said = remove.tell(remove.of_use_case(toys, "toys"))[0]
+    assert said == "files, which you remove: git rm -r include/use_cases/toys && rm -r docs/features/toys.md"
+    repository.run("sh", "-c", said.partition(": ")[2])
+    assert remove.of_use_case(toys, "toys").files == ()
 
 
 def test_while_its_files_are_there_nothing_is_dropped(toys: Path) -> None:

@@ -131,6 +131,20 @@ def test_the_spec_is_one(shop: Path) -> None:
         compile(text(shop, f"tests/use_cases/a_{task}/test_oracle.py"), "test", "exec")
 
 
+@pytest.mark.parametrize(
+    ("given", "first"),
+    [
+        ({"label": "is_gift", "label_days": 0}, date(2024, 4, 8)),  # 57 days, then 28 to train on and 14 to judge by
+        ({}, date(2024, 7, 7)),  # 87 days, 28, 30 between the two, 14, and each label is known 30 days later
+        ({"label": "is_gift", "label_days": 0, "every": "month"}, date(2028, 1, 1)),
+    ],
+)
+def test_it_is_said_which_partition_is_the_first_to_train_in(shop: Path, given: dict[str, Any], first: date) -> None:
+    """A newcomer who trains too early is refused, and would have to count back from the error."""
+    made = make(shop, "reorders", **ANSWERS | given)
+    assert f"{first} is the first with enough to learn from" in made.following[-1]
+
+
 def test_classes_are_those_of_the_source_or_as_said(shop: Path) -> None:
     make(shop, "ways", **ANSWERS | {"task": "multiclass", "label": "max(channel)"})
     assert 'classes=("web", "phone")' in text(shop, "include/use_cases/ways/spec.py")
