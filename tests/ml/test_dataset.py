@@ -179,7 +179,9 @@ def test_split_is_ordered_by_time_and_loses_no_day(days: int, valid: int) -> Non
 def test_training_range() -> None:
     assert dataset.training_range(CASE, date(2020, 1, 15)) == (FIRST, date(2020, 1, 15))
     assert dataset.training_range(CASE, date(2022, 1, 15)) == (date(2021, 1, 16), date(2022, 1, 15))
-    with pytest.raises(dataset.DataMissingError, match=r"needs 5 days .* 2020-01-14 there are 14, which leave 4\. Train"):
+    with pytest.raises(
+        dataset.DataMissingError, match=r"needs 5 days .* 2020-01-14 there are 14, which leave 4\. Train"
+    ):
         dataset.training_range(CASE, date(2020, 1, 14))
 
 

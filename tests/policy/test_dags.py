@@ -25,6 +25,9 @@ OF_A_USE_CASE = {
     "monitor": ["window", "measure", "input_drift", "prediction_drift", "quality", "request_retraining"],
     "train": ["train", "promote", "score"],
 }
+# What the DAG of one use case has beside the tasks of its stage, as {"flight_delays_predict": ["count"]}. These come
+# after the announcement, so that nobody waits for them, and announce nothing.
+MORE: dict[str, list[str]] = {}
 # Not for a partition but for the whole lake: they have a time of their own and announce nothing.
 OF_THE_LAKE = {
     "lakehouse_maintain": ["plan", "retain", "compact", "vacuum", "sweep", "report"],
@@ -38,7 +41,11 @@ INPUTS = {
 # What every source and every use case that there is has to have: a new one is looked at without a word here.
 CONTRACT = {
     **{f"{stage}_{source}": tasks for source in sources() for stage, tasks in OF_A_SOURCE.items()},
-    **{f"{case}_{stage}": tasks for case in use_cases() for stage, tasks in OF_A_USE_CASE.items()},
+    **{
+        f"{case}_{stage}": tasks + MORE.get(f"{case}_{stage}", [])
+        for case in use_cases()
+        for stage, tasks in OF_A_USE_CASE.items()
+    },
     **OF_THE_LAKE,
 }
 CONTRACT |= {dag_id: [*CONTRACT[dag_id], *tasks] for dag_id, tasks in INPUTS.items()}
@@ -94,7 +101,7 @@ def test_all_import_without_errors(dag_facts: dict[str, Any]) -> None:
 def test_exactly_these_dags_with_these_tasks_in_this_order(dag_facts: dict[str, Any]) -> None:
     assert {dag_id: sorted(dag["tasks"]) for dag_id, dag in dag_facts["dags"].items()} == {
         dag_id: sorted(tasks) for dag_id, tasks in CONTRACT.items()
-    }
+    }, "on purpose? Then name the task in MORE, or in OF_A_USE_CASE where each use case has it"
     for dag_id, tasks in CONTRACT.items():
         there = dag_facts["dags"][dag_id]["tasks"]
         before = {name: set(there[name]["after"]) for name in tasks}
@@ -111,7 +118,8 @@ def test_only_the_last_task_announces(dag_facts: dict[str, Any]) -> None:
         outlets = {name: task["outlets"] for name, task in dag_facts["dags"][dag_id]["tasks"].items()}
         inputs = {name: [f"silver.{case}.inputs"] for name, case in INPUTS.get(dag_id, {}).items()}
         also = FIRST_PREDICTIONS.get(dag_id, {}) | inputs
-        announcing = next(name for name in reversed(tasks) if name not in (*AFTERWARDS, *also))
+        after = (*AFTERWARDS, *also, *MORE.get(dag_id, []))
+        announcing = next(name for name in reversed(tasks) if name not in after)
         announced = {} if dag_id in (*OF_THE_LAKE, *BY_HAND) else {announcing: [ANNOUNCES[dag_id]]}
         assert outlets == {name: [] for name in tasks} | announced | also, dag_id
 
