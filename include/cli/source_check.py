@@ -17,7 +17,7 @@ def main() -> int:
     parser.add_argument("file", help="a file as its upstream writes it")
     parser.add_argument("--name", default="", help="of the feed; else by the file's name")
     given = parser.parse_args()
-    path = UPath(given.file).absolute()
+    path = UPath(given.file).expanduser().absolute()
     if not path.exists():
         parser.error(f"{given.file} is not there")
     try:

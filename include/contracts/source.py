@@ -16,6 +16,7 @@ from include.contracts import naming, shapes
 from include.contracts.connectors import Connector
 from include.contracts.dialect import EPOCHS, OF_ANY_LINES, OF_LINES, OF_SHEETS, RFC_4180, Dialect, check_pattern
 from include.contracts.shapes import Shape
+from include.contracts.tuples import require_tuples
 from include.contracts.wide import Wide, check
 
 # What ingestion adds to the columns of every feed, as type and description.
@@ -171,6 +172,7 @@ class Column:
     marks: tuple[str, ...] = ()  # of a number, what may stand before or after it and says nothing more: %, €
 
     def __post_init__(self) -> None:
+        require_tuples(f"column {self.name}", self)
         self._check_type()
         needs = {Form.HHMM: "int", Form.DURATION: "double"}
         if self.form is Form.HEX:
@@ -344,6 +346,7 @@ class Feed:
 
     def __post_init__(self) -> None:
         _check_name("feed", self.name)
+        require_tuples(f"feed {self.name}", self)
         names = [column.name for column in self.columns]
         if odd := [name for name in names if not name.isidentifier() or name.startswith("_")]:
             # What begins so is an engine's or ours, and what is no word has a meaning in SQL or in a path.
@@ -590,6 +593,7 @@ class Source:
 
     def __post_init__(self) -> None:
         _check_name("source", self.name)
+        require_tuples(f"source {self.name}", self)
         feeds = [feed.name for feed in self.feeds]
         if twice := sorted({name for name in feeds if feeds.count(name) > 1}):
             raise ValueError(f"source {self.name}: two feeds are named {twice[0]}")

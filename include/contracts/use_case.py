@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Literal
 
+from include.contracts.tuples import require_tuples
+
 STAGES = ("features", "predict", "monitor", "train")
 """What becomes of a partition, in this order; each is the DAG ``<use case>_<stage>``."""
 
@@ -45,6 +47,7 @@ class Feature:
     min_distinct: int = 1
 
     def __post_init__(self) -> None:
+        require_tuples(f"feature {self.name}", self)
         if (self.kind == "categorical") != bool(self.vocabulary):
             raise ValueError(f"feature {self.name}: a vocabulary belongs to a categorical feature, and only there")
         if len(set(self.vocabulary)) != len(self.vocabulary):
@@ -281,6 +284,7 @@ class UseCase:
         for part, value in (("sources", self.sources), ("entity", self.entity)):
             if isinstance(value, str) or not value or len(set(value)) != len(value):
                 raise ValueError(f"use case {self.name}: {part} is {value!r}; it must be a tuple of different names")
+        require_tuples(f"use case {self.name}", self)
         names = self.feature_names
         if len(set(names)) != len(names):
             raise ValueError(f"use case {self.name}: a feature is listed twice")

@@ -66,7 +66,7 @@ def _source(given: argparse.Namespace) -> int:
     written = source.make(
         settings().home,
         given.name,
-        UPath(given.place).absolute(),
+        UPath(given.place).expanduser().absolute(),  # not every shell does it behind the = of an argument
         owner=given.owner,
         day=given.day,
         key=given.key,

@@ -30,7 +30,7 @@ from include.lake.publish import Publication
 from include.local import compare_engines
 from include.local.checks import InstallationError
 from include.orchestration import readiness
-from include.orchestration.airflow_client import few
+from include.orchestration.airflow_client import FINISHED, PATIENCE, few
 from include.scaffold.errors import ScaffoldError
 from include.sources import source as source_called
 from include.use_cases import use_case
@@ -168,18 +168,28 @@ def _changed(done: Mapping[str, Any]) -> str:
 
 
 def refuse_what_is_on_its_way(dag_ids: Sequence[str], nights: Partitions) -> None:
-    """Raise OnItsWayError naming the run where Airflow has one for a night, or is about to start the next stage's."""
+    """Raise OnItsWayError naming the run where Airflow has one for a night, or is about to start the next stage's.
+
+    ``dag_ids`` are those of the stages, in their order.
+    """
     try:
         runs = readiness.runs_with(dag_ids, nights.days)
     except (OSError, httpx.HTTPError, RuntimeError) as error:
         raise ScaffoldError(f"Airflow does not say which partitions it has: {error}. Start it with make up") from None
-    if busy := readiness.standing(nights.days, runs, time.time()).on_their_way:
-        its = [run for run in runs if run.partition_key and set(Partitions.parse(run.partition_key).days) & set(busy)]
-        raise OnItsWayError(
-            f"{', '.join(map(str, busy))} is on its way in Airflow: "
-            f"{few([f'{one.dag_id} {one.run_id} ({one.state})' for one in its])}. Wait until it is through, or end it "
-            f"there: {settings().airflow_url}"
-        )
+    for night in readiness.standing(nights.days, runs, time.time()).on_their_way:
+        its = [run for run in runs if run.partition_key and night in Partitions.parse(run.partition_key).days]
+        under_way = {f"{one.dag_id} {one.run_id} ({one.state})": one for one in its if one.state not in FINISHED}
+        if under_way:
+            raise OnItsWayError(
+                f"{night} is on its way in Airflow: {few(list(under_way))}. Wait until it is through, or end it there: "
+                f"{settings().airflow_url}"
+            )
+        newest = max(its, key=lambda run: run.end or 0)
+        if newest.dag_id != dag_ids[-1]:  # behind the last stage nothing follows
+            raise OnItsWayError(
+                f"{night} has just come through {newest.dag_id} in Airflow, and the next stage may be about to begin. "
+                f"Try again in {PATIENCE:.0f} s"
+            )
 
 
 def run(key: str, source: str = "", case: str = "", say: Say = print) -> int:

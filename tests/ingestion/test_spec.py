@@ -21,6 +21,21 @@ def test_a_feed_that_would_share_a_table_is_refused(name: str) -> None:
         replace(TOYS, feeds=(TRIPS, replace(TRIPS, name=name)))
 
 
+@pytest.mark.parametrize(
+    ("spec", "given", "why"),
+    [
+        (TRIPS, {"key": ("number")}, "feed trips: key is 'number' and no tuple"),
+        (TRIPS, {"columns": (TRIPS.columns[0])}, "feed trips: columns is Column and no tuple"),
+        (TRIPS.columns[0], {"values": ("new")}, "column number: values is 'new' and no tuple"),
+        (TOYS, {"feeds": (TRIPS)}, "source toys: feeds is Feed and no tuple"),
+    ],
+)
+def test_a_forgotten_comma_is_found_where_it_was_forgotten(spec: Any, given: dict[str, Any], why: str) -> None:
+    """The text would be taken for a tuple of its letters, and the error come much later."""
+    with pytest.raises(ValueError, match=why):
+        replace(spec, **given)
+
+
 @pytest.mark.parametrize("name", ["trips__quarantine", "trips_", "_trips", "Trips", "trips day", "1", "", "trips/x"])
 def test_a_name_must_tell_source_and_feed_apart(name: str) -> None:
     """Or feed b__c of source a, and feed c of source a__b, would be one table."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,22 @@ def test_a_partition_that_airflow_has_is_refused(roads: Path, runs: list[Run], s
     with pytest.raises(night.OnItsWayError, match=rf"lakehouse_transform_roads by_hand \({state}\)"):
         night.run("2024-05-01", source="roads")
     assert not delta.exists("bronze", "roads__tolls")
+
+
+def passed(dag_id: str) -> Run:
+    """A run that has succeeded a moment ago."""
+    return replace(a_run(dag_id, "2024-05-01", "success"), end=time.time())
+
+
+def test_between_two_stages_a_partition_is_refused_and_behind_the_last_one_it_is_not(
+    roads: Path, runs: list[Run]
+) -> None:
+    land(roads, "2024-05-01,1")
+    runs.append(passed("lakehouse_ingest_roads"))
+    with pytest.raises(night.OnItsWayError, match=r"just come through lakehouse_ingest_roads .* Try again in \d+ s"):
+        night.run("2024-05-01", source="roads")
+    runs.append(passed("lakehouse_transform_roads"))
+    assert night.run("2024-05-01", source="roads", say=lambda line: None) == 0
 
 
 def test_one_that_has_failed_or_is_another_partitions_is_not_in_the_way(roads: Path, runs: list[Run]) -> None:

@@ -47,6 +47,14 @@ def test_a_new_package_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         catalogue._specs.cache_clear()
 
 
+def test_a_forgotten_comma_is_found_where_it_was_forgotten() -> None:
+    case = catalogue.use_case("flight_delays")
+    with pytest.raises(ValueError, match="use case flight_delays: context is 'known_from' and no tuple"):
+        replace(case, context=("known_from"))
+    with pytest.raises(ValueError, match="feature carrier: vocabulary is 'UA' and no tuple"):
+        Feature("carrier", "categorical", vocabulary=("UA"))  # type: ignore[arg-type]
+
+
 def test_specs_that_contradict_themselves_are_refused() -> None:
     case = catalogue.use_case("flight_delays")
     with pytest.raises(ValueError, match="vocabulary"):
