@@ -1,4 +1,4 @@
-"""Four made-up companies whose days have something to learn: unlike files, unlike questions, one seed each.
+"""Made-up companies whose days have something to learn: unlike files, unlike questions, one seed each.
 
 What a model can find is known, since it was put in. Each function writes one file a day, or a month, into a folder, as
 an upstream would, and nothing else.
@@ -94,6 +94,25 @@ def purchases(folder: Path, n: int) -> None:
         )
         number += len(of)
         frame.write_parquet(folder / f"purchases-{day}.parquet")
+
+
+def orders(folder: Path, n: int) -> None:
+    """Orders of a shop as packed JSON lines. Each of 60 customers has a habit of ordering."""
+    chance, customers = np.random.default_rng(5), 60
+    habit, number = chance.beta(1, 3, customers) / 2, 0
+    for day in days(n):
+        of = np.flatnonzero(chance.random(customers) < habit)
+        frame = pl.DataFrame(
+            {
+                "order_id": [1000 + number + one for one in range(len(of))],
+                "customer": [f"c{one:02}" for one in of],
+                "ordered_on": [str(day)] * len(of),
+                "channel": chance.choice(["web", "shop", "phone"], len(of)),
+                "total": np.round(chance.uniform(5, 300, len(of)), 2),
+            }
+        )
+        number += len(of)
+        (folder / f"orders-{day}.jsonl.gz").write_bytes(gzip.compress(frame.write_ndjson().encode(), mtime=0))
 
 
 def months(n: int, first: date = date(2018, 1, 1)) -> Iterator[date]:
