@@ -94,7 +94,7 @@ night: venv ## use_case=…|source=… partition=2013-06-01: all its stages on t
 	@$(SERVICES) exec -- $(SCAFFOLD) night --partition "$(partition)" $(if $(use_case),--use-case "$(use_case)",--source "$(source)")
 
 .PHONY: remove
-remove: venv ## use_case=…|source=… [yes=1]: what it leaves behind; yes=1 drops that, once git has removed its files
+remove: venv ## use_case=…|source=… [yes=1]: what it leaves behind; yes=1 drops that, once its files are gone
 	@if [ -z "$(use_case)$(source)" ]; then echo "remove: say what: make remove use_case=reorders" >&2; exit 2; fi
 	@$(SERVICES) up --quiet
 	@$(SERVICES) exec -- $(SCAFFOLD) remove $(if $(use_case),--use-case "$(use_case)",--source "$(source)") $(if $(yes),--yes)
