@@ -14,7 +14,7 @@ from include.scaffold import remove
 from include.scaffold.remove import Left
 from tests.docs import pages
 from tests.scaffold import companies
-from tests.scaffold.repository import copied
+from tests.scaffold.repository import airflow_of, copied
 
 MAKEFILE = (HOME / "Makefile").read_text()
 ALL = sorted({*pages.pages(), *(HOME / "docs").rglob("*.md"), *(HOME / "include").rglob("README.md")})
@@ -75,12 +75,7 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         tree = folder / "repository"
-        settings = {
-            "HOME": str(folder / "home"),
-            "NOCTURNE_HOME": str(tree),
-            "NOCTURNE_VAR": str(tree / "var"),
-            **dict.fromkeys(GIT, "reader@localhost"),
-        }
+        settings = airflow_of(tree) | {"HOME": str(folder / "home"), **dict.fromkeys(GIT, "reader@localhost")}
         (folder / "home" / "Downloads" / "orders").mkdir(parents=True)
         companies.orders(folder / "home" / "Downloads" / "orders", 8)
         self.repository = copied(tree, settings)
@@ -158,3 +153,17 @@ class TestFirstGuides:
             reader.repository.commit("without them")
             first = reader.repository.run("git", "rev-list", "--max-parents=0", "HEAD").strip()
             assert reader.repository.run("git", "diff", "--stat", first) == "", "the tree is as it was"
+
+    def test_a_task_that_is_added_as_the_guide_adds_one_keeps_the_rules(self, reader: Reader) -> None:
+        guide = (HOME / "docs" / "change-a-dag.md").read_text()
+        (code,) = re.findall(r"^```python\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+        imports, at, function = code.partition("@stages.dag")
+        (contract,) = re.findall(r"`MORE = (.*?)`", guide)
+        dag = reader.repository.tree / "dags" / "use_cases" / "flight_delays.py"
+        old = re.search(r'@stages.dag\(CASE, "predict".*?(?=\n\n\n)', dag.read_text(), re.DOTALL)
+        assert old
+        text = dag.read_text().replace(old[0], (at + function).strip())
+        dag.write_text(text.replace("from include.orchestration import assets, stages\n", imports.strip() + "\n"))
+        rules = reader.repository.tree / "tests" / "policy" / "test_dags.py"
+        rules.write_text(re.sub(r"^(MORE: .* = ){}$", rf"\g<1>{contract}", rules.read_text(), flags=re.MULTILINE))
+        reader.repository.python("pytest", "-q", str(rules), "-p", "no:cacheprovider")

@@ -111,10 +111,10 @@ def train(repository: Repository, company: Company, through: str, code: int | No
 
 
 def git_removes(repository: Repository, kind: str, name: str) -> None:
-    """``make remove``, as it tells what to do: what git removes, and then what it drops."""
+    """``make remove``, as it tells what to do: the command that it prints for the files, and then what it drops."""
     said = repository.inside("include.scaffold", "remove", f"--{kind}", name)
-    (line,) = (one for one in said.splitlines() if "git rm -r" in one)
-    repository.run("git", "rm", "-r", *line.partition("git rm -r ")[2].split())
+    (line,) = (one for one in said.splitlines() if one.startswith("files, which you remove: "))
+    repository.run("sh", "-c", line.partition(": ")[2])
     repository.commit(f"without {name}")
     repository.inside("include.scaffold", "remove", f"--{kind}", name, "--yes")
 

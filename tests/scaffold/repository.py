@@ -74,6 +74,20 @@ def copied(folder: Path, settings: Mapping[str, str] | None = None) -> Repositor
     return found
 
 
+def airflow_of(folder: Path) -> dict[str, str]:
+    """What makes Airflow, without any service, read the DAGs of the copy in ``folder`` and nothing of ours."""
+    return {
+        "NOCTURNE_HOME": str(folder),
+        "NOCTURNE_VAR": str(folder / "var"),
+        "AIRFLOW_HOME": str(folder / "var" / "airflow"),
+        "AIRFLOW_CONFIG": str(folder / "airflow.cfg"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(folder / "plugins"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'var' / 'airflow.db'}",
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "var" / "log"),
+    }
+
+
 @contextmanager
 def installed(folder: Path) -> Iterator[Repository]:
     """The same with an installation set up, on free ports. Its services are stopped at the end; ``up`` starts them."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.scaffold import conftest as samples
-from tests.scaffold.repository import Repository, copied
+from tests.scaffold.repository import Repository, airflow_of, copied
 
 pytestmark = pytest.mark.integration
 
@@ -20,17 +20,7 @@ ANSWERS = ("--source", "shop", "--task", "binary", "--label", "count(order_id) >
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """The repository with a source and a use case that were made in it."""
     folder = tmp_path_factory.mktemp("tree") / "repository"
-    airflow = {
-        "NOCTURNE_HOME": str(folder),
-        "NOCTURNE_VAR": str(folder / "var"),
-        "AIRFLOW_HOME": str(folder / "var" / "airflow"),
-        "AIRFLOW_CONFIG": str(folder / "airflow.cfg"),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(folder / "plugins"),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'var' / 'airflow.db'}",
-        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "var" / "log"),
-    }
-    found, place = copied(folder, airflow), samples.orders(tmp_path_factory.mktemp("samples"))
+    found, place = copied(folder, airflow_of(folder)), samples.orders(tmp_path_factory.mktemp("samples"))
     found.python("include.scaffold", "source", "--name", "shop", "--from", str(place))
     found.python("include.scaffold", "use-case", "--name", "reorders", *ANSWERS, "--label-days", "30")
     return found
