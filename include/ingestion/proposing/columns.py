@@ -19,6 +19,7 @@ from upath import UPath
 
 from include.contracts.dialect import RFC_4180, Dialect
 from include.contracts.source import BOOKKEEPING, MOST_DIGITS, Column, Copies, Feed, Form, Format
+from include.core.letters import plain_letters
 from include.ingestion import values, verdicts
 from include.ingestion.proposing import nested
 from include.ingestion.proposing.lines import Table
@@ -193,7 +194,7 @@ def _identifiers(names: Sequence[str]) -> list[str]:
     """Names that columns can have, no two equal."""
     taken, found = set[str](), []
     for place, name in enumerate(names, start=1):
-        word = re.sub(r"[^a-z0-9]+", "_", _plain_letters(name).lower()).strip("_") or f"column_{place}"
+        word = re.sub(r"[^a-z0-9]+", "_", plain_letters(name).lower()).strip("_") or f"column_{place}"
         word = f"column_{word}" if word[0].isdigit() or keyword.iskeyword(word) or word in BOOKKEEPING else word
         if name.isidentifier() and name.isascii() and not name.startswith("_") and name.casefold() not in BOOKKEEPING:
             word = name
@@ -203,12 +204,6 @@ def _identifiers(names: Sequence[str]) -> list[str]:
         taken.add(own.casefold())
         found.append(own)
     return found
-
-
-def _plain_letters(text: str) -> str:
-    import unicodedata
-
-    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
 
 
 def _written(dialect: Dialect, cells: Sequence[Sequence[str]]) -> Dialect:
@@ -304,7 +299,8 @@ def _column(name: str, texts: Sequence[str], dialect: Dialect) -> Found:
 def _digits(name: str, there: Sequence[str], required: bool, reads: Reads) -> Found | None:
     """What digits stand for where they are no number: a code with zeros in front, a moment, a day."""
     codes = [one for one in there if re.fullmatch("0[0-9]+", one)]
-    if codes and len({len(one) for one in there}) == 1 and not _patterns(reads, there, "date", DAYS):
+    are_digits = all(re.fullmatch("[0-9]+", one) for one in there)
+    if codes and are_digits and not _patterns(reads, there, "date", DAYS):
         return Column(name, "string", "", required=required), [f"{name} is a text, for its zeros in front: {codes[0]}"]
     for pattern, (least, most) in EPOCHS.items():
         if all(re.fullmatch("[0-9]+", one) and least <= int(one) < most for one in there):
