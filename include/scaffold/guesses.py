@@ -19,6 +19,7 @@ from include.contracts.source import Column, Feed
 MOST_VALUES = 12  # of a closed set
 ROWS_A_VALUE = 5  # and so many rows each, so that another sample would hardly show another one
 MOST_OF_KEY = 4
+MOST_MEASURED = 1e30  # what is larger says that there is no value, as the largest float does
 LOOKS_LIKE = 0.8  # so much of a column must look personal
 _SOUNDS_LIKE_KEY = re.compile(r"(^|_)(id|key|no|nr|number|code|uuid)($|_)", re.IGNORECASE)
 _SOUNDS_LIKE_DAY = re.compile(r"(^|_)(day|date|dt|on|datum|jour|business_day)($|_)", re.IGNORECASE)
@@ -74,9 +75,12 @@ def bounds(column: Column, values: pl.Series) -> tuple[float | None, float | Non
     low, high = float(there.min()), float(there.max())  # type: ignore[arg-type]
     if not (math.isfinite(low) and math.isfinite(high)):
         return None, None
-    far = 10.0 ** math.ceil(math.log10(10 * max(abs(low), abs(high), 1)))
-    most = {"smallint": 2**15 - 1, "int": 2**31 - 1}.get(column.type)
-    if most and far > most:
+    most = max(abs(low), abs(high), 1)
+    if most > MOST_MEASURED:
+        return None, None
+    far = 10.0 ** math.ceil(math.log10(10 * most))
+    widest = {"smallint": 2**15 - 1, "int": 2**31 - 1}.get(column.type)
+    if widest and far > widest:
         return (0.0 if low >= 0 else None), None
     return (0.0 if low >= 0 else -far), far
 

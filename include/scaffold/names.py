@@ -28,10 +28,16 @@ OURS = frozenset({*BOOKKEEPING, "known_from", "score", "predicted", "model_versi
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
+MOST_LETTERS = 60
+"""Of a name: files, tables and DAGs are called by several of them, with words between, in at most 250."""
+
+
 def check_name(kind: str, name: str) -> None:
     """Raise ScaffoldError unless ``name`` can be that of a package, a folder, a DAG and a part of tables' names."""
     if not _NAME.fullmatch(name):
         raise ScaffoldError(f"{kind} {name!r}: a name is small letters, digits and single _, a letter first")
+    if len(name) > MOST_LETTERS:
+        raise ScaffoldError(f"{kind} {name[:20]}…: a name has at most {MOST_LETTERS} letters, not {len(name)}")
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
         raise ScaffoldError(f"{kind} {name!r}: that is a word of Python; take another name")
 

@@ -20,7 +20,7 @@ from include.ingestion import counting, kernel
 from include.ingestion.files import UnreadableFileError
 from include.ingestion.proposing import UnknownFileError, columns, propose
 from include.scaffold.errors import ScaffoldError
-from include.scaffold.names import free_name, why_reserved
+from include.scaffold.names import MOST_LETTERS, free_name, why_reserved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,6 +87,11 @@ def _feed_name(file: str) -> str:
 
 def _sample(name: str, files: dict[str, UPath], names: Sequence[str], rename: bool) -> Sample:
     first = next(iter(files.values()))
+    if len(name) > MOST_LETTERS:
+        raise ScaffoldError(
+            f"{first.parent}/{name[:20]}…: a feed is called as its files, with at most {MOST_LETTERS} letters and not "
+            f"{len(name)}: give the sample a shorter name"
+        )
     try:
         found = propose(first, name)
     except (UnknownFileError, UnreadableFileError) as error:
@@ -97,7 +102,7 @@ def _sample(name: str, files: dict[str, UPath], names: Sequence[str], rename: bo
     feed = _named(feed, names, first) if _lacks_header(feed) else _renamed(feed, first, rename)
     feed = replace(feed, columns=tuple(map(_code_is_text, feed.columns)))
     feed = _with_pattern(feed, files)
-    rows, broken = _rows(feed, files)
+    rows, broken = read_rows(feed, files)
     if rows.height + len(broken) < LEAST_ROWS:
         raise ScaffoldError(f"{first}: one row says too little about types and keys: give a day's file")
     if len(broken) > feed.max_quarantined_share * (rows.height + len(broken)):
@@ -106,10 +111,15 @@ def _sample(name: str, files: dict[str, UPath], names: Sequence[str], rename: bo
             f"more than the {feed.max_quarantined_share:.0%} that a night may send to the quarantine. Mend the sample, "
             f"or write the spec by hand with `make source-check file={first}`. The first: {'; '.join(broken[:3])}"
         )
-    notes = tuple(
-        note for note in found.notes if not note.startswith(("day_column", "no few columns", "name its files"))
-    )
-    return Sample(feed, rows, files, notes, tuple(broken))
+    notes = [note for note in found.notes if not note.startswith(("day_column", "no few columns", "name its files"))]
+    if broken:
+        # Without the rows themselves: who is in them stays out of the spec.
+        why = ", ".join(dict.fromkeys(one.partition(": ")[0] for one in broken[:3]))
+        notes.append(
+            f"{len(broken)} of {rows.height + len(broken)} rows do not fit the columns as most of them are, and a "
+            f"night sends such to the quarantine: {why}"
+        )
+    return Sample(feed, rows, files, tuple(notes), tuple(broken))
 
 
 def _lacks_header(feed: Feed) -> bool:
@@ -203,8 +213,8 @@ def _checked(feed: Feed, **said: object) -> Feed:
         raise ScaffoldError(str(error)) from None
 
 
-def _rows(feed: Feed, files: Mapping[str, UPath]) -> tuple[pl.DataFrame, list[str]]:
-    """The sound rows of ``files``, and what is wrong with the others."""
+def read_rows(feed: Feed, files: Mapping[str, UPath]) -> tuple[pl.DataFrame, list[str]]:
+    """The sound rows of ``files``, and what is wrong with the others. Raises ScaffoldError for a file that has none."""
     content = feed.content
     frames: list[pl.DataFrame] = []
     broken: list[str] = []

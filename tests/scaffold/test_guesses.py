@@ -23,6 +23,11 @@ def test_personal(name: str, values: list[str], why: str) -> None:
     assert guesses.personal(Column(name, "string", name), pl.Series(values)) == why
 
 
+@pytest.mark.parametrize("largest", [1.7976931348623157e308, -3.4028234663852886e38])
+def test_the_largest_float_stands_for_nothing_and_sets_no_bounds(largest: float) -> None:
+    assert guesses.bounds(Column("v", "double", "v"), pl.Series([1.5, largest])) == (None, None)
+
+
 WEEKDAYS = [date(2024, 5, 1) + timedelta(n) for n in range(40) if (date(2024, 5, 1) + timedelta(n)).isoweekday() < 6]
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
-from datetime import date
+import json
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+import yaml
 from upath import UPath
 
 from include.contracts.source import Copies, Feed, Finished, Format, Pii, Source
@@ -84,6 +86,100 @@ def test_what_is_personal_has_a_pseudonym_in_silver_and_is_in_no_fixture(root: P
     assert "somebody" not in fixture
     assert "mail.example" not in fixture
     assert "+49 30 1000" not in fixture
+
+
+def fixture_of(root: Path, source_name: str) -> str:
+    (path,) = (path for path in (root / "tests/sources" / source_name / "fixture").rglob("*") if path.is_file())
+    return path.read_text()
+
+
+def test_a_row_that_does_not_fit_stays_out_of_the_fixture_and_is_said(root: Path, tmp_path: Path) -> None:
+    """Also as the first one of the file: behind it, who is in it would be in git."""
+    path = tmp_path / "sales-2024-05-01.csv"
+    rows = [f"{n},2024-05-01,somebody{n}@mail.example,{'unknown' if n == 0 else n}" for n in range(40)]
+    path.write_text("\n".join(["id,day,email,pieces", *rows, ""]))
+    written = source.make(root, "sales", UPath(path))
+    assert "mail.example" not in fixture_of(root, "sales")
+    assert len(fixture_of(root, "sales").splitlines()) == 9
+    (said,) = (mark for mark in written.marks if "quarantine" in mark and "of 40 rows" in mark)
+    assert said.startswith("1 of 40 rows do not fit")
+    assert "somebody" not in "".join(written.marks)
+
+
+def test_a_personal_value_is_replaced_in_its_own_column_alone(root: Path, tmp_path: Path) -> None:
+    """An m is also a part of form, and a 1 of a date."""
+    path = tmp_path / "sales-2024-05-01.csv"
+    rows = [f'"{n}",2024-05-01,{"mf"[n % 2]},{n % 3 + 1},{("mobile", "form")[n % 2]}' for n in range(40)]
+    path.write_text("\n".join(["id,day,gender,salary,channel", *rows, ""]))
+    source.make(root, "sales", UPath(path))
+    given = [line.split(",") for line in path.read_text().splitlines()[:9]]
+    found = [line.split(",") for line in fixture_of(root, "sales").splitlines()]
+    assert [[line[at] for at in (0, 1, 4)] for line in found] == [[line[at] for at in (0, 1, 4)] for line in given]
+    assert {len(line[2]) for line in found[1:]} == {len(line[3]) for line in found[1:]} == {1}
+    assert [line[2] for line in found[1:]] != [line[2] for line in given[1:]]
+
+
+def test_who_somebody_is_is_replaced_wherever_it_stands(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "sales-2024-05-01.jsonl"
+    rows = [
+        {"id": n, "day": "2024-05-01", "email": f"x{n}@a.example", "note": f"call x{n}@a.example"} for n in range(20)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source.make(root, "sales", UPath(path))
+    assert "a.example" not in fixture_of(root, "sales")
+    assert "call " in fixture_of(root, "sales")
+
+
+@pytest.mark.parametrize("written", ["%Y-%m-%d", "%d.%m.%Y"])
+def test_a_day_of_birth_becomes_another_day(root: Path, tmp_path: Path, written: str) -> None:
+    path = tmp_path / "people-2024-05-01.csv"
+    births = [date(1980, 1, 13) + timedelta(50 * n) for n in range(20)]
+    rows = [f"{n},2024-05-01,{birth:{written}}" for n, birth in enumerate(births)]
+    path.write_text("\n".join(["id,day,birth_date", *rows, ""]))
+    source.make(root, "people", UPath(path), day="day")
+    found = [datetime.strptime(line.split(",")[2], written).date() for line in fixture_of(root, "people").split()[1:]]
+    assert len(set(found)) == 8
+    assert not set(found) & set(births)
+
+
+def test_what_is_personal_in_parquet_keeps_its_type(root: Path, tmp_path: Path) -> None:
+    births = [date(1980, 1, 1) + timedelta(50 * n) for n in range(20)]
+    rows = pl.DataFrame({"day": [samples.DAY] * 20, "id": range(20), "birth_date": births, "salary": [2**31 - 9] * 20})
+    rows.cast({"salary": pl.Int32}).write_parquet(tmp_path / "2024-05-01.parquet")
+    source.make(root, "people", UPath(tmp_path / "2024-05-01.parquet"), day="day")
+    found = pl.read_parquet(root / "tests/sources/people/fixture/people/2024-05-01.parquet")
+    assert dict(found.schema) == dict(rows.cast({"salary": pl.Int32}).schema)
+    assert not set(found["birth_date"]) & set(births)
+    assert not set(found["salary"]) & set(rows["salary"])
+
+
+def test_a_column_whose_name_is_a_word_of_yaml_keeps_it(root: Path, tmp_path: Path) -> None:
+    """``no``, which is short for number, would be False."""
+    path = tmp_path / "sales-2024-05-01.csv"
+    path.write_text("no,day,off,yes\n" + "".join(f"{n},2024-05-01,{n},{n}\n" for n in range(20)))
+    source.make(root, "sales", UPath(path))
+    described = texts(root, "dbt_project/models/**/_sales__[mc]*.yml")
+    assert len(described) == 2
+    for text in described:
+        (model,) = yaml.safe_load(text)["models"]
+        assert [column["name"] for column in model["columns"]] == ["no", "event_date", "off", "yes", "night"]
+
+
+def test_a_number_with_zeros_in_front_is_a_code_of_any_length(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "sales-2024-05-01.csv"
+    codes = ("007", "12", "1234")
+    path.write_text("id,day,code\n" + "".join(f"{n},2024-05-01,{codes[n % 3]}\n" for n in range(20)))
+    written = source.make(root, "sales", UPath(path))
+    feed = source.spec_of((root / "include/sources/sales/spec.py").read_text(), "sales").feeds[0]
+    assert {column.name: column.type for column in feed.columns}["code"] == "string"
+    assert any("code is a text, for its zeros in front: 007" in mark for mark in written.marks)
+
+
+def test_a_header_with_umlauts_becomes_names_without(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "sales-2024-05-01.csv"
+    path.write_text("Größe in m²,Straßenname,day,łódź\n" + "".join(f"{n},a{n},2024-05-01,{n}\n" for n in range(20)))
+    names = [column.name for column in feed_of(root, "sales", path).columns]
+    assert names == ["grosse_in_m2", "strassenname", "day", "lodz"]
 
 
 def test_files_are_named_as_the_sample_is_where_that_says_a_day(root: Path, tmp_path: Path) -> None:
@@ -208,6 +304,14 @@ def test_rows_without_a_key_are_all_kept_where_somebody_says_so(root: Path, tmp_
     assert "primary_key" not in core
 
 
+@pytest.mark.usefixtures("no_change")
+def test_a_file_with_a_long_name_is_refused(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / f"{'long' * 16}-2024-05-01.csv"
+    path.write_text(CSV)
+    with pytest.raises(ScaffoldError, match="at most 60 letters and not 64: give the sample a shorter name"):
+        source.make(root, "sales", UPath(path))
+
+
 def test_values_of_several_types_are_refused(root: Path, tmp_path: Path) -> None:
     path = tmp_path / "sales.jsonl"
     path.write_text("".join(f'{{"day": "2024-05-01", "id": {n}, "v": {v}}}\n' for n, v in enumerate(["1", '"x"', "2"])))
@@ -221,6 +325,7 @@ def test_values_of_several_types_are_refused(root: Path, tmp_path: Path) -> None
         ("Shop", "a name is small letters"),
         ("my-shop", "a name is small letters"),
         ("2shops", "a name is small letters"),
+        ("s" * 61, "sss…: a name has at most 60 letters, not 61"),
         ("class", "a word of Python"),
         ("flights", "there is one already"),
     ],
