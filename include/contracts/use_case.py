@@ -156,8 +156,12 @@ class Multiclass:
     def __post_init__(self) -> None:
         if isinstance(self.classes, str) or len(self.classes) < 2 or not all(isinstance(c, str) for c in self.classes):
             raise ValueError(f"classes is {self.classes!r}; it must be a tuple of at least two texts")
-        if len({class_slug(one) for one in self.classes}) != len(self.classes):
-            raise ValueError(f"classes {', '.join(self.classes)}: two of them give the same column name")
+        slugs = [class_slug(one) for one in self.classes]
+        if twice := [slug for slug in slugs if slugs.count(slug) > 1]:
+            raise ValueError(
+                f"classes {', '.join(self.classes)}: two of them give the same column name, {twice[0]}. Call them by "
+                "other words where the label is made, as `up to 50K` for <=50K"
+            )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -49,7 +50,19 @@ def _templates() -> Environment:
         autoescape=False,  # noqa: S701  # what comes of it is Python and SQL, and no page
     )
     found.filters["quoted"] = lambda text: json.dumps(text, ensure_ascii=False)
+    found.filters["python"] = repr
+    found.filters["in_lines"] = in_lines
+    found.filters["comment"] = lambda text: "\n".join(f"-- {line}" for line in textwrap.wrap(text, WIDTH))
     return found
+
+
+def in_lines(value: Sequence[str] | Mapping[str, str], width: int = 90) -> str:
+    """A list or a mapping of texts as Jinja and Python write it, with a line for each where one is too short."""
+    if len(repr(value)) <= width:
+        return repr(value)
+    pairs = [f"{key!r}: {one!r}" for key, one in value.items()] if isinstance(value, Mapping) else map(repr, value)
+    begin, end = ("{", "}") if isinstance(value, Mapping) else ("[", "]")
+    return "\n".join([begin, *(f"    {pair}," for pair in pairs), end])
 
 
 def render(template: str, **values: Any) -> str:

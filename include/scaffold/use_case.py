@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from include.contracts.source import Source
-from include.contracts.use_case import UseCase
+from include.contracts.use_case import UNKNOWN, Multiclass, UseCase
+from include.core.letters import plain_letters
 from include.ml import dataset
 from include.scaffold import expressions, tables
 from include.scaffold.errors import ScaffoldError
-from include.scaffold.expressions import Expression
+from include.scaffold.expressions import JINJA, Expression
 from include.scaffold.names import check_name, why_reserved, words
 from include.scaffold.rendering import Marks, render
 from include.scaffold.source import Written
@@ -30,6 +31,11 @@ LABEL = "label"  # what the label is called where it is no column
 SHARE = "low=0, high=1"
 MOST_DAYS = 3653  # after which a training has enough days, or never will
 MOST_MEASURES = 8  # of which features are made; each has several a look-back
+LABEL_KINDS = {"binary": ("condition", "number"), "regression": ("number",), "multiclass": ("text",)}
+MADE_UP = 9  # the largest number that the made-up table of an oracle has in any case
+INNER = ("n", "event_date", "days_ahead")  # columns that the models have beside those of the core model
+UNWRITABLE = re.compile(rf"[\x00-\x1f\x7f]|{JINJA.pattern}")
+"""What in a class would end a line, or be dbt's."""
 
 
 @dataclass(frozen=True)
@@ -225,18 +231,18 @@ def _checked(
         raise ScaffoldError("entity=: say the columns that name one thing to predict, each once")
     there = tables.of_source(root, source)
     core = tables.choose(there, entity, table)
-    columns = list(core.columns)
-    said = expressions.read("label", label, columns, core.name)
+    _check_entity(core, entity)
+    said = expressions.read("label", label, core.columns, core.name)
     if not said.is_column and not said.has_aggregate:
         raise ScaffoldError(f"label={label!r} says nothing of many rows: use count, sum, avg, min or max")
     label_name = said.columns[0] if said.is_column else LABEL
     aggregated = _aggregate(said, core, task, entity) if said.is_column else said
+    if aggregated.kind not in LABEL_KINDS[task]:
+        wanted = " or a ".join(LABEL_KINDS[task])
+        raise ScaffoldError(f"label={label!r} is a {aggregated.kind}, and a label of {task} is a {wanted}")
     is_table = next((one for one in there if one.name == population), None)
     if is_table and (odd := sorted({*entity, core.day} - set(is_table.columns))):
         raise ScaffoldError(f"population={population}: it has no column {odd[0]}")
-    condition = expressions.read("population", population, columns, core.name) if population and not is_table else None
-    if condition and condition.has_aggregate:
-        raise ScaffoldError(f"population={population!r} is of single rows: no aggregate")
     return Case(
         name=name,
         source=sources()[source],
@@ -247,7 +253,7 @@ def _checked(
         label_name=label_name,
         label_days=label_days,
         window_days=0 if said.is_column else label_days,
-        population=condition,
+        population=_condition(population, core) if population and not is_table else None,
         population_table=is_table,
         classes=_classes(task, classes, said, sources()[source], core),
         every=EVERY[every],
@@ -255,9 +261,20 @@ def _checked(
     )
 
 
+def _condition(population: str, table: Table) -> Expression:
+    """The condition on a row of ``table`` by which its entity is one to predict. Raises ScaffoldError."""
+    found = expressions.read("population", population, table.columns, table.name)
+    if found.has_aggregate:
+        raise ScaffoldError(f"population={population!r} is of single rows: no aggregate")
+    if found.kind != "condition":
+        raise ScaffoldError(f"population={population!r} is a {found.kind}, and no condition as channel <> 'phone'")
+    return found
+
+
 def _aggregate(column: Expression, table: Table, task: str, entity: Sequence[str]) -> Expression:
     """The label of a day where it is a column: its one value, or of a yes-or-no one whether any row says yes."""
-    name, kind = column.sql, table.kind(column.sql)
+    (name,) = column.columns
+    kind = table.kind(name)
     if name in (*entity, table.day, "night"):
         raise ScaffoldError(f"label={name}: it is known beforehand, since it is part of what is predicted")
     allowed = {"binary": ("boolean", *WHOLE), "regression": NUMBERS, "multiclass": ("string",)}[task]
@@ -272,7 +289,7 @@ def _aggregate(column: Expression, table: Table, task: str, entity: Sequence[str
             f"label={name}: an entity {', '.join(entity)} may have several rows on a day (the key of {table.name} is "
             f"{', '.join(table.key) or 'none'}). Say what becomes of them: {ways}"
         )
-    return expressions.read("label", f"max({name})", list(table.columns), table.name)
+    return expressions.read("label", f"max({name})", table.columns, table.name)
 
 
 def _classes(task: str, said: Sequence[str], label: Expression, source: Source, table: Table) -> tuple[str, ...]:
@@ -289,7 +306,35 @@ def _classes(task: str, said: Sequence[str], label: Expression, source: Source, 
     found = tuple(said) or (known[0] if known else ())
     if len(found) < 2 or len(set(found)) < len(found):
         raise ScaffoldError(f"classes=: which values can {label.sql} have? Say at least two: classes=low,middle,high")
+    if odd := [one for one in found if UNWRITABLE.search(one)]:
+        raise ScaffoldError(
+            f"classes=: {odd[0]!r} has signs that end a line, or that dbt takes for its own: give it another name in "
+            "the sample and at the upstream"
+        )
+    try:
+        Multiclass(found)
+    except ValueError as error:
+        raise ScaffoldError(f"classes=: {error}") from None
     return found
+
+
+def _check_entity(table: Table, entity: Sequence[str]) -> None:
+    """Raise ScaffoldError for columns by which no two things are told apart, or that the models name their own so."""
+    kinds = {name: table.kind(name) for name in entity}
+    if odd := [name for name, kind in kinds.items() if kind in ("double", "float")]:
+        raise ScaffoldError(
+            f"entity={odd[0]}: it is a {kinds[odd[0]]}, and two of these are hardly ever equal. If it names something, "
+            "say string in the spec of the source and its models"
+        )
+    if set(kinds.values()) == {"boolean"}:
+        raise ScaffoldError(f"entity={','.join(entity)}: yes or no names no thing; add a column")
+    numbers_and_flags = [name for name in table.columns if table.kind(name) in (*NUMBERS, "boolean")]
+    inner = {*INNER, *(f"{name}_{end}" for name in numbers_and_flags for end in ("total", "known"))} - {table.day}
+    if taken := sorted(inner & set(entity)):
+        raise ScaffoldError(
+            f"entity={taken[0]}: the models have a column of that name for themselves: call it otherwise in the spec "
+            f"of the source, with source_name={taken[0]!r}, and in its models"
+        )
 
 
 def features_of(case: Case) -> list[Feature]:
@@ -314,7 +359,9 @@ def features_of(case: Case) -> list[Feature]:
     if case.task == "multiclass":
         back = most + case.label_days
         text = f"the newest label of the event dates {back} to {case.label_days + 1} days before"
-        categorical = f'"categorical", vocabulary={case.classes!r}'
+        # A feature has the level `unknown` anyway, whether the label has it too or not.
+        levels = tuple(one for one in case.classes if one != UNKNOWN)
+        categorical = f'"categorical", vocabulary={levels!r}'
         found.append(Feature(f"{case.label_name}_last", "string", text, "class", "outcomes", back, categorical))
     found.append(case.every.when)
     names = [*case.entity, case.day, "known_from", case.label_name, *(one.name for one in found)]
@@ -330,7 +377,7 @@ def _of_past_labels(case: Case, days: int) -> list[Feature]:
     if case.task == "multiclass":
         return [
             Feature(
-                f"{case.label_name}_{slug(one)}_share_{back}d",
+                f"{case.label_name}_{slug}_share_{back}d",
                 "double",
                 f"share of {one} among the labels {window}",
                 "share of labels",
@@ -338,7 +385,7 @@ def _of_past_labels(case: Case, days: int) -> list[Feature]:
                 back,
                 SHARE,
             )
-            for one in case.classes
+            for slug, one in slugs(case.classes).items()
         ]
     unit, spec = ("share of labels", SHARE) if case.task == "binary" else (words(case.label_name), "")
     text = f"mean {words(case.label_name)} {window}"
@@ -358,9 +405,22 @@ def _noqa(name: str) -> str:
     return "  -- noqa: RF04" if name.lower() in _keywords() else ""
 
 
-def slug(text: str) -> str:
-    """A class as a part of a column's name."""
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "none"
+def slugs(classes: Sequence[str]) -> dict[str, str]:
+    """Each class by what it is called as a part of a column's name, which needs no quotes in SQL."""
+    found: dict[str, str] = {}
+    for one in classes:
+        word = re.sub(r"[^a-z0-9]+", "_", plain_letters(one).lower()).strip("_") or "class"
+        own, n = word, 2
+        while own in found:
+            own, n = f"{word}_{n}", n + 1
+        found[own] = one
+    return found
+
+
+def sql_text(text: str) -> str:
+    """``text`` as a literal of SQL. Spark would read a doubled quote as two texts, one after the other."""
+    quote = '"' if "'" in text and '"' not in text else "'"
+    return quote + text.replace("\\", r"\\").replace(quote, f"\\{quote}") + quote
 
 
 def _days(days: int) -> str:
@@ -383,6 +443,25 @@ def label_sql(case: Case) -> tuple[str, str]:
             return f"max(cast(facts.{case.label_name} as int))", "int"
         return f"cast({sql} as int)", "int"
     return (sql, "string") if case.task == "multiclass" else (f"cast({sql} as double)", "double")
+
+
+def values_of_test(case: Case) -> dict[str, tuple[Any, ...]]:
+    """The values that the made-up table of the oracle has, by column, where the label or the population asks for some.
+
+    With others the label would always be the same, or nobody would be in the population.
+    """
+    found: dict[str, tuple[Any, ...]] = {}
+    asked = [one for one in (case.label, case.population) if one]
+    largest = max(one.largest for one in asked)
+    for name in dict.fromkeys(name for one in asked for name in one.columns):
+        kind, texts = case.table.kind(name), [text for one in asked for text in one.compared(name)]
+        if case.task == "multiclass" and name == case.label.columns[0]:
+            found[name] = tuple(dict.fromkeys((*case.classes, *texts)))
+        elif kind == "string" and texts:
+            found[name] = tuple(dict.fromkeys(("a", "b", *texts)))
+        elif kind in NUMBERS and largest >= MADE_UP:
+            found[name] = tuple(int(part * largest) for part in (0, 0.1, 0.3, 0.6, 1, 1.5))
+    return found
 
 
 def _training_days(case: Case) -> date:
@@ -414,10 +493,11 @@ def _files(case: Case, marks: Marks) -> dict[str, str | bytes]:
         "features": features_of(case),
         "baseline": baseline_of(case),
         "first_day": _training_days(case),
-        "slug": slug,
         "noqa": _noqa,
-        "classes_by_slug": {slug(one): one for one in case.classes},
+        "classes": slugs(case.classes),
+        "classes_in_sql": {slug: sql_text(one) for slug, one in slugs(case.classes).items()},
         "one_row": bool(case.table.key) and set(case.table.key) <= {*case.entity, case.day},
+        "values_of_test": values_of_test(case),
         "keys": (*case.entity, case.day),
         "same": lambda one, other, names: [f"{one}.{name} = {other}.{name}" for name in names],
         "of": lambda table: ", ".join(f"{table}.{name}" for name in (*case.entity, case.day)),
@@ -440,7 +520,21 @@ def _files(case: Case, marks: Marks) -> dict[str, str | bytes]:
         f"include/use_cases/{case.name}/README.md": "README.md.j2",
         f"tests/use_cases/{case.name}/test_oracle.py": "test_oracle.py.j2",
     }
-    return {path: render(f"use_case/{template}", **values) for path, template in wanted.items()}
+    found: dict[str, str | bytes] = {path: render(f"use_case/{of}", **values) for path, of in wanted.items()}
+    spec_of(str(found[f"include/use_cases/{case.name}/spec.py"]), case.name)
+    return found
+
+
+def spec_of(text: str, name: str) -> UseCase:
+    """The use case that the spec ``text`` makes. Raises ScaffoldError where it makes none."""
+    names: dict[str, Any] = {}
+    try:
+        # The scaffold has written it: what it takes from a person or a file is quoted there.
+        exec(compile(text, f"include/use_cases/{name}/spec.py", "exec"), names)  # noqa: S102
+    except ValueError as error:
+        raise ScaffoldError(f"the spec of {name} would not be one: {error}") from None
+    found: UseCase = names["SPEC"]
+    return found
 
 
 def first_training(case: Case, spec: str) -> date:
@@ -448,9 +542,7 @@ def first_training(case: Case, spec: str) -> date:
 
     ``spec`` is the text of the use case's spec.
     """
-    names: dict[str, Any] = {}
-    exec(compile(spec, "spec.py", "exec"), names)  # noqa: S102  (this scaffold has just written it)
-    made: UseCase = names["SPEC"]
+    made = spec_of(spec, case.name)
     begin = made.training.first_day
     days = [begin + timedelta(n) for n in range(MOST_DAYS)]
     absent = {day for day in days if not (case.every.is_event_date(day) and case.source.is_open(day))}

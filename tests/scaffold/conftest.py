@@ -82,6 +82,18 @@ def orders(folder: Path) -> Path:
     return path
 
 
+def deals(folder: Path) -> Path:
+    """Columns that are called as words of YAML or functions are, as another column would be, and values with quotes."""
+    chance, lines = random.Random(4), ["n,no,count,Größe in m²,off,sold_on,due_on,shop,gender,channel"]
+    for number in range(90):
+        channel = chance.choice(["web shop", "it's", '4"" pipe', "Größe", "unknown", "日本", "a\\b"])
+        shop, size = chance.choice(["north", "south", ""]), chance.uniform(1, 9)
+        start = f"{number},{number % 5},{number % 7},{size:.2f},{number % 2}"
+        due = DAY + timedelta(number % 9)
+        lines.append(f'{start},{DAY},{due},{shop},{"mf"[number % 2]},"{channel}"')
+    return _written(folder / f"deals-{DAY}.csv", "\n".join([*lines, ""]))
+
+
 def _written(path: Path, text: str) -> Path:
     path.write_text(text)
     return path

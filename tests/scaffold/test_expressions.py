@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ ROWS = [{"n": 1, "who": "a"}, {"n": None, "who": "b"}, {"n": 4, "who": None}, {"
 
 
 def of(sql: str, **values: Any) -> Any:
-    found = expressions.read("label", sql, ["n", "who"], "t")
+    found = expressions.read("label", sql, {"n": "int", "who": "string"}, "t")
     return eval(found.in_python(), vars(by_hand) | values)
 
 
@@ -59,8 +60,24 @@ def test_a_condition_on_a_row(sql: str, row: int, value: Any) -> None:
 
 
 def test_columns_are_qualified_and_texts_are_not() -> None:
-    found = expressions.read("label", "sum(n) > 1 and max(who) <> 'n'", ["n", "who"], "t")
+    found = expressions.read("label", "sum(n) > 1 and max(who) <> 'n'", {"n": "int", "who": "string"}, "t")
     assert found.qualified("facts") == "sum(facts.n) > 1 and max(facts.who) <> 'n'"
+
+
+def test_a_column_with_the_name_of_a_function_is_told_from_it() -> None:
+    found = expressions.read("label", "count(count) > 1 and max(`count`) < 007", {"count": "int"}, "t")
+    assert found.qualified("facts") == "count(facts.count) > 1 and max(facts.`count`) < 007"
+    assert eval(found.in_python(), vars(by_hand) | {"rows": [{"count": 3}, {"count": 4}]}) is True
+
+
+def test_an_expression_over_several_lines_is_one_line() -> None:
+    """Else its end would stand behind the comment that it becomes."""
+    assert expressions.read("population", "n > 1\n  and n < 5", {"n": "int"}, "t").sql == "n > 1 and n < 5"
+
+
+def test_a_decimal_can_be_compared_with_any_number() -> None:
+    found = expressions.read("label", "sum(n * 1.5) > 3.2", {"n": "decimal(12,2)"}, "t")
+    assert eval(found.in_python(), vars(by_hand) | {"rows": [{"n": Decimal("2.20")}]}) is True
 
 
 @pytest.mark.parametrize(
@@ -71,8 +88,16 @@ def test_columns_are_qualified_and_texts_are_not() -> None:
         ("sum(total)", "t has no column total; it has n, who"),
         ("percentile(n, 0.5)", "is not understood"),
         ("sum(n) / 2", "is not understood"),
+        ("max(t.n)", "say n and not t.n: all is of t"),
+        ("count(*) > 1 -- often", "leave the comment out"),
+        ("count_if(who = '{{ x }}')", "dbt takes {{ for its own"),
+        ("count_if(who = 'a\nb')", "goes over the end of a line"),
+        ("max(who) > 5", r"MAX\(who\) is a text, 5 is a number: only values of one kind are compared"),
+        ("count_if(n in ('1', '2'))", "n is a number, '2' is a text"),
+        ("sum(who)", "who is a text, and should be a number"),
+        ("count_if(n)", "n is a number, and should be a condition"),
     ],
 )
 def test_what_is_refused(sql: str, why: str) -> None:
     with pytest.raises(ScaffoldError, match=why):
-        expressions.read("label", sql, ["n", "who"], "t")
+        expressions.read("label", sql, {"n": "int", "who": "string"}, "t")

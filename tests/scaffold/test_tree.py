@@ -13,6 +13,10 @@ from tests.scaffold.repository import Repository, airflow_of, copied
 
 pytestmark = pytest.mark.integration
 
+ODD = (
+    *("--source", "deals", "--task", "multiclass", "--label", "max(channel)", "--entity", "shop,off,due_on"),
+    *("--population", 'count > 1 and channel <> "it\'s"'),
+)
 ANSWERS = ("--source", "shop", "--task", "binary", "--label", "count(order_id) > 0", "--entity", "customer")
 
 
@@ -23,6 +27,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     found, place = copied(folder, airflow_of(folder)), samples.orders(tmp_path_factory.mktemp("samples"))
     found.python("include.scaffold", "source", "--name", "shop", "--from", str(place))
     found.python("include.scaffold", "use-case", "--name", "reorders", *ANSWERS, "--label-days", "30")
+    odd = samples.deals(place.parent)
+    found.python("include.scaffold", "source", "--name", "deals", "--from", str(odd), "--key", "n", "--day", "sold_on")
+    found.python("include.scaffold", "use-case", "--name", "ways", *ODD)
     return found
 
 
@@ -43,6 +50,11 @@ def test_it_is_written_as_the_project_writes(tree: Repository) -> None:
 def test_the_source_and_the_use_case_run_at_once(tree: Repository) -> None:
     """Their own tests: landing to silver, and the features beside an oracle, on the embedded engine."""
     said = tree.python("pytest", "-q", "tests/sources/shop", "tests/use_cases/reorders", "-p", "no:cacheprovider")
+    assert "3 passed" in said
+
+
+def test_so_do_those_of_names_and_values_that_are_words_of_others(tree: Repository) -> None:
+    said = tree.python("pytest", "-q", "tests/sources/deals", "tests/use_cases/ways", "-p", "no:cacheprovider")
     assert "3 passed" in said
 
 

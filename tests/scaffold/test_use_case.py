@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from datetime import date, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from include.contracts.source import Column, Feed, Source
+from include.contracts.use_case import Multiclass
 from include.scaffold import use_case
 from include.scaffold.errors import ScaffoldError
 from include.scaffold.use_case import make
@@ -39,6 +41,9 @@ models:
       - {name: channel, data_type: string, description: "by which way"}
       - {name: total, data_type: "decimal(12,2)", description: "for how much"}
       - {name: is_gift, data_type: boolean, description: "whether it is a gift"}
+      - {name: weight, data_type: double, description: "how heavy"}
+      - {name: weight_total, data_type: int, description: "how heavy, all in all"}
+      - {name: event_date, data_type: date, description: "another day"}
       - {name: night, data_type: date, description: "the night"}
 """
 ANSWERS: dict[str, Any] = {
@@ -152,6 +157,52 @@ def test_classes_are_those_of_the_source_or_as_said(shop: Path) -> None:
     assert 'classes=("a", "b")' in text(shop, "include/use_cases/others/spec.py")
 
 
+ODD = ["it's", 'a "b" c', "Größe", "日本", "本日", "a\\b", "unknown"]
+
+
+def test_a_class_may_have_any_name(shop: Path) -> None:
+    """Quotes, letters of any alphabet, and the word for what no vocabulary has."""
+    make(shop, "ways", **ANSWERS | {"task": "multiclass", "label": "max(channel)", "classes": ODD})
+    spec = use_case.spec_of(text(shop, "include/use_cases/ways/spec.py"), "ways")
+    assert spec.task == Multiclass(tuple(ODD), baseline="label_last")
+    (last,) = (feature for feature in spec.features if feature.name == "label_last")
+    assert last.levels == tuple(ODD)
+    shares = [name for name in spec.feature_names if name.endswith("_share_31d") and name.startswith("label_")]
+    words = ("it_s", "a_b_c", "grosse", "class", "class_2", "a_b", "unknown")
+    assert shares == [f"label_{word}_share_31d" for word in words]
+    features = text(shop, "dbt_project/models/marts/use_cases/ways/ways__features.sql")
+    assert max(map(len, features.splitlines())) <= 120
+    compile(text(shop, "tests/use_cases/ways/test_oracle.py"), "test", "exec")
+
+
+@pytest.mark.parametrize(
+    ("of", "literal"),
+    [("web", "'web'"), ("it's", '"it\'s"'), ("a\\b", r"'a\\b'"), ("""a'b"c""", r"""'a\'b"c'""")],
+)
+def test_a_class_as_a_text_of_sql(of: str, literal: str) -> None:
+    assert use_case.sql_text(of) == literal
+
+
+def test_a_row_that_names_no_entity_is_nobody_to_predict(shop: Path) -> None:
+    make(shop, "reorders", **ANSWERS)
+    population = text(shop, "dbt_project/models/intermediate/reorders/int_reorders__population.sql")
+    assert "and customer is not null" in population
+
+
+def test_the_oracle_has_rows_of_which_some_are_as_the_label_and_the_population_ask(shop: Path) -> None:
+    given = {"label": "count_if(channel = 'web') > 0", "population": "total > 1000 or channel in ('phone')"}
+    make(shop, "ways", **ANSWERS | given)
+    (said,) = re.findall(r"^VALUES[^=]* = (\{.*?\})$", text(shop, "tests/use_cases/ways/test_oracle.py"), re.M | re.S)
+    values = ast.literal_eval(said)
+    assert {"web", "phone"} < set(values["channel"])
+    assert min(values["total"]) < 1000 < max(values["total"])
+
+
+def test_a_column_in_backticks_is_that_column(shop: Path) -> None:
+    make(shop, "gifts", **ANSWERS | {"label": "`is_gift`"})
+    assert 'label="is_gift"' in text(shop, "include/use_cases/gifts/spec.py")
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [
@@ -174,6 +225,20 @@ def test_classes_are_those_of_the_source_or_as_said(shop: Path) -> None:
         ({"every": "hour"}, "every=hour: it is one of day, week, month"),
         ({"classes": ["a"]}, "classes=: binary has none"),
         ({"task": "multiclass", "label": "max(customer)"}, "which values can"),
+        (
+            {"task": "multiclass", "label": "max(channel)", "classes": ["<5", ">5"]},
+            "same column name, 5. Call them",
+        ),
+        ({"task": "multiclass", "label": "max(channel)", "classes": ["{{a}}", "b"]}, "that dbt takes for its own"),
+        ({"task": "multiclass", "label": "max(channel)", "classes": ["a\nb", "b"]}, "signs that end a line"),
+        ({"task": "multiclass", "label": "max(total)"}, "is a number, and a label of multiclass is a text"),
+        ({"label": "max(channel)"}, "is a text, and a label of binary is a condition or a number"),
+        ({"label": "fct_shop.is_gift"}, "say is_gift and not fct_shop.is_gift"),
+        ({"population": "total"}, "is a number, and no condition"),
+        ({"entity": ["weight"]}, "entity=weight: it is a double, and two of these are hardly ever equal"),
+        ({"entity": ["is_gift"]}, "yes or no names no thing"),
+        ({"entity": ["customer", "event_date"]}, "the models have a column of that name for themselves"),
+        ({"entity": ["weight_total"]}, "the models have a column of that name for themselves"),
     ],
 )
 def test_an_answer_that_does_not_do_is_refused_and_nothing_is_left(shop: Path, given: dict[str, Any], why: str) -> None:

@@ -35,7 +35,11 @@ SIGNS = {
 
 def binary(sign: str, one: Any, other: Any) -> Any:
     """``one sign other``, which nobody knows where one of them is null."""
-    return None if one is None or other is None else SIGNS[sign](one, other)
+    if one is None or other is None:
+        return None
+    if {type(one), type(other)} == {Decimal, float}:  # which Python does not add up
+        one, other = float(one), float(other)
+    return SIGNS[sign](one, other)
 
 
 def both(one: Any, other: Any) -> Any:
@@ -87,11 +91,13 @@ def made_up(
     dates: Sequence[date],
     *,
     one_row_a_day: bool,
-    values: Mapping[str, Sequence[str]],
+    values: Mapping[str, Sequence[Any]],
 ) -> list[Row]:
     """Rows of three entities on ``dates``: one often there, one rarely, one with long pauses; nulls, and late arrivals.
 
-    ``values`` are those that a text can have; else it is one of a few letters.
+    Some rows name no entity: a column of it is null.
+
+    ``values`` are those that a text or a number can have; else it is one of a few letters, or small.
     """
     chance = random.Random(7)
     rows = []
@@ -99,19 +105,38 @@ def made_up(
         for who, often in enumerate((0.8, 0.4, 0.0 if number % 60 < 45 else 0.3)):
             if chance.random() < often:
                 for _ in range(1 if one_row_a_day else chance.choice((1, 2))):
-                    row = {name: _value(chance, kind, on, values.get(name, "abc")) for name, kind in types.items()}
+                    row = {name: _value(chance, kind, on, values.get(name, ())) for name, kind in types.items()}
                     row |= {name: _entity(types[name], who) for name in entity}
+                    if chance.random() < 0.05:
+                        row[chance.choice(list(entity))] = None
                     rows.append(row | {day: on, "night": on + timedelta(chance.choice((0, 0, 0, 0, 1, 3, 9)))})
     return rows
 
 
 def _entity(kind: str, who: int) -> Any:
-    return f"e{who}" if kind == "string" else who
+    """A value of the type ``kind`` that no other of the three has; of yes and no there are two."""
+    match kind.partition("(")[0]:
+        case "string":
+            return f"e{who}"
+        case "date":
+            return date(2020, 1, 1) + timedelta(who)
+        case "timestamp":
+            return datetime(2020, 1, 1, who, tzinfo=UTC)
+        case "decimal":
+            return Decimal(who)
+        case "boolean":
+            return who > 0
+        case _:
+            return who
 
 
-def _value(chance: random.Random, kind: str, on: date, texts: Sequence[str]) -> Any:
+def _value(chance: random.Random, kind: str, on: date, values: Sequence[Any]) -> Any:
     if chance.random() < 0.1:
         return None
+    if values:
+        one = chance.choice(values)
+        of_kind = {"decimal": Decimal, "double": float, "float": float}
+        return of_kind.get(kind.partition("(")[0], type(one))(one)
     match kind.partition("(")[0]:
         case "boolean":
             return chance.random() < 0.3
@@ -126,7 +151,7 @@ def _value(chance: random.Random, kind: str, on: date, texts: Sequence[str]) -> 
         case "timestamp":
             return datetime(on.year, on.month, on.day, chance.randint(0, 23), tzinfo=UTC)
         case _:
-            return chance.choice(texts)
+            return chance.choice("abc")
 
 
 def _schema(types: Mapping[str, str]) -> dict[str, Any]:

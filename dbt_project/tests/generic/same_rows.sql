@@ -9,12 +9,12 @@
 {%- set nights = days_of_nights(day, lead_days) %}
 {%- set columns = [day] + key %}
 {%- set in_time = known ~ ' <= date_sub(' ~ day ~ ', ' ~ lead_days ~ ')' if known else 'true' %}
-select {{ columns | join(', ') }}, sum(n) as difference
+select {{ columns | join(', ') }}, sum(n__) as difference
 from (
-    select {{ columns | join(', ') }}, 1 as n from {{ model }} where {{ nights }}
+    select {{ columns | join(', ') }}, 1 as n__ from {{ model }} where {{ nights }}
     union all
-    select {{ columns | join(', ') }}, -1 as n from {{ to }} where {{ nights }} and {{ in_time }}
+    select {{ columns | join(', ') }}, -1 as n__ from {{ to }} where {{ nights }} and {{ in_time }}
 )
 group by {{ columns | join(', ') }}
-having sum(n) <> 0
+having sum(n__) <> 0
 {% endtest %}

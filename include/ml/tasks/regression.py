@@ -13,6 +13,8 @@ from include.contracts.use_case import Regression, UseCase
 from include.ml import metrics
 from include.ml.tasks.interface import NAN, Array, Compared, Watched, constant, of_shape, refuse
 
+LARGEST = float(np.finfo(np.float32).max)
+
 
 def quantile_column(quantile: float) -> str:
     """The column of a quantile: ``q10`` for 0.1, ``q2_5`` for 0.025."""
@@ -98,8 +100,10 @@ class RegressionTask:
             everything = pl.repeat(True, len(values), eager=True)
             refuse(self.case, values, everything, f"of the type {values.dtype}, and no numbers")
         numbers = values.cast(pl.Float64)
-        if not (good := numbers.is_finite().fill_null(False)).all():
-            refuse(self.case, values, ~good, "no numbers, or infinite")
+        # XGBoost keeps labels as 32-bit floats, in which a larger one is infinite.
+        good = (numbers.is_finite() & (numbers.abs() <= LARGEST)).fill_null(False)
+        if not good.all():
+            refuse(self.case, values, ~good, "no numbers, or infinite, or too large for a 32-bit float")
         return numbers.to_numpy()
 
     def check_learnable(self, labels: Array) -> None:
