@@ -83,6 +83,19 @@ def finish_killed(case: UseCase) -> None:
             client.set_registered_model_alias(case.name, "challenger", str(newest.version))
 
 
+def require_experiment(case: UseCase) -> None:
+    """Raise RegistryRefusedError where MLflow will take no run of ``case``, since somebody deleted its experiment."""
+    from mlflow import MlflowClient
+
+    with errors.of_mlflow(f"to tell about the experiment {case.name}"):
+        found = MlflowClient().get_experiment_by_name(case.name)
+    if found is not None and found.lifecycle_stage != "active":
+        raise errors.RegistryRefusedError(
+            f"MLflow refuses to register a version of {case.name}: the experiment of that name was deleted there, and "
+            f"keeps its name. Restore it: mlflow experiments restore --experiment-id {found.experiment_id}"
+        )
+
+
 def find(case: UseCase, key: str) -> Version | None:
     """The version that was registered for this request key, or None."""
     from mlflow import MlflowClient

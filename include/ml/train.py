@@ -250,6 +250,7 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
         existing = registry.find(case, key)
         if existing is not None:
             return existing.to_dict() | {"created": False, "versions": data.versions}
+        registry.require_experiment(case)
         where, code = choose_device(device or settings().device), code_state(settings().home)
         if champion := ledger.latest_champion(case):
             theirs, who = model_files.load_reference(case, champion), f"version {champion.model_version} of {case.name}"

@@ -304,7 +304,9 @@ def test_a_version_that_no_training_registered_is_named_and_disturbs_nothing(
     assert train.train("toy", NIGHT, "cpu")["version"] == 1
 
 
-def test_what_mlflow_refuses_is_not_tried_again(toy: UseCase, first: dict[str, Any]) -> None:
+def test_what_mlflow_refuses_is_not_tried_again(
+    toy: UseCase, first: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(
         errors.RegistryRefusedError, match=r"MLflow refuses to promote version 7 of toy \(RESOURCE_DOES_NOT"
     ):
@@ -312,7 +314,8 @@ def test_what_mlflow_refuses_is_not_tried_again(toy: UseCase, first: dict[str, A
     client = mlflow.MlflowClient()
     client.delete_experiment(mlflow.get_experiment_by_name("toy").experiment_id)
     write_days(toy, NIGHT, 2)
-    with pytest.raises(errors.RegistryRefusedError, match="MLflow refuses to register a version of toy"):
+    monkeypatch.setattr(train, "fit_and_judge", lambda *_: pytest.fail("hours of training, for nothing"))
+    with pytest.raises(errors.RegistryRefusedError, match="the experiment of that name was deleted there"):
         train.train("toy", NIGHT + timedelta(1), "cpu")
 
 
