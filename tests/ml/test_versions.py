@@ -86,6 +86,7 @@ def test_a_column_that_is_gone_is_named_with_the_version_that_takes_it(
     monkeypatch.setattr(train, "fit", lambda *_: pytest.fail("it is known before the fit"))
     monkeypatch.setattr(registry, "finish_killed", lambda _: None)
     monkeypatch.setattr(registry, "find", lambda *_: None)
+    monkeypatch.setattr(registry, "require_experiment", lambda _: None)
     with pytest.raises(dataset.DataMissingError, match=said):
         train.train("toy", NIGHT, "cpu")
 
