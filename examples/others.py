@@ -68,13 +68,16 @@ def show(other: Other, airflow: Airflow, landing: UPath, step: Step) -> None:
     case = use_case(other.case)
     airflow.wait_for_dags({other.head, *case.dag_ids})
     airflow.unpause(case.dag_ids)
-    last = Partitions(other.history.last, other.history.last)
+
+    def start(dag_id: str, partitions: Partitions) -> Callable[[], list[Run]]:
+        return lambda: [airflow.trigger(dag_id, partitions)]
+
+    history, last = other.history, Partitions(other.history.last, other.history.last)
     other.replay(landing, Partitions(other.history.first, other.nights[-1].last))
-    history = other.history
-    step(f"{case.name}: history {history}, as one range", lambda: [airflow.trigger(other.head, history)])
-    step(f"{case.name}: the first champion", lambda: [airflow.trigger(f"{case.name}_train", last)])
+    step(f"{case.name}: history {history}, as one range", start(other.head, history))
+    step(f"{case.name}: the first champion", start(f"{case.name}_train", last))
     for night in other.nights:
-        step(f"{case.name}: night {night}", lambda night=night: [airflow.trigger(other.head, night)])  # type: ignore[misc]
+        step(f"{case.name}: night {night}", start(other.head, night))
 
 
 def told(other: Other) -> tuple[str, bool]:

@@ -290,10 +290,14 @@ def promote(case: str, challenger: Any) -> Any:
     @task(task_id="promote", outlets=[assets.champion(case)])
     def judge(challenger, **context):
         from include.ml import promotion
+        from include.serving import batch
 
         result = promotion.promote(case, challenger["version"])
         if not result["promoted"]:
             raise AirflowSkipException(f"version {result['version']} was refused: {'; '.join(result['reasons'])}")
+        # Said here, so that a second try of what scores them knows them still.
+        waiting = batch.waiting(case, date.fromisoformat(result["effective_from"]))
+        result["waiting"] = waiting.key if waiting else None
         assets.announce(context, assets.champion(case), of_run(context), **result)
         return result
 
@@ -305,11 +309,8 @@ def score_waiting(case: str, promoted: Any) -> Any:
 
     @task(task_id="score", outlets=[assets.predictions(case)])
     def predict(promoted, **context):
-        from include.serving import batch
-
-        days = batch.waiting(case, date.fromisoformat(promoted["effective_from"]))
-        if days is None:
+        if promoted["waiting"] is None:
             raise AirflowSkipException("no day with features waits for it: the next partition is its first")
-        return _scored(case, days, context)
+        return _scored(case, Partitions.parse(promoted["waiting"]), context)
 
     return predict(promoted)
