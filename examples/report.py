@@ -30,12 +30,12 @@ Content = dict[str, Any]
 
 def decision(night: date) -> str | None:
     """What the policy decided in ``night``: yes, no, or None where it has not been asked."""
-    found = decisions().filter(pl.col("night") == night)
+    found = decisions().filter(pl.col("partition_day") == night)
     return None if found.is_empty() else str(found["decision"][0])
 
 
 def decisions() -> pl.DataFrame:
-    return delta.read_all("gold", f"{MODEL}__decisions").sort("night")
+    return delta.read_all("gold", f"{MODEL}__decisions").sort("partition_day")
 
 
 def models(settings: Settings) -> list[Content]:
@@ -111,7 +111,7 @@ def collect(settings: Settings, runs: list[Run], stages: dict[str, float], secon
         "models": models(settings),
         "decisions": [
             {
-                "partition": str(row["night"]),
+                "partition": str(row["partition_day"]),
                 "decision": row["decision"],
                 "reason": row["reason"],
                 "evidence": json.loads(row["evidence"]),
@@ -176,7 +176,9 @@ def show(console: Console, settings: Settings, content: Content) -> None:
     for row in content["partitions"]:
         range_ = Partitions.parse(row["partition"])
         rows = [
-            one for one in content["completeness"] if range_.first <= date.fromisoformat(one["night"]) <= range_.last
+            one
+            for one in content["completeness"]
+            if range_.first <= date.fromisoformat(one["ingestion_date"]) <= range_.last
         ]
         ahead = range_.shift(1)
         scored = delta.read_days("gold", f"{MODEL}__predictions", ahead.first, ahead.last, columns=["flight_id"]).height

@@ -9,7 +9,7 @@ The spool is a Delta table with **every** event as it came:
 - ``origin`` and ``position``: which event it is, by file and line, or by partition of its topic and offset;
 - ``value``: its text, null where it has none;
 - ``arrived_at``: when it was put where it was found; ``arrived_on`` is that day, UTC;
-- ``night``: the one whose landing file has it; null until one is cut that takes it.
+- ``ingestion_date``: the one whose landing file has it; null until one is cut that takes it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
 
 EVENT = ("origin", "position")
-BY = ("arrived_on", "night")
+BY = ("arrived_on", "ingestion_date")
 # Among the table's files, so that nobody loses or restores one without the other. Delta passes over such a folder.
 CHECKPOINT = "/_checkpoint"
 NOT_UTF8 = "not UTF-8: "  # makes it no JSON, so that nobody takes what is damaged for sound
@@ -87,7 +87,9 @@ def dated(events: DataFrame) -> DataFrame:
     at = sf.least("arrived_at", sf.current_timestamp())
     # By the seconds since 1970: whatever zone the session is in, a night ends at midnight UTC.
     day = sf.date_from_unix_date(sf.floor(sf.unix_seconds("arrived_at") / 86400).cast("int"))
-    return events.withColumn("arrived_at", at).withColumns({"arrived_on": day, "night": sf.lit(None).cast("date")})
+    return events.withColumn("arrived_at", at).withColumns(
+        {"arrived_on": day, "ingestion_date": sf.lit(None).cast("date")}
+    )
 
 
 def start(spark: SparkSession, job: Job, every: float | None = None) -> StreamingQuery:
@@ -95,7 +97,7 @@ def start(spark: SparkSession, job: Job, every: float | None = None) -> Streamin
 
     What is there now and no more; or, looking ``every`` so many seconds, until it is stopped.
     """
-    columns = "origin string, position bigint, value string, arrived_at timestamp, arrived_on date, night date"
+    columns = "origin string, position bigint, value string, arrived_at timestamp, arrived_on date, ingestion_date date"
     spark.sql(f"CREATE TABLE IF NOT EXISTS {job['spool']} ({columns}) USING delta PARTITIONED BY ({', '.join(BY)})")
     folder = spark.sql(f"DESCRIBE DETAIL {job['spool']}").collect()[0]["location"]
     spooling = dated(extract(spark, job)).writeStream.format("delta").option("checkpointLocation", folder + CHECKPOINT)
@@ -110,19 +112,20 @@ def cut(spark: SparkSession, spool: str, night: str) -> None:
     event that is in the spool a second time, as after the loss of a checkpoint, goes.
     """
     events, end = spark.table(spool), f"DATE'{night}'"
-    uncut = events.where(f"arrived_on <= {end} AND night IS NULL")
-    if not events.where(f"night >= {end}").isEmpty() or uncut.isEmpty():
+    uncut = events.where(f"arrived_on <= {end} AND ingestion_date IS NULL")
+    if not events.where(f"ingestion_date >= {end}").isEmpty() or uncut.isEmpty():
         return
-    known = events.where("night IS NOT NULL").select(*EVENT)
+    known = events.where("ingestion_date IS NOT NULL").select(*EVENT)
     new = uncut.dropDuplicates(list(EVENT)).join(known, list(EVENT), "left_anti")
     view = f"cut__{uuid4().hex}"
-    new.withColumn("night", sf.expr(end)).createTempView(view)
+    new.withColumn("ingestion_date", sf.expr(end)).createTempView(view)
     try:
         # The night has nothing yet. It is named because what is written must be in what is replaced. Spool and night
         # are arguments of the task: nothing that an event has brought.
         spark.sql(
-            f"INSERT INTO {spool} REPLACE WHERE arrived_on <= {end} AND (night IS NULL OR night = {end}) "  # noqa: S608
-            f"SELECT origin, position, value, arrived_at, arrived_on, night FROM {view}"
+            f"INSERT INTO {spool} REPLACE WHERE arrived_on <= {end} "  # noqa: S608
+            f"AND (ingestion_date IS NULL OR ingestion_date = {end}) "
+            f"SELECT origin, position, value, arrived_at, arrived_on, ingestion_date FROM {view}"
         )
     finally:
         spark.catalog.dropTempView(view)
@@ -130,7 +133,7 @@ def cut(spark: SparkSession, spool: str, night: str) -> None:
 
 def of_night(spark: SparkSession, spool: str, night: str) -> DataFrame:
     """The ``value`` of each event of ``night``, in an order that is always the same."""
-    return spark.table(spool).where(f"night = DATE'{night}'").orderBy(*EVENT).select("value")
+    return spark.table(spool).where(f"ingestion_date = DATE'{night}'").orderBy(*EVENT).select("value")
 
 
 def main() -> None:

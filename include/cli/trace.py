@@ -70,11 +70,11 @@ def counted(files: Iterable[File]) -> str:
 def partitions(found: Iterable[Partition]) -> Table:
     """A row a partition."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("table", "day", "night", "revision", "rows", "file", "run"):
+    for name in ("table", "day", "ingestion_date", "revision", "rows", "file", "run"):
         shown.add_column(name, justify="right" if name == "rows" else "left", no_wrap=True)
     for one in found:
         revision = f"{one.revision}" + (f" of {one.newest}" if one.newest > one.revision else "")
-        night = str(one.night or "")
+        night = str(one.ingestion_date or "")
         shown.add_row(
             one.table, str(one.day), night, revision, str(one.rows), one.file.path if one.file else "", one.run
         )

@@ -22,7 +22,7 @@ from include.contracts.wide import Wide, check
 # What ingestion adds to the columns of every feed, as type and description.
 BOOKKEEPING = {
     "partition_day": ("date", "the row's own business day, and of a snapshot the day it is of"),
-    "night": ("date", "the night in which the row arrived"),
+    "ingestion_date": ("date", "the night whose file brought the row"),
     "source_file": ("string", "the file it came in, relative to landing"),
     "arrived_at": ("timestamp", "when that file was written, UTC"),
 }

@@ -34,7 +34,7 @@ LONGEST = 2_000  # characters of a row that are shown
 class Sample:
     """A row in quarantine: why, in which file and line, and its own words. ``line`` is None where it has none."""
 
-    night: str
+    ingestion_date: str
     reason: str
     file: str
     line: int | None
@@ -106,13 +106,15 @@ def of_feed(of: Source, feed: Feed, first: date, last: date, *, shows_all: bool)
     hidden = masks.is_personal(feed) and not shows_all
     nights, older = _nights(f"{table(of, feed)}__quarantine", first, last)
     there = _rows(f"{table(of, feed)}__quarantine", nights)
-    by_night = there.group_by("night").len().sort("night").collect(engine="streaming")
+    by_night = there.group_by("ingestion_date").len().sort("ingestion_date").collect(engine="streaming")
     kind = reasons.of(feed, pl.col("reason")).alias("kind")
     counts = there.select(kind).group_by("kind").len().sort(["len", "kind"], descending=[True, False])
     kinds = [Kind(name, rows) for name, rows in counts.collect(engine="streaming").iter_rows()]
     shown = {one.name: one for one in kinds[:KINDS]}
     some = there.with_columns(kind).filter(pl.col("kind").is_in(list(shown))).group_by("kind").head(SAMPLES)
-    for row in some.collect(engine="streaming").sort("night", "source_file", "line", descending=True).to_dicts():
+    for row in (
+        some.collect(engine="streaming").sort("ingestion_date", "source_file", "line", descending=True).to_dicts()
+    ):
         shown[row["kind"]].samples.append(_sample(feed, row, hidden=hidden))
     return OfFeed(
         name=feed.name,
@@ -130,19 +132,25 @@ def _nights(name: str, first: date, last: date) -> tuple[list[date], bool]:
     """The last nights of a table within a range, by its log alone; and whether there are earlier ones."""
     if not delta.exists("bronze", name):
         return [], False
-    found = {date.fromisoformat(one["night"]) for one in delta.opened("bronze", name).partitions()}
+    found = {date.fromisoformat(one["ingestion_date"]) for one in delta.opened("bronze", name).partitions()}
     nights = sorted(night for night in found if first <= night <= last)
     return nights[-NIGHTS:], len(nights) > NIGHTS
 
 
 def _rows(name: str, nights: Sequence[date]) -> pl.LazyFrame:
     """The rows of ``nights``; columns that an earlier version did not write yet are null."""
-    columns = {"night": pl.Date, "reason": pl.String, "source_file": pl.String, "line": pl.Int32, "raw": pl.String}
+    columns = {
+        "ingestion_date": pl.Date,
+        "reason": pl.String,
+        "source_file": pl.String,
+        "line": pl.Int32,
+        "raw": pl.String,
+    }
     columns |= {"run": pl.String, "file_columns": pl.String, "rules": pl.String}
     none = pl.LazyFrame(schema=columns)
     if not nights:
         return none
-    rows = delta.scan("bronze", name).filter(pl.col("night").is_between(nights[0], nights[-1]))
+    rows = delta.scan("bronze", name).filter(pl.col("ingestion_date").is_between(nights[0], nights[-1]))
     there = rows.collect_schema().names()
     return pl.concat([none, rows.select([column for column in columns if column in there])], how="diagonal")
 
@@ -155,7 +163,7 @@ def _sample(feed: Feed, row: dict[str, Any], *, hidden: bool) -> Sample:
     is_named = hidden and any(one.pii is Pii.PERSONAL and one not in feed.content.columns for one in feed.columns)
     file = masks.MASK if is_named else row["source_file"]
     words = raw if len(raw) <= LONGEST else f"{raw[:LONGEST]}…"
-    return Sample(str(row["night"]), reason, file, row["line"], words, row["run"] or "")
+    return Sample(str(row["ingestion_date"]), reason, file, row["line"], words, row["run"] or "")
 
 
 def _rules(of: Source, feed: Feed, first: date, last: date) -> list[tuple[str, int]]:

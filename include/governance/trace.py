@@ -73,7 +73,7 @@ class Partition:
     """A revision of a partition, as the ledger of publications has it.
 
     Attributes:
-        night: of bronze: in which the rows arrived.
+        ingestion_date: of bronze: the partition whose file brought the rows.
         newest: the last revision of this partition; above ``revision`` where it was published again since.
         version: of the Delta table, with this revision in it.
         file: of bronze: the file that brought the rows; None where it was ingested before files were kept.
@@ -81,7 +81,7 @@ class Partition:
 
     table: str
     day: date
-    night: date | None
+    ingestion_date: date | None
     revision: int
     newest: int
     version: int
@@ -156,7 +156,7 @@ class Ledger:
         found = cls()
         for line in publications.read().sort("revision").iter_rows(named=True):
             days = found.lines.setdefault(line["table"], {})
-            days.setdefault(line["partition_day"], {}).setdefault(line["night"], []).append(line)
+            days.setdefault(line["partition_day"], {}).setdefault(line["ingestion_date"], []).append(line)
         return found
 
     def at(self, table: str, day: date, moment: datetime, through: date) -> list[Partition]:
@@ -200,7 +200,9 @@ class Ledger:
 
 
 def _partition(line: Line, newest: int) -> Partition:
-    known = {name: line[name] for name in ("table", "night", "revision", "version", "rows", "run", "published_at")}
+    known = {
+        name: line[name] for name in ("table", "ingestion_date", "revision", "version", "rows", "run", "published_at")
+    }
     file = line["source_file"]
     origin = File(file, line["source_sha256"], state(file, line["source_sha256"])) if file else None
     return Partition(**known, day=line["partition_day"], newest=newest, file=origin)

@@ -55,22 +55,26 @@ def incomplete(source: Source) -> Iterator[str]:
     name = f"{source.name}__completeness"
     if not delta.exists("bronze", name):
         return
-    for row in delta.read_all("bronze", name).sort("feed", "night").iter_rows(named=True):
+    for row in delta.read_all("bronze", name).sort("feed", "ingestion_date").iter_rows(named=True):
         accounted = row["published"] + row["quarantined"] + row["deduplicated"]
         if row["rows_in"] != accounted:
             yield f"{source.name} {row['feed']} {row['night']}: {row['rows_in']} rows in, {accounted} accounted for"
-    counts = delta.read_all("bronze", name, columns=["feed", "night", "published", "quarantined"])
+    counts = delta.read_all("bronze", name, columns=["feed", "ingestion_date", "published", "quarantined"])
     for feed in source.feeds:
         said = counts.filter(pl.col("feed") == feed.name)
         if gone := removed_through(f"bronze.{table(source, feed)}"):
             # Of the nights just after it, late rows went with the days that they belong to.
-            said = said.filter(pl.col("night") > gone + timedelta(feed.late_days))
+            said = said.filter(pl.col("ingestion_date") > gone + timedelta(feed.late_days))
         for term, suffix in (("published", ""), ("quarantined", "__quarantine")):
             held = _rows_by_night(f"{table(source, feed)}{suffix}")
             if gone:
-                held = held.filter(pl.col("night") > gone + timedelta(feed.late_days))
-            both = said.select("night", term).join(held, on="night", how="full", coalesce=True).fill_null(0)
-            for night, wanted, rows in both.filter(pl.col(term) != pl.col("rows")).sort("night").iter_rows():
+                held = held.filter(pl.col("ingestion_date") > gone + timedelta(feed.late_days))
+            both = (
+                said.select("ingestion_date", term)
+                .join(held, on="ingestion_date", how="full", coalesce=True)
+                .fill_null(0)
+            )
+            for night, wanted, rows in both.filter(pl.col(term) != pl.col("rows")).sort("ingestion_date").iter_rows():
                 yield (
                     f"bronze.{table(source, feed)}{suffix}: of the night {night} it holds {rows} rows, and "
                     f"bronze.{name} says {wanted}"
@@ -79,8 +83,8 @@ def incomplete(source: Source) -> Iterator[str]:
 
 def _rows_by_night(name: str) -> pl.DataFrame:
     if not delta.exists("bronze", name):
-        return pl.DataFrame(schema={"night": pl.Date, "rows": pl.UInt32})
-    return delta.scan("bronze", name).group_by("night").agg(pl.len().alias("rows")).collect()
+        return pl.DataFrame(schema={"ingestion_date": pl.Date, "rows": pl.UInt32})
+    return delta.scan("bronze", name).group_by("ingestion_date").agg(pl.len().alias("rows")).collect()
 
 
 def removed_through(name: str) -> date | None:
@@ -94,14 +98,14 @@ def other_content(name: str, lines: pl.DataFrame) -> Iterator[str]:
     """The partitions of a table that hold something else than ``lines``, its part of the ledger, say."""
     if gone := removed_through(name):
         lines = lines.filter(pl.col("partition_day") > gone)
-    last = lines.sort("revision").unique(["partition_day", "night"], keep="last")
+    last = lines.sort("revision").unique(["partition_day", "ingestion_date"], keep="last")
     by = usage.opened(name).metadata().partition_columns
     layer, table_name = name.split(".")
     rows = delta.scan(layer, table_name)
     for (columns,), part in last.partition_by("columns", as_dict=True).items():
         found = contents(rows, by, json.loads(columns) if columns else by)
         for line in part.iter_rows(named=True):
-            key = (line["partition_day"], line["night"])[: len(by)]
+            key = (line["partition_day"], line["ingestion_date"])[: len(by)]
             held = found.get(key, NOTHING)
             now = publications.digest(held)
             # A line of before it said what was hashed tells the number of rows and no more.
@@ -111,7 +115,7 @@ def other_content(name: str, lines: pl.DataFrame) -> Iterator[str]:
                     f"{name} {shown}: it holds other rows ({now}) than {line['run']} published ({line['content']}, "
                     f"revision {line['revision']})"
                 )
-    known = {(line["partition_day"], line["night"])[: len(by)] for line in last.iter_rows(named=True)}
+    known = {(line["partition_day"], line["ingestion_date"])[: len(by)] for line in last.iter_rows(named=True)}
     files = pl.DataFrame(usage.opened(name).get_add_actions(flatten=True))
     if brought_forward := migrations.changed_at():
         # What an earlier release has published may be older than the ledger.

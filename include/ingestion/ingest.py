@@ -31,7 +31,7 @@ TERMS = {
     "quarantined": pl.col("_reason").is_not_null() & ~pl.col("_copy"),
     "deduplicated": pl.col("_copy") & ~pl.col("_late"),
 }
-BY = ("partition_day", "night")
+BY = ("partition_day", "ingestion_date")
 BESIDE = ("arrived_at", "run", "file_columns")  # what a row in quarantine is told by, and is no content of it
 MOST_NUMBERED = 10_000  # rows in quarantine whose lines are looked up, for which their file is read once more
 
@@ -178,10 +178,10 @@ def _requests(
     """What a feed's candidate makes of its published tables."""
     name, nights, resolved = f"bronze.{table(source, feed)}", _nights(plan, feed), audited["late"].get(feed.name)
     judged = kernel.judged(candidates[feed.name])
-    scope = within("night", nights)
+    scope = within("ingestion_date", nights)
     if resolved:
         touched = within("partition_day", map(date.fromisoformat, resolved["days"]))
-        came_late = pl.col("night") > pl.col("partition_day") - timedelta(feed.lead_days)
+        came_late = pl.col("ingestion_date") > pl.col("partition_day") - timedelta(feed.lead_days)
         scope = scope | (touched & came_late)
     requests = [Request(name, _good(judged, resolved), BY, scope, ["arrived_at"])]
     # A feed whose rows never broke their contract has no quarantine, and one without rules nothing that they mended.
@@ -191,7 +191,7 @@ def _requests(
         requests.append(Request(f"{name}__quarantine", told, BY, scope, BESIDE))
     if feed.mends or delta.exists("bronze", f"{table(source, feed)}__mended"):
         told = _with_origin(source, feed, plan, _mended(judged), run)
-        requests.append(Request(f"{name}__mended", told, BY, within("night", nights), BESIDE))
+        requests.append(Request(f"{name}__mended", told, BY, within("ingestion_date", nights), BESIDE))
     if resolved:
         rows = candidate.rows(resolved["candidate"])
         requests.append(Request(f"bronze.{late.store(source, feed)}", rows, BY, scope, ["arrived_at"]))
@@ -225,7 +225,7 @@ def ingested(source: Source, nights: Partitions) -> list[str]:
     name = _completeness(source)
     found: set[str] = set()
     if delta.exists("bronze", name):
-        rows = delta.read_days("bronze", name, nights.first, nights.last, columns=["feed"], day="night")
+        rows = delta.read_days("bronze", name, nights.first, nights.last, columns=["feed"], day="ingestion_date")
         found = set(rows["feed"])
     if not found and any(map(source.expects_files, nights.days)):
         raise NotIngestedError(f"nothing of {source.name} has been ingested for {nights}: ingest it first")
@@ -275,7 +275,7 @@ def _nights(plan: Plan, feed: Feed) -> list[date]:
 
 
 def _own_partition(row: Counts) -> Partition:
-    return date.fromisoformat(row["partition_day"]), date.fromisoformat(row["night"])
+    return date.fromisoformat(row["partition_day"]), date.fromisoformat(row["ingestion_date"])
 
 
 def _good(judged: pl.LazyFrame, resolved: Resolved | None) -> pl.LazyFrame:
@@ -307,11 +307,13 @@ def _mended(judged: pl.LazyFrame) -> pl.LazyFrame:
 
 def refused(source: Source, plan: Plan, candidates: Candidates, audited: Audited) -> pl.DataFrame:
     """The rows of audited ``candidates`` that would go to quarantine: feed, night, reason, raw."""
-    found = [pl.DataFrame(schema={"feed": pl.String, "night": pl.Date, "reason": pl.String, "raw": pl.String})]
+    found = [pl.DataFrame(schema={"feed": pl.String, "ingestion_date": pl.Date, "reason": pl.String, "raw": pl.String})]
     for name in plan:
         rows = _refused(kernel.judged(candidates[name]), audited["late"].get(name))
-        own = rows.filter(within("night", _nights(plan, source.feed(name))))
-        found.append(own.select(pl.lit(name).alias("feed"), "night", "reason", "raw").collect(engine="streaming"))
+        own = rows.filter(within("ingestion_date", _nights(plan, source.feed(name))))
+        found.append(
+            own.select(pl.lit(name).alias("feed"), "ingestion_date", "reason", "raw").collect(engine="streaming")
+        )
     return pl.concat(found)
 
 
@@ -352,15 +354,15 @@ def _for_each_feed[T](source: Source, plan: Plan, step: Callable[[Feed], T]) -> 
 def _count(judged: pl.LazyFrame, feed: Feed, plan: Plan) -> tuple[list[Counts], bool]:
     """The terms of each file without its late rows, and whether there are late ones."""
     terms = [where.sum().alias(term) for term, where in (TERMS | {"late": pl.col("_late")}).items()]
-    found = judged.group_by("night").agg(terms).collect(engine="streaming")
-    by_night = {row["night"]: row for row in found.iter_rows(named=True)}
+    found = judged.group_by("ingestion_date").agg(terms).collect(engine="streaming")
+    by_night = {row["ingestion_date"]: row for row in found.iter_rows(named=True)}
     counts: list[Counts] = []
     for day, batch in plan[feed.name].items():
         added = {column for file in batch["files"].values() for column in landing.added(file, feed)}
         night = feed.night(date.fromisoformat(day))
         accounted = {term: int(by_night[night][term]) if night in by_night else 0 for term in TERMS}
         counts.append(
-            {"night": str(night), "feed": feed.name, "partition_day": day, "rows_in": batch["rows"]}
+            {"ingestion_date": str(night), "feed": feed.name, "partition_day": day, "rows_in": batch["rows"]}
             | {"files": len(batch["files"])}
             | accounted
             | {f"late_{term}": 0 for term in TERMS}
@@ -379,22 +381,24 @@ def _resolve(source: Source, nights: Partitions, plan: Plan, feed: Feed, judged:
 
 def _with_late(source: Source, feed: Feed, counts: list[Counts], resolved: Resolved) -> list[Counts]:
     """``counts`` with the late rows added, and the counts of other nights' files whose late rows were looked at."""
-    found = candidate.rows(resolved["candidate"]).select("night", late.VERDICT).collect()
+    found = candidate.rows(resolved["candidate"]).select("ingestion_date", late.VERDICT).collect()
     # Only nights of which something may have changed: what a night costs must not grow with history.
-    looked_at = set(found["night"]) - {date.fromisoformat(row["night"]) for row in counts}
+    looked_at = set(found["ingestion_date"]) - {date.fromisoformat(row["ingestion_date"]) for row in counts}
     if looked_at and late.has_store(source, feed):
         # A night's other late rows, of days that this run does not touch, keep the verdicts they have.
-        there = delta.scan("bronze", late.store(source, feed)).filter(pl.col("night").is_in(looked_at))
+        there = delta.scan("bronze", late.store(source, feed)).filter(pl.col("ingestion_date").is_in(looked_at))
         untouched = ~pl.col("partition_day").is_in(list(map(date.fromisoformat, resolved["days"])))
-        found = pl.concat([found, there.filter(untouched).select("night", late.VERDICT).collect()])
-    by_verdict = {(str(night), verdict): n for night, verdict, n in found.group_by("night", late.VERDICT).len().rows()}
-    own = {row["night"] for row in counts}
+        found = pl.concat([found, there.filter(untouched).select("ingestion_date", late.VERDICT).collect()])
+    by_verdict = {
+        (str(night), verdict): n for night, verdict, n in found.group_by("ingestion_date", late.VERDICT).len().rows()
+    }
+    own = {row["ingestion_date"] for row in counts}
     others = _recorded(source, feed, {night for night, _ in by_verdict} - own)
     return [_add_late(row, by_verdict) for row in [*counts, *others]]
 
 
 def _add_late(row: Counts, by_verdict: dict[tuple[str, str], int]) -> Counts:
-    new = {f"late_{term}": by_verdict.get((row["night"], term), 0) for term in TERMS}
+    new = {f"late_{term}": by_verdict.get((row["ingestion_date"], term), 0) for term in TERMS}
     return row | {term: row[term] - row[f"late_{term}"] + new[f"late_{term}"] for term in TERMS} | new
 
 
@@ -404,10 +408,10 @@ def _recorded(source: Source, feed: Feed, nights: set[str]) -> list[Counts]:
     if not nights or not delta.exists("bronze", name):
         return []
     first, last = date.fromisoformat(min(nights)), date.fromisoformat(max(nights))
-    rows = delta.read_days("bronze", name, first, last, day="night").with_columns(
-        pl.col("night", "partition_day").cast(pl.String)
+    rows = delta.read_days("bronze", name, first, last, day="ingestion_date").with_columns(
+        pl.col("ingestion_date", "partition_day").cast(pl.String)
     )
-    return rows.filter((pl.col("feed") == feed.name) & pl.col("night").is_in(nights)).to_dicts()
+    return rows.filter((pl.col("feed") == feed.name) & pl.col("ingestion_date").is_in(nights)).to_dicts()
 
 
 def _record(source: Source, plan: Plan, counts: list[Counts]) -> list[Change]:
@@ -415,14 +419,14 @@ def _record(source: Source, plan: Plan, counts: list[Counts]) -> list[Change]:
     if not counts:  # of days on which the source is closed
         return []
     name = _completeness(source)
-    rows = pl.DataFrame(counts).with_columns(pl.col("night", "partition_day").str.to_date())
-    nights = rows["night"].unique().to_list()
+    rows = pl.DataFrame(counts).with_columns(pl.col("ingestion_date", "partition_day").str.to_date())
+    nights = rows["ingestion_date"].unique().to_list()
     if not delta.exists("bronze", name):
-        return [commit.frame_change(f"bronze.{name}", rows, ["night"], lambda partition: True)]
-    there = delta.scan("bronze", name).filter(pl.col("night").is_in(nights)).collect()
+        return [commit.frame_change(f"bronze.{name}", rows, ["ingestion_date"], lambda partition: True)]
+    there = delta.scan("bronze", name).filter(pl.col("ingestion_date").is_in(nights)).collect()
     # A feed that a night of this run no longer has goes; those of another run's nights stay.
     own = {night for feed in plan for night in _nights(plan, source.feed(feed))}
-    kept = there.filter(~pl.col("night").is_in(own)).join(rows, on=["night", "feed"], how="anti")
+    kept = there.filter(~pl.col("ingestion_date").is_in(own)).join(rows, on=["ingestion_date", "feed"], how="anti")
     rows = pl.concat([rows, kept], how="diagonal_relaxed")
     new, old = (_by_night(frame, rows.columns) for frame in (rows, there))
     changed = {
@@ -432,12 +436,16 @@ def _record(source: Source, plan: Plan, counts: list[Counts]) -> list[Change]:
     }
     if not changed:
         return []
-    rows = rows.filter(pl.col("night").is_in(changed))
-    return [commit.frame_change(f"bronze.{name}", rows, ["night"], lambda partition: partition["night"] in changed)]
+    rows = rows.filter(pl.col("ingestion_date").is_in(changed))
+    return [
+        commit.frame_change(
+            f"bronze.{name}", rows, ["ingestion_date"], lambda partition: partition["ingestion_date"] in changed
+        )
+    ]
 
 
 def _by_night(counts: pl.DataFrame, columns: Sequence[str]) -> dict[date, pl.DataFrame]:
     """The rows of each night, such that equal ones are equal; a column that is not there yet is null."""
     lacking = [pl.lit(None).alias(name) for name in columns if name not in counts.columns]
     rows = counts.with_columns(lacking).select(columns).sort("feed")
-    return {night: part for (night,), part in rows.partition_by("night", as_dict=True).items()}
+    return {night: part for (night,), part in rows.partition_by("ingestion_date", as_dict=True).items()}

@@ -50,8 +50,10 @@ def resolve(
     touched = set(days) | set(late["partition_day"])
     if has_store(source, feed):
         kept = delta.scan("bronze", store(source, feed))
-        touched |= set(kept.filter(within("night", nights)).select("partition_day").unique().collect().to_series())
-        others = kept.filter(~within("night", nights) & within("partition_day", touched))
+        touched |= set(
+            kept.filter(within("ingestion_date", nights)).select("partition_day").unique().collect().to_series()
+        )
+        others = kept.filter(~within("ingestion_date", nights) & within("partition_day", touched))
         late = pl.concat([late, others.select(columns(feed)).collect()])
     if not feed.unique:  # each row is a thing of its own
         return late.with_columns(pl.lit("published").alias(VERDICT)).select(*columns(feed), VERDICT), sorted(touched)
@@ -62,12 +64,12 @@ def _in_time(
     source: Source, feed: Feed, judged: pl.LazyFrame, late: pl.DataFrame, touched: set[date], days: Sequence[date]
 ) -> pl.DataFrame:
     """The good rows that were in their own day's file and have the key of a late one: of this run, and published."""
-    names = [*(column.name for column in feed.columns), "partition_day", "night"]
+    names = [*(column.name for column in feed.columns), "partition_day", "ingestion_date"]
     rows = judged.filter(pl.col("_reason").is_null() & ~pl.col("_copy") & ~pl.col("_late")).select(names)
     others = touched - set(days)
     if others and delta.exists("bronze", table(source, feed)):
         published = delta.scan("bronze", table(source, feed)).filter(within("partition_day", others))
-        was_in_time = pl.col("night") == pl.col("partition_day") - timedelta(feed.lead_days)
+        was_in_time = pl.col("ingestion_date") == pl.col("partition_day") - timedelta(feed.lead_days)
         rows = pl.concat([rows, published.filter(was_in_time).select(names)])
     keys = ["partition_day", *feed.unique]
     return rows.join(late.lazy().select(keys).unique(), on=keys, how="semi", nulls_equal=True).collect()
@@ -79,13 +81,13 @@ def _with_verdicts(feed: Feed, late: pl.DataFrame, in_time: pl.DataFrame) -> pl.
     first = in_time.with_columns(pl.lit(False).alias("_copy"), pl.lit(False).alias("_is_late"))
     arrived = pl.concat([first, late.with_columns(pl.lit(True).alias("_is_late"))], how="diagonal")
     # A copy within its own file comes after the row that it copies, and is one whatever becomes of that.
-    arrived = arrived.sort("night", "_copy", "_is_late", maintain_order=True)
+    arrived = arrived.sort("ingestion_date", "_copy", "_is_late", maintain_order=True)
     differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).first().over(key)) for name in names)
     lost = pl.int_range(pl.len()).over(key) > 0
     judged = arrived.with_columns(
         lost.alias("_lost"),
         (lost & ~pl.col("_copy") & differs).alias("_differs"),
-        pl.col("night").first().over(key).cast(pl.String).alias("_winner_night"),
+        pl.col("ingestion_date").first().over(key).cast(pl.String).alias("_winner_night"),
     ).filter("_is_late")
     same = f"another row has the same {', '.join(feed.unique)}, arrived in the night of "
     reason = pl.concat_str(pl.lit(same), "_winner_night", pl.lit(" and differs"))

@@ -95,7 +95,7 @@ def columns_of(feed: Feed) -> dict[str, pl.DataType]:
     return {
         **{column.name: type_of(column) for column in feed.columns},
         "partition_day": pl.Date(),
-        "night": pl.Date(),
+        "ingestion_date": pl.Date(),
         "source_file": pl.String(),
         "arrived_at": pl.Datetime("us", "UTC"),
         "_reason": pl.String(),
@@ -145,7 +145,7 @@ def look_at(rows: pl.DataFrame, feed: Feed) -> pl.DataFrame:
         .with_columns(late.alias("_late"))
         .with_columns(
             own_day.alias("partition_day"),
-            (day - pl.duration(days=feed.lead_days)).alias("night"),
+            (day - pl.duration(days=feed.lead_days)).alias("ingestion_date"),
             pl.lit(False).alias("_copy"),
         )
         .with_columns(_twin(feed))
@@ -190,18 +190,18 @@ def together(looked_at: pl.DataFrame, feed: Feed) -> pl.DataFrame:
     sound = rows.filter(pl.col("_reason").is_null())
     if not feed.unique:  # each is a thing of its own: a number tells it from all others
         sound, names = sound.with_row_index("_number"), [*names, "_number"]
-    same_key = ["night", "partition_day", *(feed.unique or ("_number",))]
+    same_key = ["ingestion_date", "partition_day", *(feed.unique or ("_number",))]
     conflict = pl.any_horizontal(pl.col(name).n_unique().over(same_key) > 1 for name in names)
     differs = pl.lit(f"another row has the same {', '.join(feed.unique)} and differs")
     sound = sound.with_columns(conflict.alias("_conflict")).with_columns(
         pl.when("_conflict").then(differs).alias("_reason"),
         (pl.col("_late") & ~pl.col("_conflict")).alias("_late"),
-        (pl.int_range(pl.len()).over("night", "partition_day", *names) > 0).alias("_copy"),
+        (pl.int_range(pl.len()).over("ingestion_date", "partition_day", *names) > 0).alias("_copy"),
     )
     # A broken row has no content to compare, only its text, and what the name of its file says.
     broken = rows.filter(pl.col("_reason").is_not_null())
     broken = broken.with_columns(
-        (pl.int_range(pl.len()).over("night", *naming.columns(feed.pattern), "_raw") > 0).alias("_copy")
+        (pl.int_range(pl.len()).over("ingestion_date", *naming.columns(feed.pattern), "_raw") > 0).alias("_copy")
     )
     return pl.concat([sound.select(broken.columns), broken]).with_columns(_raw_where_needed())
 
@@ -217,7 +217,7 @@ def _twin(feed: Feed) -> pl.Expr:
     Null, which nothing equals, of a sound row of a feed whose copies are kept.
     """
     broken = pl.when(pl.col("_reason").is_not_null()).then("_raw").alias("_broken")
-    twin = pl.struct("night", broken, "partition_day", *feed.unique).hash()
+    twin = pl.struct("ingestion_date", broken, "partition_day", *feed.unique).hash()
     return (pl.when(pl.col("_reason").is_not_null()).then(twin) if not feed.unique else twin).alias("_twin")
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 8
 HASHED_ROWS = 100_000
+# Columns that a migration has given another name, in versions of before it.
+FORMER_NAMES = {"night": "ingestion_date"}
 """So many rows at a time become text, which is larger than they are."""
 
 
@@ -98,8 +100,12 @@ def version(layer: str, name: str) -> int:
 
 
 def scan(layer: str, name: str, version: int | None = None) -> pl.LazyFrame:
-    """A table to read from, as it is or as it was; nothing is read yet. Raises what ``opened`` does."""
-    return pl.scan_delta(opened(layer, name, version))
+    """A table to read from, as it is or as it was; nothing is read yet. Raises what ``opened`` does.
+
+    Where a version of before a migration called a column something else, it has the name of now.
+    """
+    rows = pl.scan_delta(opened(layer, name, version))
+    return rows if version is None else rows.rename(FORMER_NAMES, strict=False)
 
 
 def require_whole(layer: str, name: str, version: int, first: date, last: date, *, day: str = "flight_date") -> None:

@@ -153,7 +153,7 @@ def to_retain(sources: Iterable[Source]) -> Plan:
             for beside in ("", "__quarantine", "__mended", "__late"):
                 days_gone += _days_before(f"{table}{beside}", cutoff)
             # What no night has taken yet is in none of these.
-            days_gone += _days_before(f"{table}__stream", feed.night(cutoff), "night")
+            days_gone += _days_before(f"{table}__stream", feed.night(cutoff), "ingestion_date")
         # The counts go first: transform refuses a night without them. With them, and without the rows that they
         # count, it would take the night for an empty one and publish that.
         plan.removals += [*_counts_before(f"bronze.{source.name}__completeness", cutoffs), *days_gone]
@@ -210,7 +210,7 @@ def _counts_before(table: str, cutoffs: Mapping[str, date]) -> list[Removal]:
     rows = delta.read_all(*table.split(".")).filter(pl.any_horizontal(old))
     if rows.is_empty():
         return []
-    files = files_of(opened(table)).filter(pl.col("partition.night").is_in(rows["night"].implode()))
+    files = files_of(opened(table)).filter(pl.col("partition.ingestion_date").is_in(rows["ingestion_date"].implode()))
     return [_of_days(_of_files("retention", table, files, rows.height), rows["partition_day"], predicate)]
 
 

@@ -31,6 +31,10 @@ class NewerLakeError(NeedsAttentionError):
     """The lake has a layout that this release does not know."""
 
 
+class BrokenLedgerError(NeedsAttentionError):
+    """A ledger is not as it was written."""
+
+
 class UnknownTableError(NeedsAttentionError):
     """A table that a step has to change belongs to nothing that this release knows."""
 
@@ -119,6 +123,22 @@ def rewrite(table: str, columns: dict[str, str], *, without: Sequence[str] = (),
     overwrite(there, rows, list(by) or there.metadata().partition_columns)
 
 
+def rename(table: str, names: dict[str, str]) -> None:
+    """Give columns of ``table`` new names, by their old ones. The order of the columns stays, and the partitioning.
+
+    One commit on the version that was read; the rows pass through, they are never in memory all at once.
+    """
+    from deltalake import QueryBuilder
+
+    from include.lake import usage
+
+    there = usage.opened(table)
+    named = {field.name: names.get(field.name, field.name) for field in there.schema().fields}
+    query = f"SELECT {', '.join(f'"{old}" AS "{new}"' for old, new in named.items())} FROM t"  # noqa: S608  # as above
+    rows = QueryBuilder().register("t", there).execute(query)
+    overwrite(there, rows, [named[column] for column in there.metadata().partition_columns])
+
+
 def overwrite(there: DeltaTable, rows: Any, by: list[str]) -> None:
     """Make ``rows`` the whole of a table, in one commit on the version that was read."""
     from deltalake import write_deltalake
@@ -181,7 +201,7 @@ def _feed_of(table: str) -> Feed:
 def _by_day_and_night(table: str) -> None:
     # Nothing was late then: each row came in its own day's file.
     night = f"CAST(partition_day - INTERVAL '{_feed_of(table).lead_days}' DAY AS DATE)"
-    rewrite(table, {"night": night}, by=("partition_day", "night"))
+    rewrite(table, {"ingestion_date": night}, by=("partition_day", "ingestion_date"))
 
 
 # --- 2: completeness says how many rows were late, and which columns were new ---
@@ -217,9 +237,20 @@ ARRIVED = {
 }
 
 
+def _without_night() -> list[str]:
+    return [table for table in ARRIVED if _lacking([table], _arrival_of(table))]
+
+
+def _arrival_of(table: str) -> str:
+    # Step 6 gives it the name of now.
+    from include.lake import delta
+
+    return "night" if delta.exists(*table.split(".")) and "night" in _columns(table) else "ingestion_date"
+
+
 def _add_night(table: str) -> None:
-    day, lead = ARRIVED[table]
-    rewrite(table, {"night": _or(table, "night", f"CAST({day} - INTERVAL '{lead}' DAY AS DATE)")})
+    (day, lead), column = ARRIVED[table], _arrival_of(table)
+    rewrite(table, {column: _or(table, column, f"CAST({day} - INTERVAL '{lead}' DAY AS DATE)")})
 
 
 # --- 4: features say from which night all their values were known ---
@@ -259,12 +290,51 @@ def _seal(table: str) -> None:
     overwrite(there, chain.sealed(in_order, 0, chain.FIRST), [])
 
 
+# --- 6: "night" has the names of what it is: when rows arrived, and which day a measurement is of ---
+
+
+def _with_night() -> list[str]:
+    from include.lake import usage
+
+    return [table for table in usage.tables() if "night" in _columns(table)]
+
+
+def _name_night(table: str) -> None:
+    from include.lake.delta import FORMER_NAMES
+
+    new = "partition_day" if table.endswith(("__monitoring", "__decisions")) else FORMER_NAMES["night"]
+    if table == "ledger.publications":
+        _name_in_ledger(table, new)
+    else:
+        rename(table, {"night": new})
+
+
+def _name_in_ledger(table: str, new: str) -> None:
+    """The seals are made of the names too, so the lines get new ones: only where the old ones hold."""
+    import polars as pl
+
+    from include.lake import chain, delta, usage
+
+    there = usage.opened(table)
+    lines = delta.read_all(*table.split(".")).sort("line")
+    if found := chain.broken(lines):
+        raise BrokenLedgerError(
+            f"{table} was changed by hand, and is not sealed anew as if it had not been: {'; '.join(found[:3])}. Put "
+            "the lines back as they were (`make verify` names them), then upgrade"
+        )
+    lines = lines.rename({"night": new}).drop(*chain.SEALS)
+    if "columns" in lines.columns:
+        lines = lines.with_columns(pl.col("columns").str.replace_all('"night"', f'"{new}"', literal=True))
+    overwrite(there, chain.sealed(lines, 0, chain.FIRST), [])
+
+
 STEPS = (
     Step(1, "by day and night of arrival", _by_day_alone, _by_day_and_night),
     Step(2, "counts of late rows, and added columns", _without_counts, _add_counts),
-    Step(3, "the night in which each row arrived", lambda: _lacking([*ARRIVED], "night"), _add_night),
+    Step(3, "the night in which each row arrived", _without_night, _add_night),
     Step(4, "from which night a row was known", lambda: _lacking([FEATURES], "known_from"), _add_known_from),
     Step(5, "lines sealed one to the next", _unsealed, _seal),
+    Step(6, "the column night has the name of what it is", _with_night, _name_night),
 )
 LAYOUT = STEPS[-1].version
 

@@ -29,7 +29,7 @@ FEW = 5  # partitions that are named one by one
 SCHEMA: dict[str, pl.DataType] = {
     "table": pl.String(),
     "partition_day": pl.Date(),
-    "night": pl.Date(),  # of a bronze table: in which the rows arrived; null elsewhere
+    "ingestion_date": pl.Date(),  # of a bronze table: in which the rows arrived; null elsewhere
     "revision": pl.Int32(),  # from 1 on
     "replaces": pl.Int32(),  # the revision that was there before; null for the first
     "version": pl.Int64(),  # of the Delta table, with this revision in it
@@ -107,7 +107,7 @@ def changes(
                 {
                     "table": publication.table,
                     "partition_day": day,
-                    "night": night,
+                    "ingestion_date": night,
                     "revision": before["revision"] + 1 if before else 1,
                     "replaces": before["revision"] if before else None,
                     "version": versions[publication.table],
@@ -167,7 +167,7 @@ def _last_of(publications: Sequence[Publication]) -> dict[tuple[str, date, date 
     # Of the tables and days in question alone: what a night does must not grow with the ledger.
     wanted = pl.col("table").is_in([one.table for one in publications]) & pl.col("partition_day").is_in(days)
     lines = _whole(delta.scan(LAYER, TABLE).filter(wanted).collect()).sort("revision")
-    return {(row["table"], row["partition_day"], row["night"]): row for row in lines.iter_rows(named=True)}
+    return {(row["table"], row["partition_day"], row["ingestion_date"]): row for row in lines.iter_rows(named=True)}
 
 
 def _whole(lines: pl.DataFrame) -> pl.DataFrame:
@@ -184,7 +184,7 @@ def days_of(tables: Sequence[str], nights: Sequence[date]) -> list[date]:
     """The days of which any of ``tables`` has ever had rows that arrived in one of ``nights``."""
     if not delta.exists(LAYER, TABLE):
         return []
-    lines = delta.scan(LAYER, TABLE).filter(pl.col("table").is_in(tables) & pl.col("night").is_in(nights))
+    lines = delta.scan(LAYER, TABLE).filter(pl.col("table").is_in(tables) & pl.col("ingestion_date").is_in(nights))
     return sorted(lines.select("partition_day").unique().collect().to_series().to_list())
 
 

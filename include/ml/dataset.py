@@ -20,7 +20,7 @@ from include.sources import sources
 if TYPE_CHECKING:
     import pyarrow as pa
 
-KNOWN = "night"
+KNOWN = "ingestion_date"
 """The column of a labels table: the night from which a label is known."""
 
 KNOWN_FROM = "known_from"

@@ -24,7 +24,7 @@ from include.ml.tasks import Watched
 from include.use_cases import use_case
 
 SCHEMA: dict[str, pl.DataType] = {
-    "night": pl.Date(),
+    "partition_day": pl.Date(),
     "sensor": pl.String(),
     "metric": pl.String(),
     "feature": pl.String(),  # empty where a metric is not of one feature, or one column of the predictions
@@ -328,7 +328,7 @@ def measure_night(
             dataset.newest_label_day(case, night),
         ),
     ]
-    rows = [asdict(each) | {"night": night, "model_version": champion.model_version} for each in found]
+    rows = [asdict(each) | {"partition_day": night, "model_version": champion.model_version} for each in found]
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
@@ -372,7 +372,7 @@ def measure(name: str, first_night: date, last_night: date) -> dict[str, Any]:
         for night, champion in champions.items()
     ]
     rows = pl.concat(frames)
-    written = delta.replace_days("gold", case.monitoring_table, rows, first_night, last_night, day="night")
+    written = delta.replace_days("gold", case.monitoring_table, rows, first_night, last_night, day="partition_day")
     newest = frames[-1].filter((pl.col("sensor") == "quality") & pl.col("metric").str.starts_with(DAY))
     quality_of_day = {metric.removeprefix(DAY): value for metric, value in newest.select("metric", "value").iter_rows()}
     return {"nights": len(frames), "rows": rows.height, "changed": written.changed, "quality": quality_of_day}
@@ -382,7 +382,7 @@ def measurements(case: UseCase, night: date) -> pl.DataFrame:
     """The stored measurements of one night; empty where it was not measured."""
     if not delta.exists("gold", case.monitoring_table):
         return pl.DataFrame(schema=SCHEMA)
-    return delta.read_days("gold", case.monitoring_table, night, night, day="night")
+    return delta.read_days("gold", case.monitoring_table, night, night, day="partition_day")
 
 
 def _sense(name: str, sensor: str, night: date) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from include.ml.monitor import SensorReading
 from include.use_cases import use_case
 
 SCHEMA: dict[str, pl.DataType] = {
-    "night": pl.Date(),
+    "partition_day": pl.Date(),
     "decision": pl.String(),
     "reason": pl.String(),
     "evidence": pl.String(),  # JSON
@@ -34,14 +34,14 @@ class NotMeasuredError(NeedsAttentionError):
 class Decision:
     """Whether to retrain in a night, one sentence why, and everything it stands on (JSON-able)."""
 
-    night: date
+    partition_day: date
     decision: Literal["yes", "no"]
     reason: str
     evidence: dict[str, Any]
     model_version: int | None
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"night": str(self.night)}
+        return asdict(self) | {"partition_day": str(self.partition_day)}
 
 
 def decide(
@@ -103,7 +103,7 @@ def stored(case: UseCase) -> pl.DataFrame:
     """All decisions so far, by night; empty where there are none."""
     if not delta.exists("gold", case.decisions_table):
         return pl.DataFrame(schema=SCHEMA)
-    return delta.read_all("gold", case.decisions_table).sort("night")
+    return delta.read_all("gold", case.decisions_table).sort("partition_day")
 
 
 def decide_night(name: str, night: date) -> dict[str, Any]:
@@ -127,11 +127,13 @@ def _decide_night(case: UseCase, night: date) -> dict[str, Any]:
         raise NotMeasuredError(f"{case.monitoring_table} has nothing for the night {night}: run `measure` for it first")
     earlier = stored(case)
     # Nights may run out of order: a request of a later night counts as well when this one is decided on afterwards.
-    requests: list[date] = earlier.filter((pl.col("decision") == "yes") & (pl.col("night") != night))["night"].to_list()
+    requests: list[date] = earlier.filter((pl.col("decision") == "yes") & (pl.col("partition_day") != night))[
+        "partition_day"
+    ].to_list()
     last_request = min(requests, key=lambda other: abs((night - other).days), default=None)
     readings = [read(case, rows) for read in monitor.READERS.values()]
     made = decide(case.drift, night, champion, readings, last_request, case.label_days)
-    before = earlier.filter(pl.col("night") == night)
+    before = earlier.filter(pl.col("partition_day") == night)
     if before.height:
         kept = before.row(0, named=True)
         decision = Decision(**kept | {"evidence": json.loads(kept["evidence"])})
@@ -139,5 +141,5 @@ def _decide_night(case: UseCase, night: date) -> dict[str, Any]:
         return decision.to_dict() | {"created": False, "differs": differs}
     row = asdict(made) | {"evidence": json.dumps(made.evidence, sort_keys=True)}
     frame = pl.DataFrame([row], schema=SCHEMA)
-    delta.replace_days("gold", case.decisions_table, frame, night, night, day="night")
+    delta.replace_days("gold", case.decisions_table, frame, night, night, day="partition_day")
     return made.to_dict() | {"created": True, "differs": False}

@@ -144,7 +144,7 @@ def register(case: UseCase, night: date, key: str, data: Dataset, trained: Train
     model, reference = bytes(trained.booster.save_raw("ubj")), json.dumps(trained.reference, sort_keys=True, indent=1)
     tags = {
         "request_key": key,
-        "night": str(night),
+        "partition": str(night),
         "content_hash": data.content_hash,
         "git_commit": code.commit,
         "git_dirty": str(code.dirty).lower(),
@@ -265,7 +265,10 @@ def training_set(case: UseCase, version: int) -> Dataset:
 
     with errors.of_mlflow(f"to tell about version {version} of {case.name}"):
         found = MlflowClient().get_model_version(case.name, str(version))
-    first, last, night = (date.fromisoformat(tag(found, name)) for name in ("trained_from", "trained_through", "night"))
+    partition = "partition" if "partition" in found.tags else "night"  # as earlier versions say it
+    first, last, night = (
+        date.fromisoformat(tag(found, name)) for name in ("trained_from", "trained_through", partition)
+    )
     versions = {table: int(tag(found, f"{DELTA_VERSION}{table}")) for table in (case.features_table, case.labels_table)}
     features = features_of(model_files.reference_of(case, version, str(found.run_id), tag(found, "reference_sha256")))
     data = load(case, first, last, as_of=night, versions=versions, features=features)

@@ -37,7 +37,7 @@ class Alert(TypedDict):
     at: str  # ISO 8601, UTC
     dag: str
     run: str
-    night: str
+    partition: str
     task: str
     error: str
     todo: str
@@ -58,7 +58,7 @@ class Tell(BaseNotifier):
         keep(alert)
         log.error("%s", text(alert))
         mended_once = alert["stopped_by"] and any(
-            alert["stopped_by"] in (one["night"], one["stopped_by"]) for one in said
+            alert["stopped_by"] in (one["partition"], one["stopped_by"]) for one in said
         )
         if not mended_once:
             within(PATIENCE, lambda: post(alert))
@@ -77,7 +77,7 @@ def of(context: Mapping[str, Any]) -> Alert:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "dag": dag_id,
         "run": run_id,
-        "night": night(run),
+        "partition": night(run),
         "task": task,
         "error": str(redact(f"{kind}{said}"[:LONGEST])),
         "todo": todo(error),
@@ -122,7 +122,7 @@ def todo(error: BaseException | None) -> str:
 
 def text(alert: Alert) -> str:
     """An alert in one message: what, when, why, what to do, where to look."""
-    what = " ".join(filter(None, [alert["dag"], alert["night"], alert["task"]]))
+    what = " ".join(filter(None, [alert["dag"], alert["partition"], alert["task"]]))
     return f"{what} failed: {alert['error']}\nTo do: {alert['todo']}\n{alert['link']}"
 
 

@@ -26,7 +26,11 @@ CATCH_UP_DAYS = 14
 def not_ingested(source: Source, now: datetime) -> list[date]:
     """The nights that are over, of which a file has landed and none was ingested, or not all, in order."""
     table = f"{source.name}__completeness"
-    done = set(delta.read_all("bronze", table, columns=["night"])["night"]) if delta.exists("bronze", table) else set()
+    done = (
+        set(delta.read_all("bronze", table, columns=["ingestion_date"])["ingestion_date"])
+        if delta.exists("bronze", table)
+        else set()
+    )
     done -= _has_more(source, now)
     return [
         night
@@ -41,10 +45,10 @@ def _has_more(source: Source, now: datetime) -> set[date]:
     table, recent = f"{source.name}__completeness", now.date() - timedelta(CATCH_UP_DAYS)
     if not several or not delta.exists("bronze", table):
         return set()
-    counts = delta.read_days("bronze", table, recent, now.date(), day="night")
+    counts = delta.read_days("bronze", table, recent, now.date(), day="ingestion_date")
     if "files" not in counts.columns:  # of a time when each day had one
         return set()
-    held = {(feed, night): files for feed, night, files in counts.select("feed", "night", "files").iter_rows()}
+    held = {(feed, night): files for feed, night, files in counts.select("feed", "ingestion_date", "files").iter_rows()}
     return {
         night
         for (name, night), files in held.items()

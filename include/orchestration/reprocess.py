@@ -29,7 +29,7 @@ from include.sources import source, sources
 SHOWN = 20
 """Lines of a summary; of more only their number is said."""
 
-ROWS = {"feed": pl.String, "night": pl.Date, "reason": pl.String, "raw": pl.String}
+ROWS = {"feed": pl.String, "ingestion_date": pl.Date, "reason": pl.String, "raw": pl.String}
 # What becomes of a row in quarantine: it would be published, or is a copy of one that is; its file has it no more, or
 # as another text; it breaks its contract still.
 SOUND, CHANGED, STAYS, NEW = "sound now", "changed or gone in the file", "stays", "new"
@@ -45,8 +45,10 @@ def quarantined(of: Source, first: date, last: date) -> pl.DataFrame:
     for feed in of.feeds:
         name = f"{table(of, feed)}__quarantine"
         if delta.exists("bronze", name):
-            rows = delta.read_days("bronze", name, first, last, columns=["night", "reason", "raw"], day="night")
-            found.append(rows.select(pl.lit(feed.name).alias("feed"), "night", "reason", "raw"))
+            rows = delta.read_days(
+                "bronze", name, first, last, columns=["ingestion_date", "reason", "raw"], day="ingestion_date"
+            )
+            found.append(rows.select(pl.lit(feed.name).alias("feed"), "ingestion_date", "reason", "raw"))
     return pl.concat(found)
 
 
@@ -80,16 +82,16 @@ def foreseen(of: Source, rows: pl.DataFrame) -> Foreseen:
     night cannot be reprocessed.
     """
     found, now, then = [pl.DataFrame(schema={**ROWS, "fate": pl.String})], 0, 0
-    for night in sorted(rows["night"].unique()):
-        fates, counts = _foreseen(of, night, rows.filter(pl.col("night") == night))
+    for night in sorted(rows["ingestion_date"].unique()):
+        fates, counts = _foreseen(of, night, rows.filter(pl.col("ingestion_date") == night))
         found.append(fates)
         then += sum(row["published"] for row in counts)
         now += _published(of, night, {row["feed"] for row in counts})
-    return Foreseen(_by_kind(of, pl.concat(found)).sort("night", "feed", "fate", "kind"), (now, then))
+    return Foreseen(_by_kind(of, pl.concat(found)).sort("ingestion_date", "feed", "fate", "kind"), (now, then))
 
 
 def _published(of: Source, night: date, feeds: set[str]) -> int:
-    counts = delta.read_days("bronze", f"{of.name}__completeness", night, night, day="night")
+    counts = delta.read_days("bronze", f"{of.name}__completeness", night, night, day="ingestion_date")
     return int(counts.filter(pl.col("feed").is_in(list(feeds)))["published"].sum())
 
 
@@ -113,7 +115,9 @@ def _foreseen(of: Source, night: date, rows: pl.DataFrame) -> tuple[pl.DataFrame
     new = then.join(rows, on=["feed", "raw"], how="anti").with_columns(pl.lit(NEW).alias("fate"))
     others = rows.join(then, on=["feed", "raw"], how="anti")
     still = [_in_file(of, of.feed(name), night, others.filter(pl.col("feed") == name)) for name in plan]
-    counts = [row for row in audited["counts"] if row["night"] == str(night) and row["feed"] in set(rows["feed"])]
+    counts = [
+        row for row in audited["counts"] if row["ingestion_date"] == str(night) and row["feed"] in set(rows["feed"])
+    ]
     return pl.concat([stays, new, *still]), counts
 
 
@@ -132,8 +136,8 @@ def _in_file(of: Source, feed: Feed, night: date, rows: pl.DataFrame) -> pl.Data
 
 def _by_kind(of: Source, rows: pl.DataFrame) -> pl.DataFrame:
     """``rows`` counted by what is wrong with them, in words that hold no value."""
-    by = ["feed", "night", "kind", *(["fate"] if "fate" in rows.columns else [])]
-    schema = {"feed": pl.String, "night": pl.Date, "kind": pl.String, "fate": pl.String, "rows": pl.UInt32}
+    by = ["feed", "ingestion_date", "kind", *(["fate"] if "fate" in rows.columns else [])]
+    schema = {"feed": pl.String, "ingestion_date": pl.Date, "kind": pl.String, "fate": pl.String, "rows": pl.UInt32}
     found = [pl.DataFrame(schema={name: schema[name] for name in [*by, "rows"]})]
     for (feed,), some in rows.partition_by("feed", as_dict=True).items():
         kinds = some.with_columns(reasons.of(of.feed(str(feed)), pl.col("reason")).alias("kind"))
@@ -150,7 +154,7 @@ def as_markdown(found: Foreseen) -> str:
         "| night | feed | what was wrong | rows | if ingested now |",
         "|---|---|---|--:|---|",
     ]
-    shown = counts.select("night", "feed", "kind", "rows", "fate").head(SHOWN)
+    shown = counts.select("ingestion_date", "feed", "kind", "rows", "fate").head(SHOWN)
     lines += [
         f"| {night} | {feed} | {kind} | {rows:,} | {fate} |" for night, feed, kind, rows, fate in shown.iter_rows()
     ]
@@ -162,7 +166,7 @@ def as_markdown(found: Foreseen) -> str:
 def shown(counts: pl.DataFrame, title: str) -> Table:
     """Counts by night, feed and kind in a table, with what becomes of them where that is known."""
     out = Table(title=title)
-    names = ["night", "feed", "rows", "kind", *(["fate"] if "fate" in counts.columns else [])]
+    names = ["ingestion_date", "feed", "rows", "kind", *(["fate"] if "fate" in counts.columns else [])]
     headings = {"kind": "what is wrong", "fate": "if ingested now"}
     for name in names:
         out.add_column(headings.get(name, name), overflow="fold")
@@ -175,7 +179,7 @@ def shown(counts: pl.DataFrame, title: str) -> Table:
 
 def counted(of: Source, rows: pl.DataFrame) -> pl.DataFrame:
     """``rows`` in quarantine by night, feed and kind."""
-    return _by_kind(of, rows).sort("night", "feed", "kind")
+    return _by_kind(of, rows).sort("ingestion_date", "feed", "kind")
 
 
 class Proposal(TypedDict):
@@ -198,7 +202,7 @@ def proposal(of: Source, nights: Partitions) -> Proposal:
     return {
         "summary": as_markdown(foreseen(of, rows)),
         "rows": rows.height,
-        "nights": [{"from": str(night), "to": str(night)} for night in sorted(rows["night"].unique())],
+        "nights": [{"from": str(night), "to": str(night)} for night in sorted(rows["ingestion_date"].unique())],
     }
 
 
@@ -228,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if before.is_empty():
         console.print("nothing is in quarantine")
         return 0
-    nights = sorted(before["night"].unique())
+    nights = sorted(before["ingestion_date"].unique())
     try:
         if given.dry_run:
             found = foreseen(of, before)

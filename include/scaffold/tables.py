@@ -48,7 +48,7 @@ def of_source(root: Path, source: str) -> list[Table]:
 def _table(path: Path, model: dict[str, Any]) -> Table | None:
     day = re.search(r"'day': '(\w+)'", path.read_text()) if path.exists() else None
     columns = {column["name"]: str(column.get("data_type", "")) for column in model["columns"]}
-    if not day or "night" not in columns:
+    if not day or "ingestion_date" not in columns:
         return None
     keys = [
         test["primary_key"]["arguments"]["columns"] for test in model.get("data_tests", []) if "primary_key" in test
@@ -64,7 +64,7 @@ def choose(tables: list[Table], entity: Collection[str], name: str = "") -> Tabl
         if not (named := [one for one in tables if one.name == name]):
             raise ScaffoldError(f"table={name}: there is no such core model. There are: {shown}")
         tables = named
-    fit = [one for one in tables if set(entity) <= set(one.columns) - {one.day, "night"}]
+    fit = [one for one in tables if set(entity) <= set(one.columns) - {one.day, "ingestion_date"}]
     if not fit:
         raise ScaffoldError(f"entity={','.join(entity)}: no core model has these columns. There are: {shown}")
     if len(fit) > 1:

@@ -165,7 +165,7 @@ class Case:
     @property
     def measures(self) -> tuple[list[str], list[str]]:
         """The columns that features are made of: numbers, and yes or no. The past of the label has its own rule."""
-        out = {*self.entity, self.day, "night", self.label_name}
+        out = {*self.entity, self.day, "ingestion_date", self.label_name}
         free = [name for name in self.table.columns if name not in out]
         numbers = [name for name in free if self.table.kind(name) in NUMBERS and name not in self.table.key]
         flags = [name for name in free if self.table.kind(name) == "boolean"]
@@ -275,7 +275,7 @@ def _aggregate(column: Expression, table: Table, task: str, entity: Sequence[str
     """The label of a day where it is a column: its one value, or of a yes-or-no one whether any row says yes."""
     (name,) = column.columns
     kind = table.kind(name)
-    if name in (*entity, table.day, "night"):
+    if name in (*entity, table.day, "ingestion_date"):
         raise ScaffoldError(f"label={name}: it is known beforehand, since it is part of what is predicted")
     allowed = {"binary": ("boolean", *WHOLE), "regression": NUMBERS, "multiclass": ("string",)}[task]
     if kind not in allowed:

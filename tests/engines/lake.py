@@ -40,7 +40,7 @@ def bronze(lake: Path, nights: Iterable[date]) -> list[str]:
             known = frame.select(_typed(column) for column in source(of).feed(feed).columns)
             kept = {
                 "partition_day": pl.lit(day),
-                "night": pl.lit(night),
+                "ingestion_date": pl.lit(night),
                 "source_file": pl.lit(f"{of}/{feed}/{day}.csv"),
                 "arrived_at": pl.lit(datetime(night.year, night.month, night.day, 23, tzinfo=UTC)),
             }
@@ -48,7 +48,7 @@ def bronze(lake: Path, nights: Iterable[date]) -> list[str]:
                 known.with_columns(**kept).cast({"arrived_at": pl.Datetime("us", "UTC")})
             )
     for table, frames in rows.items():
-        write(lake, table, pl.concat(frames), ["partition_day", "night"])
+        write(lake, table, pl.concat(frames), ["partition_day", "ingestion_date"])
     return list(rows)
 
 

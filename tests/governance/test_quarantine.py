@@ -90,9 +90,9 @@ def test_a_row_is_taken_apart_by_the_columns_that_its_file_had(home: Path) -> No
 def test_a_row_of_an_earlier_version_is_hidden_as_a_whole(home: Path) -> None:
     """Nobody knows any more in which order its file had the columns."""
     rows = pl.DataFrame(
-        {"partition_day": [FIRST], "night": [FIRST], "source_file": ["shop/calls/x.csv"], "run": ["by hand"]}
+        {"partition_day": [FIRST], "ingestion_date": [FIRST], "source_file": ["shop/calls/x.csv"], "run": ["by hand"]}
     ).with_columns(pl.lit("call: missing").alias("reason"), pl.lit(",ann@example.org,1").alias("raw"))
-    delta.replace_days("bronze", "shop__calls__quarantine", rows, FIRST, FIRST, day="night")
+    delta.replace_days("bronze", "shop__calls__quarantine", rows, FIRST, FIRST, day="ingestion_date")
     (kind,) = shown(shows_all=False).kinds
     assert [row.raw for row in kind.samples] == ["•••"]
 
@@ -100,10 +100,10 @@ def test_a_row_of_an_earlier_version_is_hidden_as_a_whole(home: Path) -> None:
 def test_a_file_whose_name_says_what_is_personal_is_not_named(home: Path) -> None:
     feed = replace(CALLS, files="{email}/{day}.csv", least_files=1, mends=())
     rows = pl.DataFrame(
-        {"partition_day": [FIRST], "night": [FIRST], "source_file": ["shop/calls/ann@example.org/x.csv"]}
+        {"partition_day": [FIRST], "ingestion_date": [FIRST], "source_file": ["shop/calls/ann@example.org/x.csv"]}
     ).with_columns(pl.lit("call: missing").alias("reason"), pl.lit(",1").alias("raw"))
     rows = rows.with_columns(pl.lit('["call", "minutes"]').alias("file_columns"), pl.lit(4, pl.Int32).alias("line"))
-    delta.replace_days("bronze", "shop__calls__quarantine", rows, FIRST, FIRST, day="night")
+    delta.replace_days("bronze", "shop__calls__quarantine", rows, FIRST, FIRST, day="ingestion_date")
     for shows_all, file in ((True, "shop/calls/ann@example.org/x.csv"), (False, "•••")):
         (kind,) = quarantine.of_feed(SOURCE, feed, FIRST, FIRST, shows_all=shows_all).kinds
         assert [(row.file, row.line, row.raw) for row in kind.samples] == [(file, 4, ",1")]

@@ -26,7 +26,7 @@ def files(found: Trace) -> dict[str, str]:
 
 
 def drawn(found: Trace, table: str) -> list[tuple[date, date | None, int, int]]:
-    return [(one.day, one.night, one.revision, one.newest) for one in found.drawn if one.table == table]
+    return [(one.day, one.ingestion_date, one.revision, one.newest) for one in found.drawn if one.table == table]
 
 
 OWN = {

@@ -89,7 +89,7 @@ def test_every_change_of_a_night_is_kept_and_a_night_may_have_none() -> None:
     assert ingested(DAY) == {feed.name: CHANGES for feed in SOURCE.feeds}
     assert ingested(NEXT) == {feed.name: [] for feed in SOURCE.feeds}
     assert ingest.ingested(SOURCE, Partitions(NEXT, NEXT)) == ["lines", "text", "table"], "it counts as ingested"
-    terms = delta.read_days("bronze", "moves__completeness", NEXT, NEXT, day="night")
+    terms = delta.read_days("bronze", "moves__completeness", NEXT, NEXT, day="ingestion_date")
     assert terms.select("rows_in", "published", "quarantined", "deduplicated").rows() == [(0, 0, 0, 0)] * 3
 
 

@@ -257,7 +257,7 @@ def test_what_a_dialect_says_is_undone_before_rows_are_compared(home: Path) -> N
     assert broken.select("reason", "raw", "line").rows() == [
         ("price: '0,001' is no decimal(22,2)", "01.06.2024;3;0,001", 4)
     ]
-    counted = pl.read_delta(str(home / "lake" / "bronze" / "shop__completeness")).sort("night")
+    counted = pl.read_delta(str(home / "lake" / "bronze" / "shop__completeness")).sort("ingestion_date")
     assert counted.select("rows_in", "published", "quarantined", "deduplicated").rows() == [
         (43, 42, 1, 0),
         (43, 42, 0, 1),

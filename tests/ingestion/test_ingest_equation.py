@@ -12,7 +12,7 @@ numbers = st.integers(0, 10**6)
 
 def counts(rows: int, published: int, quarantined: int, deduplicated: int) -> dict[str, str | int]:
     return {
-        "night": "2020-06-01",
+        "ingestion_date": "2020-06-01",
         "feed": "trips",
         "partition_day": "2020-06-01",
         "rows_in": rows,

@@ -140,18 +140,18 @@ def bronze(name: str, *columns: str) -> list[tuple]:
 
 
 def published() -> list[tuple]:
-    return bronze("trips", "partition_day", "trip", "amount", "night")
+    return bronze("trips", "partition_day", "trip", "amount", "ingestion_date")
 
 
 def equation() -> dict[str, tuple]:
-    rows = bronze("completeness", "night", "rows_in", "published", "quarantined", "deduplicated")
+    rows = bronze("completeness", "ingestion_date", "rows_in", "published", "quarantined", "deduplicated")
     return {night: tuple(terms) for night, *terms in rows}
 
 
 def check() -> None:
     """Each row is where it belongs, whatever the order in which the files were ingested."""
     assert published() == PUBLISHED
-    assert bronze("trips__quarantine", "raw", "reason", "night") == sorted(QUARANTINED)
+    assert bronze("trips__quarantine", "raw", "reason", "ingestion_date") == sorted(QUARANTINED)
     assert bronze("trips__quarantine", "source_file", "line") == [
         *(("toys/trips/2020-06-13.csv", line) for line in (4, 7, 8, 9)),
         ("toys/trips/2020-06-14.csv", 3),
@@ -174,9 +174,9 @@ def test_forwards_and_then_again(toys: None) -> None:
     for key in (*NIGHTS, "2020-06-10..2020-06-13", NIGHTS[2]):
         run(key)
     check()
-    lines = publications.read().filter(pl.col("table") == "bronze.toys__trips").sort("partition_day", "night")
+    lines = publications.read().filter(pl.col("table") == "bronze.toys__trips").sort("partition_day", "ingestion_date")
     assert lines["revision"].to_list() == [1] * lines.height
-    assert {(str(day), str(night)) for day, night in lines.select("partition_day", "night").rows()} == {
+    assert {(str(day), str(night)) for day, night in lines.select("partition_day", "ingestion_date").rows()} == {
         (day, night) for day, _, _, night in PUBLISHED
     }
     # Each night tells the earlier ones of which rows arrived in it.
@@ -283,7 +283,7 @@ def test_what_a_night_writes_does_not_grow_with_the_nights_before_it(toys: None)
 
     def counts() -> dict[date, str]:
         files = usage.files_of(usage.opened("bronze.toys__completeness"))
-        return dict(files.select("partition.night", "path").iter_rows())
+        return dict(files.select("partition.ingestion_date", "path").iter_rows())
 
     before = counts()
     put("2020-06-15", ["2020-06-15,1,1", "2020-06-13,7,7"])

@@ -88,7 +88,7 @@ def test_a_row_is_published_mended_with_its_own_words_beside_it(home: Path) -> N
     after = ingested(MENDED)
     assert (after["published"], after["quarantined"]) == (5, 1)
     told = delta.read_all("bronze", "toys__trips__mended").sort("line")
-    assert told.select("partition_day", "night", "raw", "line", "rules").rows() == [
+    assert told.select("partition_day", "ingestion_date", "raw", "line", "rules").rows() == [
         (date.fromisoformat(raw[:10]), NIGHT.first, raw, line, rules)
         for line, (raw, (*_, rules)) in enumerate(LINES.items(), start=2)
         if rules

@@ -32,7 +32,7 @@ HISTORY = Partitions.parse("2013-01-01..2013-03-17")
 NIGHTS = Partitions.parse("2013-03-18..2013-03-19")
 LAST = Partitions(HISTORY.last, HISTORY.last)
 AHEAD = NIGHTS.last + timedelta(1)  # the day whose flights the last night predicts
-KEY_AND_CONTENT = ("table", "partition_day", "night", "content")
+KEY_AND_CONTENT = ("table", "partition_day", "ingestion_date", "content")
 FEEDS = ("schedule", "actuals", "weather")
 
 
@@ -305,7 +305,7 @@ def test_mlflow_asks_for_a_login(stack: Stack) -> None:
 
 def test_every_night_has_a_decision(stack: Stack, nights: list[Run]) -> None:
     decisions = read(stack, "gold", "flight_delays__decisions")
-    assert set(NIGHTS.days) <= set(decisions["night"])
+    assert set(NIGHTS.days) <= set(decisions["partition_day"])
     assert set(decisions["decision"]) <= {"yes", "no"}
     assert decisions["reason"].str.len_chars().min() > 0
 
@@ -406,7 +406,7 @@ def test_broken_repeated_and_late_rows_are_each_where_they_belong(stack: Stack, 
 
     # The late row changes its day and what depends on it, and nothing else.
     arrived = read(stack, "bronze", "flights__actuals").filter(pl.col("flight_number") == 9998)
-    assert arrived.select("partition_day", "night").rows() == [(late, night.first)]
+    assert arrived.select("partition_day", "ingestion_date").rows() == [(late, night.first)]
     assert {key for key in changed(before, by_day(stack)) if str(key[1]) < night.key} == {
         ("bronze.flights__actuals", late),
         ("bronze.flights__actuals__late", late),
@@ -451,7 +451,7 @@ def crossing(stack: Stack, late: date, flight: int) -> set[tuple[str, object]]:
         stack.airflow.backfill(HEAD, NIGHTS)
     stack.airflow.follow([*backfill, by_hand])
     arrived = read(stack, "bronze", "flights__actuals").filter(pl.col("flight_number").is_in([flight, flight + 1]))
-    assert sorted(arrived.select("flight_number", "partition_day", "night").rows()) == wanted
+    assert sorted(arrived.select("flight_number", "partition_day", "ingestion_date").rows()) == wanted
     return changed(before, by_day(stack))
 
 
@@ -492,7 +492,12 @@ def test_the_tables_hold_what_was_published(stack: Stack, nights: list[Run]) -> 
 
 def test_both_engines_end_with_the_same_content(stack: Stack, nights: list[Run], contents: Path) -> None:
     """Of every partition, by the hash that its last publication has. The one that ends last compares."""
-    ledger = read(stack, "ledger", "publications").sort("revision").group_by("table", "partition_day", "night").last()
+    ledger = (
+        read(stack, "ledger", "publications")
+        .sort("revision")
+        .group_by("table", "partition_day", "ingestion_date")
+        .last()
+    )
     ours = {f"{table} {day} {night}": found for table, day, night, found in ledger.select(KEY_AND_CONTENT).iter_rows()}
     assert {key.partition(".")[0] for key in ours} == {"bronze", "silver", "gold"}
     part = contents / f".{stack.settings.engine}"

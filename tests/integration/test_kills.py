@@ -75,7 +75,11 @@ def published(stack: Stack) -> Content:
     for path in sorted((stack.settings.lake / "bronze").glob("flights__*")):
         if not DeltaTable.is_deltatable(str(path)):
             continue
-        rows = pl.scan_delta(str(path)).filter(pl.col("night") == NIGHT.first).drop("arrived_at", "run", strict=False)
+        rows = (
+            pl.scan_delta(str(path))
+            .filter(pl.col("ingestion_date") == NIGHT.first)
+            .drop("arrived_at", "run", strict=False)
+        )
         found[path.name] = content_hash(rows.collect())
     return found
 
@@ -173,7 +177,7 @@ def test_a_killed_ingestion_ends_as_an_undisturbed_one(
 
 def test_the_equation_is_exact_after_all_that(stack: Stack, undisturbed: dict[str, tuple[Content, float]]) -> None:
     rows = pl.read_delta(str(stack.settings.lake / "bronze" / "flights__completeness"))
-    rows = rows.filter(pl.col("night") == NIGHT.first)
+    rows = rows.filter(pl.col("ingestion_date") == NIGHT.first)
     for row in rows.iter_rows(named=True):
         file = stack.landing(row["feed"], str(row["partition_day"]))
         assert row["rows_in"] == len(file.read_text().splitlines()) - 1

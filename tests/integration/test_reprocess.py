@@ -140,11 +140,11 @@ def test_rows_are_released_by_a_person_and_by_nobody_else(stack: Stack) -> None:
         stack.airflow.follow(again)
 
     counts = read(stack, "bronze", "flights__completeness").filter(
-        (pl.col("feed") == "actuals") & (pl.col("night") == NIGHT.first)
+        (pl.col("feed") == "actuals") & (pl.col("ingestion_date") == NIGHT.first)
     )
     (line,) = counts.to_dicts()
     assert (line["rows_in"], line["quarantined"]) == (len(lines) - 1, 0)
     assert line["rows_in"] == line["published"] + line["quarantined"] + line["deduplicated"]
-    kept = read(stack, "bronze", "flights__actuals").filter(pl.col("night") == NIGHT.first)
+    kept = read(stack, "bronze", "flights__actuals").filter(pl.col("ingestion_date") == NIGHT.first)
     assert kept.height == line["published"]
     assert "Nothing is in quarantine" in page(stack)

@@ -92,7 +92,7 @@ def test_nights_are_gated_scored_and_monitored(repository: Repository, company: 
 def test_a_change_of_the_world_is_noticed_and_learned(repository: Repository) -> None:
     said = backfill(repository, REGRESSION, CHANGED, at_once=True)
     assert f"{REGRESSION.case}_train" in said, "the policy asked for it"
-    decided = read(repository, f"{REGRESSION.case}__decisions").sort("night")
+    decided = read(repository, f"{REGRESSION.case}__decisions").sort("partition_day")
     assert decided["decision"].to_list()[-1] == "yes"
     assert read(repository, f"{REGRESSION.case}__deployments")["model_version"].sort().to_list() == [1, 2]
 

@@ -242,12 +242,12 @@ def test_retention_takes_the_oldest_days_in_one_commit_a_table(spark: SparkSessi
     quarantine = by_spark(spark, "bronze.buses__rides__quarantine", "x", days=[DAYS[0], DAYS[1], DAYS[7]])
     counts = pl.DataFrame(
         [
-            {"night": day, "feed": name, "partition_day": day, "rows_in": 1}
+            {"ingestion_date": day, "feed": name, "partition_day": day, "rows_in": 1}
             for day in DAYS
             for name in ("rides", "stops")
         ]
     )
-    delta.replace_days("bronze", "buses__completeness", counts, DAYS[0], DAYS[-1], day="night")
+    delta.replace_days("bronze", "buses__completeness", counts, DAYS[0], DAYS[-1], day="ingestion_date")
     ours = source(feed(retention_days=6), replace(feed(), name="stops"))
     for _ in range(2):
         maintain.retain(spark, [ours], RUN)

@@ -9,12 +9,14 @@ import json
 import shutil
 import tarfile
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 import yaml
+from deltalake import write_deltalake
 
 from include.core.errors import NeedsAttentionError
 from include.core.partitions import Partitions
@@ -55,7 +57,7 @@ def contents() -> dict[str, pl.DataFrame]:
 
 
 def test_every_row_and_every_value_of_before_is_there(earlier: str) -> None:
-    before = contents()
+    before = {table: frame.rename(delta.FORMER_NAMES, strict=False) for table, frame in contents().items()}
     migrations.migrate()
     for table, frame in contents().items():
         kept = [name for name in before[table].columns if name != "history_through"]
@@ -107,10 +109,10 @@ def test_tables_have_the_columns_that_their_models_promise(earlier: str) -> None
 
 def test_nothing_is_unknown_of_what_came_before(earlier: str) -> None:
     migrations.migrate()
-    late = delta.read_all("bronze", "flights__schedule").filter(pl.col("night") >= pl.col("partition_day"))
+    late = delta.read_all("bronze", "flights__schedule").filter(pl.col("ingestion_date") >= pl.col("partition_day"))
     assert late.is_empty()  # the schedule of a day comes the evening before
     for table in (*migrations.ARRIVED, migrations.FEATURES):
-        column = "known_from" if table == migrations.FEATURES else "night"
+        column = "known_from" if table == migrations.FEATURES else "ingestion_date"
         assert delta.read_all(*table.split("."))[column].null_count() == 0, table
 
 
@@ -147,7 +149,11 @@ def test_a_night_of_before_changes_nothing_and_the_next_one_is_ingested(connecte
     assert ingest.ingested(sources()["flights"], Partitions.parse("2013-06-03")) == ["schedule", "actuals", "weather"]
     assert not any(verify.verify().values())
     rows = delta.read_all("bronze", "flights__completeness")
-    assert rows["night"].cast(pl.String).unique().sort().to_list() == ["2013-06-01", "2013-06-02", "2013-06-03"]
+    assert rows["ingestion_date"].cast(pl.String).unique().sort().to_list() == [
+        "2013-06-01",
+        "2013-06-02",
+        "2013-06-03",
+    ]
 
 
 def test_every_line_of_a_ledger_is_sealed(earlier: str) -> None:
@@ -157,7 +163,43 @@ def test_every_line_of_a_ledger_is_sealed(earlier: str) -> None:
         after = delta.read_all(*table.split("."))
         assert chain.broken(after) == []
         assert after["line"].sort().to_list() == list(range(1, lines.height + 1))
+        lines = lines.rename(delta.FORMER_NAMES, strict=False)
         assert after.select(lines.columns).sort(pl.all()).equals(lines.sort(pl.all()))
+
+
+def test_what_a_ledger_says_of_a_column_has_its_name_of_now(home: Path) -> None:
+    lines = of_before("silver.t", columns='["key", "night"]')
+    migrations.migrate()
+    after = delta.read_all("ledger", "publications")
+    assert after.select("table", "ingestion_date", "columns").rows() == [
+        ("silver.t", lines["night"][0], '["key", "ingestion_date"]')
+    ]
+    assert chain.broken(after) == []
+
+
+def test_a_ledger_that_was_changed_by_hand_is_not_sealed_anew(home: Path) -> None:
+    of_before("silver.t", columns="[]")
+    lines = delta.read_all("ledger", "publications").with_columns(rows=pl.lit(8, pl.Int64))
+    write_deltalake(usage.opened("ledger.publications"), lines.to_arrow(), mode="overwrite")
+    with pytest.raises(NeedsAttentionError, match=r"changed by hand.*line 1 is not as it was written"):
+        migrations.migrate()
+    assert "night" in delta.read_all("ledger", "publications").columns
+
+
+def test_a_version_of_before_is_read_by_the_names_of_now(home: Path) -> None:
+    of_before("silver.t", columns="[]")
+    migrations.migrate()
+    assert "ingestion_date" in delta.scan("ledger", "publications", version=0).collect_schema()
+
+
+def of_before(table: str, columns: str) -> pl.DataFrame:
+    """A ledger of publications of layout 5, with a line of ``table``."""
+    line = {"table": table, "night": date(2013, 6, 1), "rows": 7, "columns": columns}
+    lines = chain.sealed(pl.DataFrame([line]), 0, chain.FIRST)
+    path = settings().lake / "ledger" / "publications"
+    write_deltalake(str(path), lines.to_arrow())
+    (settings().lake / migrations.RECORD).write_text(json.dumps({"version": 5}))
+    return lines
 
 
 def test_an_empty_lake_is_of_this_release(home: Path) -> None:

@@ -32,7 +32,7 @@ def lines(*columns: str) -> list[tuple]:
 
 def test_what_is_published_first_is_revision_one() -> None:
     record([published({(MONDAY, MONDAY): Content(3, 7)})], "a run", {(TABLE, (MONDAY, MONDAY)): Terms(5, 1, 1)})
-    assert lines("table", "partition_day", "night", "revision", "replaces", "version", "rows", "run") == [
+    assert lines("table", "partition_day", "ingestion_date", "revision", "replaces", "version", "rows", "run") == [
         (TABLE, MONDAY, MONDAY, 1, None, 0, 3, "a run")
     ]
     assert lines("rows_in", "quarantined", "deduplicated") == [(5, 1, 1)]
@@ -66,7 +66,7 @@ def test_the_parts_of_a_day_have_revisions_of_their_own() -> None:
     record([published({(MONDAY, MONDAY): Content(3, 7)})], "first")
     record([published({(MONDAY, WEDNESDAY): Content(1, 9)})], "second")
     record([published({(MONDAY,): Content(4, 16)}, "silver.trips")], "third")
-    assert lines("partition_day", "night", "revision") == [
+    assert lines("partition_day", "ingestion_date", "revision") == [
         (MONDAY, MONDAY, 1),
         (MONDAY, WEDNESDAY, 1),
         (MONDAY, None, 1),

@@ -208,19 +208,19 @@ def test_no_retry_mends_a_refusal() -> None:
 
 def test_a_part_of_a_day_is_replaced_by_itself(table: str) -> None:
     """Rows of one day that arrived in several nights are several partitions, of which one commit replaces any."""
-    schema, by = {"day": pl.Date, "night": pl.Date, "key": pl.String}, ["day", "night"]
+    schema, by = {"day": pl.Date, "ingestion_date": pl.Date, "key": pl.String}, ["day", "ingestion_date"]
     first = frame((MONDAY, MONDAY, "a"), (MONDAY, WEDNESDAY, "late"), (TUESDAY, TUESDAY, "b"), schema=schema)
     publish(table, first, by, pl.lit(True))
     before = versions(table)
     again = frame((MONDAY, WEDNESDAY, "later"), (TUESDAY, WEDNESDAY, "b"), schema=schema)
-    done = publish(table, again, by, within("night", [WEDNESDAY]))
+    done = publish(table, again, by, within("ingestion_date", [WEDNESDAY]))
     assert done.replaced == ((MONDAY, WEDNESDAY), (TUESDAY, WEDNESDAY))
     assert versions(table) == before + 1
     rest = [(MONDAY, MONDAY, "a"), (TUESDAY, TUESDAY, "b")]
     late = [(MONDAY, WEDNESDAY, "later"), (TUESDAY, WEDNESDAY, "b")]
     assert content(table) == sorted([*rest, *late])
     with pytest.raises(StaleCandidateError):
-        publish(table, again, by, within("night", [TUESDAY]))
+        publish(table, again, by, within("ingestion_date", [TUESDAY]))
 
 
 def test_it_tells_the_content_of_every_partition(two_days: str) -> None:
@@ -270,10 +270,10 @@ def test_of_other_days_no_file_is_opened(two_days: str) -> None:
 
 def test_nor_of_the_other_nights_of_a_day(table: str) -> None:
     """A partition is found by all its columns, not by each of them."""
-    schema, by = {"day": pl.Date, "night": pl.Date, "key": pl.String}, ["day", "night"]
+    schema, by = {"day": pl.Date, "ingestion_date": pl.Date, "key": pl.String}, ["day", "ingestion_date"]
     rows = frame((MONDAY, MONDAY, "a"), (MONDAY, TUESDAY, "b"), (TUESDAY, TUESDAY, "c"), schema=schema)
     publish(table, rows, by, pl.lit(True))
-    own = (pl.col("day") == MONDAY) & (pl.col("night") == MONDAY) | (pl.col("day") == pl.col("night"))
+    own = (pl.col("day") == MONDAY) & (pl.col("ingestion_date") == MONDAY) | (pl.col("day") == pl.col("ingestion_date"))
     done = publish(table, rows.filter(own), by, own)
     assert (done.changed, set(done.content)) == ((), {(MONDAY, MONDAY), (TUESDAY, TUESDAY)})
 
@@ -383,17 +383,19 @@ def bucket(s3_server: Any, s3_port: int, home: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_what_holds_for_folders_holds_there(bucket: str, home: Path) -> None:
-    name, columns = "candidate.silver__t__2020_06_01__12345678", dict.fromkeys(("day", "night"), pl.Date)
+    name, columns = "candidate.silver__t__2020_06_01__12345678", dict.fromkeys(("day", "ingestion_date"), pl.Date)
     rows = frame((MONDAY, MONDAY, "a"), (MONDAY, TUESDAY, "b"), schema=columns | {"key": pl.String})
     with pytest.raises(CandidateMissingError):
         candidate.rows(name)
     with (candidate.folder(name) / "part-0.parquet").open("wb") as out:
         rows.collect().write_parquet(out)
     for changed in ((MONDAY,), ()):
-        done = publish("silver.t", candidate.rows(name), ["day", "night"], within("night", [MONDAY, TUESDAY]))
+        done = publish(
+            "silver.t", candidate.rows(name), ["day", "ingestion_date"], within("ingestion_date", [MONDAY, TUESDAY])
+        )
         assert (done.rows, done.changed) == (2, changed)
     assert content("silver.t") == sorted(rows.collect().rows())
-    publish("silver.t", rows.limit(0), ["day", "night"], within("night", [TUESDAY]))
+    publish("silver.t", rows.limit(0), ["day", "ingestion_date"], within("ingestion_date", [TUESDAY]))
     assert content("silver.t") == [(MONDAY, MONDAY, "a")]
     candidate.remove([name, name])
     assert not [one for one in (settings().lake / "candidate").rglob("*") if one.is_file()]

@@ -117,7 +117,7 @@ def measured(
     sensor: str, *values: tuple[str, str, float | None, float | None], n: int = 6000, spans: int = 7
 ) -> pl.DataFrame:
     """Rows as stored: metric, feature, value, threshold."""
-    fixed = {"night": NIGHT, "sensor": sensor, "window_from": FIRST, "window_to": NIGHT, "days": spans, "n": n}
+    fixed = {"partition_day": NIGHT, "sensor": sensor, "window_from": FIRST, "window_to": NIGHT, "days": spans, "n": n}
     return pl.DataFrame(
         [
             fixed | {"metric": metric, "feature": feature, "value": value, "threshold": threshold, "model_version": 1}
@@ -205,7 +205,7 @@ def test_a_change_that_is_the_same_every_day_is_certain() -> None:
     value = {each.metric: each.value for each in found}
     assert value["auc_drop"] == 0.5
     assert value["auc_drop_z"] == value["calibration_gap_z"] == monitor.MOST_CERTAIN
-    rows = pl.DataFrame([{**vars(each), "night": NIGHT, "model_version": 1} for each in found], schema=SCHEMA)
+    rows = pl.DataFrame([{**vars(each), "partition_day": NIGHT, "model_version": 1} for each in found], schema=SCHEMA)
     assert monitor.read_quality(case, rows).fired
 
 

@@ -119,7 +119,7 @@ def test_every_decision_is_stored_and_stands(drifted: UseCase) -> None:
     assert again == made[5] | {"created": False}
     assert delta.version("gold", drifted.decisions_table) == version
     table = policy.stored(drifted)
-    assert table["night"].to_list() == [NIGHT + timedelta(n) for n in range(3, 8)]
+    assert table["partition_day"].to_list() == [NIGHT + timedelta(n) for n in range(3, 8)]
     assert json.loads(table["evidence"][2])["fired"] == made[5]["evidence"]["fired"]
 
 

@@ -80,7 +80,7 @@ def test_a_version_says_how_to_cook_it_again(toy: UseCase, first: dict[str, Any]
     assert run.data.metrics["auc"] == pytest.approx(first["metrics"]["auc"])
     tags = run.data.tags
     assert tags["delta_version.toy__features"] == "0"
-    assert tags["night"] == str(NIGHT)
+    assert tags["partition"] == str(NIGHT)
     assert tags["device"] == "cpu"
     assert tags["git_commit"] == code.code_state(settings().home).commit
     assert len(tags["content_hash"]) == 64
@@ -119,7 +119,9 @@ def test_every_page_of_the_registry_is_read(monkeypatch: pytest.MonkeyPatch) -> 
 
     class Registry:
         def search_model_versions(self, which: str | None, page_token: str | None) -> Page:
-            page = Page([SimpleNamespace(tags={"delta_version.t": "2" if page_token else "1", "night": "2020-01-01"})])
+            page = Page(
+                [SimpleNamespace(tags={"delta_version.t": "2" if page_token else "1", "partition": "2020-01-01"})]
+            )
             page.token = None if page_token else "more"
             return page
 

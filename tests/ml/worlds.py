@@ -41,7 +41,7 @@ class World:
         rows = self.rows(first, days)
         rows = rows if change is None else rows.with_columns(change)
         delta.replace_days("gold", case.features_table, rows.drop(case.label), first, last, day=case.day)
-        night = (pl.col(case.day) + pl.duration(days=case.label_days)).alias("night")
+        night = (pl.col(case.day) + pl.duration(days=case.label_days)).alias("ingestion_date")
         labels = rows.select(*case.key, case.label, night)
         delta.replace_days("gold", case.labels_table, labels, first, last, day=case.day)
 

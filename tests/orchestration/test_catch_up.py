@@ -37,10 +37,10 @@ def ingested(*days: date) -> None:
         delta.replace_days(
             "bronze",
             "flights__completeness",
-            pl.DataFrame({"night": [day], "feed": ["actuals"]}),
+            pl.DataFrame({"ingestion_date": [day], "feed": ["actuals"]}),
             day,
             day,
-            day="night",
+            day="ingestion_date",
         )
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("home")
 
 def quarantine(feed: str, *rows: tuple[date, str]) -> None:
     frame = pl.DataFrame(
-        [(night, reason, "1,2") for night, reason in rows], schema=["night", "reason", "raw"], orient="row"
+        [(night, reason, "1,2") for night, reason in rows], schema=["ingestion_date", "reason", "raw"], orient="row"
     )
     delta.append("bronze", f"flights__{feed}__quarantine", frame)
 

@@ -56,7 +56,7 @@ def test_a_use_case_says_what_its_model_reads_and_who_answers_for_it(case: UseCa
 def test_features_are_held_to_their_population(case: UseCase) -> None:
     """Each thing to predict once, and known by then. The population has all days: which to build, the night says."""
     population = f"int_{case.name}__population"
-    assert {*case.entity, case.day, "night"} <= {column["name"] for column in DESCRIBED[population]["columns"]}
+    assert {*case.entity, case.day, "ingestion_date"} <= {column["name"] for column in DESCRIBED[population]["columns"]}
     assert "in_nights" not in SQL[population].read_text()
     tests = {
         name: one["arguments"] for test in DESCRIBED[case.features_table]["data_tests"] for name, one in test.items()
@@ -65,7 +65,7 @@ def test_features_are_held_to_their_population(case: UseCase) -> None:
         "to": f"ref('{population}')",
         "key": list(case.entity),
         "day": case.day,
-        "known": "night",
+        "known": "ingestion_date",
         "lead_days": case.horizon_days,
     }
     assert tests["known_before"] == {"known_from": "known_from", "day": case.day}

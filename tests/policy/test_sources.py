@@ -204,7 +204,7 @@ def test_the_rules_refuse() -> None:
 @pytest.mark.parametrize(
     ("names", "why"),
     [
-        (("a", "night"), "cannot be named night: ingestion adds one of that name"),
+        (("a", "ingestion_date"), "cannot be named ingestion_date: ingestion adds one of that name"),
         (("a", "Source_File"), "cannot be named Source_File"),
         (("a", "_metadata"), "'_metadata' cannot be the name of a column"),
         (("a", "_reason"), "'_reason' cannot be the name of a column"),

@@ -162,7 +162,7 @@ def test_a_column_whose_name_is_a_word_of_yaml_keeps_it(root: Path, tmp_path: Pa
     assert len(described) == 2
     for text in described:
         (model,) = yaml.safe_load(text)["models"]
-        assert [column["name"] for column in model["columns"]] == ["no", "event_date", "off", "yes", "night"]
+        assert [column["name"] for column in model["columns"]] == ["no", "event_date", "off", "yes", "ingestion_date"]
 
 
 def test_a_number_with_zeros_in_front_is_a_code_of_any_length(root: Path, tmp_path: Path) -> None:
@@ -249,11 +249,11 @@ def test_a_file_without_a_header_takes_the_names_that_are_said(root: Path, tmp_p
 
 def test_a_taken_name_is_changed_where_that_is_said(root: Path, tmp_path: Path) -> None:
     path = tmp_path / "sales.csv"
-    path.write_text(CSV.replace("id", "order", 1).replace("amount", "night", 1))
+    path.write_text(CSV.replace("id", "order", 1).replace("amount", "ingestion_date", 1))
     feed = feed_of(root, "sales", path, rename=True)
     assert [(column.name, column.in_file) for column in feed.columns][1:] == [
         ("column_order", "order"),
-        ("column_night", "night"),
+        ("column_ingestion_date", "ingestion_date"),
     ]
 
 
@@ -271,7 +271,7 @@ def test_a_last_line_without_an_end_is_said_in_the_spec(root: Path, tmp_path: Pa
         (CSV.replace("amount", "id", 1), {}, r"id \(there twice; it would be"),
         (CSV.replace("amount", "select", 1), {}, r"select \(a word of SQL; it would be column_select\)"),
         (CSV.replace("amount", "class", 1), {}, r"class \(a word of Python; it would be column_class\)"),
-        (CSV.replace("amount", "night", 1), {}, r"night \(the platform adds a column of that name"),
+        (CSV.replace("amount", "ingestion_date", 1), {}, r"ingestion_date \(the platform adds a column of that name"),
         (CSV.replace("amount", "known_from", 1), {}, "known_from"),
         (f"{CSV}2024-05-01,unknown,1.5\n2024-05-01,nobody,2.5\n", {}, "2 of 12 rows do not fit"),
         ("day,a\n" + "2024-05-01,x\n" * 3 + "2024-05-01,y\n", {}, "no few columns tell rows of a day apart"),

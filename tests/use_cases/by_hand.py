@@ -109,7 +109,7 @@ def made_up(
                     row |= {name: _entity(types[name], who) for name in entity}
                     if chance.random() < 0.05:
                         row[chance.choice(list(entity))] = None
-                    rows.append(row | {day: on, "night": on + timedelta(chance.choice((0, 0, 0, 0, 1, 3, 9)))})
+                    rows.append(row | {day: on, "ingestion_date": on + timedelta(chance.choice((0, 0, 0, 0, 1, 3, 9)))})
     return rows
 
 

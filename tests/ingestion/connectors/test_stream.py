@@ -119,7 +119,7 @@ def test_a_stream_ends_in_the_same_bronze_as_files_that_were_put_there(put: Call
     run(ONE, TWO)
     assert rows_of(ONE) == [click(3), click(1), click(2), click(2)]
     assert rows_of(TWO) == [click(4), click(5, TWO)]
-    columns = ("partition_day", "night", "click", "place")
+    columns = ("partition_day", "ingestion_date", "click", "place")
     streamed = bronze("toys__clicks", *columns)
     assert [row[:3] for row in streamed] == [
         ("2020-06-01", "2020-06-01", 1),
@@ -136,7 +136,7 @@ def test_a_stream_ends_in_the_same_bronze_as_files_that_were_put_there(put: Call
         path.write_bytes(gzip.compress("".join(f"{row}\n" for row in rows_of(day)).encode()))
     run(ONE, TWO, plain)
     assert bronze("batch__clicks", *columns) == streamed
-    counts = ("night", "rows_in", "published", "late_published", "quarantined", "deduplicated")
+    counts = ("ingestion_date", "rows_in", "published", "late_published", "quarantined", "deduplicated")
     assert bronze("toys__completeness", *counts) == bronze("batch__completeness", *counts)
 
 
@@ -156,7 +156,7 @@ def test_a_landing_that_lost_its_files_gets_the_same_ones(put: Callable[..., Non
     assert {name: delta.version("bronze", name) for name in versions} == versions | {SPOOL: versions[SPOOL] + 1}
     run(THREE, THREE)
     assert rows_of(THREE) == [click(6)]
-    assert ("2020-06-01", "2020-06-03", 6) in bronze("toys__clicks", "partition_day", "night", "click")
+    assert ("2020-06-01", "2020-06-03", 6) in bronze("toys__clicks", "partition_day", "ingestion_date", "click")
 
 
 def test_nights_of_a_range_are_cut_in_order_and_an_earlier_one_gets_nothing_later(put: Callable[..., None]) -> None:
@@ -233,7 +233,7 @@ def test_what_the_checkpoint_forgets_is_not_there_twice(
     extract(SOURCE, Partitions(ONE, TWO))
     assert rows_of(ONE) == [click(1), click(2)]
     assert rows_of(TWO) == [click(3, TWO)]
-    assert bronze(SPOOL, "night", "origin", "position") == [
+    assert bronze(SPOOL, "ingestion_date", "origin", "position") == [
         ("2020-06-01", "a.jsonl", 1),
         ("2020-06-01", "a.jsonl", 2),
         ("2020-06-02", "b.jsonl", 1),
@@ -370,7 +370,7 @@ def test_old_nights_leave_the_spool_and_what_is_in_none_stays(
     put("late.jsonl", "2020-05-01T08:00:00", click(9))
     job.start(spark, stream.job_of(CLICKS.connector, SPOOL)).awaitTermination()
     maintain.retain(spark, [SOURCE], "by hand")
-    assert bronze(SPOOL, "arrived_on", "night") == [
+    assert bronze(SPOOL, "arrived_on", "ingestion_date") == [
         ("2020-05-01", None),
         ("2020-06-02", "2020-06-02"),
         ("2020-06-03", "2020-06-03"),

@@ -13,7 +13,7 @@ WEATHER = "models/staging/flights/stg_flights__weather.sql"
 MINUTES = "macros/minute_of_day.sql"
 
 THROUGH_THE_DAY_BEFORE = "date_sub(wanted.flight_date, 28) and date_sub(wanted.flight_date, 1)"
-ARRIVED = "        and wanted.flight_date > daily.night\n"
+ARRIVED = "        and wanted.flight_date > daily.ingestion_date\n"
 OBSERVED = "where flight_date between {{ night('from', -27) }} and {{ night('to') }}"
 FLIGHTS = "from flights\ninner join history"
 LABEL_JOINED = (
@@ -49,14 +49,14 @@ BUGS = (
         "the look-back includes the day itself",
         (
             (HISTORY, THROUGH_THE_DAY_BEFORE, "date_sub(wanted.flight_date, 27) and wanted.flight_date"),
-            (HISTORY, ARRIVED, "        and wanted.flight_date >= daily.night\n"),
+            (HISTORY, ARRIVED, "        and wanted.flight_date >= daily.ingestion_date\n"),
             (HISTORY, OBSERVED, OBSERVED.replace("night('to')", "night('to', 1)")),
         ),
     ),
     Bug("when a row arrived is ignored", ((HISTORY, ARRIVED, ""),)),
     Bug(
         "a row counts the night before it arrived",
-        ((HISTORY, "flight_date > daily.night", "flight_date >= daily.night"),),
+        ((HISTORY, "flight_date > daily.ingestion_date", "flight_date >= daily.ingestion_date"),),
     ),
     Bug(
         "the look-back is a day too long",
@@ -90,7 +90,7 @@ BUGS = (
         (
             (HISTORY, "daily.flight_date = date_sub(wanted.flight_date, 1)", "daily.flight_date = wanted.flight_date"),
             (HISTORY, THROUGH_THE_DAY_BEFORE, "date_sub(wanted.flight_date, 28) and wanted.flight_date"),
-            (HISTORY, ARRIVED, "        and wanted.flight_date >= daily.night\n"),
+            (HISTORY, ARRIVED, "        and wanted.flight_date >= daily.ingestion_date\n"),
             (HISTORY, OBSERVED, OBSERVED.replace("night('to')", "night('to', 1)")),
         ),
     ),
@@ -172,18 +172,18 @@ BUGS = (
         (
             (
                 FEATURES,
-                "greatest(flights.night, history.known_from, weather.known_from, aircraft.snapshot_date)",
+                "greatest(flights.ingestion_date, history.known_from, weather.known_from, aircraft.snapshot_date)",
                 "aircraft.snapshot_date",
             ),
         ),
     ),
     Bug(
         "a label is said to be known before it arrived",
-        ((LABELS, "    night,\n", "    flight_date as night,\n"),),
+        ((LABELS, "    ingestion_date,\n", "    flight_date as ingestion_date,\n"),),
     ),
     Bug(
         "staging forgets when a row arrived",
-        ((ACTUALS, "    night\n", "    flight_date as night\n"),),
+        ((ACTUALS, "    ingestion_date\n", "    flight_date as ingestion_date\n"),),
         silver=True,
     ),
     Bug(

@@ -131,9 +131,11 @@ def features_unlike(oracle: Oracle, nights: Partitions, sample: int | None = Non
 def labels_unlike(world: World, nights: Partitions) -> list[str]:
     """In what the candidate's labels differ from the outcomes that have landed."""
     expected = {
-        (identity(flown), flown["flight_date"], flown["night"], int(disrupted(flown)))
+        (identity(flown), flown["flight_date"], flown["ingestion_date"], int(disrupted(flown)))
         for flown in world.actuals
         if nights.first <= flown["flight_date"] <= nights.last
     }
-    there = {(row["flight_id"], row["flight_date"], row["night"], row["is_disrupted"]) for row in rows_of("labels")}
+    there = {
+        (row["flight_id"], row["flight_date"], row["ingestion_date"], row["is_disrupted"]) for row in rows_of("labels")
+    }
     return [f"{one[0]}: the label is another" for one in sorted(expected ^ there)]

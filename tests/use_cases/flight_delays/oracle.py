@@ -61,7 +61,7 @@ class Oracle:
 
     def flights(self, day: date) -> list[Row]:
         """The flights of ``day`` that can be predicted: those announced in a night before it."""
-        return [flight for flight in self.schedule[day] if flight["night"] < day]
+        return [flight for flight in self.schedule[day] if flight["ingestion_date"] < day]
 
     def features(self, flight: Row) -> Row:
         """Every column of the features table for ``flight``."""
@@ -78,16 +78,18 @@ class Oracle:
             "distance_miles": flight["distance"],
             "day_of_week": day.isoweekday() % 7 + 1,
         }
-        nights = [flight["night"]]
+        nights = [flight["ingestion_date"]]
         for kind, value_of in KINDS.items():
             rates, night = self._rates(day, kind, value_of(flight))
             found |= rates
             nights += [night] if night else []
 
         observed = [
-            row for row in self._weather[before] if row["origin"] == flight["origin"] and row["night"] <= before
+            row
+            for row in self._weather[before]
+            if row["origin"] == flight["origin"] and row["ingestion_date"] <= before
         ]
-        nights += [row["night"] for row in observed]
+        nights += [row["ingestion_date"] for row in observed]
         temperatures, humidities = of_values(observed, "temp"), of_values(observed, "humid")
         found |= {
             "weather_temp_mean_f": sum(temperatures) / len(temperatures) if temperatures else None,
@@ -106,7 +108,7 @@ class Oracle:
             "aircraft_age_years": day.year - year if year is not None else None,
             "aircraft_seats": plane["seats"] if plane else None,
         }
-        nights += [plane["night"]] if plane else []
+        nights += [plane["ingestion_date"]] if plane else []
         return found | {"known_from": max(nights)}
 
     def _known_by(self, day: date) -> dict[str, dict[Any, list[Row]]]:
@@ -114,7 +116,7 @@ class Oracle:
         known: dict[str, dict[Any, list[Row]]] = {kind: defaultdict(list) for kind in KINDS}
         for back in range(1, 29):
             for flown in self._actuals.get(day - timedelta(back), []):
-                if flown["night"] < day:
+                if flown["ingestion_date"] < day:
                     for kind, value_of in KINDS.items():
                         known[kind][value_of(flown)].append(flown)
         return known
@@ -133,7 +135,7 @@ class Oracle:
             found[f"{kind}_cancelled_rate_1d"] = share(last(1), lambda flown: flown["dep_time"] is None)
         if kind in ("aircraft", "route", "flight_number"):
             found[f"{kind}_flights_28d"] = len(alike)
-        return found, max((flown["night"] for flown in alike), default=None)
+        return found, max((flown["ingestion_date"] for flown in alike), default=None)
 
 
 def _by_day(rows: list[Row], column: str) -> dict[date, list[Row]]:

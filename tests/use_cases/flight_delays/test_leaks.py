@@ -41,10 +41,10 @@ def built(spark: SparkSession, small: World, module_home: Path) -> Iterator[Lake
 
 def test_the_world_has_what_the_oracle_is_asked_about(small: World) -> None:
     """Every way to be wrong has rows that would show it."""
-    lateness = {(row["night"] - row["flight_date"]).days for row in small.actuals}
+    lateness = {(row["ingestion_date"] - row["flight_date"]).days for row in small.actuals}
     assert lateness >= {0, 1, 2, 6, 7, 8, 27, 28, 29}
     assert {row["sched_dep_time"] for row in small.schedule} >= {0, 2359, 2400}
-    assert any(row["night"] >= row["flight_date"] for row in small.schedule)
+    assert any(row["ingestion_date"] >= row["flight_date"] for row in small.schedule)
     assert any(row["aircraft"] is None for row in small.schedule)
     hours = dict.fromkeys(small.days, 0)
     for row in small.weather:

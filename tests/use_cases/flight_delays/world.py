@@ -48,7 +48,7 @@ class World:
         }
 
 
-ARRIVAL: dict[str, Any] = {"partition_day": pl.Date, "night": pl.Date}
+ARRIVAL: dict[str, Any] = {"partition_day": pl.Date, "ingestion_date": pl.Date}
 FLIGHT: dict[str, Any] = {
     "flight_date": pl.Date,
     "carrier": pl.String,
@@ -119,7 +119,9 @@ def _schedule(chance: random.Random, day: date, flights: int, tails: list[str]) 
             "distance": float(chance.randint(90, 2600)),
             "partition_day": day,
             # The evening before, or, of a flight that was added later, a night of or after its day.
-            "night": day - timedelta(1) if chance.random() < 0.95 else day + timedelta(chance.choice((0, 0, 1, 9))),
+            "ingestion_date": day - timedelta(1)
+            if chance.random() < 0.95
+            else day + timedelta(chance.choice((0, 0, 1, 9))),
         }
     return list(rows.values())
 
@@ -141,7 +143,7 @@ def _flown(chance: random.Random, planned: Row, mood: float, tails: list[str]) -
             "dep_delay": None if cancelled else float(chance.randint(-5, 90)),
             "arr_delay": float(chance.choice((16, 95)) if late else chance.choice((-20, 0, 15))) if arrived else None,
             "partition_day": planned["flight_date"],
-            "night": planned["flight_date"] + timedelta(lateness),
+            "ingestion_date": planned["flight_date"] + timedelta(lateness),
         }
     )
 
@@ -165,7 +167,7 @@ def _weather(chance: random.Random, day: date) -> list[Row]:
                     "pressure": round(980 + chance.uniform(0, 60), 1) if chance.random() > 0.2 else None,
                     "visib": chance.choice((10.0, 10.0, 0.25, 3.0)),
                     "partition_day": day,
-                    "night": day + timedelta(chance.choice((1, 2)) if chance.random() < 0.1 else IN_TIME),
+                    "ingestion_date": day + timedelta(chance.choice((1, 2)) if chance.random() < 0.1 else IN_TIME),
                 }
             )
     return rows
@@ -187,7 +189,7 @@ def _registers(chance: random.Random, first: date, days: int, tails: list[str]) 
                         "model": "A320",
                         "seats": chance.randint(20, 400),
                         "partition_day": day,
-                        "night": day,
+                        "ingestion_date": day,
                     }
                 )
     return rows

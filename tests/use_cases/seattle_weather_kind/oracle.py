@@ -12,7 +12,7 @@ from tests.use_cases.lakes import Row
 
 def features(days: list[Row], day: date) -> list[Row]:
     """The row of ``day``; none where no report of the 7 days before had arrived by the evening before."""
-    known = {(day - row["weather_date"]).days: row for row in days if row["night"] < day}
+    known = {(day - row["weather_date"]).days: row for row in days if row["ingestion_date"] < day}
     known = {ago: row for ago, row in known.items() if 1 <= ago <= 28}
     if not any(ago <= 7 for ago in known):
         return []
@@ -24,7 +24,7 @@ def features(days: list[Row], day: date) -> list[Row]:
         {
             "station": "SEA",
             "weather_date": day,
-            "known_from": max(row["night"] for row in known.values()),
+            "known_from": max(row["ingestion_date"] for row in known.values()),
             "kind_1d": yesterday["weather"],
             **{f"{kind}_share_7d": _share(week, kind) for kind in KINDS},
             **{f"{kind}_share_28d": _share(list(known.values()), kind) for kind in KINDS},
@@ -48,7 +48,7 @@ def _share(days: list[Row], kind: str) -> float:
 def labels(days: list[Row], day: date) -> list[Row]:
     """The row of ``day``, where it is known."""
     return [
-        {"station": "SEA", "weather_date": day, "night": row["night"], "kind": row["weather"]}
+        {"station": "SEA", "weather_date": day, "ingestion_date": row["ingestion_date"], "kind": row["weather"]}
         for row in days
         if row["weather_date"] == day
     ]

@@ -34,7 +34,7 @@ SCHEMA: dict[str, Any] = {
     "wind": pl.Float64,
     "weather": pl.String,
     "partition_day": pl.Date,
-    "night": pl.Date,
+    "ingestion_date": pl.Date,
 }
 
 
@@ -55,7 +55,7 @@ def days() -> list[Row]:
                     "wind": round(chance.uniform(0, 9), 1),
                     "weather": chance.choice(KINDS),
                     "partition_day": day,
-                    "night": day + late,
+                    "ingestion_date": day + late,
                 }
             )
     return rows
@@ -85,7 +85,7 @@ def test_features_are_those_of_the_oracle(gold: dict[str, pl.DataFrame], days: l
 def test_labels_are_those_of_the_oracle(gold: dict[str, pl.DataFrame], days: list[Row]) -> None:
     expected = [row for night in NIGHTS.days for row in oracle.labels(days, night)]
     assert unlike(gold[f"gold.{SPEC.labels_table}"], expected, KEY) == []
-    assert any(row["night"] > row["weather_date"] for row in expected)
+    assert any(row["ingestion_date"] > row["weather_date"] for row in expected)
 
 
 def test_rows_that_are_missing_doubled_or_made_up_stop_the_night(lake: Lake, gold: dict[str, pl.DataFrame]) -> None:

@@ -21,7 +21,7 @@ def less(a: float | None, b: float | None) -> float | None:
 
 def features(hours: list[Row], day: date) -> list[Row]:
     """The rows of ``day``: one an airport of which an hour of the 7 days before had arrived by the evening before."""
-    known = [hour for hour in hours if hour["night"] < day and 1 <= (day - hour["weather_date"]).days <= 28]
+    known = [hour for hour in hours if hour["ingestion_date"] < day and 1 <= (day - hour["weather_date"]).days <= 28]
     lately = {hour["origin"] for hour in known if (day - hour["weather_date"]).days <= 7}
     return [_row([hour for hour in known if hour["origin"] == origin], origin, day) for origin in sorted(lately)]
 
@@ -38,7 +38,7 @@ def _row(known: list[Row], origin: str, day: date) -> Row:
     return {
         "origin": origin,
         "weather_date": day,
-        "known_from": max(hour["night"] for hour in known),
+        "known_from": max(hour["ingestion_date"] for hour in known),
         "no_change_f": 0.0,
         "temp_mean_f_1d": temp,
         "temp_last_gap_f_1d": less(yesterday[-1], temp) if yesterday else None,
@@ -61,13 +61,13 @@ def labels(hours: list[Row], day: date) -> list[Row]:
     for origin in sorted({hour["origin"] for hour in hours}):
         mine = [hour for hour in hours if hour["origin"] == origin and hour["temp"] is not None]
         today = [hour for hour in mine if hour["weather_date"] == day]
-        known = [hour["temp"] for hour in mine if hour["weather_date"] == before and hour["night"] <= before]
+        known = [hour["temp"] for hour in mine if hour["weather_date"] == before and hour["ingestion_date"] <= before]
         if today and known:
             found.append(
                 {
                     "origin": origin,
                     "weather_date": day,
-                    "night": max(hour["night"] for hour in today),
+                    "ingestion_date": max(hour["ingestion_date"] for hour in today),
                     "temp_change_f": less(mean(hour["temp"] for hour in today), mean(known)),
                 }
             )

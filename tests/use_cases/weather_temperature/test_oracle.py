@@ -56,4 +56,4 @@ def test_features_are_those_of_the_oracle(gold: dict[str, pl.DataFrame], hours: 
 def test_labels_are_those_of_the_oracle(gold: dict[str, pl.DataFrame], hours: list[Row]) -> None:
     expected = [row for night in NIGHTS.days for row in oracle.labels(hours, night)]
     assert unlike(gold[f"gold.{SPEC.labels_table}"], expected, KEY) == []
-    assert any(row["night"] > row["weather_date"] for row in expected)
+    assert any(row["ingestion_date"] > row["weather_date"] for row in expected)

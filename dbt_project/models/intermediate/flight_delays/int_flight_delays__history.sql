@@ -32,7 +32,7 @@ with scheduled as (
         value
     from {{ ref('int_flight_delays__population') }}
         {{ likeness }}
-    where {{ in_nights('flight_date') }} and night < flight_date
+    where {{ in_nights('flight_date') }} and ingestion_date < flight_date
 ),
 
 wanted as (
@@ -48,7 +48,7 @@ wanted as (
 observed as (
     select
         flight_date,
-        night,
+        ingestion_date,
         kind,
         value,
         is_disrupted,
@@ -61,7 +61,7 @@ observed as (
 daily as (
     select
         flight_date,
-        night,
+        ingestion_date,
         kind,
         value,
         count(*) as flights,
@@ -69,7 +69,7 @@ daily as (
         count_if(is_cancelled) as cancelled
     from observed
     where value is not null
-    group by flight_date, night, kind, value
+    group by flight_date, ingestion_date, kind, value
 ),
 
 history as (
@@ -88,13 +88,13 @@ history as (
             sum(case when daily.flight_date = date_sub(wanted.flight_date, 1) then daily.flights end)
         ) as cancelled_rate_1d,
         sum(daily.flights) as flights_28d,
-        max(daily.night) as known_from
+        max(daily.ingestion_date) as known_from
     from wanted
     inner join daily
         on wanted.kind = daily.kind
         and wanted.value = daily.value
         and daily.flight_date between date_sub(wanted.flight_date, 28) and date_sub(wanted.flight_date, 1)
-        and wanted.flight_date > daily.night
+        and wanted.flight_date > daily.ingestion_date
     group by wanted.flight_date, wanted.kind, wanted.value
 )
 

@@ -1,7 +1,7 @@
 select
     flight_id,
     flight_date,
-    night,
+    ingestion_date,
     carrier,
     flight_number,
     origin,

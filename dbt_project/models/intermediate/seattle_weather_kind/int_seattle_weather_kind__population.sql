@@ -6,7 +6,7 @@ with reports as (
     select distinct
         station,
         weather_date,
-        night
+        ingestion_date
     from {{ ref('fct_seattle_weather_daily') }}
 ),
 
@@ -17,7 +17,7 @@ ahead as (
 select
     reports.station,
     date_add(reports.weather_date, ahead.days_ahead) as weather_date,
-    min(reports.night) as night
+    min(reports.ingestion_date) as ingestion_date
 from reports
 cross join ahead
 group by reports.station, date_add(reports.weather_date, ahead.days_ahead)

@@ -6,7 +6,7 @@ with reports as (
     select distinct
         origin,
         weather_date,
-        night
+        ingestion_date
     from {{ ref('fct_weather_hourly') }}
 ),
 
@@ -17,7 +17,7 @@ ahead as (
 select
     reports.origin,
     date_add(reports.weather_date, ahead.days_ahead) as weather_date,
-    min(reports.night) as night
+    min(reports.ingestion_date) as ingestion_date
 from reports
 cross join ahead
 group by reports.origin, date_add(reports.weather_date, ahead.days_ahead)

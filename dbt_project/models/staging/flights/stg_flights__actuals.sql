@@ -12,6 +12,6 @@ select
     dep_time is null as is_cancelled,
     -- Diverted flights left and have no arrival delay: they did not arrive where they should have.
     dep_time is null or arr_delay is null or arr_delay > 15 as is_disrupted,
-    night
+    ingestion_date
 from {{ source('flights', 'actuals') }}
 where partition_day = flight_date

@@ -9,6 +9,6 @@ select
     {{ minute_of_day('sched_dep_time') }} as sched_dep_minute,
     {{ minute_of_day('sched_arr_time') }} as sched_arr_minute,
     distance as distance_miles,
-    night
+    ingestion_date
 from {{ source('flights', 'schedule') }}
 where partition_day = flight_date

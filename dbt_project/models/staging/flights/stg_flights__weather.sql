@@ -8,6 +8,6 @@ select
     precip as precip_in,
     pressure as pressure_mb,
     visib as visib_mi,
-    night
+    ingestion_date
 from {{ source('flights', 'weather') }}
 where partition_day = weather_date

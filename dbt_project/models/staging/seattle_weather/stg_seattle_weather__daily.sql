@@ -6,6 +6,6 @@ select
     temp_max as temp_max_c,
     temp_min as temp_min_c,
     wind as wind_ms,
-    night
+    ingestion_date
 from {{ source('seattle_weather', 'daily') }}
 where partition_day = weather_date

@@ -13,6 +13,6 @@ select
     arr_delay_minutes,
     is_cancelled,
     is_disrupted,
-    night
+    ingestion_date
 from {{ ref('stg_flights__actuals') }}
 where {{ in_nights('flight_date') }}

@@ -11,6 +11,6 @@ select
     sched_dep_minute,
     sched_arr_minute,
     distance_miles,
-    night
+    ingestion_date
 from {{ ref('stg_flights__schedule') }}
 where {{ in_nights('flight_date') }}

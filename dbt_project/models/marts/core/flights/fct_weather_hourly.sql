@@ -10,6 +10,6 @@ select
     precip_in,
     pressure_mb,
     visib_mi,
-    night
+    ingestion_date
 from {{ ref('stg_flights__weather') }}
 where {{ in_nights('weather_date') }}

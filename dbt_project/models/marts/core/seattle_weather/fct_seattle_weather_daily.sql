@@ -8,6 +8,6 @@ select
     temp_max_c,
     temp_min_c,
     wind_ms,
-    night
+    ingestion_date
 from {{ ref('stg_seattle_weather__daily') }}
 where {{ in_nights('weather_date') }}

@@ -4,7 +4,7 @@ with flights as (
     -- a flight that was announced later is not one that could be predicted
     select *
     from {{ ref('int_flight_delays__population') }}
-    where {{ in_nights('flight_date') }} and night < flight_date
+    where {{ in_nights('flight_date') }} and ingestion_date < flight_date
 ),
 
 history as (
@@ -37,9 +37,9 @@ weather as (
         min(visib_mi) as weather_visib_min_mi,
         min(pressure_mb) as weather_pressure_min_mb,
         avg(humid_pct) as weather_humid_mean_pct,
-        max(night) as known_from
+        max(ingestion_date) as known_from
     from {{ ref('fct_weather_hourly') }}
-    where weather_date between {{ night('from') }} and {{ night('to') }} and night <= weather_date
+    where weather_date between {{ night('from') }} and {{ night('to') }} and ingestion_date <= weather_date
     group by weather_date, origin
 ),
 
@@ -76,7 +76,7 @@ select
     flights.flight_id,
     flights.flight_date,
     -- what is null was not drawn on: greatest passes over it
-    greatest(flights.night, history.known_from, weather.known_from, aircraft.snapshot_date) as known_from,
+    greatest(flights.ingestion_date, history.known_from, weather.known_from, aircraft.snapshot_date) as known_from,
     flights.carrier,
     flights.origin,
     cast(flights.sched_dep_minute div 60 as int) as sched_dep_hour,

@@ -4,7 +4,7 @@ with days as (
     -- a station of which nothing had arrived by the evening before could not be predicted
     select *
     from {{ ref('int_seattle_weather_kind__population') }}
-    where {{ in_nights('weather_date') }} and night < weather_date
+    where {{ in_nights('weather_date') }} and ingestion_date < weather_date
 ),
 
 -- The days that each row looks back on: the 28 before, where they had arrived by the evening before.
@@ -13,7 +13,7 @@ observed as (
         days.station,
         days.weather_date,
         datediff(days.weather_date, weather.weather_date) as days_ago,
-        weather.night,
+        weather.ingestion_date,
         weather.kind,
         weather.precip_mm,
         weather.temp_max_c,
@@ -23,7 +23,7 @@ observed as (
     inner join {{ ref('fct_seattle_weather_daily') }} as weather
         on days.station = weather.station
         and weather.weather_date between date_sub(days.weather_date, 28) and date_sub(days.weather_date, 1)
-        and days.weather_date > weather.night
+        and days.weather_date > weather.ingestion_date
     where weather.weather_date between {{ night('from', -27) }} and {{ night('to') }}
 ),
 
@@ -31,7 +31,7 @@ history as (
     select
         station,
         weather_date,
-        max(night) as known_from,
+        max(ingestion_date) as known_from,
         max(case when days_ago = 1 then kind end) as kind_1d,
         {% for kind in ('drizzle', 'fog', 'rain', 'snow', 'sun') -%}
         {% for days in (7, 28) -%}
@@ -52,7 +52,7 @@ history as (
 select
     days.station,
     days.weather_date,
-    greatest(days.night, history.known_from) as known_from,
+    greatest(days.ingestion_date, history.known_from) as known_from,
     history.kind_1d,
     {% for kind in ('drizzle', 'fog', 'rain', 'snow', 'sun') -%}
     {% for days in (7, 28) -%}

@@ -3,7 +3,7 @@
 select
     station,
     weather_date,
-    night,
+    ingestion_date,
     kind
 from {{ ref('fct_seattle_weather_daily') }}
 where {{ in_nights('weather_date') }}

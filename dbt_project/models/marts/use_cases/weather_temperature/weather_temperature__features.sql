@@ -4,7 +4,7 @@ with days as (
     -- an airport of which nothing had arrived by the evening before could not be predicted
     select *
     from {{ ref('int_weather_temperature__population') }}
-    where {{ in_nights('weather_date') }} and night < weather_date
+    where {{ in_nights('weather_date') }} and ingestion_date < weather_date
 ),
 
 -- The hours that each row looks back on: of the 28 days before, where they had arrived by the evening before.
@@ -13,7 +13,7 @@ hours as (
         days.origin,
         days.weather_date,
         datediff(days.weather_date, observed.weather_date) as days_ago,
-        observed.night,
+        observed.ingestion_date,
         observed.observed_at,
         observed.temp_f,
         observed.humid_pct,
@@ -23,7 +23,7 @@ hours as (
     inner join {{ ref('fct_weather_hourly') }} as observed
         on days.origin = observed.origin
         and observed.weather_date between date_sub(days.weather_date, 28) and date_sub(days.weather_date, 1)
-        and days.weather_date > observed.night
+        and days.weather_date > observed.ingestion_date
     where observed.weather_date between {{ night('from', -27) }} and {{ night('to') }}
 ),
 
@@ -32,7 +32,7 @@ looked_back as (
     select
         origin,
         weather_date,
-        max(night) as known_from,
+        max(ingestion_date) as known_from,
         {% for days in (1, 3, 7, 28) -%}
         round(avg(case when days_ago <= {{ days }} then temp_f end), 4) as temp_mean_{{ days }}d,
         {% endfor -%}
@@ -51,7 +51,7 @@ looked_back as (
 select
     days.origin,
     days.weather_date,
-    greatest(days.night, looked_back.known_from) as known_from,
+    greatest(days.ingestion_date, looked_back.known_from) as known_from,
     cast(0 as double) as no_change_f,
     looked_back.temp_mean_1d as temp_mean_f_1d,
     round(looked_back.temp_last - looked_back.temp_mean_1d, 4) as temp_last_gap_f_1d,
