@@ -85,7 +85,9 @@ def test_a_lost_file_is_found(lake: Path) -> None:
 
 
 def test_counts_changed_by_hand_are_found(lake: Path) -> None:
-    usage.opened("bronze.toys__completeness").update(updates={"rows_in": "10"}, predicate="night = '2020-06-10'")
+    usage.opened("bronze.toys__completeness").update(
+        updates={"rows_in": "10"}, predicate="ingestion_date = '2020-06-10'"
+    )
     assert problems() == ["toys trips 2020-06-10: 10 rows in, 3 accounted for"]
 
 

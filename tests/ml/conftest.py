@@ -82,7 +82,7 @@ def write_days(case: UseCase, first: date, days: int, *, shift: float = 0.0, lab
     rows, last = toy_rows(first, days, shift), first + timedelta(days - 1)
     delta.replace_days("gold", case.features_table, rows.drop("is_head"), first, last)
     if labels:
-        kept = rows.select("coin_id", "flight_date", "is_head", night="flight_date")
+        kept = rows.select("coin_id", "flight_date", "is_head", ingestion_date="flight_date")
         delta.replace_days("gold", case.labels_table, kept, first, last)
 
 

@@ -115,7 +115,7 @@ def write_labels(case: UseCase, day: date, rows: int, late: int = 0) -> None:
     """Labels of the first ``rows`` flips of ``day``, the ``late`` last of which came a night later."""
     nights = [day] * (rows - late) + [day + timedelta(1)] * late
     labels = toy_rows(day, 1).select("coin_id", "flight_date", "is_head").head(rows)
-    delta.replace_days("gold", case.labels_table, labels.with_columns(night=pl.Series(nights)), day, day)
+    delta.replace_days("gold", case.labels_table, labels.with_columns(ingestion_date=pl.Series(nights)), day, day)
 
 
 def test_rows_without_a_partner_are_an_error(toy: UseCase) -> None:
@@ -127,7 +127,7 @@ def test_rows_without_a_partner_are_an_error(toy: UseCase) -> None:
 def test_a_row_of_which_is_known_that_it_has_no_label_is_complete_and_teaches_nothing(toy: UseCase) -> None:
     labels = toy_rows(LAST, 1).select("coin_id", "flight_date", "is_head")
     is_there = pl.int_range(pl.len()) < ROWS // 2
-    half = labels.with_columns(pl.when(is_there).then("is_head"), night="flight_date")
+    half = labels.with_columns(pl.when(is_there).then("is_head"), ingestion_date="flight_date")
     delta.replace_days("gold", toy.labels_table, half, LAST, LAST)
     data = dataset.load(replace(toy, unlabelled=True), FIRST, LAST)
     assert data.frame.height == 30 * ROWS - ROWS // 2

@@ -212,7 +212,7 @@ def test_a_change_that_is_the_same_every_day_is_certain() -> None:
 def test_a_row_of_which_is_known_that_it_has_no_label_is_not_measured(toy: UseCase) -> None:
     rows = toy_rows(FIRST, 1)
     labels = rows.select(
-        "coin_id", "flight_date", pl.when(pl.int_range(pl.len()) < 3).then("is_head"), night="flight_date"
+        "coin_id", "flight_date", pl.when(pl.int_range(pl.len()) < 3).then("is_head"), ingestion_date="flight_date"
     )
     predictions = rows.select("coin_id", "flight_date", score=0.5)
     matured = monitor._matured(replace(toy, unlabelled=True), predictions, labels)

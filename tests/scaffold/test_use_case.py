@@ -44,7 +44,7 @@ models:
       - {name: weight, data_type: double, description: "how heavy"}
       - {name: weight_total, data_type: int, description: "how heavy, all in all"}
       - {name: event_date, data_type: date, description: "another day"}
-      - {name: night, data_type: date, description: "the night"}
+      - {name: ingestion_date, data_type: date, description: "the night"}
 """
 ANSWERS: dict[str, Any] = {
     "source": "shop",

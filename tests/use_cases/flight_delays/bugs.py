@@ -137,12 +137,12 @@ BUGS = (
         (
             (
                 HISTORY,
-                "    where {{ in_nights('flight_date') }} and night < flight_date\n",
+                "    where {{ in_nights('flight_date') }} and ingestion_date < flight_date\n",
                 "    where {{ in_nights('flight_date') }}\n",
             ),
             (
                 FEATURES,
-                "where {{ in_nights('flight_date') }} and night < flight_date\n",
+                "where {{ in_nights('flight_date') }} and ingestion_date < flight_date\n",
                 "where {{ in_nights('flight_date') }}\n",
             ),
         ),
@@ -162,10 +162,10 @@ BUGS = (
             (FEATURES, "{{ night('from') }} and {{ night('to') }}", "{{ night('from', 1) }} and {{ night('to', 1) }}"),
         ),
     ),
-    Bug("when an observation arrived is ignored", ((FEATURES, " and night <= weather_date\n", "\n"),)),
+    Bug("when an observation arrived is ignored", ((FEATURES, " and ingestion_date <= weather_date\n", "\n"),)),
     Bug(
         "an observation counts the night before it arrived",
-        ((FEATURES, "night <= weather_date", "night <= date_add(weather_date, 1)"),),
+        ((FEATURES, "ingestion_date <= weather_date", "ingestion_date <= date_add(weather_date, 1)"),),
     ),
     Bug(
         "the row says that it was known when its register was",
