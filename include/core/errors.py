@@ -1,12 +1,20 @@
-"""Which errors a retry cannot mend: ours that say so, and those of libraries and of code, told by their class."""
+"""Errors whose message is for a person, and which of all errors a retry cannot mend, told by their class."""
 
 from __future__ import annotations
 
 import re
 
 
-class NeedsAttentionError(RuntimeError):
+class NocturneError(RuntimeError):
+    """An error that is foreseen. Its message says all that there is to say; a command prints it and no traceback."""
+
+
+class NeedsAttentionError(NocturneError):
     """Something a person has to put right first. The message names what, where and what to do; no retry follows."""
+
+
+class BadRequestError(NeedsAttentionError):
+    """What was asked for makes no sense, and nothing was done: an unknown name, a day that is none."""
 
 
 class StoppedError(NeedsAttentionError):

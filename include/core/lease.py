@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from include.core.errors import NocturneError
 from include.core.locks import taken
 from include.core.settings import settings
 
@@ -21,7 +22,7 @@ PATIENCE = 900.0
 STEP = 0.05
 
 
-class BusyError(RuntimeError):
+class BusyError(NocturneError):
     """Somebody else has held a lease for too long. Another try may find it free."""
 
 

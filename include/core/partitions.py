@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from include.core.errors import NeedsAttentionError
+from include.core.errors import BadRequestError, NeedsAttentionError
 
 SEPARATOR = ".."
 
@@ -31,7 +31,7 @@ class NoPartitionError(NeedsAttentionError):
     """The run was started without saying which day or days it is for."""
 
 
-class BadPartitionError(NeedsAttentionError, ValueError):
+class BadPartitionError(BadRequestError, ValueError):
     """What should name a run's days does not, or names such as cannot be. Says what was given and how it is written."""
 
 

@@ -16,17 +16,24 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from include.core.errors import NeedsAttentionError
+
 if TYPE_CHECKING:
     from upath import UPath
 
 HOME = Path(__file__).resolve().parents[2]
 SECRETS = Path("/run/secrets")
+MLFLOW_USER = "admin"
 SPARK, EMBEDDED = "spark", "embedded"
 """The engines that can stand behind the Spark Connect endpoint: Apache Spark, and Sail, which needs no Java."""
 
 
 def _is_loopback(url: SplitResult) -> bool:
     return url.scheme == "http" and url.hostname in ("127.0.0.1", "::1", "localhost")
+
+
+class NotSetUpError(NeedsAttentionError, FileNotFoundError):
+    """What the set-up makes is not there."""
 
 
 class Settings(BaseSettings):
@@ -264,10 +271,10 @@ class Settings(BaseSettings):
         return f"{self.spark_url}/;authorization=Bearer%20{self.secret('spark_token')}"
 
     def secret(self, name: str) -> str:
-        """The generated secret ``name``. Raises FileNotFoundError, saying what to do, where set-up has not run."""
+        """The generated secret ``name``. Raises NotSetUpError."""
         path = self.secrets / name
         if not path.exists():
-            raise FileNotFoundError(f"{path} is missing: run `make setup`")
+            raise NotSetUpError(f"{path} is missing: run `make setup`")
         return path.read_text().strip()
 
 

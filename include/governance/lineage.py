@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from include.core.errors import NeedsAttentionError
 from include.lake import dbt
 
 Manifest = dict[str, Any]
 
 
-class NotBuiltError(LookupError):
+class NotBuiltError(NeedsAttentionError, LookupError):
     """No build of a stage has left its manifest, so that nobody can tell what its tables draw on."""
 
 

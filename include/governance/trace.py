@@ -19,6 +19,7 @@ import polars as pl
 from deltalake.exceptions import DeltaError
 
 from include.contracts.use_case import UseCase
+from include.core.errors import NeedsAttentionError
 from include.core.settings import settings
 from include.governance import lineage
 from include.governance.lineage import Graph
@@ -33,7 +34,7 @@ NEAR = 4  # ids that are named beside an unknown one
 type State = Literal["equal", "changed", "gone"]
 
 
-class UnknownPredictionError(LookupError):
+class UnknownPredictionError(NeedsAttentionError, LookupError):
     """No prediction has this id. The message names near ones, or the days that have predictions."""
 
 

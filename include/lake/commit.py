@@ -24,7 +24,7 @@ from deltalake import CommitProperties, DeltaTable, Field, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
-from include.core.errors import NeedsAttentionError
+from include.core.errors import NeedsAttentionError, NocturneError
 from include.core.lease import lease
 from include.core.settings import settings
 from include.lake import delta, usage
@@ -43,7 +43,7 @@ NEW = -1
 """The version of a table that does not exist."""
 
 
-class ConflictError(RuntimeError):
+class ConflictError(NocturneError):
     """A table is not any more as it was judged: somebody has committed since. Judge again."""
 
 

@@ -33,7 +33,7 @@ FORMER_NAMES = {"night": "ingestion_date"}
 """So many rows at a time become text, which is larger than they are."""
 
 
-class TableMissingError(FileNotFoundError):
+class TableMissingError(NeedsAttentionError, FileNotFoundError):
     """A Delta table that is not there yet."""
 
 

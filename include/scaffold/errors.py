@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from include.core.errors import BadRequestError
 
-class ScaffoldError(ValueError):
+
+class ScaffoldError(BadRequestError, ValueError):
     """A request that cannot be followed. The message says what, where and what to do; nothing has been written."""

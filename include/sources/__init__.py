@@ -3,7 +3,14 @@
 from functools import cache
 
 from include.contracts.source import Source
+from include.core.errors import BadRequestError
 from include.core.packages import specs
+
+
+class NoSourceError(BadRequestError, KeyError):
+    """There is no source of that name; the message lists those there are."""
+
+    __str__ = RuntimeError.__str__
 
 
 @cache
@@ -22,9 +29,9 @@ def unreadable() -> list[str]:
 
 
 def source(name: str) -> Source:
-    """The source called ``name``. Raises KeyError naming those there are."""
+    """The source called ``name``. Raises NoSourceError, a KeyError, listing what there is."""
     try:
         return sources()[name]
     except KeyError:
         odd = f"; these cannot be read: {'; '.join(unreadable())}" if unreadable() else ""
-        raise KeyError(f"no source is called {name!r}; there are: {', '.join(sources())}{odd}") from None
+        raise NoSourceError(f"no source is called {name!r}; there are: {', '.join(sources())}{odd}") from None

@@ -3,11 +3,11 @@
 from functools import cache
 
 from include.contracts.use_case import UseCase
-from include.core.errors import NeedsAttentionError
+from include.core.errors import BadRequestError, NeedsAttentionError
 from include.core.packages import specs
 
 
-class NoUseCaseError(NeedsAttentionError, KeyError):
+class NoUseCaseError(BadRequestError, KeyError):
     """There is no use case of that name; the message lists those there are."""
 
     __str__ = RuntimeError.__str__

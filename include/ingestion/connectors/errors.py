@@ -1,9 +1,9 @@
 """What can go wrong with an upstream: what may pass by itself, and what a person has to mend."""
 
-from include.core.errors import NeedsAttentionError
+from include.core.errors import NeedsAttentionError, NocturneError
 
 
-class UpstreamError(RuntimeError):
+class UpstreamError(NocturneError):
     """An upstream does not answer, or with something else than it should. Another try may mend it."""
 
 

@@ -15,6 +15,7 @@ from upath import UPath
 
 from include.contracts.dialect import RFC_4180, Dialect, written_changes
 from include.contracts.source import Column, Compression, Feed, Finished, Format
+from include.core.errors import NeedsAttentionError
 from include.ingestion import counting, kernel, looks, verdicts
 from include.ingestion.files import UnreadableFileError, unpacked
 from include.ingestion.proposing import columns, documents, fixed, lines
@@ -35,7 +36,7 @@ class Proposal:
     odd: list[tuple[int | None, str, str]] = field(default_factory=list)  # line, reason, text
 
 
-class UnknownFileError(ValueError):
+class UnknownFileError(NeedsAttentionError, ValueError):
     """Nobody can say what is in the file."""
 
 
