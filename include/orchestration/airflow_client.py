@@ -11,8 +11,10 @@ from typing import Any
 
 import httpx
 
+from include.core.errors import NocturneError
 from include.core.partitions import ANNOUNCED, BadPartitionError, Partitions
 from include.core.settings import Settings
+from include.orchestration import alert_log
 from include.use_cases import use_cases
 
 FINISHED = ("success", "failed")
@@ -32,7 +34,11 @@ def few(names: Sequence[str]) -> str:
     return ", ".join(names[:FEW]) + (f" and {len(names) - FEW} more" if len(names) > FEW else "")
 
 
-class RunFailedError(RuntimeError):
+class AirflowError(NocturneError):
+    """Airflow refuses, or does not know, what it was asked."""
+
+
+class RunFailedError(AirflowError):
     """A run failed. The message names it, its failed tasks, and where their log is."""
 
 
@@ -98,7 +104,7 @@ class Airflow:
         self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     def call(self, method: str, path: str, **kwargs: Any) -> Any:
-        """The JSON answer of ``path``. Waits out a server on its way back; raises RuntimeError with what it refused."""
+        """The JSON answer of ``path``. Waits out a server on its way back; raises AirflowError with what it refused."""
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -118,7 +124,7 @@ class Airflow:
                 time.sleep(1)
                 continue
             if answer.is_error:
-                raise RuntimeError(f"Airflow refused {method} {path}: {answer.status_code} {answer.text}")
+                raise AirflowError(f"Airflow refused {method} {path}: {answer.status_code} {answer.text}")
             return answer.json() if answer.content else None
 
     def pages(self, path: str, key: str, **params: Any) -> list[dict[str, Any]]:
@@ -145,12 +151,12 @@ class Airflow:
             self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
 
     def wait_for_dags(self, wanted: set[str], patience: float = PATIENCE) -> None:
-        """Return when Airflow knows the DAGs ``wanted``. Raises RuntimeError with its import errors if it does not."""
+        """Return when Airflow knows the DAGs ``wanted``. Raises AirflowError with its import errors if it does not."""
         deadline, asked = time.monotonic() + patience, False
         while missing := wanted - set(self.dag_ids()):
             if time.monotonic() > deadline:
                 errors = self.call("GET", "/importErrors")["import_errors"]
-                raise RuntimeError(f"Airflow does not know {sorted(missing)}: {errors}")
+                raise AirflowError(f"Airflow does not know {sorted(missing)}: {errors}")
             if not asked:
                 self._have_read_again(missing)
                 asked = True
@@ -166,7 +172,7 @@ class Airflow:
         for token in sorted({one["file_token"] for one in known if one["dag_id"].startswith(begins)}):
             try:
                 self.call("PUT", f"/parseDagFile/{token}")
-            except RuntimeError:  # somebody else has asked for it already
+            except AirflowError:  # somebody else has asked for it already
                 continue
 
     def trigger(self, dag_id: str, nights: Partitions) -> Run:
@@ -184,7 +190,7 @@ class Airflow:
         One night after the other by default: the stages behind the head work side by side anyway, and a night that is
         watched before the one before it was scored sees less in its look-back than it does when it is run again.
 
-        Raises RuntimeError where Airflow refuses it, as while another backfill of the DAG is under way.
+        Raises AirflowError where Airflow refuses it, as while another backfill of the DAG is under way.
         """
         body = {
             "dag_id": dag_id,
@@ -249,7 +255,7 @@ class Airflow:
         while True:
             try:
                 self.call("POST", "/backfills", json=body, timeout=PATIENCE + 3 * nights)  # it makes all runs first
-            except RuntimeError as refused:
+            except AirflowError as refused:
                 under_way = self.runs(dag_id, state=["queued", "running"], run_type="backfill")
                 if "already a running backfill" not in str(refused) or under_way or time.monotonic() > deadline:
                     raise
@@ -381,10 +387,8 @@ class Airflow:
 
     def explain(self, run: Run) -> str:
         """Which tasks of a failed run failed, what each of them said, and where to read more."""
-        from include.orchestration import alerts
-
         failed = [task["task_id"] for task in self.tasks(run) if task["state"] == "failed"]
-        said = [one["error"] for one in alerts.of_run(run.dag_id, run.run_id, run.start or 0.0)]
+        said = [one["error"] for one in alert_log.of_run(run.dag_id, run.run_id, run.start or 0.0)]
         return "\n".join(
             [
                 f"{run.dag_id} {run.partition_key or run.run_id} failed in {', '.join(failed) or 'no task'}",

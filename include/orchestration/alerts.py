@@ -7,13 +7,12 @@ webhook hears of the night to mend, once.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, TypedDict, cast
+from typing import Any
 from urllib.parse import quote
 
 from airflow.sdk import BaseNotifier
@@ -23,26 +22,12 @@ from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowTaskTimeout
 from include.core.errors import NeedsAttentionError, StoppedError
 from include.core.partitions import Partitions
 from include.core.settings import settings
+from include.orchestration.alert_log import Alert, keep, text, told
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 5.0  # seconds for the webhook: who tells of a failure must not be held up by who listens
 LONGEST = 2_000  # characters of an error: a failed gate lists what it found
-READ = 200_000  # bytes of the file's end that are looked through for what was told already
-
-
-class Alert(TypedDict):
-    """One failure. ``night`` is a partition key, empty where the run has none; ``stopped_by`` the night to mend."""
-
-    at: str  # ISO 8601, UTC
-    dag: str
-    run: str
-    partition: str
-    task: str
-    error: str
-    todo: str
-    link: str
-    stopped_by: str
 
 
 class Tell(BaseNotifier):
@@ -118,46 +103,6 @@ def todo(error: BaseException | None) -> str:
     if error is None:
         return "see in the log of the failed or unfinished tasks why they ended, then clear the run"
     return "read the task's log; clear the task to try again"
-
-
-def text(alert: Alert) -> str:
-    """An alert in one message: what, when, why, what to do, where to look."""
-    what = " ".join(filter(None, [alert["dag"], alert["partition"], alert["task"]]))
-    return f"{what} failed: {alert['error']}\nTo do: {alert['todo']}\n{alert['link']}"
-
-
-def keep(alert: Alert) -> None:
-    """Append ``alert`` to the file. A full disk must not hide the failure: it is in the task's log anyway."""
-    try:
-        path = settings().alerts
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            file.write(json.dumps(alert) + "\n")
-    except OSError as error:
-        log.warning("the alert could not be kept: %s", error)
-
-
-def told() -> list[Alert]:
-    """The newest alerts of the file, the last one last. Lines that are none are passed over."""
-    found: list[Alert] = []
-    try:
-        with settings().alerts.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - READ))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        with suppress(ValueError):
-            one = json.loads(line)
-            if isinstance(one, dict) and one.keys() >= Alert.__annotations__.keys():
-                found.append(cast(Alert, one))
-    return found
-
-
-def of_run(dag_id: str, run_id: str, since: float) -> list[Alert]:
-    """What a run has told of since ``since``, in seconds since the epoch: a run that was cleared has told before."""
-    begun = datetime.fromtimestamp(int(since), UTC).isoformat(timespec="seconds")
-    return [one for one in told() if (one["dag"], one["run"]) == (dag_id, run_id) and one["at"] >= begun]
 
 
 def post(alert: Alert) -> None:

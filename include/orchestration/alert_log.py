@@ -1,0 +1,69 @@
+"""What failed, as it was told: a file of alerts, a line each. Read without Airflow, whose import takes seconds."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TypedDict, cast
+
+from include.core.settings import settings
+
+log = logging.getLogger(__name__)
+
+READ = 200_000  # bytes of the file's end that are looked through for what was told already
+
+
+class Alert(TypedDict):
+    """One failure. ``partition`` is a key, empty where the run has none; ``stopped_by`` the night to mend."""
+
+    at: str  # ISO 8601, UTC
+    dag: str
+    run: str
+    partition: str
+    task: str
+    error: str
+    todo: str
+    link: str
+    stopped_by: str
+
+
+def text(alert: Alert) -> str:
+    """An alert in one message: what, when, why, what to do, where to look."""
+    what = " ".join(filter(None, [alert["dag"], alert["partition"], alert["task"]]))
+    return f"{what} failed: {alert['error']}\nTo do: {alert['todo']}\n{alert['link']}"
+
+
+def keep(alert: Alert) -> None:
+    """Append ``alert`` to the file. A full disk must not hide the failure: it is in the task's log anyway."""
+    try:
+        path = settings().alerts
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write(json.dumps(alert) + "\n")
+    except OSError as error:
+        log.warning("the alert could not be kept: %s", error)
+
+
+def told() -> list[Alert]:
+    """The newest alerts of the file, the last one last. Lines that are none are passed over."""
+    found: list[Alert] = []
+    try:
+        with settings().alerts.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - READ))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        with suppress(ValueError):
+            one = json.loads(line)
+            if isinstance(one, dict) and one.keys() >= Alert.__annotations__.keys():
+                found.append(cast(Alert, one))
+    return found
+
+
+def of_run(dag_id: str, run_id: str, since: float) -> list[Alert]:
+    """What a run has told of since ``since``, in seconds since the epoch: a run that was cleared has told before."""
+    begun = datetime.fromtimestamp(int(since), UTC).isoformat(timespec="seconds")
+    return [one for one in told() if (one["dag"], one["run"]) == (dag_id, run_id) and one["at"] >= begun]
