@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import httpx
 import polars as pl
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +18,7 @@ from include.core.partitions import Partitions
 from include.core.settings import Settings
 from include.lake import delta
 from include.local import control
+from include.ml import mlflow_api
 from include.ml.promotion import REFUSED
 from include.orchestration.airflow_client import Run
 
@@ -40,40 +40,31 @@ def decisions() -> pl.DataFrame:
 
 def models(settings: Settings) -> list[Content]:
     """Every version of the model with its aliases, metrics, and the day from which it was champion."""
-    auth = ("admin", settings.secret("mlflow_admin_password"))
-    with httpx.Client(base_url=f"{settings.mlflow_url}/api/2.0/mlflow", auth=auth, timeout=30) as mlflow:
-
-        def get(path: str, **params: str) -> Content:
-            answer = mlflow.get(path, params=params)
-            answer.raise_for_status()
-            return dict(answer.json())
-
-        registered = get("/registered-models/get", name=MODEL)["registered_model"]
-        aliases = {one["alias"]: one["version"] for one in registered.get("aliases", [])}
-        versions = get("/model-versions/search", filter=f"name='{MODEL}'")["model_versions"]
-        ledger = {row["model_version"]: row for row in delta.read_all("gold", f"{MODEL}__deployments").to_dicts()}
-        rows = []
-        for version in sorted(versions, key=lambda one: int(one["version"])):
-            run = get("/runs/get", run_id=version["run_id"])["run"]
-            deployed = ledger.get(int(version["version"]))
-            rows.append(
-                {
-                    "model": MODEL,
-                    "version": int(version["version"]),
-                    "aliases": [alias for alias, number in aliases.items() if number == version["version"]],
-                    "run_id": version["run_id"],
-                    "metrics": {one["key"]: one["value"] for one in run["data"].get("metrics", [])},
-                    "champion_from": str(deployed["effective_from"]) if deployed else None,
-                    "reason": deployed["reason"] if deployed else refusal(version),
-                }
-            )
+    registered = mlflow_api.get("registered-models/get", settings, name=MODEL)["registered_model"]
+    aliases = {one["alias"]: one["version"] for one in registered.get("aliases", [])}
+    versions = mlflow_api.get("model-versions/search", settings, filter=f"name='{MODEL}'")["model_versions"]
+    ledger = {row["model_version"]: row for row in delta.read_all("gold", f"{MODEL}__deployments").to_dicts()}
+    rows = []
+    for version in sorted(versions, key=lambda one: int(one["version"])):
+        run = mlflow_api.get("runs/get", settings, run_id=version["run_id"])["run"]
+        deployed = ledger.get(int(version["version"]))
+        rows.append(
+            {
+                "model": MODEL,
+                "version": int(version["version"]),
+                "aliases": [alias for alias, number in aliases.items() if number == version["version"]],
+                "run_id": version["run_id"],
+                "metrics": {one["key"]: one["value"] for one in run["data"].get("metrics", [])},
+                "champion_from": str(deployed["effective_from"]) if deployed else None,
+                "reason": deployed["reason"] if deployed else refusal(version),
+            }
+        )
     return rows
 
 
 def refusal(version: Content) -> str:
     """Why a version was refused, from the tag that its gates left."""
-    tags = {tag["key"]: tag["value"] for tag in version.get("tags", [])}
-    return "; ".join(json.loads(tags.get(REFUSED, "[]")))
+    return "; ".join(json.loads(mlflow_api.tags(version).get(REFUSED, "[]")))
 
 
 def partitions(runs: list[Run]) -> list[Content]:

@@ -13,13 +13,13 @@ import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-import httpx
 import polars as pl
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, HttpCredentials, Page, ViewportSize, sync_playwright
 
 from examples.__main__ import DAGS, HEAD, TRAIN
 from include.core.partitions import Partitions
-from include.core.settings import Settings, settings
+from include.core.settings import MLFLOW_USER, Settings, settings
+from include.ml import mlflow_api
 from include.orchestration.airflow_client import Airflow, Run
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -239,15 +239,11 @@ def with_broken_rows(text: str, number: int) -> str:
 
 
 def mlflow_pages(browser: Browser, here: Settings) -> None:
-    auth = ("admin", here.secret("mlflow_admin_password"))
-    api = f"{here.mlflow_url}/api/2.0/mlflow"
-    version = httpx.get(
-        f"{api}/registered-models/alias", params={"name": MODEL, "alias": "champion"}, auth=auth, timeout=30
-    ).json()["model_version"]
-    run = httpx.get(f"{api}/runs/get", params={"run_id": version["run_id"]}, auth=auth, timeout=30).json()["run"]
-    context = browser.new_context(
-        viewport=SIZE, http_credentials={"username": auth[0], "password": auth[1]}, color_scheme="light"
-    )
+    champion = mlflow_api.get("registered-models/alias", here, name=MODEL, alias="champion")
+    version = champion["model_version"]
+    run = mlflow_api.get("runs/get", here, run_id=version["run_id"])["run"]
+    login: HttpCredentials = {"username": MLFLOW_USER, "password": here.secret("mlflow_admin_password")}
+    context = browser.new_context(viewport=SIZE, http_credentials=login, color_scheme="light")
     # MLflow's chat opens by itself at a first visit and hides a quarter of the page.
     context.add_init_script(
         "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');"
