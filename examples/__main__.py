@@ -6,7 +6,6 @@ repeat: a second run finds the same content and changes nothing. Exit code 0 onl
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,9 +16,11 @@ from rich.console import Console
 
 from examples import others, report
 from examples.replay import replay
+from include.cli.program import guarded
+from include.core.errors import BadRequestError
 from include.core.partitions import Partitions
 from include.core.settings import Settings, settings
-from include.orchestration.airflow_client import Airflow, Run, RunFailedError
+from include.orchestration.airflow_client import Airflow, Run
 from include.use_cases import use_case
 
 HEAD = "lakehouse_ingest_flights"
@@ -82,7 +83,9 @@ def watch(demonstration: Demonstration) -> date | None:
 
 
 def run(also: Sequence[str] = ()) -> int:
-    """Show it all, and ``also`` use cases beside it. Returns the exit code."""
+    """Show it all, and ``also`` use cases beside it. Returns the exit code. Raises BadRequestError for unknown ones."""
+    if unknown := sorted(set(also) - others.OTHERS.keys()):
+        raise BadRequestError(f"also={' '.join(unknown)} cannot be shown; there are: {', '.join(others.OTHERS)}")
     here = settings()
     show = Demonstration(here, Airflow(here))
     console.print(
@@ -113,15 +116,5 @@ def run(also: Sequence[str] = ()) -> int:
     return 1 if problems else 0
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="make run", description=__doc__)
-    parser.add_argument("--also", nargs="*", default=[], choices=others.OTHERS, help="use cases to show as well")
-    try:
-        return run(parser.parse_args().also)
-    except RunFailedError as error:
-        console.print(f"[red]{error}[/red]")
-        return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded("run", lambda: run(sys.argv[1:])))

@@ -1,12 +1,12 @@
-"""``python -m include.cli.features [use_case]``: each feature, what it gives the champion, which versions use it."""
+"""Each feature: what it gives the champion, how it drifts, which versions use it."""
 
-import sys
+import argparse
 from collections.abc import Iterable, Mapping
 
 import polars as pl
-from rich.console import Console
 from rich.table import Table
 
+from include.cli.console import console, show
 from include.contracts.use_case import UseCase
 from include.features import catalogue
 from include.features.catalogue import Catalogue
@@ -77,14 +77,13 @@ def rows(
     ]
 
 
-def main() -> None:
+def features_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--use-case", default="", help="this one; else each")
+
+
+def features(given: argparse.Namespace) -> int:
     """Print a table a use case, or that of the one that is named."""
-    console = Console(highlight=False, soft_wrap=True)
-    try:
-        cases = [use_case(name) for name in sys.argv[1:]] or list(use_cases().values())
-    except KeyError as error:
-        sys.exit(error.args[0])
-    for case in cases:
+    for case in [use_case(given.use_case)] if given.use_case else use_cases().values():
         champion = ledger.latest_champion(case)
         drifts = drift(case, champion) if champion else {}
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -100,13 +99,9 @@ def main() -> None:
                 f"champion: version {champion.model_version}, of {champion.trained_from} to {champion.trained_through}"
             )
         console.print(f"[bold]{case.name}[/bold] · {who}")
-        console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
-        console.print(table)
+        show(table)
         console.print(
             "gain: share of what the champion's trees gain by it; missing: share of its training rows without a value; "
             "PSI: of the newest window against them, red above its limit"
         )
-
-
-if __name__ == "__main__":
-    main()
+    return 0

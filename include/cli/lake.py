@@ -1,17 +1,34 @@
-"""``python -m include.cli.lake``: what each table of the lake takes."""
+"""What the lake holds: its tables, whether they are as they were published, what is in quarantine, its layout.
 
-from rich.console import Console
+What each command needs is imported when it runs: ``migrate`` is a step of every start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from datetime import date
+
 from rich.table import Table
 
-from include.lake import removals, usage
+from include.cli.console import console, show
+from include.cli.options import day, flag
+from include.core.settings import settings
+
+SHOWN = 20
+"""So many problems of a kind are shown one by one."""
 
 
 def megabytes(size: int) -> str:
     return f"{size / 1e6:.1f}"
 
 
-def main() -> None:
+def lake(given: argparse.Namespace) -> int:
     """Print a row a table, then what maintenance has removed and what it did not come to finish."""
+    from include.lake import removals, usage
+
     found = usage.report()
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("table", "rows", "files", "small", "MB", "MB on disk", "version"):
@@ -22,14 +39,57 @@ def main() -> None:
         shown.add_row(one["table"], *counts, str(one["version"]))
     left = found["candidates"]
     shown.add_row("candidate.*", "", "", "", "", megabytes(left["bytes"]), f"{left['tables']} tables")
-    console = Console(highlight=False, soft_wrap=True)
-    # As wide as it has to be: a table's name that is cut off is none.
-    needed = console.measure(shown, options=console.options.update(width=1000)).maximum
-    console.width = max(console.width, needed)
-    console.print(shown)
+    show(shown)
     for removal in removals.unfinished():
         console.print(f"[red]begun and not finished[/red]: {removal}")
+    return 0
 
 
-if __name__ == "__main__":
-    main()
+def verify(given: argparse.Namespace) -> int:
+    """0 where all is well, 1 where something is not."""
+    from include.governance.verify import verify
+
+    begun = time.monotonic()
+    found = verify()
+    for what, problems in found.items():
+        print(f"{'ok' if not problems else 'NOT':4}{what}")
+        for problem in problems[:SHOWN]:
+            print(f"      {problem}")
+        if len(problems) > SHOWN:
+            print(f"      and {len(problems) - SHOWN} more")
+    number = sum(map(len, found.values()))
+    word = f"{number} problems" if number else "all is as it was published"
+    print(f"{settings().lake_uri or settings().lake}: {word} ({time.monotonic() - begun:.1f} s)")
+    return 1 if number else 0
+
+
+def quarantine_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", required=True)
+    parser.add_argument("--feed", default="", help="this one alone")
+    parser.add_argument("--from", dest="first", type=day, default=date.min, help="first night")
+    parser.add_argument("--to", dest="last", type=day, default=date.max, help="last night, included")
+    flag(parser, "--all", "show what is personal as well")
+
+
+def quarantine(given: argparse.Namespace) -> int:
+    """Print the report of a source as JSON."""
+    from include.governance.quarantine import report
+    from include.sources import source
+
+    of = source(given.source)
+    feeds = [of.feed(given.feed)] if given.feed else of.feeds
+    print(json.dumps(asdict(report(of, feeds, given.first, given.last, shows_all=given.all))))
+    return 0
+
+
+def migrate_arguments(parser: argparse.ArgumentParser) -> None:
+    flag(parser, "--dry-run", "say what would be done, and do nothing")
+
+
+def migrate(given: argparse.Namespace) -> int:
+    """Print a line for each table. Raises NewerLakeError, UnknownTableError."""
+    from include.lake.migrations import migrate
+
+    for line in migrate(given.dry_run):
+        print(line)
+    return 0

@@ -1,30 +1,27 @@
-"""``make source-check``: how a file is written, as a spec that can be pasted, and what would become of its rows."""
+"""How a file is written, as a spec that can be pasted, and what would become of its rows."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 
 from upath import UPath
 
-from include.ingestion.files import UnreadableFileError
-from include.ingestion.proposing import UnknownFileError, as_text, propose
+from include.core.errors import BadRequestError
 
 
-def main() -> int:
-    """Exit code 0 where a spec is proposed, 1 where none can be, 2 for a request without sense."""
-    parser = argparse.ArgumentParser(prog="make source-check", description=__doc__)
-    parser.add_argument("file", help="a file as its upstream writes it")
+def source_check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--file", required=True, help="a file as its upstream writes it")
     parser.add_argument("--name", default="", help="of the feed; else by the file's name")
-    given = parser.parse_args()
-    path = UPath(given.file).expanduser().absolute()
+
+
+def source_check(given: argparse.Namespace) -> int:
+    """0 where a spec is proposed. Raises UnknownFileError and UnreadableFileError where none can be."""
+    from include.ingestion.proposing import as_text, propose
+
+    path = UPath(given.file).expanduser().absolute()  # not every shell does it behind the = of an argument
     if not path.exists():
-        parser.error(f"{given.file} is not there")
-    try:
-        found = propose(path, given.name)
-    except (UnknownFileError, UnreadableFileError) as error:
-        print(error, file=sys.stderr)
-        return 1
+        raise BadRequestError(f"{given.file} is not there")
+    found = propose(path, given.name)
     print(as_text(found))
     broken = found.rows - found.sound
     print(f"\n# With it {found.sound:,} of {found.rows:,} rows would be published and {broken:,} go to the quarantine.")
@@ -35,7 +32,3 @@ def main() -> int:
         for note in found.notes:
             print(f"#   {note}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

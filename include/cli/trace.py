@@ -1,63 +1,25 @@
-"""``python -m include.cli.trace ID``: the chain behind one prediction, down to the landing files."""
+"""The chain behind one prediction, down to the landing files."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable
 
-import httpx
-from rich.console import Console
 from rich.table import Table
 
-from include.contracts.use_case import UseCase
+from include.cli.console import console, show
+from include.cli.options import flag
 from include.core.settings import settings
-from include.governance.lineage import NotBuiltError
-from include.governance.trace import File, Partition, Trace, UnknownPredictionError, files_of, trace
-from include.lake.delta import TableMissingError
-from include.local.environment import MLFLOW_USER
+from include.governance import trace as tracing
+from include.governance.trace import File, Partition, Trace, files_of
+from include.ml import mlflow_api
 from include.ml.dataset import DELTA_VERSION
 from include.use_cases import use_case
 
 COLOURS = {"equal": "green", "changed": "red", "gone": "red"}
 WORDS = {"equal": "as ingested", "changed": "another file since", "gone": "gone"}
-
-
-def tags_of(case: UseCase, version: int) -> dict[str, str] | None:
-    """What MLflow has of a version: from its server, or where that is down from its database. None without either.
-
-    The server is asked without MLflow's client, whose import takes longer than all the rest.
-    """
-    here = settings()
-    try:
-        answer = httpx.get(
-            f"{here.mlflow_url}/api/2.0/mlflow/model-versions/get",
-            params={"name": case.name, "version": version},
-            auth=(MLFLOW_USER, here.secret("mlflow_admin_password")),
-            timeout=10,
-        )
-    except (httpx.TransportError, FileNotFoundError):
-        return _from_database(case, version)
-    if answer.status_code == httpx.codes.NOT_FOUND:
-        return None
-    answer.raise_for_status()
-    return {tag["key"]: tag["value"] for tag in answer.json()["model_version"]["tags"]}
-
-
-def _from_database(case: UseCase, version: int) -> dict[str, str] | None:
-    if not settings().mlflow_database.exists():
-        return None
-    import mlflow
-
-    from include.ml import registry
-
-    mlflow.set_tracking_uri(f"sqlite:///{settings().mlflow_database}")
-    try:
-        return registry.tags_of(case, version)
-    except mlflow.MlflowException:
-        return None
 
 
 def counted(files: Iterable[File]) -> str:
@@ -124,7 +86,7 @@ def _shown(value: object) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def show(found: Trace, console: Console) -> None:
+def print_chain(found: Trace) -> None:
     """The chain, from the prediction down."""
 
     def section(title: str, *lines: str) -> None:
@@ -151,38 +113,25 @@ def show(found: Trace, console: Console) -> None:
         section("drawn from", "the ledger of publications has no line of these features")
         return
     section("drawn from")
-    table = partitions([features, *found.drawn])
-    console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
-    console.print(table)
+    show(partitions([features, *found.drawn]))
     section(counted(found.files))
     for one in found.files:
         console.print(f"  {one.sha256}  [{COLOURS[one.now]}]{WORDS[one.now]}[/]  {one.path}")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    result = argparse.ArgumentParser(prog="python -m include.cli.trace", description=__doc__)
-    result.add_argument("prediction", help="its id, as 2013-06-02:UA:15:EWR, or <day>:<value>:<value> of its entity")
-    result.add_argument("--use-case", default="flight_delays")
-    result.add_argument("--json", action="store_true", help="the whole chain as JSON")
-    return result
+def trace_arguments(parser: argparse.ArgumentParser) -> None:
+    said = "its id, as 2013-06-02:UA:15:EWR: <day>:<value>:<value> of its entity"
+    parser.add_argument("--prediction", required=True, help=said)
+    parser.add_argument("--use-case", default="flight_delays", help="whose it is (flight_delays)")
+    flag(parser, "--json", "the whole chain as JSON")
 
 
-def main() -> int:
-    """Exit code 1, and a line that says what to do, where there is no such prediction."""
-    arguments = parser().parse_args()
-    try:
-        case = use_case(arguments.use_case)
-        found = trace(case, arguments.prediction, lambda version: tags_of(case, version))
-    except (UnknownPredictionError, NotBuiltError, TableMissingError, KeyError) as problem:
-        print(f"trace: {problem.args[0]}", file=sys.stderr)
-        return 1
-    if arguments.json:
+def trace(given: argparse.Namespace) -> int:
+    """Print the chain. Raises UnknownPredictionError, NotBuiltError, TableMissingError."""
+    case = use_case(given.use_case)
+    found = tracing.trace(case, given.prediction, lambda version: mlflow_api.tags_of(case, version))
+    if given.json:
         print(json.dumps(found.to_dict(), indent=1))
     else:
-        show(found, Console(highlight=False, soft_wrap=True))
+        print_chain(found)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -235,14 +235,10 @@ def expected(feature: Feature) -> str:
     return "; ".join(parts)
 
 
-def main() -> None:
-    """Write every page."""
-    for case in use_cases().values():
-        path = page_of(case)
+def write() -> list[Path]:
+    """Write every page. Returns where they are. Raises BlankError."""
+    texts = {page_of(case): page(read(case)) for case in use_cases().values()}
+    for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page(read(case)))
-        print(path.relative_to(settings().home))
-
-
-if __name__ == "__main__":
-    main()
+        path.write_text(text)
+    return list(texts)

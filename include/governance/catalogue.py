@@ -210,14 +210,11 @@ def _dbt_column(column: Column) -> dict[str, Any]:
     } | personal
 
 
-def main() -> None:
-    """Write every page, and what dbt reads."""
-    for source in sources().values():
-        for path, text in ((page_of(source), page(source)), (dbt_of(source), dbt(source))):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-            print(path.relative_to(settings().home))
-
-
-if __name__ == "__main__":
-    main()
+def write() -> list[Path]:
+    """Write every page, and what dbt reads. Returns what was written."""
+    texts = {page_of(one): page(one) for one in sources().values()}
+    texts |= {dbt_of(one): dbt(one) for one in sources().values()}
+    for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return list(texts)

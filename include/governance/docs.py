@@ -7,11 +7,11 @@ opens them (``include/web/pages.py``).
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from include.core.errors import NocturneError
 from include.core.locks import alone
 from include.core.settings import settings
 
@@ -19,7 +19,7 @@ from include.core.settings import settings
 NOT_THE_PROJECT = {"target", "logs", "dbt_packages"}
 
 
-class DocsFailedError(RuntimeError):
+class DocsFailedError(NocturneError):
     """dbt could not build its pages. The earlier ones stay."""
 
 
@@ -81,18 +81,3 @@ def _build() -> None:
         raise DocsFailedError(f"dbt docs generate failed, see {settings().log / 'dbt' / 'dbt.log'}: {done.exception}")
     # Into place in one step: nobody is ever shown half a page.
     (target / "static_index.html").replace(page())
-
-
-def main() -> int:
-    """``make docs``: always built, also where nothing has changed."""
-    try:
-        refresh(force=True)
-    except DocsFailedError as problem:
-        print(f"docs: {problem}", file=sys.stderr)
-        return 1
-    print(f"{page()}\n{settings().airflow_url}/plugin/dbt-docs")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""``python -m include.governance.quarantine``: what the quarantine of a source holds, as JSON for its page.
+"""What the quarantine of a source holds, for its page.
 
 Only the last ``NIGHTS`` nights that have any are read, or those that are asked for and no more of them than that: what
 the page costs does not grow with history.
@@ -6,11 +6,9 @@ the page costs does not grow with history.
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
@@ -20,7 +18,6 @@ from include.contracts.source import Feed, Pii, Source, table
 from include.ingestion import reasons
 from include.lake import delta
 from include.quality import masks
-from include.sources import source, sources
 
 NIGHTS = 90
 """Nights of a feed that are shown at most: the last ones that have any rows."""
@@ -173,22 +170,3 @@ def _rules(of: Source, feed: Feed, first: date, last: date) -> list[tuple[str, i
     each = _rows(name, nights).select(pl.col("rules").str.split("; ").explode()).group_by("rules").len()
     found = dict(each.collect(engine="streaming").iter_rows())
     return [(rule, found.get(rule, 0)) for rule in dict.fromkeys([*map(str, feed.mends), *sorted(found)])]
-
-
-def main() -> int:
-    """0 when the report was printed."""
-    parser = argparse.ArgumentParser(prog="python -m include.governance.quarantine", description=__doc__)
-    parser.add_argument("source", choices=list(sources()))
-    parser.add_argument("--feed", default="", help="this one alone")
-    parser.add_argument("--from", dest="first", type=date.fromisoformat, default=date.min, help="first night")
-    parser.add_argument("--to", dest="last", type=date.fromisoformat, default=date.max, help="last night, included")
-    parser.add_argument("--all", action="store_true", help="show what is personal as well")
-    given = parser.parse_args()
-    of = source(given.source)
-    feeds = [of.feed(given.feed)] if given.feed else of.feeds
-    print(json.dumps(asdict(report(of, feeds, given.first, given.last, shows_all=given.all))))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

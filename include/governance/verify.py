@@ -11,8 +11,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
@@ -22,15 +20,11 @@ import polars as pl
 
 from include.contracts.source import Source, table
 from include.contracts.use_case import UseCase
-from include.core.settings import settings
 from include.lake import chain, commit, delta, migrations, publications, removals, usage
 from include.lake.digest import NOTHING, contents
 from include.ml import ledger
 from include.sources import sources
 from include.use_cases import use_cases
-
-SHOWN = 20
-"""So many problems of a kind are shown one by one."""
 
 
 def lost_files(name: str) -> Iterator[str]:
@@ -175,23 +169,3 @@ def verify() -> dict[str, list[str]]:
 def _half_done(entry: Any) -> str:
     what = json.loads(entry.read_text())["what"]
     return f"{what} was begun and is not finished; it is under way, or the next publication finishes it ({entry})"
-
-
-def main() -> int:
-    """0 where all is well, 1 where something is not."""
-    begun = time.monotonic()
-    found = verify()
-    for what, problems in found.items():
-        print(f"{'ok' if not problems else 'NOT':4}{what}")
-        for problem in problems[:SHOWN]:
-            print(f"      {problem}")
-        if len(problems) > SHOWN:
-            print(f"      and {len(problems) - SHOWN} more")
-    number = sum(map(len, found.values()))
-    word = f"{number} problems" if number else "all is as it was published"
-    print(f"{settings().lake_uri or settings().lake}: {word} ({time.monotonic() - begun:.1f} s)")
-    return 1 if number else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

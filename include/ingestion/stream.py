@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
-import signal
-import sys
 import threading
 import time
 
 from include.contracts.connectors import Stream
 from include.contracts.source import Source
-from include.ingestion.connectors.errors import RefusedError, UpstreamError
-from include.ingestion.connectors.stream import Continuous, brief
+from include.ingestion.connectors.stream import Continuous
 from include.lake import spark as lake
 from include.lake import usage
-from include.sources import source, sources
 
 STEP = 1.0  # seconds
 
@@ -65,30 +60,3 @@ def follow(of: Source, every: float, done: threading.Event) -> None:
     finally:
         for stream in running:
             stream.stop()
-
-
-def main() -> int:
-    """0 when it was told to end, 1 when a query has failed, 2 where there is nothing to stream."""
-    from pyspark.errors import PySparkException
-
-    parser = argparse.ArgumentParser(prog="make stream", description=__doc__)
-    parser.add_argument("--source", required=True, choices=list(sources()))
-    parser.add_argument("--every", type=float, default=10, help="seconds between two looks for new events")
-    given = parser.parse_args()
-    of = source(given.source)
-    if not streams(of, given.every):
-        parser.error(f"{of.name} has no feed that is a stream")
-    done = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: done.set())
-    try:
-        follow(of, given.every, done)
-    except (RefusedError, UpstreamError, PySparkException, lake.ApacheSparkWantedError) as error:
-        print(brief(error), file=sys.stderr)
-        return 1
-    print("stopped; the next one goes on where this one came to")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Brings a lake that an earlier release made to the layout of this one: ``python -m include.lake.migrations``.
+"""Brings a lake that an earlier release made to the layout of this one.
 
 The lake says in ``_layout.json`` which layout it has. A step leads from one layout to the next: it names the tables it
 would change (``plan`` looks, and changes nothing) and changes one of them in one commit, so that a kill leaves each
@@ -8,9 +8,7 @@ is done. A change of layout is a function and a line in ``STEPS``; a column that
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -337,20 +335,3 @@ STEPS = (
     Step(6, "the column night has the name of what it is", _with_night, _name_night),
 )
 LAYOUT = STEPS[-1].version
-
-
-def main() -> int:
-    """Print a line for each table. Exit code 1, and why on standard error, where the lake cannot be brought forward."""
-    arguments = argparse.ArgumentParser(prog="python -m include.lake.migrations", description=__doc__)
-    arguments.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
-    try:
-        for line in migrate(arguments.parse_args().dry_run):
-            print(line)
-    except NeedsAttentionError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

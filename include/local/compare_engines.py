@@ -6,12 +6,10 @@ candidates that it builds are removed.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -21,7 +19,6 @@ from pathlib import Path
 import polars as pl
 
 from include.contracts.use_case import UseCase
-from include.core.errors import NeedsAttentionError
 from include.core.partitions import Partitions
 from include.core.settings import EMBEDDED, SPARK, Settings, settings
 from include.lake import candidate
@@ -30,7 +27,6 @@ from include.local.checks import InstallationError, check_embedded, check_java
 from include.local.health import WELL, spark_health
 from include.local.launch import child_environment
 from include.local.programs import Program, programs
-from include.use_cases import use_case
 
 START_SECONDS, BUILD_SECONDS = 120, 1800
 
@@ -163,28 +159,3 @@ def compare(here: Settings, case: UseCase, nights: Partitions, var: Path) -> dic
     finally:
         left = (settings().lake / "candidate").glob(f"*{mark}__*")
         candidate.remove(f"candidate.{path.name}" for path in left)
-
-
-def main() -> int:
-    """0 where every value is equal, 1 where one differs, 2 where it could not be found out."""
-    parser = argparse.ArgumentParser(prog="make compare-engines", description=__doc__)
-    parser.add_argument("--use-case", required=True)
-    parser.add_argument("--partition", required=True)
-    given = parser.parse_args()
-    try:
-        nights, case = Partitions.parse(given.partition), use_case(given.use_case)
-        with tempfile.TemporaryDirectory(prefix="nocturne-") as var:
-            found = compare(settings(), case, nights, Path(var))
-    except (NeedsAttentionError, InstallationError) as problem:
-        print(f"compare-engines: {problem.args[0]}", file=sys.stderr)
-        return 2
-    if not any(rows for rows, _ in found.values()):
-        print(f"compare-engines: nothing of {nights.key} is published, so that nothing was compared", file=sys.stderr)
-        return 2
-    for table, (rows, differing) in sorted(found.items()):
-        print(f"{table:40} {rows:>9} rows  {'; '.join(differing) or 'equal'}")
-    return 1 if any(differing for _, differing in found.values()) else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

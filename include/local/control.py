@@ -136,7 +136,7 @@ def bring_lake_forward(settings: Settings, progress: Progress, dry_run: bool = F
             f"an earlier release wrote the lake {settings.lake}: `make upgrade` stops it and brings it forward"
         )
     done = subprocess.run(  # noqa: S603  # a module of ours
-        [sys.executable, "-m", "include.lake.migrations", *(["--dry-run"] if dry_run else [])],
+        [sys.executable, "-m", "include.cli", "migrate", *(["--dry-run"] if dry_run else [])],
         env=environment(settings),
         capture_output=True,
         text=True,
@@ -146,9 +146,12 @@ def bring_lake_forward(settings: Settings, progress: Progress, dry_run: bool = F
     for line in done.stdout.splitlines():
         progress(f"{'would change' if dry_run else 'changed'} {line}")
     if done.returncode:
-        raise InstallationError(
-            f"the lake cannot be brought forward: {(done.stderr.strip() or 'killed').splitlines()[-1]}"
-        )
+        raise InstallationError(f"the lake cannot be brought forward: {said(done.stderr)}")
+
+
+def said(error: str) -> str:
+    """The last line of what a command of ours has written to standard error, without its name before it."""
+    return (error.strip() or "killed").splitlines()[-1].removeprefix("nocturne migrate: ")
 
 
 def register_tables(settings: Settings, progress: Progress) -> None:

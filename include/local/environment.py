@@ -11,12 +11,11 @@ import sys
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from include.core.settings import Settings
+from include.core.settings import MLFLOW_USER, Settings
 
 AIRFLOW_USER = "admin"
-MLFLOW_USER = "admin"
 
 # Of the caller's shell, what is of another installation: it would send a child to its Python, its Spark, its dbt
 # project, its login or run of MLflow, or have it read its airflow.cfg; or have every task compile its modules anew.
@@ -128,6 +127,23 @@ def of_secrets(settings: Settings) -> dict[str, str]:
     }
 
 
+def of_command(argv: list[str]) -> Set[str]:
+    """The secrets for a command: Airflow's own also reads and writes connections, which are encrypted."""
+    is_airflow = Path(argv[0]).name == "airflow" or argv[1:3] == ["-m", "airflow"]
+    return CLIENT_SECRETS | {FERNET_KEY} if is_airflow else CLIENT_SECRETS
+
+
+def is_inside(settings: Settings) -> bool:
+    """Whether this process was started with the environment of the installation, whichever secrets it was given."""
+    return environment(settings, frozenset()).items() <= os.environ.items()
+
+
+def become(argv: list[str], settings: Settings) -> NoReturn:
+    """Become the command ``argv`` in the environment that the services have."""
+    sys.stdout.flush()
+    os.execvpe(argv[0], argv, environment(settings, of_command(argv)))  # noqa: S606  # who asks for a shell names one
+
+
 def native() -> dict[str, str]:
     """The caller's environment without what is of another installation."""
     return {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
@@ -158,8 +174,7 @@ def environment(
     """The complete environment of a child: the caller's own, minus what would mislead, plus all of the installation.
 
     Of the installation's secrets it holds the variables ``secrets``, of the caller's own credentials those whose names
-    begin as one of ``credentials`` does: all of them, unless told otherwise. Raises FileNotFoundError, saying what to
-    do, where set-up has not made the secrets.
+    begin as one of ``credentials`` does: all of them, unless told otherwise. Raises NotSetUpError.
     """
     ours = of_secrets(settings)
     # who is told of another Spark brings that one's token along

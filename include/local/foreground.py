@@ -1,4 +1,4 @@
-"""``python -m include.local foreground``: the services as one process in the foreground, as a container wants them.
+"""The services as one process in the foreground, as a container wants them (``nocturne foreground``).
 
 It starts them, passes on what they write, and stops them on SIGTERM or SIGINT. It ends with an error where they stop
 without that, so that whoever watches it starts it again.

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from include.core.locks import alone
-from include.core.settings import EMBEDDED, Settings
+from include.core.settings import EMBEDDED, MLFLOW_USER, Settings
 from include.local.checks import (
     RUNNING_BYTES,
     InstallationError,
@@ -24,7 +24,7 @@ from include.local.checks import (
 from include.local.clean import LOCK, mark
 from include.local.credentials import generate, private_folder, write_private
 from include.local.doors import check_host
-from include.local.environment import FERNET_KEY, MLFLOW_USER, environment
+from include.local.environment import FERNET_KEY, environment
 from include.local.installation import claim_lake, identify
 from include.local.jars import fetch
 from include.local.processes import SUPERVISOR, of_service

@@ -16,7 +16,7 @@ READ = 200_000  # bytes of the file's end that are looked through for what was t
 
 
 class Alert(TypedDict):
-    """One failure. ``partition`` is a key, empty where the run has none; ``stopped_by`` the night to mend."""
+    """One failure. ``partition`` is a key, empty where the run has none; ``stopped_by`` that of the night to mend."""
 
     at: str  # ISO 8601, UTC
     dag: str

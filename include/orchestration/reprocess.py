@@ -1,4 +1,4 @@
-"""What the quarantine holds, what would become of it today, and ``make reprocess``, which ingests those nights again.
+"""What the quarantine holds, what would become of it today, and how its nights are ingested again (``make reprocess``).
 
 Whoever starts it here or lets the DAG ``lakehouse_reprocess_<source>`` ask a person first, the nights go through
 ``lakehouse_ingest_<source>`` again, and what is looked at before is ``foreseen``. Nothing here holds a value of a row.
@@ -6,15 +6,12 @@ Whoever starts it here or lets the DAG ``lakehouse_reprocess_<source>`` ask a pe
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import TypedDict
 
 import polars as pl
-from rich.console import Console
 from rich.table import Table
 
 from include.contracts.source import Feed, Source, table
@@ -24,7 +21,6 @@ from include.core.settings import settings
 from include.ingestion import counting, ingest, landing, reasons
 from include.lake import delta
 from include.orchestration.airflow_client import Airflow
-from include.sources import source, sources
 
 SHOWN = 20
 """Lines of a summary; of more only their number is said."""
@@ -213,43 +209,7 @@ def outcome(before: int, of: Source, nights: Partitions) -> str:
 
 
 def ingest_again(of: Source, nights: Iterable[date]) -> None:
-    """Each night once more, one after the other, with all that follows. Raises RuntimeError where one fails."""
+    """Each night once more, one after the other, with all that follows. Raises RunFailedError where one fails."""
     airflow = Airflow(settings())
     for night in nights:
         airflow.follow([airflow.trigger(f"lakehouse_ingest_{of.name}", Partitions(night, night))])
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when the quarantine was looked at, or every night of it has been ingested again; 1 when one has failed."""
-    parser = argparse.ArgumentParser(prog="make reprocess", description=__doc__)
-    parser.add_argument("--source", default="flights", choices=list(sources()))
-    parser.add_argument("--from", dest="first", type=date.fromisoformat, default=date.min, help="first night")
-    parser.add_argument("--to", dest="last", type=date.fromisoformat, default=date.max, help="last night, included")
-    parser.add_argument("--dry-run", action="store_true", help="only show what is there")
-    given = parser.parse_args(arguments)
-    console, of = Console(), source(given.source)
-    before = quarantined(of, given.first, given.last)
-    if before.is_empty():
-        console.print("nothing is in quarantine")
-        return 0
-    nights = sorted(before["ingestion_date"].unique())
-    try:
-        if given.dry_run:
-            found = foreseen(of, before)
-            console.print(shown(found.counts, f"{before.height} rows in quarantine"))
-            console.print(
-                f"{found}. Without dry_run, these nights would be ingested again: {', '.join(map(str, nights))}"
-            )
-            console.print(f"Rows, samples and a button: {settings().airflow_url}/nocturne/quarantine", soft_wrap=True)
-            return 0
-        console.print(shown(counted(of, before), f"{before.height} rows in quarantine"))
-        ingest_again(of, nights)
-    except RuntimeError as error:  # a failed run, a night that cannot be read, or Airflow's refusal
-        print(error, file=sys.stderr)
-        return 1
-    console.print(outcome(before.height, of, Partitions(given.first, given.last)))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

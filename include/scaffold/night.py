@@ -19,7 +19,7 @@ import httpx
 from include.contracts.source import Source
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
-from include.core.partitions import BadPartitionError, Partitions, require_past
+from include.core.partitions import Partitions
 from include.core.settings import Settings, settings
 from include.ingestion import ingest as ingestion
 from include.ingestion import landing
@@ -192,19 +192,14 @@ def refuse_what_is_on_its_way(dag_ids: Sequence[str], nights: Partitions) -> Non
             )
 
 
-def run(key: str, source: str = "", case: str = "", say: Say = print) -> int:
-    """Run all stages of the partition ``key`` of a source, or of a use case with its sources.
+def run(nights: Partitions, source: str = "", case: str = "", say: Say = print) -> int:
+    """Run all stages of ``nights``, one partition, of a source, or of a use case with its sources.
 
-    Returns 0, or 1 where a stage failed: what was published before it stands. Raises ScaffoldError for a request that
-    cannot be followed.
+    Returns 0, or 1 where a stage failed: what was published before it stands. Raises BadRequestError where it cannot
+    begin: ScaffoldError, NoSourceError, NoUseCaseError.
     """
-    try:
-        nights = Partitions.parse(key)
-        require_past(nights)
-        of_case = use_case(case) if case else None
-        read = [source_called(name) for name in (of_case.sources if of_case else (source,))]
-    except (KeyError, BadPartitionError) as error:
-        raise ScaffoldError(str(error).strip("'\"")) from None
+    of_case = use_case(case) if case else None
+    read = [source_called(name) for name in (of_case.sources if of_case else (source,))]
     dag_ids = [f"lakehouse_{stage}_{one.name}" for one in read for stage in ("ingest", "transform")]
     dag_ids += [one for one in of_case.dag_ids if not one.endswith("_train")] if of_case else []
     refuse_what_is_on_its_way(dag_ids, nights)

@@ -87,7 +87,7 @@ async def lineage(
         raise HTTPException(404, f"no use case {case}")
     found, problem = None, ""
     if prediction.strip():
-        trace = _read("include.cli.trace", "--json", "--use-case", case, "--", prediction.strip())
+        trace = _read("trace", "--json", f"--use-case={case}", f"--prediction={prediction.strip()}")
         found, problem = await _while_wanted(request, _in_turn(request.app.state.readers, trace))
     return _html(
         "lineage.html",
@@ -126,7 +126,7 @@ async def quarantine(
         return _html("message.html", 400, message="A night is written as 2013-06-01.")
     shows_all = get_auth_manager().is_authorized_connection(method="GET", user=user)
     options = [f"{name}={value}" for name, value in ({"--feed": feed_name} | nights).items() if value]
-    reader = _read("include.governance.quarantine", source_name, *options, *(["--all"] if shows_all else []))
+    reader = _read("quarantine", f"--source={source_name}", *options, *(["--all"] if shows_all else []))
     found, problem = await _while_wanted(request, _in_turn(request.app.state.readers, reader))
     return _html(
         "quarantine.html",
@@ -176,15 +176,15 @@ async def _in_turn(turns: asyncio.Semaphore, work: Coroutine[Any, Any, Read]) ->
         turns.release()
 
 
-async def _read(module: str, *arguments: str) -> Read:
-    """The JSON that ``python -m module`` prints, or what it said instead.
+async def _read(command: str, *arguments: str) -> Read:
+    """The JSON that a command of ours prints, or what it said instead.
 
     A process of its own: what it imports would take hundreds of megabytes of the web server for good. It gets none of
     the server's secrets, and ends with the request.
     """
-    command = [sys.executable, "-m", module, *arguments]
+    argv = [sys.executable, "-m", "include.cli", command, *arguments]
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE, env=environment(settings(), frozenset())
+        *argv, stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE, env=environment(settings(), frozenset())
     )
     try:
         out, err = await asyncio.wait_for(process.communicate(), READ_SECONDS)
@@ -195,7 +195,7 @@ async def _read(module: str, *arguments: str) -> Read:
             process.kill()
             await process.wait()
     if process.returncode:
-        return None, (err.decode().strip().splitlines() or ["it failed"])[-1].removeprefix("trace: ")
+        return None, (err.decode().strip().splitlines() or ["it failed"])[-1].removeprefix(f"nocturne {command}: ")
     return json.loads(out), ""
 
 

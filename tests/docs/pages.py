@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from include.cli.__main__ import COMMANDS
+from include.cli.program import Command, Parser
 from include.core.settings import HOME
 
 # What a guide calls the things that its reader makes.
@@ -16,6 +18,7 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`]+)`")
 _PLACEHOLDER = re.compile(r"<[^<>]*>|…|\{[^{}]*\}")
 _TARGET = re.compile(r"^([a-z][a-z-]*):.*\n((?:\t.*\n)*)", re.MULTILINE)
+_GIVEN = re.compile(r"\$\(NOCTURNE\) ([a-z-]+) \$\(given\)")
 _VARIABLE = re.compile(r"\$\((\w+)\)")
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]*)\)")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
@@ -61,8 +64,18 @@ def make_commands(text: str) -> Iterator[list[str]]:
 
 
 def targets(makefile: str) -> dict[str, set[str]]:
-    """The targets of the Makefile, each with the variables that its recipe reads."""
-    return {name: set(_VARIABLE.findall(recipe)) for name, recipe in _TARGET.findall(makefile)}
+    """The targets of the Makefile, each with the variables that its recipe reads or hands on to a command."""
+    known = {command.name: command for of_group in COMMANDS.values() for command in of_group}
+    return {
+        name: set(_VARIABLE.findall(recipe))
+        | {option for command in _GIVEN.findall(recipe) for option in options(known[command])}
+        for name, recipe in _TARGET.findall(makefile)
+    }
+
+
+def options(command: Command) -> set[str]:
+    """The options of a command as make has them: ``at_once`` of ``--at-once``."""
+    return {name.lstrip("-").replace("-", "_") for name in Parser(command).names()}
 
 
 def odd_commands(text: str, makefile: str) -> list[str]:

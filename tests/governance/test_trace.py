@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from datetime import date, timedelta
 from typing import Any
 
@@ -17,6 +15,7 @@ from include.governance import trace
 from include.governance.lineage import NotBuiltError
 from include.governance.trace import Trace, UnknownPredictionError
 from include.lake import delta
+from tests import commands
 from tests.governance.conftest import COIN, DAY, Lake, day
 from tests.ml.worlds import FIRST, RETURNS, SALES, World
 
@@ -191,8 +190,6 @@ def test_it_is_plain_data(lake: Lake) -> None:
     assert len(found["training"]["files"]) == 6
 
 
-def test_the_command_refuses_what_it_does_not_know(lake: Lake) -> None:
-    command = [sys.executable, "-m", "include.cli.trace", "2013-06-02:UA:15:EWR"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("trace: table gold.flight_delays__predictions is missing")
+def test_the_command_refuses_what_it_does_not_know(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.run("trace", "--prediction=2013-06-02:UA:15:EWR") == 1
+    assert capsys.readouterr().err.startswith("nocturne trace: table gold.flight_delays__predictions is missing")

@@ -14,6 +14,7 @@ from deltalake import write_deltalake
 from include.core.settings import settings
 from include.governance import verify
 from include.lake import commit, delta, publications, usage
+from tests import commands
 from tests.ingestion import test_late_rows as toys
 
 TRIPS = "bronze.toys__trips"
@@ -98,13 +99,11 @@ def test_a_publication_that_was_killed_is_said(lake: Path) -> None:
     assert found.startswith("toys 2020-06-10 was begun and is not finished")
 
 
-def test_the_command_says_how_many(
-    lake: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert verify.main() == 0
+def test_the_command_says_how_many(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.run("verify") == 0
     assert "all is as it was published" in capsys.readouterr().out
     usage.opened(TRIPS).delete("trip = 3")
-    assert verify.main() == 1
+    assert commands.run("verify") == 1
     out = capsys.readouterr().out
     assert "NOT every row is accounted for" in out
     assert f"{settings().lake}: 2 problems" in out

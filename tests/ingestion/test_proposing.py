@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from include.cli.source_check import main
 from include.contracts.source import Column, Compression, Feed, Finished, Format
 from include.ingestion import landing
 from include.ingestion.files import UnreadableFileError
 from include.ingestion.proposing import Proposal, UnknownFileError, propose
+from tests import commands
 from tests.ingestion.corpus import CASES
 
 JSON, XML, CSV = b'[{"a": 1}]', b"<rows><row><a>1</a></row></rows>", b"a,b\n1,x\n2,y\n"
@@ -174,13 +174,10 @@ def test_columns_that_differ_by_a_number_may_be_readings(home: Path) -> None:
     ]
 
 
-def test_it_is_printed_to_be_pasted(
-    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_printed_to_be_pasted(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = home / "readings.xml.gz"
     path.write_bytes(gzip.compress(ORDERS.encode()))
-    monkeypatch.setattr("sys.argv", ["source-check", str(path), "--name", "orders"])
-    assert main() == 0
+    assert commands.run("source-check", "--file", str(path), "--name", "orders") == 0
     printed = capsys.readouterr().out
     assert printed.startswith("ORDERS = Feed(")
     assert 'within="order"' in printed

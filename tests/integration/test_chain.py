@@ -211,7 +211,7 @@ def test_the_notebook_opens_the_lake_a_training_set_and_the_champion(stack: Stac
 
 
 def test_features_are_shown_with_what_they_give_the_champion(stack: Stack, nights: list[Run]) -> None:
-    shown = printed_by(stack, "-m", "include.cli.features", "flight_delays").splitlines()
+    shown = printed_by(stack, "-m", "include.cli", "features", "--use-case=flight_delays").splitlines()
     assert "champion: version 1" in shown[0]
     (baseline,) = (line.split() for line in shown if line.startswith("origin_hour_disrupted_rate_28d"))
     assert "28 days" in " ".join(baseline)
@@ -221,7 +221,8 @@ def test_features_are_shown_with_what_they_give_the_champion(stack: Stack, night
 
 def test_a_prediction_is_traced_to_the_files_that_its_features_look_at(stack: Stack, nights: list[Run]) -> None:
     flight = read(stack, "gold", "flight_delays__predictions").filter(pl.col("flight_date") == NIGHTS.last)
-    found = json.loads(printed_by(stack, "-m", "include.cli.trace", flight["flight_id"].min(), "--json"))
+    asked = ("trace", f"--prediction={flight['flight_id'].min()}", "--json")
+    found = json.loads(printed_by(stack, "-m", "include.cli", *asked))
     looked_at = {f"actuals/{NIGHTS.last - timedelta(n)}" for n in range(1, 29)}
     looked_at |= {f"schedule/{NIGHTS.last}", f"weather/{NIGHTS.first}"}
     paths = {one["path"].removeprefix("flights/").removesuffix(".csv"): one for one in found["files"]}
@@ -421,7 +422,7 @@ def test_broken_repeated_and_late_rows_are_each_where_they_belong(stack: Stack, 
 
     # The upstream mends its file, and what was held back is released. The late row is gone from it, and from its day.
     file.write_text("\n".join(lines) + "\n")
-    command = [sys.executable, "-m", "include.orchestration.reprocess", "--from", night.key]
+    command = [sys.executable, "-m", "include.cli", "reprocess", "--from", night.key]
     for arguments in (["--dry-run"], []):
         done = subprocess.run(
             [*command, *arguments], env=environment(stack.settings), capture_output=True, text=True, check=False
@@ -486,7 +487,7 @@ def test_runs_at_once_end_as_one_after_the_other(stack: Stack, nights: list[Run]
 
 def test_the_tables_hold_what_was_published(stack: Stack, nights: list[Run]) -> None:
     """After all that the tests above did: ``make verify``."""
-    shown = printed_by(stack, "-m", "include.governance.verify")
+    shown = printed_by(stack, "-m", "include.cli", "verify")
     assert "all is as it was published" in shown, shown
 
 

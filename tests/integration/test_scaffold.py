@@ -56,7 +56,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Repository
     """The copy with all three companies scaffolded while its services run, their files landed; and its first tables."""
     folder = tmp_path_factory.mktemp("companies")
     with installed(folder / "repository") as repository:
-        repository.python("include.local", "up")
+        repository.nocturne("up")
         before = tables(repository)
         for company in COMPANIES:
             scaffold(repository, company, folder)
@@ -106,11 +106,11 @@ def test_a_retraining_is_decided(repository: Repository, company: Company) -> No
 def test_a_use_case_of_several_sources_runs_when_the_last_of_them_is_there(repository: Repository) -> None:
     """Scaffolded on one source, then given a second one by hand."""
     answers = ("--name", BOTH.case, "--source", REGRESSION.source, *BOTH.question)
-    repository.python("include.scaffold", "use-case", *answers)
+    repository.nocturne("use-case", *answers)
     edit(repository, f"include/use_cases/{BOTH.case}/spec.py", '("rides_co",)', '("rides_co", "payments_co")')
     edit(repository, f"dags/use_cases/{BOTH.case}.py", 'assets.silver("rides_co")', "assets.inputs(CASE)")
-    repository.python("include.local", "down")  # another start reads all specs again
-    repository.python("include.local", "up")
+    repository.nocturne("down")  # another start reads all specs again
+    repository.nocturne("up")
     first = backfill(repository, REGRESSION, ONLY_RIDES)
     assert f"announce_inputs_of_{BOTH.case} skipped" in first
     assert f"{BOTH.case}_features" not in first
@@ -127,7 +127,7 @@ def test_removed_they_leave_the_tree_and_the_lake_as_before(begun: tuple[Reposit
         git_removes(repository, "source", company.source)
     assert repository.run("git", "diff", "--stat", first) == ""
     assert tables(repository) == before
-    repository.inside("include.governance.verify")
+    repository.nocturne("verify")
     for company in COMPANIES:
-        assert "there is nothing" in repository.inside("include.scaffold", "remove", "--use-case", company.case)
-        assert "there is nothing" in repository.inside("include.scaffold", "remove", "--source", company.source)
+        assert "there is nothing" in repository.nocturne("remove", "--use-case", company.case)
+        assert "there is nothing" in repository.nocturne("remove", "--source", company.source)

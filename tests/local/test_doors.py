@@ -8,9 +8,8 @@ from pydantic import ValidationError
 
 from include.core.settings import SPARK, Settings
 from include.local import credentials, doors, setup
-from include.local.__main__ import of_command
 from include.local.checks import InstallationError
-from include.local.environment import SPARK_TOKEN, environment, hidden, of_secrets
+from include.local.environment import SPARK_TOKEN, environment, hidden, of_command, of_secrets
 from include.local.launch import child_environment
 from include.local.programs import programs, spark_configuration
 

@@ -1,11 +1,12 @@
 """What the command says of a backfill, and its exit code."""
 
-import sys
 from types import SimpleNamespace
 
 import pytest
 
-from include.orchestration import backfill
+from include.orchestration import airflow_client, backfill
+from include.orchestration.airflow_client import AirflowError
+from tests import commands
 
 HEAD, NEXT = "lakehouse_ingest_flights", "lakehouse_transform_flights"
 
@@ -18,9 +19,8 @@ def ran(*dag_ids: str, monkeypatch: pytest.MonkeyPatch) -> int:
         backfill=lambda head, nights: runs,
         follow=lambda heads: runs,
     )
-    monkeypatch.setattr(backfill, "Airflow", lambda settings: airflow)
-    monkeypatch.setattr(sys, "argv", ["backfill", "--from", "2013-06-01", "--to", "2013-06-02"])
-    return backfill.main()
+    monkeypatch.setattr(airflow_client, "Airflow", lambda settings: airflow)
+    return commands.run("backfill", "--from", "2013-06-01", "--to", "2013-06-02")
 
 
 def test_nights_that_went_on_are_well(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,7 +43,7 @@ def test_a_use_case_that_is_broken_is_told_of_and_stops_nobody(
 ) -> None:
     def wait(ids: set[str], patience: float = 0.0) -> None:
         if "flight_delays_features" in ids:
-            raise RuntimeError("Airflow does not know ['flight_delays_features']: SyntaxError")
+            raise AirflowError("Airflow does not know ['flight_delays_features']: SyntaxError")
 
     airflow = SimpleNamespace(wait_for_dags=wait)
     backfill.wait_for_use_cases(airflow, "flights")

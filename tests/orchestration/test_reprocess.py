@@ -9,6 +9,7 @@ from rich.console import Console
 from include.lake import delta
 from include.orchestration import reprocess
 from include.sources import source
+from tests import commands
 
 Capture = pytest.CaptureFixture[str]
 FIRST, SECOND = date(2013, 6, 1), date(2013, 6, 2)
@@ -24,20 +25,14 @@ def quarantine(feed: str, *rows: tuple[date, str]) -> None:
     delta.append("bronze", f"flights__{feed}__quarantine", frame)
 
 
-def test_an_empty_quarantine_is_said_to_be_empty(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.argv", ["release"])
-    assert reprocess.main() == 0
+def test_an_empty_quarantine_is_said_to_be_empty(capsys: Capture) -> None:
+    assert commands.run("reprocess") == 0
     assert capsys.readouterr().out == "nothing is in quarantine\n"
 
 
-def test_a_night_without_its_files_is_named_and_left_alone(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_night_without_its_files_is_named_and_left_alone(capsys: Capture) -> None:
     quarantine("actuals", (SECOND, "dest: missing"))
-    monkeypatch.setattr("sys.argv", ["release", "--from", "2013-06-02", "--dry-run"])
-    assert reprocess.main() == 1
+    assert commands.run("reprocess", "--from", "2013-06-02", "--dry-run") == 1
     assert "flights 2013-06-02: in landing there is no file of actuals any more" in capsys.readouterr().err
 
 

@@ -1,11 +1,11 @@
 """What the command says of a training, and its exit code."""
 
-import sys
 from types import SimpleNamespace
 
 import pytest
 
-from include.orchestration import train
+from include.orchestration import airflow_client, train
+from tests import commands
 
 
 def ran(monkeypatch: pytest.MonkeyPatch, *, partition: str = "2013-05-31", paused: tuple[str, ...] = ()) -> int:
@@ -18,9 +18,8 @@ def ran(monkeypatch: pytest.MonkeyPatch, *, partition: str = "2013-05-31", pause
         follow=lambda heads: heads,
         result=lambda run, task_id: {"version": 3},
     )
-    monkeypatch.setattr(train, "Airflow", lambda settings: airflow)
-    monkeypatch.setattr(sys, "argv", ["train", "--use-case", "flight_delays", "--partition", partition])
-    return train.main()
+    monkeypatch.setattr(airflow_client, "Airflow", lambda settings: airflow)
+    return commands.run("train", "--use-case", "flight_delays", "--partition", partition)
 
 
 def champions(monkeypatch: pytest.MonkeyPatch, *versions: int) -> None:
@@ -47,7 +46,5 @@ def test_a_paused_dag_is_told_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 def test_what_is_no_day_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        ran(monkeypatch, partition="May")
-    assert ended.value.code == 2
+    assert ran(monkeypatch, partition="May") == 2
     assert "'May' is no partition key" in capsys.readouterr().err

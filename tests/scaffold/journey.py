@@ -86,9 +86,9 @@ def scaffold(repository: Repository, company: Company, samples: Path) -> None:
     place = samples / company.name
     place.mkdir(parents=True)
     company.files(place)
-    repository.python("include.scaffold", "source", "--name", company.source, "--from", str(place))
+    repository.nocturne("source", "--name", company.source, "--from", str(place))
     answers = ("--name", company.case, "--source", company.source, *company.question)
-    repository.python("include.scaffold", "use-case", *answers)
+    repository.nocturne("use-case", *answers)
 
 
 def land(repository: Repository, company: Company, samples: Path) -> None:
@@ -100,23 +100,23 @@ def land(repository: Repository, company: Company, samples: Path) -> None:
 
 def backfill(repository: Repository, company: Company, days: tuple[str, str], *, at_once: bool = False) -> str:
     """``make backfill``."""
-    command = ("include.orchestration.backfill", "--source", company.source, "--from", days[0], "--to", days[1])
-    return repository.inside(*command, *(["--at-once"] if at_once else []))
+    command = ("backfill", "--source", company.source, "--from", days[0], "--to", days[1])
+    return repository.nocturne(*command, *(["--at-once"] if at_once else []))
 
 
 def train(repository: Repository, company: Company, through: str, code: int | None = 0) -> str:
     """``make train``."""
-    command = ("include.orchestration.train", "--use-case", company.case, "--partition", through)
-    return repository.inside(*command, code=code)
+    command = ("train", "--use-case", company.case, "--partition", through)
+    return repository.nocturne(*command, code=code)
 
 
 def git_removes(repository: Repository, kind: str, name: str) -> None:
     """``make remove``, as it tells what to do: the command that it prints for the files, and then what it drops."""
-    said = repository.inside("include.scaffold", "remove", f"--{kind}", name)
+    said = repository.nocturne("remove", f"--{kind}", name)
     (line,) = (one for one in said.splitlines() if one.startswith("files, which you remove: "))
     repository.run("sh", "-c", line.partition(": ")[2])
     repository.commit(f"without {name}")
-    repository.inside("include.scaffold", "remove", f"--{kind}", name, "--yes")
+    repository.nocturne("remove", f"--{kind}", name, "--yes")
 
 
 def seconds_of(step: Callable[[], object]) -> float:
@@ -140,7 +140,7 @@ def measured(repository: Repository, company: Company, samples: Path) -> list[fl
 def main() -> None:
     shown = Table("company", "scaffold", "history", "training", "nights", "together", title="Seconds after the set-up")
     with tempfile.TemporaryDirectory() as folder, installed(Path(folder) / "repository") as repository:
-        repository.python("include.local", "up")
+        repository.nocturne("up")
         for company in COMPANIES:
             steps = measured(repository, company, Path(folder) / "samples")
             shown.add_row(company.name, *(f"{one:.0f}" for one in (*steps, sum(steps))))

@@ -43,9 +43,9 @@ class Repository:
     def python(self, *argv: str, code: int | None = 0) -> str:
         return self.run(sys.executable, "-m", *argv, code=code)
 
-    def inside(self, *argv: str, code: int | None = 0) -> str:
-        """The same with the environment of the copy's own services, as ``make`` runs commands."""
-        return self.python("include.local", "exec", "--", sys.executable, "-m", *argv, code=code)
+    def nocturne(self, *argv: str, code: int | None = 0) -> str:
+        """The same of one of our commands, as ``make`` runs it."""
+        return self.python("include.cli", *argv, code=code)
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "--all")
@@ -93,8 +93,8 @@ def installed(folder: Path) -> Iterator[Repository]:
     """The same with an installation set up, on free ports. Its services are stopped at the end; ``up`` starts them."""
     ports = {f"NOCTURNE_{name}_PORT": str(free_port()) for name in ("AIRFLOW", "MLFLOW", "SPARK")}
     found = copied(folder, ports)
-    found.python("include.local", "setup")
+    found.nocturne("setup")
     try:
         yield found
     finally:
-        found.python("include.local", "down", code=None)
+        found.nocturne("down", code=None)

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from include.contracts.source import Column, Feed, Source
-from include.core.errors import NeedsAttentionError
+from include.core.errors import BadRequestError, NeedsAttentionError
 from include.core.partitions import Partitions
 from include.core.settings import settings
 from include.lake import delta
 from include.orchestration import readiness
 from include.orchestration.airflow_client import Run
 from include.scaffold import night
-from include.scaffold.errors import ScaffoldError
+from include.sources import source
 
 NIGHT = Partitions(date(2024, 5, 1), date(2024, 5, 1))
 TOLLS = Feed(
@@ -51,7 +51,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
 @pytest.fixture
 def roads(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An installation with the source ``roads``, whose transformation needs no engine."""
-    monkeypatch.setattr(night, "source_called", lambda name: {"roads": ROADS}[name])
+    monkeypatch.setattr(night, "source_called", lambda name: ROADS if name == "roads" else source(name))
     monkeypatch.setattr(night, "transform", lambda source, nights: [])
     return home
 
@@ -65,7 +65,7 @@ def land(home: Path, *lines: str) -> None:
 def test_it_says_what_each_stage_read_wrote_and_refused(roads: Path, runs: list[Run]) -> None:
     land(roads, "2024-05-01,1", "2024-05-01,2", "2024-05-01,what")
     said: list[str] = []
-    assert night.run("2024-05-01", source="roads", say=said.append) == 0
+    assert night.run(NIGHT, source="roads", say=said.append) == 0
     assert said[0] == "ingest roads"
     assert "  tolls 2024-05-01: 3 rows in = 2 published + 1 quarantined + 0 deduplicated" in said
     assert any(line.startswith("  quarantine: tolls 2024-05-01: ") and "what" in line for line in said)
@@ -80,14 +80,14 @@ def test_again_it_changes_nothing(roads: Path, runs: list[Run]) -> None:
     land(roads, "2024-05-01,1")
     versions = set()
     for _ in range(2):
-        assert night.run("2024-05-01", source="roads", say=lambda line: None) == 0
+        assert night.run(NIGHT, source="roads", say=lambda line: None) == 0
         versions.add(delta.version("bronze", "roads__tolls"))
     assert len(versions) == 1
 
 
 def test_a_partition_without_files_is_said(roads: Path, runs: list[Run]) -> None:
     said: list[str] = []
-    assert night.run("2024-05-01", source="roads", say=said.append) == 0
+    assert night.run(NIGHT, source="roads", say=said.append) == 0
     assert any("nothing of roads 2024-05-01 has landed: bring " in line for line in said)
     assert "transform roads" not in said
 
@@ -99,7 +99,7 @@ def test_a_stage_that_fails_ends_it_and_says_why(roads: Path, runs: list[Run], m
     land(roads, "2024-05-01,1")
     monkeypatch.setattr(night, "transform", fails)
     said: list[str] = []
-    assert night.run("2024-05-01", source="roads", say=said.append) == 1
+    assert night.run(NIGHT, source="roads", say=said.append) == 1
     assert said[-2] == "  a column is missing"
     assert said[-1].startswith("transform roads failed after ")
     assert delta.exists("bronze", "roads__tolls")
@@ -111,7 +111,7 @@ def test_a_partition_that_airflow_has_is_refused(roads: Path, runs: list[Run], s
     land(roads, "2024-05-01,1")
     runs.append(a_run("lakehouse_transform_roads", key, state))
     with pytest.raises(night.OnItsWayError, match=rf"lakehouse_transform_roads by_hand \({state}\)"):
-        night.run("2024-05-01", source="roads")
+        night.run(NIGHT, source="roads")
     assert not delta.exists("bronze", "roads__tolls")
 
 
@@ -126,9 +126,9 @@ def test_between_two_stages_a_partition_is_refused_and_behind_the_last_one_it_is
     land(roads, "2024-05-01,1")
     runs.append(passed("lakehouse_ingest_roads"))
     with pytest.raises(night.OnItsWayError, match=r"just come through lakehouse_ingest_roads .* Try again in \d+ s"):
-        night.run("2024-05-01", source="roads")
+        night.run(NIGHT, source="roads")
     runs.append(passed("lakehouse_transform_roads"))
-    assert night.run("2024-05-01", source="roads", say=lambda line: None) == 0
+    assert night.run(NIGHT, source="roads", say=lambda line: None) == 0
 
 
 def test_one_that_has_failed_or_is_another_partitions_is_not_in_the_way(roads: Path, runs: list[Run]) -> None:
@@ -137,7 +137,7 @@ def test_one_that_has_failed_or_is_another_partitions_is_not_in_the_way(roads: P
         a_run("lakehouse_ingest_roads", "2024-05-01", "failed"),
         a_run("lakehouse_ingest_roads", "2024-05-02", "running"),
     ]
-    assert night.run("2024-05-01", source="roads", say=lambda line: None) == 0
+    assert night.run(NIGHT, source="roads", say=lambda line: None) == 0
 
 
 def nobody_answers(dag_ids: Any, nights: Any) -> list[Run]:
@@ -145,24 +145,21 @@ def nobody_answers(dag_ids: Any, nights: Any) -> list[Run]:
 
 
 @pytest.mark.parametrize(
-    ("key", "source", "runs_with", "why"),
+    ("source", "runs_with", "why"),
     [
-        ("may", "roads", None, "is no partition key"),
-        ("2999-01-01", "roads", None, "reaches into the future"),
-        ("2024-05-01", "rails", None, "rails"),
-        ("2024-05-01", "roads", nobody_answers, "Airflow does not say which partitions it has: refused"),
+        ("rails", None, "no source is called 'rails'; there are: flights"),
+        ("roads", nobody_answers, "Airflow does not say which partitions it has: refused"),
     ],
 )
 def test_a_request_without_sense_is_refused(
     roads: Path,
     runs: list[Run],
     monkeypatch: pytest.MonkeyPatch,
-    key: str,
     source: str,
     runs_with: Callable[..., list[Run]] | None,
     why: str,
 ) -> None:
     if runs_with:
         monkeypatch.setattr(readiness, "runs_with", runs_with)
-    with pytest.raises(ScaffoldError, match=why):
-        night.run(key, source=source)
+    with pytest.raises(BadRequestError, match=why):
+        night.run(NIGHT, source=source)

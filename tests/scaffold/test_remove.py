@@ -12,9 +12,9 @@ import pytest
 from include.governance import verify
 from include.lake import dbt, delta, publications, publish, removals
 from include.lake.publish import Judged, Request
-from include.scaffold import __main__ as command
 from include.scaffold import remove
 from include.scaffold.errors import ScaffoldError
+from tests import commands
 from tests.scaffold.repository import Repository
 
 ROWS = pl.DataFrame({"day": [date(2024, 5, 1)] * 2, "id": [1, 2]})
@@ -148,5 +148,5 @@ def test_a_table_of_the_same_name_may_come_again(toys: Path) -> None:
 
 
 def test_a_source_that_is_read_is_refused(root: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["remove", "--source", "flights"]) == 2
+    assert commands.run("remove", "--source", "flights") == 2
     assert "remove: source flights: the use case flight_delays reads it" in capsys.readouterr().err

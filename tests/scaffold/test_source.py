@@ -14,9 +14,9 @@ import yaml
 from upath import UPath
 
 from include.contracts.source import Copies, Feed, Finished, Format, Pii, Source
-from include.scaffold import __main__ as command
 from include.scaffold import source
 from include.scaffold.errors import ScaffoldError
+from tests import commands
 from tests.scaffold import conftest as samples
 
 
@@ -337,5 +337,7 @@ def test_a_name_that_does_not_do_is_refused(root: Path, tmp_path: Path, name: st
 
 
 def test_the_command_says_it_and_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["source", "--name", "sales", "--from", str(tmp_path / "none.csv")]) == 2
-    assert capsys.readouterr().err.startswith(f"source: from={tmp_path}/none.csv: there is no such file or folder")
+    assert commands.run("source", "--name", "sales", "--from", str(tmp_path / "none.csv")) == 2
+    assert capsys.readouterr().err.startswith(
+        f"nocturne source: from={tmp_path}/none.csv: there is no such file or folder"
+    )

@@ -25,11 +25,11 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """The repository with a source and a use case that were made in it."""
     folder = tmp_path_factory.mktemp("tree") / "repository"
     found, place = copied(folder, airflow_of(folder)), samples.orders(tmp_path_factory.mktemp("samples"))
-    found.python("include.scaffold", "source", "--name", "shop", "--from", str(place))
-    found.python("include.scaffold", "use-case", "--name", "reorders", *ANSWERS, "--label-days", "30")
+    found.nocturne("source", "--name", "shop", "--from", str(place))
+    found.nocturne("use-case", "--name", "reorders", *ANSWERS, "--label-days", "30")
     odd = samples.deals(place.parent)
-    found.python("include.scaffold", "source", "--name", "deals", "--from", str(odd), "--key", "n", "--day", "sold_on")
-    found.python("include.scaffold", "use-case", "--name", "ways", *ODD)
+    found.nocturne("source", "--name", "deals", "--from", str(odd), "--key", "n", "--day", "sold_on")
+    found.nocturne("use-case", "--name", "ways", *ODD)
     return found
 
 

@@ -68,7 +68,7 @@ def test_what_is_personal_in_quarantine_is_for_those_who_may_open_a_landing_file
     with TestClient(app) as client:
         answer = client.get("/quarantine?feed=weather&from=2013-06-01")
     assert (answer.status_code, "Nothing is in quarantine" in answer.text) == (200, True)
-    expected = ("include.governance.quarantine", "flights", "--feed=weather", "--from=2013-06-01")
+    expected = ("quarantine", "--source=flights", "--feed=weather", "--from=2013-06-01")
     assert asked == [(*expected, "--all") if sees_all else expected]
 
 
@@ -126,7 +126,7 @@ def test_a_lineage_that_nobody_waits_for_ends_with_its_process(landing: Path) ->
     before = set(psutil.Process().children())  # other tests' servers
 
     async def leave() -> None:
-        task = asyncio.create_task(pages._read("include.cli.trace", "--json", "2013-06-02:UA:15:EWR"))
+        task = asyncio.create_task(pages._read("trace", "--json", "--prediction=2013-06-02:UA:15:EWR"))
         while not (started := set(psutil.Process().children()) - before):
             await asyncio.sleep(0.01)
         task.cancel()

@@ -1,0 +1,141 @@
+"""``nocturne <command>``: every command, in one table. ``make <command>`` calls the same."""
+
+import sys
+
+from include.cli.program import Command, Needs, main
+
+ENVIRONMENT, SERVICES = Needs.ENVIRONMENT, Needs.SERVICES
+CASE = "--use-case flight_delays"
+# What a use case is made of, as its guide has it.
+REORDERS = "--source shop --task binary --label 'count(order_id) > 0' --entity customer --label-days 30"
+
+# name, what it does, the function that does it, an example, what has to be there
+THE_SERVICES = (
+    Command("run", "the demonstration, with its report", "include.cli.services:run", "--also weather_temperature"),
+    Command("setup", "make all that must exist before the first start", "include.cli.services:setup"),
+    Command("up", "start them and wait until all are healthy", "include.cli.services:up", "--take-lake"),
+    Command("upgrade", "after a git pull: stop, bring all forward, start", "include.cli.services:upgrade", "--dry-run"),
+    Command("down", "stop them; no process stays", "include.cli.services:down"),
+    Command("status", "state, health, memory and address of each", "include.cli.services:status", "--quiet"),
+    Command("foreground", "run them until a signal comes, as a container wants", "include.cli.services:foreground"),
+    Command("exec", "another program in their environment", "include.cli.services:execute", "-- airflow dags list"),
+    Command("clean", "stop them and remove all state under var", "include.cli.services:clean", "--yes"),
+)
+NIGHTS = (
+    Command(
+        "backfill",
+        "run days through to the predictions, each by itself or as one range",
+        "include.cli.runs:backfill",
+        "--from 2013-06-01 --to 2013-06-07",
+        SERVICES,
+    ),
+    Command(
+        "train",
+        "train on all that is known by a day, through the gates to a champion or a refusal",
+        "include.cli.runs:train",
+        f"{CASE} --partition 2013-05-31",
+        SERVICES,
+    ),
+    Command(
+        "night",
+        "all stages of one partition on this machine; Airflow is not told",
+        "include.cli.scaffold:night",
+        f"{CASE} --partition 2013-06-01",
+        SERVICES,
+    ),
+    Command(
+        "reprocess",
+        "ingest again what the quarantine holds, after a fix",
+        "include.cli.runs:reprocess",
+        "--source flights --dry-run",
+        SERVICES,
+    ),
+    Command(
+        "stream",
+        "spool the events of a source as they come, until Ctrl-C",
+        "include.cli.stream:stream",
+        "--source rides",
+        SERVICES,
+    ),
+)
+WHAT_THERE_IS = (
+    Command("lake", "rows, files, bytes and version of each table", "include.cli.lake:lake", needs=ENVIRONMENT),
+    Command("verify", "whether tables hold what the ledgers and counts say", "include.cli.lake:verify", needs=SERVICES),
+    Command(
+        "trace",
+        "the model, features and landing files behind a prediction",
+        "include.cli.trace:trace",
+        "--prediction 2013-06-02:UA:15:EWR",
+        ENVIRONMENT,
+    ),
+    Command(
+        "features",
+        "each feature, what it gives the champion, which versions use it",
+        "include.cli.features:features",
+        CASE,
+        SERVICES,
+    ),
+    Command(
+        "freshness",
+        "how long ago each feed last brought something; fails where that is longer than its objective",
+        "include.cli.docs:freshness",
+        needs=SERVICES,
+    ),
+    Command(
+        "compare-engines",
+        "build a partition on both engines and compare every value",
+        "include.cli.compare_engines:compare_engines",
+        f"{CASE} --partition 2013-06-01",
+        ENVIRONMENT,
+    ),
+    Command("docs", "dbt's pages of models and their lineage", "include.cli.docs:docs", needs=SERVICES),
+    Command("catalogue", "the pages of sources and features, from specs", "include.cli.docs:catalogue"),
+)
+YOUR_OWN = (
+    Command(
+        "source-check",
+        "how a file is written, as a spec to paste, and what would become of its rows",
+        "include.cli.source_check:source_check",
+        "--file sample.csv",
+        ENVIRONMENT,
+    ),
+    Command(
+        "source",
+        "a source from a sample of its files",
+        "include.cli.scaffold:source",
+        "--name shop --from orders-2024-05-01.csv",
+    ),
+    Command("use-case", "a use case on a source", "include.cli.scaffold:use_case", f"--name reorders {REORDERS}"),
+    Command(
+        "remove",
+        "what a source or a use case leaves behind, and drop it",
+        "include.cli.scaffold:remove",
+        "--use-case reorders",
+        SERVICES,
+    ),
+)
+FOR_OTHER_PROGRAMS = (
+    Command(
+        "quarantine",
+        "what the quarantine of a source holds, as JSON: for its page",
+        "include.cli.lake:quarantine",
+        "--source flights",
+        ENVIRONMENT,
+    ),
+    Command(
+        "migrate",
+        "bring the tables of the lake to this release's layout: a step of up and upgrade",
+        "include.cli.lake:migrate",
+        "--dry-run",
+    ),
+)
+COMMANDS = {
+    "the services": THE_SERVICES,
+    "nights": NIGHTS,
+    "what there is": WHAT_THERE_IS,
+    "your own": YOUR_OWN,
+    "for other programs": FOR_OTHER_PROGRAMS,
+}
+
+if __name__ == "__main__":
+    sys.exit(main(COMMANDS, sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""Runs of Airflow that a person starts and watches: a backfill, a training, what is in quarantine once more.
+
+What each needs is imported when it runs: a slip in an option is told before the seconds of XGBoost and Polars.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+
+from include.cli.console import console
+from include.cli.options import day, flag, partition
+from include.core.partitions import Partitions, require_past
+from include.core.settings import settings
+from include.sources import source
+from include.use_cases import use_case
+
+
+@contextmanager
+def watching(page: str) -> Iterator[None]:
+    """Around what follows a run. Whoever looks away stops nothing, and is told where to."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"no longer watched; what was started goes on. To stop it: {page}") from None
+
+
+def backfill_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--from", dest="first", type=day, required=True, help="first night, YYYY-MM-DD")
+    parser.add_argument("--to", dest="last", type=day, required=True, help="last night, included")
+    parser.add_argument("--source", default="flights", help="whose nights (flights)")
+    flag(parser, "--at-once", "one run for all of them, as a range, which is how history is loaded")
+
+
+def backfill(given: argparse.Namespace) -> int:
+    """0 where every run succeeded. Raises NocturneError where one failed or nothing was done."""
+    from include.orchestration import backfill as backfilling
+    from include.orchestration.airflow_client import Airflow
+
+    nights, of = Partitions.parse(f"{given.first}..{given.last}"), source(given.source)
+    require_past(nights)
+    airflow, head = Airflow(settings()), f"lakehouse_ingest_{of.name}"
+    with watching(f"{airflow.url}/dags/{head}"):
+        runs = backfilling.run(airflow, of, nights, at_once=given.at_once)
+    print(f"{len(runs)} runs, all well ({sum(run.dag_id == head for run in runs)} of them of {head})")
+    return 0
+
+
+def train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--use-case", required=True)
+    parser.add_argument("--partition", type=partition, required=True, help="the last day to learn from, YYYY-MM-DD")
+
+
+def train(given: argparse.Namespace) -> int:
+    """0 where a champion came of it. Raises NocturneError where the gates refused it or a run failed."""
+    from include.orchestration import train as training
+    from include.orchestration.airflow_client import Airflow
+
+    case, airflow = use_case(given.use_case), Airflow(settings())
+    with watching(f"{airflow.url}/dags/{case.name}_train"):
+        print(training.run(airflow, case, given.partition))
+    return 0
+
+
+def reprocess_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", default="flights", help="whose quarantine (flights)")
+    parser.add_argument("--from", dest="first", type=day, default=date.min, help="first night")
+    parser.add_argument("--to", dest="last", type=day, default=date.max, help="last night, included")
+    flag(parser, "--dry-run", "only show what is there, and what would become of it")
+
+
+def reprocess(given: argparse.Namespace) -> int:
+    """0 when the quarantine was looked at, or every night of it has been ingested again. Raises NocturneError."""
+    from include.orchestration import reprocess as reprocessing
+
+    of = source(given.source)
+    before = reprocessing.quarantined(of, given.first, given.last)
+    if before.is_empty():
+        console.print("nothing is in quarantine")
+        return 0
+    nights, title = sorted(before["ingestion_date"].unique()), f"{before.height} rows in quarantine"
+    if given.dry_run:
+        found = reprocessing.foreseen(of, before)
+        console.print(reprocessing.shown(found.counts, title))
+        console.print(f"{found}. Without dry_run, these nights would be ingested again: {', '.join(map(str, nights))}")
+        console.print(f"Rows, samples and a button: {settings().airflow_url}/nocturne/quarantine")
+        return 0
+    console.print(reprocessing.shown(reprocessing.counted(of, before), title))
+    with watching(f"{settings().airflow_url}/dags/lakehouse_ingest_{of.name}"):
+        reprocessing.ingest_again(of, nights)
+    console.print(reprocessing.outcome(before.height, of, Partitions(given.first, given.last)))
+    return 0
