@@ -52,7 +52,8 @@ def incomplete(source: Source) -> Iterator[str]:
     for row in delta.read_all("bronze", name).sort("feed", "ingestion_date").iter_rows(named=True):
         accounted = row["published"] + row["quarantined"] + row["deduplicated"]
         if row["rows_in"] != accounted:
-            yield f"{source.name} {row['feed']} {row['ingestion_date']}: {row['rows_in']} rows in, {accounted} accounted for"
+            file = f"{source.name} {row['feed']} {row['ingestion_date']}"
+            yield f"{file}: {row['rows_in']} rows in, {accounted} accounted for"
     counts = delta.read_all("bronze", name, columns=["feed", "ingestion_date", "published", "quarantined"])
     for feed in source.feeds:
         said = counts.filter(pl.col("feed") == feed.name)
