@@ -16,8 +16,6 @@ export PYTHONPATH := $(CURDIR)
 # --label-days='30'. Make has no list of it: these are the variables whose origin is the command line.
 of_command_line = $(if $(findstring command line,$(origin $(1))),$(if $($(1)),$(1)))
 names = $(strip $(foreach each,$(filter-out PYTHON,$(.VARIABLES)),$(call of_command_line,$(each))))
-of_command_line = $(if $(findstring command line,$(origin $(1))),$(if $($(1)),$(1)))
-names = $(strip $(foreach each,$(filter-out PYTHON,$(.VARIABLES)),$(call of_command_line,$(each))))
 option = --$(subst _,-,$(1))='$(subst ','\'',$($(1)))'
 given = $(foreach each,$(names),$(call option,$(each)))
 
