@@ -34,7 +34,10 @@ def sail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
                 assert server.poll() is None, log.read_text()
                 assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.05)
-            yield Connected.builder.remote(f"sc://127.0.0.1:{port}").create()
+            session = Connected.builder.remote(f"sc://127.0.0.1:{port}").create()
+            yield session
+            # It tells the server from a thread that a result was read, and tries that for minutes where nobody answers.
+            session.stop()
         finally:
             server.kill()
 
