@@ -207,6 +207,13 @@ class Regression:
 type TaskSpec = Binary | Multiclass | Regression
 
 
+def buckets(n: int) -> tuple[str, ...]:
+    """The vocabulary of a feature that dbt's macro ``hashed`` puts into ``n`` buckets. Raises ValueError below two."""
+    if n < 2:
+        raise ValueError(f"{n} buckets tell no values apart: give two or more")
+    return tuple(map(str, range(n)))
+
+
 def class_slug(name: str) -> str:
     """A class as part of a column's name: lower case, with letters, digits and underscores only."""
     return re.sub(r"\W+", "_", name.strip().lower()).strip("_") or "_"

@@ -7,6 +7,7 @@ running dbt.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from include.use_cases import use_cases
 
 NUMBERS = ("smallint", "int", "bigint", "float", "double", "decimal", "boolean")
 """The types of a column that a numeric feature may have."""
+
+MOST_LEVELS = 50
+"""So many levels of a category a page shows in full."""
 
 
 class BlankError(NeedsAttentionError):
@@ -218,7 +222,7 @@ def look_back(days: int) -> str:
 def expected(feature: Feature) -> str:
     """What values a model expects, in words; the feature gate refuses others."""
     if feature.kind == "categorical":
-        values = f"{', '.join(feature.vocabulary)}; anything else is `{feature.levels[-1]}`"
+        values = f"{levels(feature.vocabulary)}; anything else is `{feature.levels[-1]}`"
     elif feature.low is not None and feature.high is not None:
         values = f"{feature.low:g} to {feature.high:g}"
     elif feature.low is not None:
@@ -233,6 +237,13 @@ def expected(feature: Feature) -> str:
     if feature.nullable:
         parts.append("may be missing")
     return "; ".join(parts)
+
+
+def levels(vocabulary: Sequence[str]) -> str:
+    """The levels of a category in words; of a long vocabulary the first and the last, and how many there are."""
+    if len(vocabulary) <= MOST_LEVELS:
+        return ", ".join(vocabulary)
+    return f"{', '.join(vocabulary[:3])} … {vocabulary[-1]} ({len(vocabulary)} levels)"
 
 
 def write() -> list[Path]:

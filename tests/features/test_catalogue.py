@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from include.contracts.use_case import Feature
+from include.contracts.use_case import Feature, buckets
 from include.core.settings import settings
 from include.features import catalogue
 from tests.ml.conftest import toy_case
@@ -16,6 +16,10 @@ from tests.ml.conftest import toy_case
         (Feature("a", high=3, nullable=False), "at most 3"),
         (Feature("a"), "any number; may be missing"),
         (Feature("a", min_distinct=3, nullable=False), "any number; at least 3 different ones a night"),
+        (
+            Feature("a", "categorical", vocabulary=buckets(64)),
+            "0, 1, 2 … 63 (64 levels); anything else is `unknown`; may be missing",
+        ),
         (Feature("a", "categorical", vocabulary=("x", "y"), nullable=False), "x, y; anything else is `unknown`"),
     ],
 )

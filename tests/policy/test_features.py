@@ -6,8 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from jinja2 import Environment, nodes
 
 from include.contracts.use_case import UseCase
+from include.core.settings import HOME
 from include.features import catalogue
 from include.features.catalogue import Catalogue
 from include.sources import source
@@ -45,6 +47,48 @@ def test_a_window_in_a_name_is_its_look_back(shown: Catalogue) -> None:
 def test_no_training_day_lacks_its_look_back(shown: Catalogue) -> None:
     complete = max(source(name).first_day for name in shown.case.sources) + timedelta(shown.look_back_days)
     assert shown.case.training.first_day >= complete
+
+
+def calls(macro: str, sql: str) -> list[dict[str, Any]]:
+    """What each call of ``macro`` in a model is given by name; of a name that the model sets its value."""
+    tree = Environment(extensions=["jinja2.ext.do"]).parse(sql)
+    values = {
+        one.target.name: one.node.value
+        for one in tree.find_all(nodes.Assign)
+        if isinstance(one.target, nodes.Name) and isinstance(one.node, nodes.Const)
+    }
+
+    def value(given: nodes.Expr) -> Any:
+        return given.value if isinstance(given, nodes.Const) else values.get(getattr(given, "name", ""))
+
+    return [
+        {one.key: value(one.value) for one in call.kwargs}
+        for call in tree.find_all(nodes.Call)
+        if isinstance(call.node, nodes.Name) and call.node.name == macro
+    ]
+
+
+def lags(sql: str) -> list[tuple[Any, Any]]:
+    """``label_days`` and ``horizon_days`` of each target statistic of a model."""
+    return [(one.get("label_days"), one.get("horizon_days", 1)) for one in calls("target_statistics", sql)]
+
+
+@pytest.mark.parametrize("case", CASES, ids=name)
+def test_target_statistics_wait_for_a_label_as_long_as_the_spec_says(case: UseCase) -> None:
+    """With a smaller number labels are looked at that nobody had yet."""
+    models = [path for path in (HOME / "dbt_project" / "models").rglob("*.sql") if case.name in path.parts]
+    assert models
+    said = {(case.label_days, case.horizon_days)}
+    wrong = {path.name: found for path in models if (found := set(lags(path.read_text())) - said)}
+    assert wrong == {}, f"the spec of {case.name} says label_days={case.label_days}, horizon_days={case.horizon_days}"
+
+
+def test_the_lag_of_a_target_statistic_is_read_off_its_call() -> None:
+    sql = """{% set label_days = 30 %}
+    with a as ({{ target_statistics('p', ref('o'), by='c', label_days=label_days) }}),
+    b as ({{ target_statistics('p', ref('o'), by='d', label_days=7, horizon_days=2) }}),
+    c as ({{ target_statistics('p', ref('o'), 'd') }})"""
+    assert lags(sql) == [(30, 1), (7, 2), (None, 1)]
 
 
 def described(**facts: object) -> dict[str, Any]:
