@@ -21,7 +21,7 @@
 #}
 {% macro target_statistics(
     population, outcomes, by, day, label, look_back_days, label_days, horizon_days=1, classes={}, prior_rows=20,
-    known='night'
+    known='ingestion_date'
 ) -%}
 {%- if execute and (look_back_days < 1 or label_days < 0 or horizon_days < 0 or prior_rows <= 0) -%}
   {{ exceptions.raise_compiler_error(

@@ -22,6 +22,7 @@ from include.scaffold.errors import ScaffoldError
 from include.scaffold.names import check_name, words
 from include.scaffold.rendering import Marks, render
 from include.scaffold.sample import Sample
+from include.scaffold.tables import MANY_VALUES, WHOLE
 from include.scaffold.writing import write_all
 from include.sources import sources
 
@@ -199,6 +200,15 @@ def silver_of(feed: Feed) -> list[Silver]:
     return found
 
 
+def many_values(feed: Feed, rows: pl.DataFrame) -> dict[str, int]:
+    """How many values a text or a whole number of silver has in the sample, where these are too many to list."""
+    found = {}
+    for column in feed.columns:
+        if column.type in ("string", *WHOLE) and (n := rows[column.name].drop_nulls().n_unique()) > MANY_VALUES:
+            found[f"{column.name}_pseudonym" if column.pii is Pii.PERSONAL else column.name] = n
+    return found
+
+
 def event_date_of(feed: Feed) -> str:
     """What silver calls the day of the rows: as the feed does, where that is more than a word of SQL."""
     return EVENT_DATE if feed.day_column in ("", *NO_NAMES) else feed.day_column
@@ -301,8 +311,10 @@ def _files(name: str, feeds: Sequence[Guessed], spec: str) -> dict[str, str | by
             "description": feed.description,
             "silver": silver_of(feed),
             "primary": _primary(feed),
+            "many_values": many_values(feed, one.sample.rows),
+            "rows": one.sample.rows.height,
         }
-        for feed in source.feeds
+        for one, feed in zip(feeds, source.feeds, strict=True)
     ]
     found: dict[str, str | bytes] = {
         f"include/sources/{name}/__init__.py": render("source/__init__.py.j2", name=name),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,27 @@ from include.scaffold.errors import ScaffoldError
 
 WHOLE = ("smallint", "int", "bigint")
 NUMBERS = (*WHOLE, "double", "float", "decimal")
+MANY_VALUES = 50  # a column with more is not listed in a vocabulary
 
 
 @dataclass(frozen=True)
 class Table:
-    """A core model: its columns with their types, in order, the day that it is partitioned by, and its key."""
+    """A core model.
+
+    Attributes:
+        columns: with their types, in order.
+        day: the column that it is partitioned by.
+        many_values: the columns that had too many values to list in the sample of the source, and how many these were.
+        recurring: those of them of which most values came more than once: no names of single rows, and no free text.
+    """
 
     name: str
     columns: dict[str, str]
     descriptions: dict[str, str]
     day: str
     key: tuple[str, ...]
+    many_values: dict[str, int] = field(default_factory=dict)
+    recurring: tuple[str, ...] = ()
 
     def kind(self, column: str) -> str:
         """The type of a column without its digits."""
@@ -54,7 +64,10 @@ def _table(path: Path, model: dict[str, Any]) -> Table | None:
         test["primary_key"]["arguments"]["columns"] for test in model.get("data_tests", []) if "primary_key" in test
     ]
     descriptions = {column["name"]: column["description"] for column in model["columns"]}
-    return Table(model["name"], columns, descriptions, day[1], tuple(keys[0]) if keys else ())
+    sample = {column["name"]: (column.get("config") or {}).get("meta") or {} for column in model["columns"]}
+    many = {name: meta["sample_values"] for name, meta in sample.items() if meta.get("sample_values", 0) > MANY_VALUES}
+    recurring = tuple(name for name, n in many.items() if sample[name].get("sample_rows", 0) >= 2 * n)
+    return Table(model["name"], columns, descriptions, day[1], tuple(keys[0]) if keys else (), many, recurring)
 
 
 def choose(tables: list[Table], entity: Collection[str], name: str = "") -> Table:

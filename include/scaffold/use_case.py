@@ -21,7 +21,7 @@ from include.scaffold.expressions import JINJA, Expression
 from include.scaffold.names import check_name, why_reserved, words
 from include.scaffold.rendering import Marks, render
 from include.scaffold.source import Written
-from include.scaffold.tables import NUMBERS, WHOLE, Table
+from include.scaffold.tables import MANY_VALUES, NUMBERS, WHOLE, Table
 from include.scaffold.writing import write_all
 from include.sources import sources
 from include.use_cases import use_cases
@@ -33,7 +33,9 @@ MOST_DAYS = 3653  # after which a training has enough days, or never will
 MOST_MEASURES = 8  # of which features are made; each has several a look-back
 LABEL_KINDS = {"binary": ("condition", "number"), "regression": ("number",), "multiclass": ("text",)}
 MADE_UP = 9  # the largest number that the made-up table of an oracle has in any case
-INNER = ("n", "event_date", "days_ahead")  # columns that the models have beside those of the core model
+BUCKETS = 64  # of a text of too many values to list
+# columns that the models have beside those of the core model
+INNER = ("n", "event_date", "days_ahead", "labels", "label_mean")
 UNWRITABLE = re.compile(rf"[\x00-\x1f\x7f]|{JINJA.pattern}")
 """What in a class would end a line, or be dbt's."""
 
@@ -170,6 +172,13 @@ class Case:
         numbers = [name for name in free if self.table.kind(name) in NUMBERS and name not in self.table.key]
         flags = [name for name in free if self.table.kind(name) == "boolean"]
         return numbers[:MOST_MEASURES], flags[: max(0, MOST_MEASURES - len(numbers))]
+
+    @property
+    def many_values(self) -> tuple[list[str], list[str]]:
+        """Columns of too many values to list: those of the entity, and texts of its rows that come again."""
+        out = {*self.entity, *self.table.key, self.label_name}
+        texts = [name for name in self.table.recurring if name not in out and self.table.kind(name) == "string"]
+        return [name for name in self.entity if name in self.table.many_values], texts[:MOST_MEASURES]
 
 
 def make(
@@ -330,6 +339,7 @@ def _check_entity(table: Table, entity: Sequence[str]) -> None:
         raise ScaffoldError(f"entity={','.join(entity)}: yes or no names no thing; add a column")
     numbers_and_flags = [name for name in table.columns if table.kind(name) in (*NUMBERS, "boolean")]
     inner = {*INNER, *(f"{name}_{end}" for name in numbers_and_flags for end in ("total", "known"))} - {table.day}
+    inner |= {f"{name}_newest" for name in table.recurring}
     if taken := sorted(inner & set(entity)):
         raise ScaffoldError(
             f"entity={taken[0]}: the models have a column of that name for themselves: call it otherwise in the spec "
@@ -363,6 +373,7 @@ def features_of(case: Case) -> list[Feature]:
         levels = tuple(one for one in case.classes if one != UNKNOWN)
         categorical = f'"categorical", vocabulary={levels!r}'
         found.append(Feature(f"{case.label_name}_last", "string", text, "class", "outcomes", back, categorical))
+    found += _of_many_values(case)
     found.append(case.every.when)
     names = [*case.entity, case.day, "known_from", case.label_name, *(one.name for one in found)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -390,6 +401,40 @@ def _of_past_labels(case: Case, days: int) -> list[Feature]:
     unit, spec = ("share of labels", SHARE) if case.task == "binary" else (words(case.label_name), "")
     text = f"mean {words(case.label_name)} {window}"
     return [Feature(f"{case.label_name}_mean_{back}d", "double", text, unit, "outcomes", back, spec)]
+
+
+def _of_many_values(case: Case) -> list[Feature]:
+    """What tells of a column that no vocabulary can list: earlier labels of its values, or the bucket of the newest."""
+    entity, texts = case.many_values
+    days = max(case.look_backs)
+    back, found = days + case.label_days, list[Feature]()
+    window = f"of the event dates {back} to {case.label_days + 1} days before"
+    for name in entity:
+        of = f"of all with the same {words(name)} {window}, drawn to that of all of them where these are few"
+        if case.task == "multiclass":
+            found += [
+                Feature(
+                    f"{name}_{case.label_name}_{slug}_share_{back}d",
+                    "double",
+                    f"share of {one} among the labels {of}",
+                    "share of labels",
+                    "values",
+                    back,
+                    SHARE,
+                )
+                for slug, one in slugs(case.classes).items()
+            ]
+        else:
+            unit, spec = ("share of labels", SHARE) if case.task == "binary" else (words(case.label_name), "")
+            text, column = f"mean {words(case.label_name)} {of}", f"{name}_{case.label_name}_mean_{back}d"
+            found.append(Feature(column, "double", text, unit, "values", back, spec))
+        count = f"number of labels of all with the same {words(name)} {window}"
+        found.append(Feature(f"{name}_labels_{back}d", "bigint", count, "label", "values", back, "low=0"))
+    for name in texts:
+        text = f"bucket of the newest {words(name)} in the {_days(days)} before, one of {BUCKETS}; null where none was"
+        spec = f'"categorical", vocabulary=buckets({BUCKETS})'
+        found.append(Feature(f"{name}_last_bucket", "string", text, "bucket", "history", days, spec))
+    return found
 
 
 @cache
@@ -471,6 +516,7 @@ def _training_days(case: Case) -> date:
 def _files(case: Case, marks: Marks) -> dict[str, str | bytes]:
     sql, label_type = label_sql(case)
     numbers, flags = case.measures
+    entity_values, texts = case.many_values
     values: dict[str, Any] = {
         "case": case,
         "name": case.name,
@@ -490,6 +536,11 @@ def _files(case: Case, marks: Marks) -> dict[str, str | bytes]:
         "label_days": case.label_days,
         "numbers": numbers,
         "flags": flags,
+        "entity_values": entity_values,
+        "known": [f"{one}.known_from" for one in ("history", "past", *(f"by_{name}" for name in entity_values))],
+        "texts": texts,
+        "buckets": BUCKETS,
+        "many": MANY_VALUES,
         "features": features_of(case),
         "baseline": baseline_of(case),
         "first_day": _training_days(case),

@@ -75,7 +75,7 @@ def test_a_bucket_is_the_same_in_sql_and_in_python(
 
 class Outcome(NamedTuple):
     day: date
-    night: date
+    ingestion_date: date
     value: str | None
     label: float | None
 
@@ -99,7 +99,7 @@ class Case(NamedTuple):
         return (
             outcome.label is not None
             and outcome.day < day
-            and max(ripe, outcome.night) <= made
+            and max(ripe, outcome.ingestion_date) <= made
             and (made - ripe).days < self.look_back_days
         )
 
@@ -114,7 +114,7 @@ def by_hand(case: Case, wanted: Sequence[Wanted], outcomes: Sequence[Outcome]) -
         if known:
             of_all = sum(one.label for one in known) / len(known)  # type: ignore[misc]
             mean = (sum(own) + case.prior_rows * of_all) / (len(own) + case.prior_rows)  # type: ignore[arg-type]
-        found.append(repr((day, value, mean, len(own), max((one.night for one in known), default=None))))
+        found.append(repr((day, value, mean, len(own), max((one.ingestion_date for one in known), default=None))))
     return sorted(found)
 
 
@@ -122,7 +122,7 @@ def in_sql(case: Case, wanted: Sequence[Wanted], outcomes: Sequence[Outcome], **
     numbers = case._asdict()
     statistics = written(
         *("target_statistics", table(wanted, d="date", v="string")),
-        table(outcomes, d="date", night="date", v="string", y=more.pop("type_", "double")),
+        table(outcomes, d="date", ingestion_date="date", v="string", y=more.pop("type_", "double")),
         **{"by": "v", "day": "d", "label": "y"} | numbers | more,
     )
     return f"select * from ({statistics})"
@@ -273,19 +273,19 @@ unit_tests:
       - input: ref('int_flight_delays__population')
         format: sql
         rows: |
-          select flight_id, date'2013-06-30' as flight_date, aircraft, date'2013-06-20' as night
+          select flight_id, date'2013-06-30' as flight_date, aircraft, date'2013-06-20' as ingestion_date
           from values ('often', 'N1'), ('new', 'N9'), ('not planned', null) as flights (flight_id, aircraft)
       - input: ref('fct_flights')
         format: sql
         rows: |
-          select cast(flight_date as date) as flight_date, aircraft, is_disrupted, cast(night as date) as night
+          select cast(flight_date as date) as flight_date, aircraft, is_disrupted, cast(ingestion_date as date) as ingestion_date
           from values
             ('2013-06-29', 'N1', true, '2013-06-29'), ('2013-06-02', 'N1', true, '2013-06-05'),
             ('2013-06-10', 'N2', false, '2013-06-10'), ('2013-06-10', null, false, '2013-06-10'),
             ('2013-06-28', 'N1', false, '2013-06-30'), -- came too late
             ('2013-06-30', 'N1', false, '2013-06-30'), -- of the day itself
             ('2013-06-01', 'N1', false, '2013-06-01') -- too long ago
-          as flights (flight_date, aircraft, is_disrupted, night)
+          as flights (flight_date, aircraft, is_disrupted, ingestion_date)
     expect:
       rows:
         - flight_id: often

@@ -65,32 +65,35 @@ def revenue(folder: Path) -> Path:
 
 
 def orders(folder: Path) -> Path:
-    """Orders of a day as JSON lines, packed."""
+    """Orders of a day as JSON lines, packed. Their customers are too many to list."""
     chance, path = random.Random(3), folder / "orders-2024-05-01.jsonl.gz"
     rows = [
         {
             "order_id": 1000 + n,
-            "customer": f"c{chance.randint(1, 40)}",
+            "customer": f"c{chance.randint(1, 80)}",
             "ordered_on": str(DAY),
             "channel": chance.choice(["web", "shop", "phone"]),
             "total": round(chance.uniform(5, 300), 2),
             "items": chance.randint(1, 9),
         }
-        for n in range(60)
+        for n in range(160)
     ]
     path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode(), mtime=0))
     return path
 
 
 def deals(folder: Path) -> Path:
-    """Columns that are called as words of YAML or functions are, as another column would be, and values with quotes."""
-    chance, lines = random.Random(4), ["n,no,count,Größe in m²,off,sold_on,due_on,shop,gender,channel"]
-    for number in range(90):
+    """Columns that are called as words of YAML or functions are, as another column would be, and values with quotes.
+
+    Sellers and models are too many to list.
+    """
+    chance, lines = random.Random(4), ["n,no,count,Größe in m²,off,sold_on,due_on,shop,gender,channel,seller,model"]
+    for number in range(180):
         channel = chance.choice(["web shop", "it's", '4"" pipe', "Größe", "unknown", "日本", "a\\b"])
         shop, size = chance.choice(["north", "south", ""]), chance.uniform(1, 9)
         start = f"{number},{number % 5},{number % 7},{size:.2f},{number % 2}"
         due = DAY + timedelta(number % 9)
-        lines.append(f'{start},{DAY},{due},{shop},{"mf"[number % 2]},"{channel}"')
+        lines.append(f'{start},{DAY},{due},{shop},{"mf"[number % 2]},"{channel}",s{number % 60},m{number % 70}')
     return _written(folder / f"deals-{DAY}.csv", "\n".join([*lines, ""]))
 
 

@@ -182,6 +182,26 @@ def test_a_header_with_umlauts_becomes_names_without(root: Path, tmp_path: Path)
     assert names == ["grosse_in_m2", "strassenname", "day", "lodz"]
 
 
+def test_columns_of_too_many_values_to_list_are_noted(root: Path, tmp_path: Path) -> None:
+    """Nobody has the sample any more when a use case is made. A personal one is noted by its pseudonym."""
+    feed_of(root, "shop", samples.orders(tmp_path))
+    feed_of(root, "bank", samples.cards(tmp_path))
+    noted = {
+        column["name"]: column["config"]["meta"]
+        for name in ("shop", "bank")
+        for model in yaml.safe_load(texts(root, f"dbt_project/models/marts/core/{name}/*.yml")[0])["models"]
+        for column in model["columns"]
+        if "config" in column
+    }
+    assert noted == {
+        "order_id": {"sample_values": 160, "sample_rows": 160},
+        "customer": {"sample_values": 67, "sample_rows": 160},
+        "transaction_id": {"sample_values": 120, "sample_rows": 120},
+        "email_pseudonym": {"sample_values": 120, "sample_rows": 120},
+        "contact_pseudonym": {"sample_values": 120, "sample_rows": 120},
+    }
+
+
 def test_files_are_named_as_the_sample_is_where_that_says_a_day(root: Path, tmp_path: Path) -> None:
     assert feed_of(root, "cards", samples.cards(tmp_path)).files == "transactions-{day}.csv"
 

@@ -14,7 +14,7 @@ from tests.scaffold.repository import Repository, airflow_of, copied
 pytestmark = pytest.mark.integration
 
 ODD = (
-    *("--source", "deals", "--task", "multiclass", "--label", "max(channel)", "--entity", "shop,off,due_on"),
+    *("--source", "deals", "--task", "multiclass", "--label", "max(channel)", "--entity", "shop,off,due_on,seller"),
     *("--population", 'count > 1 and channel <> "it\'s"'),
 )
 ANSWERS = ("--source", "shop", "--task", "binary", "--label", "count(order_id) > 0", "--entity", "customer")

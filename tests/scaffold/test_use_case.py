@@ -183,6 +183,65 @@ def test_a_class_as_a_text_of_sql(of: str, literal: str) -> None:
     assert use_case.sql_text(of) == literal
 
 
+def with_sample(shop: Path, **values: tuple[int, int]) -> None:
+    """Say beside columns of the core model how many values they had in how many rows of the sample."""
+    core = yaml.safe_load(CORE)
+    for column in core["models"][0]["columns"]:
+        if column["name"] in values:
+            n, rows = values[column["name"]]
+            column["config"] = {"meta": {"sample_values": n, "sample_rows": rows}}
+    (shop / "dbt_project/models/marts/core/shop/_shop__core.yml").write_text(yaml.safe_dump(core))
+
+
+def of_many_values(shop: Path, name: str) -> dict[str, tuple[str, int]]:
+    """The features of columns of too many values to list: their as-of rules and look-backs."""
+    metas = {one["name"]: one["config"]["meta"] for one in features_of(shop, name)}
+    return {
+        feature: (meta["as_of"], meta["look_back_days"])
+        for feature, meta in metas.items()
+        if meta["as_of"] == "values" or feature.endswith("_bucket")
+    }
+
+
+def test_a_column_of_too_many_values_to_list_is_told_by_its_labels_or_its_bucket(shop: Path) -> None:
+    """The entity by its labels, another text by its bucket; both as far back, and as late, as the other features."""
+    with_sample(shop, customer=(51, 60), channel=(70, 200))
+    written = make(shop, "reorders", **ANSWERS)
+    assert of_many_values(shop, "reorders") == {
+        "customer_label_mean_58d": ("values", 58),
+        "customer_labels_58d": ("values", 58),
+        "channel_last_bucket": ("history", 28),
+    }
+    assert any("customer had 51 values in the sample, too many to list" in mark for mark in written.marks)
+    assert any("channel: more than 50 values in the sample, too many to list" in mark for mark in written.marks)
+    spec = use_case.spec_of(text(shop, "include/use_cases/reorders/spec.py"), "reorders")
+    (bucket,) = (feature for feature in spec.features if feature.name == "channel_last_bucket")
+    assert bucket.vocabulary == tuple(map(str, range(64)))
+
+
+def test_each_class_has_a_share_of_the_labels_of_a_value(shop: Path) -> None:
+    with_sample(shop, customer=(51, 60))
+    make(shop, "ways", **ANSWERS | {"task": "multiclass", "label": "max(channel)"})
+    found = of_many_values(shop, "ways")
+    assert list(found) == ["customer_label_web_share_58d", "customer_label_phone_share_58d", "customer_labels_58d"]
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        {},
+        {"customer": (50, 200), "channel": (50, 200)},  # as many can be listed
+        {"channel": (150, 200)},  # a name of single rows, or free text
+        {"order_id": (900, 9000), "total": (900, 9000)},  # the key, and a measure
+    ],
+)
+def test_others_are_not(shop: Path, sample: dict[str, tuple[int, int]]) -> None:
+    with_sample(shop, **sample)
+    make(shop, "reorders", **ANSWERS)
+    assert of_many_values(shop, "reorders") == {}
+    assert "values:" not in text(shop, "dbt_project/models/marts/use_cases/reorders/_reorders__models.yml")
+
+
 def test_a_row_that_names_no_entity_is_nobody_to_predict(shop: Path) -> None:
     make(shop, "reorders", **ANSWERS)
     population = text(shop, "dbt_project/models/intermediate/reorders/int_reorders__population.sql")

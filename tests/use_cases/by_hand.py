@@ -84,6 +84,12 @@ def most(values: Iterable[Any]) -> Any:
     return max(_there(values), default=None)
 
 
+def drawn(own: Sequence[float], everyone: Sequence[float], prior: int) -> float | None:
+    """The mean of ``own``, as if ``prior`` more had had that of ``everyone``; None where nobody has any."""
+    of_all = mean(everyone)
+    return None if of_all is None else (sum(own) + prior * of_all) / (len(own) + prior)
+
+
 def made_up(
     types: Mapping[str, str],
     entity: Sequence[str],
