@@ -20,7 +20,7 @@
     classes       what a class is called in a column's name → the class as a literal of SQL
 #}
 {% macro target_statistics(
-    population, outcomes, by, day, label, look_back_days, label_days, horizon_days=1, classes={}, prior_rows=20,
+    population, outcomes, by, day, label, look_back_days, label_days, horizon_days=1, classes={}, prior_rows=5,
     known='ingestion_date'
 ) -%}
 {%- if execute and (look_back_days < 1 or label_days < 0 or horizon_days < 0 or prior_rows <= 0) -%}

@@ -289,7 +289,7 @@ unit_tests:
     expect:
       rows:
         - flight_id: often
-          aircraft_disrupted_mean_28d: 0.5454545454545454
+          aircraft_disrupted_mean_28d: 0.6428571428571429
           aircraft_labels_28d: 2
           aircraft_bucket: "%(N1)s"
           known_from: "2013-06-29"
