@@ -381,6 +381,6 @@ def matrix(features: Sequence[Feature], frame: pl.DataFrame) -> Floats:
     return pl.DataFrame(columns).to_numpy().astype(np.float32, copy=False)
 
 
-def between(case: UseCase, frame: pl.DataFrame, days: tuple[date, date]) -> pl.DataFrame:
+def between[Frame: (pl.DataFrame, pl.LazyFrame)](case: UseCase, frame: Frame, days: tuple[date, date]) -> Frame:
     """The rows of a range of days, order kept."""
     return frame.filter(pl.col(case.day).is_between(*days))

@@ -16,7 +16,6 @@ from include.sources import source
 from include.use_cases import use_case
 
 if TYPE_CHECKING:
-    import pandas as pd
     from great_expectations.expectations import Expectation
 
     from include.ml.ledger import Champion
@@ -68,26 +67,28 @@ def suite(case: UseCase) -> list[Expectation]:
     return expected
 
 
-def distances(case: UseCase, reference: Reference, rows: pl.DataFrame) -> pd.DataFrame:
+def distances(case: UseCase, reference: Reference, rows: pl.LazyFrame) -> pl.DataFrame:
     """How far each day of ``rows`` is from what a model was trained on: one row a day, each feature's PSI a column.
 
-    The features are those that the model takes, whatever the spec says today.
+    The features are those that the model takes, whatever the spec says today. Rows are read some days at a time.
     """
-    import pandas as pd
-
     from include.ml import dataset, metrics
     from include.ml.reference import features_of
 
     found, taken = [], features_of(reference)
-    for (day,), of_day in rows.group_by(case.day, maintain_order=True):
-        values = dataset.matrix(taken, of_day)
-        psi = {case.day: day}
-        for column, name in enumerate(feature.name for feature in taken):
-            expected = reference["features"][name]
-            actual = metrics.shares(metrics.bin_counts(values[:, column], expected["edges"]))
-            psi[name] = metrics.psi(expected["shares"], actual)
-        found.append(psi)
-    return pd.DataFrame(found)
+    columns = dict.fromkeys([case.day, *(feature.name for feature in taken)])
+    a_day = rows.group_by(case.day).len().sort(case.day).collect(engine="streaming")
+    for days in dataset.parts(a_day.rows()):
+        part = dataset.between(case, rows, days).select(*columns).collect(engine="streaming").sort(case.day)
+        for (day,), of_day in part.group_by(case.day, maintain_order=True):
+            values = dataset.matrix(taken, of_day)
+            psi = {case.day: day}
+            for column, name in enumerate(feature.name for feature in taken):
+                expected = reference["features"][name]
+                actual = metrics.shares(metrics.bin_counts(values[:, column], expected["edges"]))
+                psi[name] = metrics.psi(expected["shares"], actual)
+            found.append(psi)
+    return pl.DataFrame(found)
 
 
 def distance_suite(case: UseCase, reference: Reference) -> list[Expectation]:
@@ -121,46 +122,41 @@ def audit(name: str, build: dbt.Build) -> None:
     """
     case, nights = use_case(name), Partitions.parse(build["nights"])
     table = f"gold.{case.features_table}"
-    rows = candidate.rows(dbt.candidate_for(table, build)).collect()
+    rows = candidate.rows(dbt.candidate_for(table, build))
     ahead = nights.shift(case.horizon_days)
-    if rows.is_empty() and not any(source(name).is_open(day) for name in case.sources for day in ahead.days):
+    is_empty = rows.head(1).collect().is_empty()
+    if is_empty and not any(source(name).is_open(day) for name in case.sources for day in ahead.days):
         print(f"{ahead} is closed: there is nothing to predict")
         return
-    gate.check(table, nights.key, as_pandas(rows), suite(case))
-    if not rows.is_empty():
+    gate.check(table, nights.key, rows, suite(case))
+    if not is_empty:
         _audit_distances(case, table, rows)
 
 
-def as_pandas(rows: pl.DataFrame) -> pd.DataFrame:
-    """``rows`` for Great Expectations. It takes NaN for no value: it is one out of range."""
-    import polars.selectors as cs
-
-    return rows.with_columns(cs.float().fill_nan(float("inf"))).to_pandas()
-
-
-def _audit_distances(case: UseCase, table: str, rows: pl.DataFrame) -> None:
+def _audit_distances(case: UseCase, table: str, rows: pl.LazyFrame) -> None:
     """Compare each day of ``rows`` with what its own champion was trained on: the one that scores it."""
-    from include.ml import dataset, ledger
+    from include.ml import ledger
 
     decided = ledger.read(case)
-    for champion, group in groupby(rows[case.day].unique().sort(), key=lambda day: ledger.pick(decided, day)):
+    every_day = rows.select(pl.col(case.day).unique().sort()).collect(engine="streaming").to_series()
+    for champion, group in groupby(every_day, key=lambda day: ledger.pick(decided, day)):
         days = list(group)
         if champion is None:
             print(f"{Partitions(days[0], days[-1])} has no champion, whose training set it could be compared with")
         else:
-            _audit_distances_from(champion, case, table, dataset.between(case, rows, (days[0], days[-1])))
+            _audit_distances_from(champion, case, table, Partitions(days[0], days[-1]), rows)
 
 
-def _audit_distances_from(champion: Champion, case: UseCase, table: str, rows: pl.DataFrame) -> None:
+def _audit_distances_from(champion: Champion, case: UseCase, table: str, days: Partitions, rows: pl.LazyFrame) -> None:
     from include.ml import dataset, model_files
     from include.ml.reference import features_of
 
-    days = Partitions(*rows[case.day].unique().sort()[[0, -1]])
     reference = model_files.load_reference(case, champion)
     expected, taken = distance_suite(case, reference), features_of(reference)
     who = f"version {champion.model_version} of {case.name}, which is champion of {days},"
-    dataset.check_columns(case, rows.columns, taken, who=who)
+    dataset.check_columns(case, rows.collect_schema().names(), taken, who=who)
     if new := sorted(set(case.feature_names) - {feature.name for feature in taken}):
         print(f"{who} does not take {', '.join(new)}, so that there is nothing to compare them with")
     nights = days.shift(-case.horizon_days)
-    gate.check(f"{table}.psi", nights.key, distances(case, reference, rows), expected)
+    measured = distances(case, reference, dataset.between(case, rows, (days.first, days.last)))
+    gate.check(f"{table}.psi", nights.key, measured.lazy(), expected)

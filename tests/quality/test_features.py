@@ -1,4 +1,4 @@
-"""The feature gate names the feature, what was found and what was allowed. Great Expectations on rows of pandas."""
+"""The feature gate names the feature, what was found and what was allowed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
-import pandas as pd
 import polars as pl
 import pytest
 
@@ -37,7 +36,7 @@ def rows(days: int = 1) -> pl.DataFrame:
 def check(case: UseCase, found: pl.DataFrame) -> list[str]:
     """What the gate says of ``found``, a line an expectation that failed."""
     try:
-        gate.check("gold.toy__features", "2020-01-01", features.as_pandas(found), features.suite(case))
+        gate.check("gold.toy__features", "2020-01-01", found.lazy(), features.suite(case))
     except GateFailedError as failed:
         return str(failed).splitlines()[1:]
     return []
@@ -84,9 +83,9 @@ def trained() -> reference.Reference:
 
 
 def distant(trained: reference.Reference, found: pl.DataFrame) -> list[str]:
-    measured = features.distances(CASE, trained, found)
+    measured = features.distances(CASE, trained, found.lazy())
     try:
-        gate.check("gold.toy__features.psi", "2020-02-20", measured, features.distance_suite(CASE, trained))
+        gate.check("gold.toy__features.psi", "2020-02-20", measured.lazy(), features.distance_suite(CASE, trained))
     except GateFailedError as failed:
         return [line.removeprefix("- ") for line in str(failed).splitlines()[1:]]
     return []
@@ -126,9 +125,8 @@ def test_a_champion_of_an_earlier_version_is_named(trained: reference.Reference)
 
 
 def test_distances_are_a_row_a_day(trained: reference.Reference) -> None:
-    found = features.distances(CASE, trained, later(3))
-    assert isinstance(found, pd.DataFrame)
-    assert list(found.columns) == ["flight_date", "weight", "metal", "noise"]
+    found = features.distances(CASE, trained, later(3).lazy())
+    assert found.columns == ["flight_date", "weight", "metal", "noise"]
     assert len(found) == 3
 
 
@@ -136,7 +134,7 @@ def test_days_are_compared_by_what_the_champion_takes_and_not_by_the_spec(traine
     """A feature added, one removed and a vocabulary in another order, before a version has learned of it."""
     turned = Feature("metal", "categorical", vocabulary=("tin", "iron", "gold"))
     changed = toy_case(features=(Feature("noise"), turned, Feature("humidity")), context=("known_from", "weight"))
-    before, after = (features.distances(case, trained, later(3)) for case in (CASE, changed))
+    before, after = (features.distances(case, trained, later(3).lazy()) for case in (CASE, changed))
     assert after.equals(before)
     told = [each.column for each in features.distance_suite(changed, trained)]
     assert told == ["weight", "metal", "noise"]
@@ -163,13 +161,13 @@ def test_each_day_is_compared_with_its_own_champion(
     monkeypatch.setattr(
         features,
         "_audit_distances_from",
-        lambda champion, case, table, rows: compared.append((champion, sorted(rows["flight_date"].dt.day().unique()))),
+        lambda champion, case, table, days, rows: compared.append((champion, str(days))),
     )
     monkeypatch.setattr(ledger, "read", lambda case: [])
     monkeypatch.setattr(
         ledger, "pick", lambda decided, day: None if day.day < 4 else "first" if day.day < 6 else "second"
     )
     days = [date(2020, 1, day) for day in range(1, 8) for _ in range(2)]
-    features._audit_distances(CASE, "gold.toy__features", pl.DataFrame({"flight_date": days}))
-    assert compared == [("first", [4, 5]), ("second", [6, 7])]
+    features._audit_distances(CASE, "gold.toy__features", pl.LazyFrame({"flight_date": days}))
+    assert compared == [("first", "2020-01-04..2020-01-05"), ("second", "2020-01-06..2020-01-07")]
     assert "2020-01-01..2020-01-03 has no champion" in capsys.readouterr().out

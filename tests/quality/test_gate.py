@@ -1,4 +1,4 @@
-"""A gate lets through what keeps every promise, and names all that does not. Great Expectations on rows of pandas."""
+"""A gate lets through what keeps every promise, and names all that does not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pandas as pd
+import polars as pl
 import pytest
 
 from include.core.errors import NeedsAttentionError
@@ -35,7 +35,9 @@ def suite() -> list[Any]:
 
 
 def check(rows: list[tuple[Any, ...]], columns: tuple[str, ...] = ("number", "kind", "note")) -> None:
-    frame = pd.DataFrame(rows, columns=["partition_day", *columns])
+    types = {"number": pl.Int64, "kind": pl.String, "note": pl.String}
+    schema = {"partition_day": pl.Date, **{name: types[name] for name in columns}}
+    frame = pl.LazyFrame(rows, schema=schema, orient="row")
     gate.check("gold.trips", "2020-06-01", frame, suite())
 
 
