@@ -8,6 +8,7 @@ profile, which needs no account, no container engine and no network. Nothing els
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ SECRETS = Path("/run/secrets")
 MLFLOW_USER = "admin"
 SPARK, EMBEDDED = "spark", "embedded"
 """The engines that can stand behind the Spark Connect endpoint: Apache Spark, and Sail, which needs no Java."""
+PROCESS = "process"
+"""Where files are read: in the process of the task, or on ``spark``."""
 
 
 def _is_loopback(url: SplitResult) -> bool:
@@ -88,6 +91,11 @@ class Settings(BaseSettings):
         description="what computes behind the local endpoint: embedded (Sail), or spark (Apache Spark, with Java); "
         "where it is not said, spark for a lake in S3 or another endpoint, else embedded",
     )
+    read_on: str = Field(
+        PROCESS,
+        description="where files are read and judged, by the same code: process (that of the task), or spark (the "
+        "executors of Apache Spark, each of which must see landing and the lake)",
+    )
     spark_memory: str = Field("3g", description="heap of the local Spark server's JVM")
     spark_cores: int = Field(2, description="task threads of the local Spark server")
     jars: Path = Field(HOME / "var" / "jars", description="Delta's jars; as .venv, for all installations of a clone")
@@ -142,6 +150,15 @@ class Settings(BaseSettings):
         if engine == EMBEDDED and remote:
             raise ValueError("NOCTURNE_SPARK_REMOTE names a Spark elsewhere: with it goes NOCTURNE_ENGINE=spark")
         return engine
+
+    @field_validator("read_on")
+    @classmethod
+    def _read_on(cls, read_on: str, info: ValidationInfo) -> str:
+        if read_on not in (PROCESS, SPARK):
+            raise ValueError(f"NOCTURNE_READ_ON={read_on} is neither {PROCESS} nor {SPARK}")
+        if read_on == SPARK and info.data.get("engine") == EMBEDDED:
+            raise ValueError("NOCTURNE_READ_ON=spark reads on executors of Apache Spark: set NOCTURNE_ENGINE=spark")
+        return read_on
 
     @field_validator("landing_uri", "lake_uri")
     @classmethod
@@ -281,4 +298,15 @@ class Settings(BaseSettings):
 @cache
 def settings() -> Settings:
     """The settings of this process."""
-    return Settings()  # type: ignore[call-arg]
+    return Settings(**_adopted)
+
+
+_adopted: dict[str, Any] = {}
+
+
+def adopt(values: Mapping[str, Any]) -> None:
+    """Have this process go by ``values``: a worker of Spark, whose environment is that of its machine."""
+    if values != _adopted:
+        _adopted.clear()
+        _adopted.update(values)
+        settings.cache_clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
+from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any
 
 from include.ingestion.files import UnreadableFileError, unpacked
@@ -13,7 +13,8 @@ from include.ingestion.files import UnreadableFileError, unpacked
 if TYPE_CHECKING:
     from upath import UPath
 
-PROGRAM = Path(__file__).with_name("document_sandbox.py")
+PROGRAM = files("include.ingestion") / "document_sandbox.py"
+"""A file of its own, on an executor of Spark as well, where our code comes as one archive."""
 MOST_BYTES = 256 << 20  # of a document
 SECONDS = 180  # that one may take, by the clock
 
@@ -26,12 +27,13 @@ def run(path: UPath, task: str) -> list[Any]:
         raise UnreadableFileError(f"{path}: the file is empty")
     if len(content) > MOST_BYTES:
         raise UnreadableFileError(f"{path}: larger than {MOST_BYTES >> 20} MiB. Have the document cut into several")
-    argv = [sys.executable, "-I", str(PROGRAM), task]
     try:
         # Our own program: what is not trusted is the document, which comes on its standard input.
-        done = subprocess.run(  # noqa: S603
-            argv, input=content, capture_output=True, timeout=SECONDS, env={}, check=False
-        )
+        with as_file(PROGRAM) as program:
+            argv = [sys.executable, "-I", str(program), task]
+            done = subprocess.run(  # noqa: S603
+                argv, input=content, capture_output=True, timeout=SECONDS, env={}, check=False
+            )
     except subprocess.TimeoutExpired:
         raise UnreadableFileError(f"{path}: takes more than {SECONDS} s to read. Have it written anew") from None
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.endswith(b"}")]

@@ -1,6 +1,7 @@
 """Landing files to a candidate of bronze: every row of them, typed and judged, as plain Parquet.
 
-In process, with Polars: file by file and piece by piece, so that memory does not grow with them. The candidate holds
+With Polars, file by file and piece by piece, so that memory does not grow with them: in the process of the task, or
+on Spark's executors (``executors``), by the same functions. The candidate holds
 **every** row of the files, so that nothing can go missing between two writes; ``judged`` reads it, with the columns
 that ``verdicts`` describes.
 
@@ -12,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from include.contracts import naming
 from include.contracts.source import Feed
+from include.core.settings import SPARK, settings
 from include.ingestion import reading, verdicts
 from include.ingestion.files import below_landing
 from include.lake import candidate
@@ -44,7 +46,12 @@ def run(feed: Feed, files: Files, name: str) -> int:
 
     Raises UnreadableFileError, naming the file.
     """
-    rows = candidate.write(name, _parts(feed, files))
+    if files and settings().read_on == SPARK:
+        from include.ingestion import executors
+
+        rows = executors.run(feed, files, name)
+    else:
+        rows = candidate.write(name, parts(feed, files))
     twins = candidate.write(twins_of(name), _judged_together(feed, files, name, rows), if_any=True)
     if twins > rows:
         raise AssertionError(f"{name} has {rows} rows, and {twins} of them were looked at together")
@@ -65,21 +72,25 @@ def judged(name: str) -> pl.LazyFrame:
     return rows
 
 
-def looked_at(feed: Feed, files: Files) -> Iterator[pl.DataFrame]:
-    """The rows of ``files``, each by itself: large files in pieces, small ones together."""
-    for rows in _together(_arrived(feed, files), TOGETHER):
+def looked_at(feed: Feed, files: Files, share: int = 0, shares: int = 1) -> Iterator[pl.DataFrame]:
+    """The rows of ``files``, each by itself: large files in pieces, small ones together.
+
+    Of several ``shares`` it is every so-manieth piece; together they are all.
+    """
+    for rows in _together(_arrived(feed, files, share, shares), TOGETHER):
         yield verdicts.look_at(rows, feed)
 
 
-def _arrived(feed: Feed, files: Files) -> Iterator[pl.DataFrame]:
+def _arrived(feed: Feed, files: Files, share: int, shares: int) -> Iterator[pl.DataFrame]:
     for path, (day, columns) in files.items():
-        at, name = datetime.fromtimestamp(path.stat().st_mtime, UTC), _name(path)
+        at, name = datetime.fromtimestamp(path.stat().st_mtime, UTC), name_of(path)
         said = _said_by_name(feed, name)
-        for rows in reading.pieces(path, feed.content, columns):
+        for rows in islice(reading.pieces(path, feed.content, columns), share, None, shares):
             yield verdicts.arrived(rows.with_columns(said), day, name, at)
 
 
-def _name(path: UPath) -> str:
+def name_of(path: UPath) -> str:
+    """The name of a landing file, below landing."""
     return below_landing(path) or path.name
 
 
@@ -103,10 +114,10 @@ def _together(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFram
         yield pl.concat(waiting, rechunk=True)
 
 
-def _parts(feed: Feed, files: Files) -> Iterator[pl.DataFrame]:
+def parts(feed: Feed, files: Files, share: int = 0, shares: int = 1) -> Iterator[pl.DataFrame]:
     """The verdicts of all rows by themselves, in frames that are worth a file each; one at least."""
     none = pl.DataFrame(schema=verdicts.columns_of(feed))
-    return _together(chain([none], map(verdicts.alone, looked_at(feed, files))), PART_ROWS)
+    return _together(chain([none], map(verdicts.alone, looked_at(feed, files, share, shares))), PART_ROWS)
 
 
 def _judged_together(feed: Feed, files: Files, name: str, rows: int) -> Iterator[pl.DataFrame]:
@@ -121,6 +132,6 @@ def _judged_together(feed: Feed, files: Files, name: str, rows: int) -> Iterator
             continue
         of_twins = candidate.rows(name).join(found.lazy(), on="_twin", how="semi")
         theirs = set(of_twins.select("source_file").unique().collect().to_series())
-        again = {path: of for path, of in files.items() if _name(path) in theirs}
+        again = {path: of for path, of in files.items() if name_of(path) in theirs}
         twins = [piece.join(found, on="_twin", how="semi") for piece in looked_at(feed, again)]
         yield verdicts.together(pl.concat(twins), feed)

@@ -7,19 +7,25 @@ but for those of the embedded engine, of which Delta's log keeps the columns whe
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from include.core.errors import NeedsAttentionError
 from include.core.partitions import Partitions
 from include.core.settings import settings
+from include.core.storage import put
 from include.core.storage import remove as remove_folder
 
 if TYPE_CHECKING:
     import polars as pl
     from upath import UPath
+
+
+FILES = "_files.json"
+"""What names the files of a candidate that executors wrote; the others hold all files of their folder."""
 
 
 class CandidateMissingError(NeedsAttentionError):
@@ -52,17 +58,36 @@ def write(name: str, parts: Iterable[pl.DataFrame], *, if_any: bool = False) -> 
     """
     rows = 0
     if not if_any:
-        _begin(name)
+        begin(name)
     for number, part in enumerate(parts):
         if if_any and not number:
-            _begin(name)
-        with (folder(name) / f"part-{number:05}.parquet").open("wb") as file:
-            part.write_parquet(file)
+            begin(name)
+        add(name, f"part-{number:05}.parquet", part)
         rows += part.height
     return rows
 
 
-def _begin(name: str) -> None:
+def add(name: str, file: str, part: pl.DataFrame) -> int:
+    """Write a file of a candidate that has begun. Returns its bytes."""
+    with (folder(name) / file).open("wb") as out:
+        part.write_parquet(out)
+        return out.tell()
+
+
+def settle(name: str, files: Mapping[str, int]) -> list[str]:
+    """Have a candidate be ``files``, by their names and bytes, whatever else lies there. Returns those that do not.
+
+    Of the tries of one task on executors each writes files of its own, and one may go on writing when it is over.
+    """
+    place = folder(name)
+    lost = [file for file, size in files.items() if not (path := place / file).exists() or path.stat().st_size != size]
+    if not lost:
+        put(place / FILES, json.dumps(sorted(files)))
+    return lost
+
+
+def begin(name: str) -> None:
+    """Make the folder of a new candidate. Raises FileExistsError where there is one."""
     if exists(name):
         raise FileExistsError(f"{name} is there already: each try has a candidate of its own")
     folder(name).mkdir(parents=True)
@@ -77,7 +102,10 @@ def rows(name: str) -> pl.LazyFrame:
     place = folder(name)
     if (place / "_delta_log").exists():
         return pl.scan_delta(str(place), storage_options=delta.storage_options())
-    files = sorted(map(str, place.glob("*.parquet"))) if place.exists() else []
+    if (settled := place / FILES).exists():
+        files = [str(place / file) for file in json.loads(settled.read_text())]
+    else:
+        files = sorted(map(str, place.glob("*.parquet"))) if place.exists() else []
     if not files:
         raise _missing(name)
     return pl.scan_parquet(files, hive_partitioning=False, storage_options=delta.storage_options())

@@ -203,7 +203,8 @@ def apache_spark(settings: Settings) -> Program:
         argv=[*argv, "spark-internal"],
         folder=settings.var / "spark",
         url=settings.spark_url,
-        environment={"SPARK_LOCAL_IP": loopback(settings)},
+        # what workers run is our Python, with our libraries, and not what the path happens to name first
+        environment={"SPARK_LOCAL_IP": loopback(settings), "PYSPARK_PYTHON": sys.executable},
         secrets=frozenset({SPARK_TOKEN}),
         hidden=hidden_from_spark(settings),
         kept=(settings.secrets / "pseudonym_key",),
