@@ -25,7 +25,7 @@ import polars as pl
 from great_expectations import expectations as gxe
 from upath import UPath
 
-from include.contracts.use_case import Feature
+from include.contracts.use_case import Binary, Feature
 from include.core.partitions import Partitions
 from include.core.settings import settings
 from include.core.storage import remove
@@ -41,7 +41,7 @@ FLOATS, NUMBERS, KINDS = (
 )
 CASE = toy_case(
     name="bench_expectations",
-    task=toy_case().task.__class__(baseline=FLOATS[0]),
+    task=Binary(baseline=FLOATS[0]),
     entity=("trip",),
     day="flight_date",
     context=("known_from",),

@@ -31,6 +31,8 @@ EXPECTATIONS: list[Any] = [
         column_A="id", column_B="twin", ignore_row_if="either_value_is_missing"
     ),
     gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A="id", column_B="twin", or_equal=True, mostly=0.3),
+    gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A="id", column_B="twin", or_equal=True),
+    gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A="id", column_B="twin", ignore_row_if="neither"),
     gxe.ExpectCompoundColumnsToBeUnique(column_list=["id", "kind"]),
     gxe.ExpectCompoundColumnsToBeUnique(column_list=["id", "kind"], mostly=0.1),
     gxe.ExpectCompoundColumnsToBeUnique(column_list=["row", "day"]),
