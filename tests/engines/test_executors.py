@@ -22,9 +22,10 @@ from upath import UPath
 
 from include.contracts.source import Format, Source
 from include.core.partitions import Partitions
-from include.core.settings import settings
+from include.core.settings import Settings, settings
 from include.ingestion import executors, ingest, kernel, landing
 from include.ingestion.files import UnreadableFileError
+from include.ingestion.reading import text
 from include.lake import candidate, spark
 from include.local import jars, programs
 from include.local.environment import SPARK_TOKEN
@@ -162,6 +163,16 @@ def trips(*names: str) -> Source:
     return Source("trips", "", "", "", "0 0 * * *", 1, DAY, tuple(replace(TRIPS, name=name) for name in names))
 
 
+def test_the_shares_of_a_file_are_all_of_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "BLOCK", 2_000)
+    path, feed = UPath(land("shares", 300)), replace(TRIPS, name="shares")
+    files = {path: (DAY, [])}
+    of_shares = [pl.concat(kernel.parts(feed, files, share, 3)) for share in range(3)]
+    assert all(len(one) for one in of_shares)
+    assert_frame_equal(pl.concat(of_shares).sort("trip"), pl.concat(kernel.parts(feed, files)).sort("trip"))
+
+
+@pytest.mark.full
 def test_a_large_file_is_read_in_shares(
     session: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +186,12 @@ def test_a_large_file_is_read_in_shares(
     tables = both_ways(trips("large"), home, tmp_path)
     terms = tables["trips__completeness"].select("rows_in", "published", "quarantined", "deduplicated")
     assert terms.rows() == [(600_002, 600_000, 1, 1)]
+
+
+@pytest.mark.parametrize(("where", "said"), [("spark", "set NOCTURNE_ENGINE=spark"), ("sail", "neither process nor")])
+def test_executors_are_those_of_apache_spark(where: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Settings(engine="embedded", read_on=where)
 
 
 def test_small_files_are_read_together(tmp_path: Path) -> None:
