@@ -122,7 +122,7 @@ lock: venv ## compile requirements.txt and requirements-setup.txt from their .in
 screenshots: venv ## the README's pictures, and a backfill in a real browser that must change nothing; needs Chromium
 	@$(EXEC) $(PYTHON) examples/screenshots.py
 
-catalogue: venv ## docs/sources, docs/features: the pages of sources and features, from specs and dbt's metadata
+catalogue: venv ## docs/sources, features, dags, settings: the pages that are made from specs, dbt's metadata, DAGs and settings
 	@$(NOCTURNE) catalogue
 
 features: venv ## [use_case=flight_delays]: each feature, what it gives the champion, which versions use it

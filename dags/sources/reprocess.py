@@ -53,6 +53,7 @@ def reprocess(source: Source) -> DAG:
         nights = foresee()
         approve = ApprovalOperator(
             task_id="approve",
+            doc_md="Ask a person, with what would become of the rows.",
             subject=f"Ingest nights of {source.name} again?",
             body="{{ ti.xcom_pull(task_ids='foresee', key='summary') }}",
             defaults=ApprovalOperator.REJECT,
@@ -60,7 +61,10 @@ def reprocess(source: Source) -> DAG:
         )
         # One after the other, as `make reprocess` does.
         again = RunAgain.partial(
-            task_id="again", trigger_dag_id=f"lakehouse_ingest_{source.name}", max_active_tis_per_dagrun=1
+            task_id="again",
+            doc_md="Ingest each of the nights again.",
+            trigger_dag_id=f"lakehouse_ingest_{source.name}",
+            max_active_tis_per_dagrun=1,
         ).expand(conf=nights)
 
         @task

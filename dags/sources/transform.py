@@ -43,7 +43,14 @@ def transform(source: Source) -> DAG:
 
             return ingest.touched(source, of_run(context))
 
-        build = DbtBuild(task_id="build", stage=stage, select=select, also=touched, **defaults.LONG)
+        build = DbtBuild(
+            task_id="build",
+            doc_md="Build facts and dimensions as candidates, and run dbt's tests on them.",
+            stage=stage,
+            select=select,
+            also=touched,
+            **defaults.LONG,
+        )
 
         @task(outlets=[assets.silver(source.name)])
         def publish(built, **context):

@@ -20,11 +20,13 @@ def docs(given: argparse.Namespace) -> int:
 
 
 def catalogue(given: argparse.Namespace) -> int:
-    """Write the pages of sources and features, and what dbt reads of sources. Raises BlankError."""
+    """Write the pages of sources, features, settings and DAGs, and what dbt reads of sources. Raises BlankError."""
     from include.features import catalogue as features
     from include.governance import catalogue as sources
+    from include.governance import reference
+    from include.orchestration import catalogue as dags
 
-    for path in [*sources.write(), *features.write()]:
+    for path in [*sources.write(), *features.write(), *reference.write(), *dags.write()]:
         print(path.relative_to(settings().home))
     return 0
 

@@ -65,7 +65,11 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
         description="an S3 server other than Amazon's, as http://127.0.0.1:9000",
     )
-    s3_region: str = Field("us-east-1", validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
+    s3_region: str = Field(
+        "us-east-1",
+        validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"),
+        description="the region of the buckets",
+    )
 
     host: str = Field("127.0.0.1", description="the address every service binds; loopback unless told otherwise")
 
@@ -80,9 +84,9 @@ class Settings(BaseSettings):
         "and whoever publishes its ports decides who reaches them",
     )
 
-    airflow_port: int = 8080
-    mlflow_port: int = 5000
-    spark_port: int = Field(15002, description="Spark Connect")
+    airflow_port: int = Field(8080, description="the port of Airflow's pages and API")
+    mlflow_port: int = Field(5000, description="the port of MLflow's pages and API")
+    spark_port: int = Field(15002, description="the port of the local Spark Connect server")
 
     spark_remote: str = Field("", description="a Spark Connect endpoint to use instead of the local one")
     engine: str = Field(

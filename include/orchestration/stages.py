@@ -1,7 +1,7 @@
 """The stages of a use case: what their tasks do. Which there are and in what order, ``dags/use_cases/<case>.py`` says.
 
-Each function makes one task inside a DAG, for the use case that it is given by name. What a task does is imported when
-it runs, so that reading a DAG file stays light.
+Each function makes one task inside a DAG, for the use case that it is given by name; its docstring is what Airflow and
+``docs/dags`` say of the task. What a task does is imported when it runs, so that reading a DAG file stays light.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _dag(case: str, stage: str, after: Asset, recipe: Callable[[], None]) -> Cal
 def announce_inputs(case: str, source: str, built: Any) -> Any:
     """After a source of a case that reads several: announce the nights of which all of them are there."""
 
-    @task(task_id=f"announce_inputs_of_{case}", outlets=[assets.inputs(case)])
+    @task(task_id=f"announce_inputs_of_{case}", doc_md=announce_inputs.__doc__, outlets=[assets.inputs(case)])
     def announce(built, **context):
         from include.lake import dbt
         from include.orchestration import readiness
@@ -107,7 +107,7 @@ def announce_inputs(case: str, source: str, built: Any) -> Any:
 def history(case: str) -> Any:
     """Wait for the partitions that the look-back needs and that are on their way; refuse half a history."""
 
-    @task.sensor(**defaults.WAIT, task_id="history")
+    @task.sensor(**defaults.WAIT, task_id="history", doc_md=history.__doc__)
     def wait(**context):
         from include.features import catalogue
         from include.orchestration import readiness
@@ -128,13 +128,19 @@ def history(case: str) -> Any:
 
 def build(case: str) -> DbtBuild:
     """Build features and labels as candidates, and run dbt's tests on them."""
-    return DbtBuild(task_id="build", stage=f"{case}_features", select=f"marts.use_cases.{case}", **defaults.LONG)
+    return DbtBuild(
+        task_id="build",
+        doc_md=build.__doc__,
+        stage=f"{case}_features",
+        select=f"marts.use_cases.{case}",
+        **defaults.LONG,
+    )
 
 
 def audit(case: str, built: Any) -> Any:
     """The feature gate: nothing is scored or trained on that has not passed it."""
 
-    @task(task_id="audit")
+    @task(task_id="audit", doc_md=audit.__doc__)
     def check(built):
         from include.quality import features
 
@@ -146,7 +152,7 @@ def audit(case: str, built: Any) -> Any:
 def publish(case: str, built: Any) -> Any:
     """Replace exactly these days, and announce them."""
 
-    @task(task_id="publish", outlets=[assets.features(case)])
+    @task(task_id="publish", doc_md=publish.__doc__, outlets=[assets.features(case)])
     def replace(built, **context):
         from include.governance import events
         from include.lake import dbt
@@ -163,7 +169,7 @@ def publish(case: str, built: Any) -> Any:
 def discard(built: Any) -> Any:
     """Remove what was only needed on the way."""
 
-    @task(task_id="discard")
+    @task(task_id="discard", doc_md=discard.__doc__)
     def remove(built):
         from include.lake import dbt
 
@@ -178,7 +184,7 @@ def discard(built: Any) -> Any:
 def score(case: str) -> Any:
     """Score every entity of the days to predict, once, with the champion of each day."""
 
-    @task(task_id="score", outlets=[assets.predictions(case)])
+    @task(task_id="score", doc_md=score.__doc__, outlets=[assets.predictions(case)])
     def predict(**context):
         from include.ml import ledger
 
@@ -208,7 +214,7 @@ def _scored(case: str, days: Partitions, context: Any) -> dict[str, Any]:
 def window(case: str) -> Any:
     """Wait for the partitions that the windows need and that are on their way beside this one."""
 
-    @task.sensor(**defaults.WAIT, task_id="window")
+    @task.sensor(**defaults.WAIT, task_id="window", doc_md=window.__doc__)
     def wait(**context):
         from include.orchestration import readiness
 
@@ -223,7 +229,7 @@ def window(case: str) -> Any:
 def measure(case: str) -> Any:
     """Join matured labels; compute drift and quality; store them."""
 
-    @task(task_id="measure")
+    @task(task_id="measure", doc_md=measure.__doc__)
     def store(**context):
         from include.ml import monitor
 
@@ -239,7 +245,7 @@ def sensor(case: str, name: str) -> Any:
     It looks once: the evidence of a partition is complete when it is measured.
     """
 
-    @task.sensor(task_id=name, timeout=0, soft_fail=True)
+    @task.sensor(task_id=name, doc_md=sensor.__doc__, timeout=0, soft_fail=True)
     def look(**context):
         from include.ml import monitor
 
@@ -252,7 +258,12 @@ def sensor(case: str, name: str) -> Any:
 def request_retraining(case: str) -> Any:
     """The policy's decision, stored either way; only a "yes" is announced."""
 
-    @task(task_id="request_retraining", outlets=[assets.retrain_request(case)], trigger_rule="none_failed")
+    @task(
+        task_id="request_retraining",
+        doc_md=request_retraining.__doc__,
+        outlets=[assets.retrain_request(case)],
+        trigger_rule="none_failed",
+    )
     def decide(**context):
         from include.ml import policy
 
@@ -272,7 +283,7 @@ def request_retraining(case: str) -> Any:
 def train(case: str) -> Any:
     """Fit, evaluate on later days than it was fitted on, register as challenger."""
 
-    @task(task_id="train", **defaults.LONG)
+    @task(task_id="train", doc_md=train.__doc__, **defaults.LONG)
     def fit(**context):
         from include.governance import events
         from include.ml import train
@@ -287,7 +298,7 @@ def train(case: str) -> Any:
 def promote(case: str, challenger: Any) -> Any:
     """Through the gates, or refused with the reasons."""
 
-    @task(task_id="promote", outlets=[assets.champion(case)])
+    @task(task_id="promote", doc_md=promote.__doc__, outlets=[assets.champion(case)])
     def judge(challenger, **context):
         from include.ml import promotion
         from include.serving import batch
@@ -307,7 +318,7 @@ def promote(case: str, challenger: Any) -> Any:
 def score_waiting(case: str, promoted: Any) -> Any:
     """Score the days that have waited for this champion: their features were there, and nobody to score them."""
 
-    @task(task_id="score", outlets=[assets.predictions(case)])
+    @task(task_id="score", doc_md=score_waiting.__doc__, outlets=[assets.predictions(case)])
     def predict(promoted, **context):
         if promoted["waiting"] is None:
             raise AirflowSkipException("no day with features waits for it: the next partition is its first")

@@ -71,6 +71,7 @@ def of_use_case(root: Path, name: str) -> Left:
         f"dbt_project/models/marts/{name}",
         f"tests/use_cases/{name}",
         f"docs/features/{name}.md",
+        f"docs/dags/{name}.md",
     )
     tables = tuple(one for one in usage.tables() if one.startswith(f"gold.{name}__"))
     return Left(
@@ -101,6 +102,7 @@ def of_source(root: Path, name: str) -> Left:
         f"dbt_project/models/marts/core/{name}",
         f"tests/sources/{name}",
         f"docs/sources/{name}.md",
+        f"docs/dags/{name}.md",
     )
     landing = settings().landing / name
     dags = _known_dags([f"lakehouse_ingest_{name}", stage, f"lakehouse_reprocess_{name}"])

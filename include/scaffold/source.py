@@ -374,6 +374,7 @@ def _landed(source: str, feed: Feed) -> str:
 
 def _following(name: str, feeds: Sequence[Guessed], first: date) -> list[str]:
     return [
+        "make catalogue  # the page of its DAGs",
         "make check",
         *(_landed(name, one.feed) for one in feeds),
         f"make night source={name} partition={first}",

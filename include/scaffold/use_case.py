@@ -611,7 +611,7 @@ def first_training(case: Case, spec: str) -> date:
 def _following(case: Case, first: date) -> list[str]:
     history = f"source={case.source.name} from={case.source.first_day} to=<the last day that has landed>"
     return [
-        "make catalogue  # the page of its features",
+        "make catalogue  # the pages of its features and its DAGs",
         "make check",
         f"make backfill {history} at_once=1",
         f"make train use_case={case.name} partition=<the same day; {first} is the first with enough to learn from>",
