@@ -64,7 +64,8 @@ class Mode(StrEnum):
     """How the files of a feed add up to its table."""
 
     PARTITION = "partition"  # each file is one business day; every night brings one
-    SNAPSHOT = "snapshot"  # each file is the whole table as of its day; most nights bring none
+    # Each file is the whole table as of its day. Most nights bring none, unless the source has snapshots alone.
+    SNAPSHOT = "snapshot"
     UPSERT = "upsert"  # each file is the changes of one business day; every night brings one, if only an empty one
 
 
@@ -628,8 +629,15 @@ class Source:
 
     def expects_files(self, night: date) -> bool:
         """Whether files are due in ``night``: those of open days, which a feed that leads has on a closed one too."""
-        nightly = [feed for feed in self.feeds if feed.mode is not Mode.SNAPSHOT] or self.feeds
-        return any(self.is_open(feed.due(night)) for feed in nightly)
+        return any(self.is_open(feed.due(night)) for feed in self.nightly)
+
+    @property
+    def nightly(self) -> tuple[Feed, ...]:
+        """The feeds that bring a file in each open night: those that are no snapshots.
+
+        Of a source of snapshots alone all of them: nothing else could say which nights there are.
+        """
+        return tuple(feed for feed in self.feeds if feed.mode is not Mode.SNAPSHOT) or self.feeds
 
     @property
     def tick_offset(self) -> timedelta:

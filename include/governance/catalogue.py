@@ -78,10 +78,12 @@ def _named(feed: Feed) -> str:
 def _feed(source: Source, feed: Feed) -> list[str]:
     arrives = {0: "of the same day", 1: "of the day before"}.get(feed.lead_days, f"{feed.lead_days} days earlier")
     name = table(source, feed)
+    is_nightly = feed.mode is Mode.SNAPSHOT and feed in source.nightly
+    often = "each file is the whole table as of its day, and every night brings one" if is_nightly else MODES[feed.mode]
     return [
         f"## {feed.name}",
         "",
-        f"{feed.description}. `landing/{source.name}/{feed.name}/{_named(feed)}`: {MODES[feed.mode]}; a "
+        f"{feed.description}. `landing/{source.name}/{feed.name}/{_named(feed)}`: {often}; a "
         f"day's file arrives in the night {arrives}.",
         *([f"A row may come up to {feed.late_days} days late; it goes to its own day."] if feed.late_days else []),
         *([f"{brought} It is kept: delete it to have it fetched again."] if (brought := brought_by(feed)) else []),
@@ -186,9 +188,9 @@ def dbt(source: Source) -> str:
 
 def _dbt_table(source: Source, feed: Feed) -> dict[str, Any]:
     # By the clock, not by the business day: a history that is replayed tonight arrives tonight. Nobody has promised
-    # when the next snapshot comes.
+    # when the next snapshot comes, but of a source that has nothing else.
     most = {"count": 24 + source.freshness_hours, "period": "hour"}
-    freshness = None if feed.mode is Mode.SNAPSHOT else {"error_after": most}
+    freshness = {"error_after": most} if feed in source.nightly else None
     columns = [_dbt_column(column) for column in feed.columns]
     columns += [{"name": name, "data_type": kind, "description": text} for name, (kind, text) in BOOKKEEPING.items()]
     return {

@@ -211,7 +211,7 @@ def awaited(source: Source, nights: Partitions, now: datetime) -> list[UPath]:
     None of a source that is not alive: of which nothing has landed on the ``ALIVE_DAYS`` before. It may be history that
     is replayed, or one that nobody feeds yet, and there is nothing to wait for.
     """
-    brought = [feed for feed in source.feeds if feed.mode is not Mode.SNAPSHOT and not feed.connector]
+    brought = [feed for feed in source.nightly if not feed.connector]
     open_nights = [night for night in nights.days if now < source.ends(night) + timedelta(hours=source.freshness_hours)]
     due = [(feed, feed.due(night)) for night in open_nights for feed in brought]
     due = [(feed, day) for feed, day in due if source.is_open(day)]
@@ -224,9 +224,9 @@ def awaited(source: Source, nights: Partitions, now: datetime) -> list[UPath]:
 def landed_days(source: Source) -> list[date]:
     """The nights of which a nightly file that tells its night is there, in order: one listing a feed."""
     found: set[date] = set()
-    for feed in source.feeds:
+    for feed in source.nightly:
         # A feed that leads lands a day's file in the night before; only one that does not tells the night itself.
-        if feed.mode is Mode.SNAPSHOT or feed.lead_days:
+        if feed.lead_days:
             continue
         # A folder that says its day is not looked into: it may be one of thousands.
         begin = next(begin for begin in naming.begins(feed.pattern) if naming.says_day(begin))

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from include.contracts.source import Mode
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError, StoppedError
 from include.core.partitions import BadPartitionError, Partitions, ranges
@@ -38,9 +37,8 @@ class HistoryMissingError(NeedsAttentionError):
 def landed_nights(source_name: str, nights: Partitions) -> list[date]:
     """The nights of which at least one nightly file is in landing."""
     this = source(source_name)
-    feeds = [feed for feed in this.feeds if feed.mode is Mode.PARTITION]
     # A feed that leads lands a day's file in the night before; only one that does not tells the night itself.
-    own = [feed for feed in feeds if feed.lead_days == 0]
+    own = [feed for feed in this.nightly if feed.lead_days == 0]
     return [night for night in nights.days if any(has_begun(this, feed, night) for feed in own)]
 
 

@@ -554,6 +554,21 @@ def test_the_nights_that_have_landed_are_told_by_their_files() -> None:
     assert landing.landed_days(done) == [date(2020, 6, 7), date(2020, 6, 9)]
 
 
+@pytest.mark.parametrize("mode", [Mode.SNAPSHOT, Mode.UPSERT])
+def test_of_a_source_of_snapshots_or_changes_alone_each_night_has_a_file(mode: Mode) -> None:
+    """Nothing else says which nights there are. Beside other feeds a snapshot is not awaited."""
+    alone = replace(SOURCE, feeds=(replace(DONE, mode=mode, sequence="b"),), freshness_hours=6)
+    night, now = Partitions.parse("2020-06-02"), datetime(2020, 6, 3, 1, tzinfo=UTC)
+    put(DONE, FIRST)
+    assert alone.expects_files(night.first)
+    assert landing.landed_days(alone) == [FIRST]
+    assert [path.name for path in landing.awaited(alone, night, now)] == ["2020-06-02.csv"]
+    other = replace(DONE, name="other")
+    put(other, FIRST)
+    beside = replace(alone, feeds=(replace(DONE, mode=Mode.SNAPSHOT), other))
+    assert [path.parent.name for path in landing.awaited(beside, night, now)] == ["other"]
+
+
 def test_a_night_in_which_no_file_is_due_goes_through_ingestion_without_any() -> None:
     """Its chain runs all the same: the next day is predicted, and labels of earlier ones mature."""
     closed = replace(SOURCE, closed_weekdays=(6, 7))

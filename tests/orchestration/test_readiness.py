@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from include.contracts.source import Mode
 from include.contracts.use_case import UseCase
 from include.core.errors import StoppedError
 from include.core.partitions import Partitions
@@ -195,6 +196,15 @@ def test_a_day_that_was_published_without_rows_is_through() -> None:
         lines = publications.changes(published, {"silver.fct_flights": 3}, "a run", built=built)
         commit.commit_all(lines, "an empty day")
     assert awaited() == []
+
+
+@pytest.mark.parametrize("mode", [Mode.PARTITION, Mode.SNAPSHOT, Mode.UPSERT])
+def test_a_source_of_one_feed_lands_by_it_however_its_files_add_up(monkeypatch: pytest.MonkeyPatch, mode: Mode) -> None:
+    feed = replace(source("flights").feed("actuals"), mode=mode, sequence="dep_time")
+    alone = replace(source("flights"), feeds=(feed,))
+    monkeypatch.setattr(readiness, "source", lambda name: alone)
+    land(7, 8, 9, 10)
+    assert awaited() == [7, 8, 9, 10], "none of them is missing"
 
 
 @pytest.fixture

@@ -148,6 +148,10 @@ def test_dbt_is_told_how_long_a_feed_may_bring_nothing_and_what_is_personal() ->
     each_day, now_and_then = told["tables"]
     assert each_day["config"]["freshness"] == {"error_after": {"count": 30, "period": "hour"}}
     assert now_and_then["config"]["freshness"] is None
+    alone = replace(source, feeds=(rare,))
+    (only,) = yaml.safe_load(catalogue.dbt(alone))["sources"][0]["tables"]
+    assert only["config"]["freshness"] == each_day["config"]["freshness"], "nothing else says that a night has come"
+    assert "every night brings one" in catalogue.page(alone)
     assert each_day["columns"][0]["config"] == {"meta": {"pii": "personal"}}
     assert each_day["columns"][1]["description"] == "how long, mile"
 
