@@ -47,12 +47,23 @@ def files_of(sample: Sample, feed: Feed, day: date, personal: Sequence[str], row
     found = {}
     for name, path in sample.files.items():
         own = sample.rows.filter(pl.col("source_file") == str(path)).with_row_index("_place")
-        its = own.filter(pl.col(feed.day_column) == day) if feed.day_column else own
+        its = own.filter(is_of_day(sample, feed, day))
         if its.is_empty():
             continue
         columns = [column for column in feed.columns if column.name in personal]
         found[landing_name(feed, name, day)] = _file(path, feed, own, its.head(rows), columns)
     return found
+
+
+def is_of_day(sample: Sample, feed: Feed, day: date) -> pl.Expr:
+    """Which rows of ``sample`` are of ``day``: by their own day, or by that of their file.
+
+    Of files none of which is of ``day``, as of a table that came on another day, those of the last day.
+    """
+    if feed.day_column:
+        return pl.col(feed.day_column) == day
+    days = sample.rows["partition_day"]
+    return pl.col("partition_day") == (day if day in days else days.max())
 
 
 def _file(path: UPath, feed: Feed, own: pl.DataFrame, chosen: pl.DataFrame, personal: Sequence[Column]) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from include.contracts.source import Column, Feed
+from include.contracts.source import WHOLE, Column, Feed
 
 MOST_VALUES = 12  # of a closed set
 ROWS_A_VALUE = 5  # and so many rows each, so that another sample would hardly show another one
@@ -39,6 +39,12 @@ _LOOKS_PERSONAL = {
 
 
 LEAST_MONTHS, LEAST_WEEKS = 3, 3  # fewer say nothing of a calendar
+SAME_AGAIN = 0.8  # so many of a snapshot's rows are in the one before, unchanged
+MOST_COMPARED = 20  # files
+INSERTS, UPDATES = ("insert", "inserted", "create", "created", "c", "i", "r", "read"), ("update", "updated", "u")
+DELETES = ("delete", "deleted", "remove", "removed", "d")
+_SOUNDS_LIKE_OP = re.compile(r"_*(op|operation|action|change_type|change_?kind|dml_?type)", re.IGNORECASE)
+_SOUNDS_LIKE_SEQUENCE = re.compile(r"(^|_)(seq|sequence|lsn|scn|offset|position|ordinal|version)($|_)", re.IGNORECASE)
 OPEN_SHARE = 0.8  # of the days on which a source is open; the others may be holidays
 
 
@@ -65,6 +71,59 @@ def closed_set(column: Column, values: pl.Series) -> tuple[str, ...]:
     if not 1 < len(found) <= MOST_VALUES or len(values) < ROWS_A_VALUE * len(found):
         return ()
     return tuple(found)
+
+
+def op_column(columns: Sequence[Column]) -> str:
+    """The column that may say what was done to a row: an insert, an update or a delete; empty where none does."""
+    return next((one.name for one in columns if one.type == "string" and _SOUNDS_LIKE_OP.fullmatch(one.name)), "")
+
+
+def sequence_column(columns: Sequence[Column]) -> str:
+    """The column that may say in which order changes were made: a whole number, or a time; empty where none does."""
+    numbers = [one.name for one in columns if one.type in WHOLE and _SOUNDS_LIKE_SEQUENCE.search(one.name)]
+    return next(iter([*numbers, *(one.name for one in columns if one.type == "timestamp")]), "")
+
+
+def are_ops(values: pl.Series) -> bool:
+    """Whether ``values`` are words for inserts, updates and deletes, of two kinds at least."""
+    found = set(values.drop_nulls().str.to_lowercase())
+    kinds = [found & set(words) for words in (INSERTS, UPDATES, DELETES)]
+    return found <= {*INSERTS, *UPDATES, *DELETES} and sum(map(bool, kinds)) > 1
+
+
+def key_of_changes(feed: Feed, rows: pl.DataFrame) -> tuple[str, ...]:
+    """The fewest columns that name what was changed: with the sequence they tell rows apart; empty where none do."""
+    out = (feed.op, feed.sequence)
+    usable = [
+        column.name
+        for column in feed.columns
+        if column.name not in out and column.kind in ("string", *WHOLE) and not rows[column.name].has_nulls()
+    ]
+    order = {name: n for n, name in enumerate(usable)}
+    usable.sort(key=lambda name: (not _SOUNDS_LIKE_KEY.search(name), order[name]))
+    for size in range(1, MOST_OF_KEY + 1):
+        for some in combinations(usable[:12], size):
+            if is_key(rows, [*some, feed.sequence, "partition_day"]):
+                return some
+    return ()
+
+
+def is_snapshot(feed: Feed, rows: pl.DataFrame) -> bool:
+    """Whether each file is the whole table again: most of its rows are in the file before too, unchanged."""
+    days = sorted(rows["partition_day"].unique())[:MOST_COMPARED]
+    named = file_day_column(feed, rows)
+    names = [column.name for column in feed.columns if column.name != named and not column.is_nested]
+    tables = [rows.filter(pl.col("partition_day") == day).select(names) for day in days]
+    if len(days) < 2 or any(table.is_duplicated().any() for table in tables):
+        return False
+    again = sum(after.join(before, on=names, how="semi", nulls_equal=True).height for before, after in pairwise(tables))
+    return again >= SAME_AGAIN * sum(table.height for table in tables[1:])
+
+
+def file_day_column(feed: Feed, rows: pl.DataFrame) -> str:
+    """The column in which each row says the day of its file; empty where there is none."""
+    dates = [column.name for column in feed.columns if column.type == "date"]
+    return next((name for name in dates if rows[name].eq_missing(rows["partition_day"]).all()), "")
 
 
 def bounds(column: Column, values: pl.Series) -> tuple[float | None, float | None]:

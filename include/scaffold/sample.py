@@ -15,10 +15,11 @@ import polars as pl
 from upath import UPath
 
 from include.contracts import naming
-from include.contracts.source import Column, Copies, Feed, Format
+from include.contracts.source import Column, Copies, Feed, Format, Mode
 from include.ingestion import counting, kernel
 from include.ingestion.files import UnreadableFileError
 from include.ingestion.proposing import UnknownFileError, columns, propose
+from include.scaffold import guesses
 from include.scaffold.errors import ScaffoldError
 from include.scaffold.names import MOST_LETTERS, free_name, why_reserved
 
@@ -50,11 +51,14 @@ class Sample:
     broken: tuple[str, ...] = ()
 
 
-def read(place: UPath, name: str, names: Sequence[str] = (), rename: bool = False) -> list[Sample]:
+def read(
+    place: UPath, name: str, names: Sequence[str] = (), rename: bool = False, mode: Mode | None = None
+) -> list[Sample]:
     """The feeds of the file or folder ``place``. ``name`` is of a feed whose files say none.
 
     ``names`` are those of the columns of a file without a header, in their order. ``rename``: columns that are there
-    twice, or have a name that is somebody else's, get another one. Raises ScaffoldError.
+    twice, or have a name that is somebody else's, get another one. ``mode`` is how files add up; of a feed of changes
+    only those of ``guesses.are_ops`` are known as such without it. Raises ScaffoldError.
     """
     if not place.exists():
         raise ScaffoldError(f"from={place}: there is no such file or folder")
@@ -63,7 +67,7 @@ def read(place: UPath, name: str, names: Sequence[str] = (), rename: bool = Fals
         raise ScaffoldError(f"from={place}: the folder has no files")
     if names and len(groups) > 1:
         raise ScaffoldError(f"columns=: {place} has {len(groups)} kinds of files; name the columns of one file alone")
-    return [_sample(feed, files, names, rename) for feed, files in groups.items()]
+    return [_sample(feed, files, names, rename, mode) for feed, files in groups.items()]
 
 
 def _groups(place: UPath, name: str) -> dict[str, dict[str, UPath]]:
@@ -85,8 +89,9 @@ def _feed_name(file: str) -> str:
     return re.sub("^([0-9])", r"feed_\1", word)
 
 
-def _sample(name: str, files: dict[str, UPath], names: Sequence[str], rename: bool) -> Sample:
-    first = next(iter(files.values()))
+def _sample(name: str, files: dict[str, UPath], names: Sequence[str], rename: bool, mode: Mode | None) -> Sample:
+    # A day without changes has a file without rows, which says nothing.
+    first = next((path for path in files.values() if path.stat().st_size > 1), next(iter(files.values())))
     if len(name) > MOST_LETTERS:
         raise ScaffoldError(
             f"{first.parent}/{name[:20]}…: a feed is called as its files, with at most {MOST_LETTERS} letters and not "
@@ -102,7 +107,7 @@ def _sample(name: str, files: dict[str, UPath], names: Sequence[str], rename: bo
     feed = _named(feed, names, first) if _lacks_header(feed) else _renamed(feed, first, rename)
     feed = replace(feed, columns=tuple(map(_code_is_text, feed.columns)))
     feed = _with_pattern(feed, files)
-    rows, broken = read_rows(feed, files)
+    feed, rows, broken = _read(feed, files, mode, first)
     if rows.height + len(broken) < LEAST_ROWS:
         raise ScaffoldError(f"{first}: one row says too little about types and keys: give a day's file")
     if len(broken) > feed.max_quarantined_share * (rows.height + len(broken)):
@@ -120,6 +125,37 @@ def _sample(name: str, files: dict[str, UPath], names: Sequence[str], rename: bo
             f"night sends such to the quarantine: {why}"
         )
     return Sample(feed, rows, files, tuple(notes), tuple(broken))
+
+
+def _read(
+    feed: Feed, files: Mapping[str, UPath], mode: Mode | None, first: UPath
+) -> tuple[Feed, pl.DataFrame, list[str]]:
+    """``feed``, of changes where it is one of them, its sound rows, and what is wrong with the others."""
+    if mode in (None, Mode.UPSERT):
+        if changes := of_changes(feed):
+            rows, broken = read_rows(changes, files)
+            if mode or guesses.are_ops(rows[changes.op]):
+                return changes, rows, broken
+        elif mode:
+            raise ScaffoldError(
+                f"mode=upsert: {first} has no column that says what was done (as op: insert, update, delete), or none "
+                "that says in which order (as seq, or a time)"
+            )
+    return feed, *read_rows(feed, files)
+
+
+def of_changes(feed: Feed) -> Feed | None:
+    """``feed`` as one of changes, where columns may say what was done and in which order; else None.
+
+    What names the things is not known yet: no two rows are one until then. A delete may leave all else empty.
+    """
+    op = guesses.op_column(feed.columns)
+    sequence = guesses.sequence_column(feed.columns)
+    if not op or not sequence:
+        return None
+    columns = tuple(replace(column, required=column.name in (op, sequence)) for column in feed.columns)
+    key = tuple(column.name for column in columns if not column.is_nested and column.name != sequence)
+    return replace(feed, columns=columns, key=key, copies=Copies.DROP, mode=Mode.UPSERT, op=op, sequence=sequence)
 
 
 def _lacks_header(feed: Feed) -> bool:

@@ -14,9 +14,10 @@ import polars as pl
 from upath import UPath
 
 from include.contracts.dialect import written_changes
-from include.contracts.source import Column, Compression, Copies, Feed, Finished, Format, Pii, Source
+from include.contracts.source import Column, Compression, Copies, Feed, Finished, Format, Mode, Pii, Source
 from include.core.settings import settings
 from include.governance import catalogue
+from include.ingestion.proposing.columns import day_of
 from include.scaffold import fixture, guesses, sample
 from include.scaffold.errors import ScaffoldError
 from include.scaffold.names import check_name, words
@@ -54,6 +55,7 @@ class Guessed:
     feed: Feed
     sample: Sample
     column_guesses: dict[str, str]
+    mode_guess: str
     key_guess: str
     day_guess: str
     days: tuple[date, ...]
@@ -82,45 +84,86 @@ def make(
     key: Sequence[str] = (),
     names: Sequence[str] = (),
     rename: bool = False,
+    mode: str = "",
 ) -> Written:
     """Write the source ``name`` for the sample at ``place``: spec, dbt models, page, fixture and tests.
 
-    ``day`` is the column with the rows' own day, or ``file``; ``key`` and ``names`` are columns. What is not said is
-    guessed. Raises ScaffoldError; nothing is written then.
+    ``day`` is the column with the rows' own day, or ``file``; ``key`` and ``names`` are columns; ``mode`` is how files
+    add up, a value of ``Mode``. What is not said is guessed. Raises ScaffoldError; nothing is written then.
     """
     check_name("source", name)
     if name in sources():
         raise ScaffoldError(f"source {name!r}: there is one already, in include/sources/{name}")
-    feeds = [guessed(one, day, key) for one in sample.read(place, name, names, rename)]
+    if mode and mode not in set(Mode):
+        raise ScaffoldError(f"mode={mode}: it is one of {', '.join(Mode)}")
+    said = Mode(mode) if mode else None
+    feeds = [guessed(one, day, key, said) for one in sample.read(place, name, names, rename, said)]
     marks = Marks("GUESS")
     spec = _spec(name, owner, feeds, marks)
     files, at = _files(name, feeds, spec), min(feed.days[0] for feed in feeds)
     return Written(write_all(root, files), marks.said, _following(name, feeds, at))
 
 
-def guessed(found: Sample, day: str = "", key: Sequence[str] = ()) -> Guessed:
+def guessed(found: Sample, day: str = "", key: Sequence[str] = (), mode: Mode | None = None) -> Guessed:
     """The feed of a sample with all that its rows let guess. Raises ScaffoldError where they say too little."""
-    feed, rows = found.feed, found.rows
+    rows = found.rows
+    feed, mode_guess = _mode(found.feed, rows, mode)
     names = [column.name for column in feed.columns]
     said = [one for one in (*key, day) if one and one not in (NO_KEY, FILE_DAY)]
     if odd := [one for one in said if one not in names]:
         raise ScaffoldError(f"{feed.name} has no column {odd[0]}; it has {', '.join(names)}")
     day_column, day_guess = _day(feed, rows, day)
-    dates = tuple(sorted(rows[day_column].unique())) if day_column else tuple(sorted(rows["partition_day"].unique()))
+    dates = _dates(found, feed, day_column)
     its_key, key_guess = _key(feed, rows, key, day_column or "partition_day")
     columns, said_of = [], {}
     for column in feed.columns:
-        mine, guess = _column(column, rows[column.name], column.name in its_key, column.name == day_column)
+        is_named = column.name in (*its_key, feed.sequence)
+        mine, guess = _column(column, rows[column.name], is_named, column.name in (day_column, feed.op))
         columns.append(mine)
         if guess:
             said_of[column.name] = guess
     copies = Copies.DROP if its_key else Copies.KEEP
     whole = replace(feed, columns=tuple(columns), key=its_key, copies=copies, day_column=day_column, retention_days=730)
-    return Guessed(whole, found, said_of, key_guess, day_guess, dates)
+    return Guessed(whole, found, said_of, mode_guess, key_guess, day_guess, dates)
+
+
+def _mode(feed: Feed, rows: pl.DataFrame, mode: Mode | None) -> tuple[Feed, str]:
+    """``feed`` with how its files add up, and what is only assumed of that."""
+    if feed.mode is Mode.UPSERT:
+        columns = tuple(replace(column, required=not rows[column.name].has_nulls()) for column in feed.columns)
+        guess = (
+            f"each file is the changes of its day, one without rows where nothing changed: {feed.op} says what was "
+            f"done, {feed.sequence} in which order"
+        )
+        return replace(feed, columns=columns), guess
+    if mode is Mode.SNAPSHOT or (mode is None and feed.is_one_file and guesses.is_snapshot(feed, rows)):
+        why = "as you said it" if mode else "since most rows are in the file before too, unchanged"
+        return replace(feed, key=_names(feed), copies=Copies.DROP, mode=Mode.SNAPSHOT), (
+            f"each file is the whole table as of its day, {why}; else remove the line"
+        )
+    return feed, ""
+
+
+def _names(feed: Feed) -> tuple[str, ...]:
+    return tuple(column.name for column in feed.columns if not column.is_nested)
+
+
+def _dates(found: Sample, feed: Feed, day_column: str) -> tuple[date, ...]:
+    """The days of the sample, in order: those of its rows; of changes, of which a day may have none, of its files."""
+    if day_column:
+        return tuple(sorted(found.rows[day_column].unique()))
+    if feed.mode is Mode.UPSERT:
+        return tuple(sorted(map(day_of, found.files.values())))
+    return tuple(sorted(found.rows["partition_day"].unique()))
 
 
 def _key(feed: Feed, rows: pl.DataFrame, key: Sequence[str], day: str) -> tuple[tuple[str, ...], str]:
-    """The columns by which rows of a day are told apart, none where all are kept, and what is only assumed of that."""
+    """The columns by which rows of a day are told apart, none where all are kept, and what is only assumed of that.
+
+    Changes are told apart by their sequence as well.
+    """
+    if feed.mode is Mode.UPSERT:
+        return _key_of_changes(feed, rows, key, day)
     if tuple(key) == (NO_KEY,):
         return (), "rows have no key, as you said it: equal ones are different things, and all of them are kept"
     found = tuple(key) or guesses.key(feed, rows, [day])
@@ -134,12 +177,26 @@ def _key(feed: Feed, rows: pl.DataFrame, key: Sequence[str], day: str) -> tuple[
     )
 
 
+def _key_of_changes(feed: Feed, rows: pl.DataFrame, key: Sequence[str], day: str) -> tuple[tuple[str, ...], str]:
+    found = tuple(key) or guesses.key_of_changes(feed, rows)
+    if not found or NO_KEY in found or not guesses.is_key(rows, [*found, feed.sequence, day]):
+        raise ScaffoldError(
+            f"{feed.name}: which columns name what is changed? key=a,b; no two changes of a day may be equal in these "
+            f"and in {feed.sequence}"
+        )
+    return found, f"what is changed is named by {', '.join(found)}{', as you said it' if key else ''}"
+
+
 def _day(feed: Feed, rows: pl.DataFrame, day: str) -> tuple[str, str]:
     """The column with the rows' own day, empty where it is their file's, and what is only assumed of that."""
     column = next((column for column in feed.columns if column.name == day), None)
     if column and (column.type != "date" or not column.required):
         raise ScaffoldError(f"day={day}: that column is no date that each row has; day=file takes the day of the file")
     found = day if column else "" if day == FILE_DAY else guesses.day_column(feed, rows)
+    if feed.mode is not Mode.PARTITION and not day:
+        found = guesses.file_day_column(feed, rows)
+        if not found:
+            return "", "a row is of the day of its file"
     if found:
         step = guesses.step_days(rows[found].to_list())
         often = f"; its days lie {step} days apart: is the calendar of the source right?" if step > 1 else ""
@@ -224,7 +281,7 @@ def _primary(feed: Feed) -> list[str]:
     if not feed.key:
         return []
     personal = {column.name for column in feed.columns if column.pii is Pii.PERSONAL}
-    names = [f"{one}_pseudonym" if one in personal else one for one in feed.key]
+    names = [f"{one}_pseudonym" if one in personal else one for one in feed.unique]
     return [event_date_of(feed), *(name for name in names if name != feed.day_column)]
 
 
@@ -239,6 +296,8 @@ def _spec(name: str, owner: str, feeds: Sequence[Guessed], marks: Marks) -> str:
             "columns": [
                 {"guess": one.column_guesses.get(column.name, ""), "code": _code(column)} for column in one.feed.columns
             ],
+            "mode": one.feed.mode.name,
+            "mode_guess": one.mode_guess,
             "key": repr(one.feed.key),
             "key_guess": one.key_guess,
             "day_guess": one.day_guess,
@@ -278,7 +337,8 @@ def _others(feed: Feed) -> list[str]:
         found.append(f"finished=Finished.{feed.finished.name}")
     if feed.copies is Copies.KEEP:
         found.append("copies=Copies.KEEP")
-    found += [f"{name}={getattr(feed, name)!r}" for name in ("within", "files", "least_files") if getattr(feed, name)]
+    names = ("op", "sequence", "within", "files", "least_files")
+    found += [f"{name}={getattr(feed, name)!r}" for name in names if getattr(feed, name)]
     if said := written_changes(feed.dialect):
         found.append(f"dialect=Dialect({', '.join(said)})")
     return found
@@ -347,20 +407,19 @@ def _files(name: str, feeds: Sequence[Guessed], spec: str) -> dict[str, str | by
 
 
 def _fixture_day(feeds: Sequence[Guessed]) -> date:
-    """The last day that all feeds have; the last of any where they have none in common."""
-    common = set.intersection(*(set(one.days) for one in feeds))
-    return max(common or {one.days[-1] for one in feeds})
+    """The last day of which all feeds have rows; the last of any where they have none in common."""
+    days = [set(_dates(one.sample, replace(one.feed, mode=Mode.PARTITION), one.feed.day_column)) for one in feeds]
+    return max(set.intersection(*days) or set.union(*days))
 
 
 def _rows_of(one: Guessed, day: date, files: int) -> int:
-    rows = one.sample.rows
-    its = rows.filter(pl.col(one.feed.day_column) == day) if one.feed.day_column else rows
+    its = one.sample.rows.filter(fixture.is_of_day(one.sample, one.feed, day))
     if not files:
         raise ScaffoldError(
             f"{one.feed.name} has no rows of {day}, which the other feeds have: give samples of one day"
         )
     counts = its.group_by("source_file").len()["len"]
-    most = fixture.ROWS if one.feed.format in (*fixture.OF_LINES, Format.PARQUET) else len(rows)
+    most = fixture.ROWS if one.feed.format in (*fixture.OF_LINES, Format.PARQUET) else its.height
     return int(counts.clip(upper_bound=most).sum())
 
 

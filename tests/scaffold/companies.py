@@ -7,6 +7,7 @@ an upstream would, and nothing else.
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -113,6 +114,58 @@ def orders(folder: Path, n: int) -> None:
         )
         number += len(of)
         (folder / f"orders-{day}.jsonl.gz").write_bytes(gzip.compress(frame.write_ndjson().encode(), mtime=0))
+
+
+Subscribers = dict[str, tuple[str, str, float, date]]
+"""Plan, status, fee and day of entry by customer."""
+
+
+def subscribers(n: int) -> Iterator[tuple[date, Subscribers]]:
+    """The subscribers of a service at the end of each day. Who has paused, or has the cheapest plan, leaves sooner.
+
+    One who has left is in the table for 20 more days.
+    """
+    chance, plans = np.random.default_rng(6), ("basic", "plus", "pro")
+    fee, leaves = {"basic": 5.0, "plus": 9.5, "pro": 24.0}, {"basic": 0.012, "plus": 0.004, "pro": 0.001}
+    there, left, number = Subscribers(), dict[str, date](), 0
+    for day in days(n):
+        for _ in range(160 if not there else int(chance.poisson(1.0))):
+            plan = str(chance.choice(plans))
+            there[f"U{number:04}"] = (plan, "active", fee[plan], day - timedelta(int(chance.integers(0, 400))))
+            number += 1
+        for who, (plan, status, price, since) in list(there.items()):
+            if status == "left":
+                if day - left[who] > timedelta(20):
+                    del there[who]
+            elif chance.random() < leaves[plan] * (6 if status == "paused" else 1):
+                there[who], left[who] = (plan, "left", price, since), day
+            elif chance.random() < 0.01:
+                there[who] = (plan, "active" if status == "paused" else "paused", price, since)
+        yield day, dict(there)
+
+
+def customers(folder: Path, n: int) -> None:
+    """The whole table of subscribers as CSV, each day; no row says of which day it is."""
+    for day, there in subscribers(n):
+        lines = [f"{who},{plan},{status},{fee},{since}" for who, (plan, status, fee, since) in there.items()]
+        (folder / f"customers-{day}.csv").write_text("\n".join(["customer,plan,status,fee_eur,since", *lines, ""]))
+
+
+def changes(folder: Path, n: int) -> None:
+    """What changed in the table of subscribers as JSON lines, each day; of one that is gone only its key is said."""
+    before, number = Subscribers(), 0
+    for day, there in subscribers(n):
+        rows = []
+        for who in sorted(before.keys() | there.keys()):
+            if (now := there.get(who)) == before.get(who):
+                continue
+            number += 1
+            plan, status, fee, since = now or (None,) * 4
+            op = "delete" if now is None else "update" if who in before else "insert"
+            row = {"op": op, "seq": number, "customer": who, "plan": plan, "status": status, "fee_eur": fee}
+            rows.append(json.dumps(row | {"since": since and str(since), "changed_at": f"{day}T12:00:00Z"}))
+        (folder / f"changes-{day}.jsonl").write_text("\n".join([*rows, ""]) or "\n")
+        before = there
 
 
 def months(n: int, first: date = date(2018, 1, 1)) -> Iterator[date]:

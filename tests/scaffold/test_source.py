@@ -13,10 +13,11 @@ import pytest
 import yaml
 from upath import UPath
 
-from include.contracts.source import Copies, Feed, Finished, Format, Pii, Source
+from include.contracts.source import Copies, Feed, Finished, Format, Mode, Pii, Source
 from include.scaffold import source
 from include.scaffold.errors import ScaffoldError
 from tests import commands
+from tests.scaffold import companies
 from tests.scaffold import conftest as samples
 
 
@@ -60,6 +61,55 @@ def test_a_day_whose_name_is_a_word_of_sql_is_an_event_date_in_silver(root: Path
     assert staging.endswith("where partition_day = day\n")
     (core,) = texts(root, "dbt_project/models/marts/core/bikes/*.sql")
     assert core.startswith("{{ config(meta={'day': 'event_date'}) }}")
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    """An empty folder for the files of an upstream."""
+    folder = tmp_path / "sample"
+    folder.mkdir()
+    return folder
+
+
+def test_a_folder_of_whole_tables_is_one_of_snapshots(root: Path, sample: Path) -> None:
+    """Though each row has a date: the day on which a customer came says nothing of the file."""
+    companies.customers(sample, 6)
+    feed = feed_of(root, "crm", sample)
+    assert (feed.mode, feed.key, feed.day_column) == (Mode.SNAPSHOT, ("customer",), "")
+    (staging,) = texts(root, "dbt_project/models/staging/crm/*.sql")
+    assert "partition_day as event_date" in staging
+    (fixture,) = (root / "tests/sources/crm/fixture").rglob("*.csv")
+    assert fixture.name == "customers-2024-01-06.csv", "one day of them"
+
+
+def test_days_that_say_something_new_are_no_snapshots(root: Path, sample: Path) -> None:
+    companies.rides(sample, 4)
+    assert feed_of(root, "bikes", sample).mode is Mode.PARTITION
+
+
+def test_a_folder_of_changes_is_told_by_what_was_done_and_in_which_order(root: Path, sample: Path) -> None:
+    """A delete leaves all else empty, which is no mistake; a day may have no change."""
+    companies.changes(sample, 40)
+    (sample / "changes-2024-02-10.jsonl").write_text("\n")
+    (spec,) = [made(root, "crm", sample)]
+    (feed,) = spec.feeds
+    assert (feed.mode, feed.key, feed.op, feed.sequence) == (Mode.UPSERT, ("customer",), "op", "seq")
+    assert [column.name for column in feed.columns if column.required] == ["op", "seq", "customer", "changed_at"]
+    assert [column.maximum for column in feed.columns if column.name == "seq"] == [None], "it only ever grows"
+    assert spec.closed_weekdays == ()
+    (core,) = texts(root, "dbt_project/models/marts/core/crm/*.yml")
+    assert 'columns: ["event_date", "customer", "seq"]' in core
+
+
+def test_how_files_add_up_can_be_said(root: Path, sample: Path) -> None:
+    companies.customers(sample, 3)
+    first = sample / "customers-2024-01-01.csv"
+    assert feed_of(root, "a", sample, mode="partition", day="file").mode is Mode.PARTITION
+    assert feed_of(root, "b", first, mode="snapshot").mode is Mode.SNAPSHOT, "one file does not show it"
+    with pytest.raises(ScaffoldError, match="mode=full: it is one of partition, snapshot, upsert"):
+        made(root, "c", sample, mode="full")
+    with pytest.raises(ScaffoldError, match=r"mode=upsert: .* has no column that says what was done"):
+        made(root, "c", first, mode="upsert")
 
 
 def test_each_guess_is_marked_counted_and_said(root: Path, tmp_path: Path) -> None:
