@@ -279,7 +279,8 @@ unit_tests:
         format: sql
         rows: |
           select
-            cast(flight_date as date) as flight_date, aircraft, is_disrupted, cast(ingestion_date as date) as ingestion_date
+            cast(flight_date as date) as flight_date, aircraft, is_disrupted,
+            cast(ingestion_date as date) as ingestion_date
           from values
             ('2013-06-29', 'N1', true, '2013-06-29'), ('2013-06-02', 'N1', true, '2013-06-05'),
             ('2013-06-10', 'N2', false, '2013-06-10'), ('2013-06-10', null, false, '2013-06-10'),
