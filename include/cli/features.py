@@ -38,7 +38,7 @@ def drift(case: UseCase, champion: Champion) -> dict[str, tuple[float, float]]:
     rows = delta.read_all("gold", case.monitoring_table).filter(
         sensor="input_drift", metric=f"{WINDOW}psi", model_version=champion.model_version
     )
-    newest = rows.drop_nulls("value").filter(pl.col("ingestion_date") == pl.col("ingestion_date").max())
+    newest = rows.drop_nulls("value").filter(pl.col("partition_day") == pl.col("partition_day").max())
     return {name: (value, limit) for name, value, limit in newest.select("feature", "value", "threshold").iter_rows()}
 
 
