@@ -18,9 +18,9 @@ from include.core.partitions import Partitions
 from include.core.settings import Settings
 from include.lake import delta
 from include.local import control
-from include.ml import mlflow_api
-from include.ml.promotion import REFUSED
+from include.ml import mlflow_api, record
 from include.orchestration.airflow_client import Run
+from include.use_cases import use_case
 
 MODEL = "flight_delays"
 NIGHT_BEGINS, NIGHT_ENDS = "lakehouse_ingest_flights", "flight_delays_monitor"
@@ -56,15 +56,16 @@ def models(settings: Settings) -> list[Content]:
                 "run_id": version["run_id"],
                 "metrics": {one["key"]: one["value"] for one in run["data"].get("metrics", [])},
                 "champion_from": str(deployed["effective_from"]) if deployed else None,
-                "reason": deployed["reason"] if deployed else refusal(version),
+                "reason": deployed["reason"] if deployed else judgement(int(version["version"])),
             }
         )
     return rows
 
 
-def refusal(version: Content) -> str:
-    """Why a version was refused, from the tag that its gates left."""
-    return "; ".join(json.loads(mlflow_api.tags(version).get(REFUSED, "[]")))
+def judgement(version: int) -> str:
+    """Why a version was refused, or waits."""
+    found = record.last_judgement(use_case(MODEL), version)
+    return f"{found.verdict}: {'; '.join(found.reasons)}" if found else ""
 
 
 def partitions(runs: list[Run]) -> list[Content]:

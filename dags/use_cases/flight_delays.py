@@ -50,9 +50,11 @@ def monitor() -> None:
 
     The sensors are green where they fired and skipped where all is quiet. `request_retraining` is green where the
     policy decided "yes", which starts `flight_delays_train`, and skipped where it decided "no"; its log says why.
+    `look_again` is green where a version that waited became champion, and skipped where it is refused or waits on.
     """
     sensors = [stages.sensor(CASE, name) for name in ("input_drift", "prediction_drift", "quality")]
-    stages.window(CASE) >> stages.measure(CASE) >> sensors >> stages.request_retraining(CASE)
+    looks = [*sensors, stages.look_again(CASE)]
+    stages.window(CASE) >> stages.measure(CASE) >> looks >> stages.request_retraining(CASE)
 
 
 @stages.dag(CASE, "train", after=assets.retrain_request(CASE))
@@ -60,9 +62,10 @@ def train() -> None:
     """Train a challenger on everything known by the partition, and promote it if it passes its gates.
 
     **Reads** `gold.flight_delays__features` and `__labels` up to the partition. **Writes** a version of the model
-    `flight_delays` in MLflow, alias `challenger`, and if it is promoted, alias `champion` and a row in
-    `gold.flight_delays__deployments` that says from which day on. It then scores the days that have waited for a
-    champion, which are monitored.
+    `flight_delays` in MLflow, alias `challenger`, lines of `gold.flight_delays__trainings` and `__judgements`, and if
+    it is promoted, alias `champion` and a line of `gold.flight_delays__deployments` that says from which day on. It
+    then scores the days that have waited for a champion, which are monitored. `promote` is skipped where the version
+    is refused, or waits for more days with labels.
 
     Runs when the policy requests a retraining. The first champion is trained by hand: *Trigger* with the partition key
     or `to` set to the last day to learn from. Training twice for one partition makes one version.

@@ -26,7 +26,8 @@ def predict() -> None:
 @stages.dag(CASE, "monitor", after=assets.predictions(CASE))
 def monitor() -> None:
     sensors = [stages.sensor(CASE, name) for name in ("input_drift", "prediction_drift", "quality")]
-    stages.window(CASE) >> stages.measure(CASE) >> sensors >> stages.request_retraining(CASE)
+    looks = [*sensors, stages.look_again(CASE)]
+    stages.window(CASE) >> stages.measure(CASE) >> looks >> stages.request_retraining(CASE)
 
 
 @stages.dag(CASE, "train", after=assets.retrain_request(CASE))

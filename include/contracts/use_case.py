@@ -105,7 +105,7 @@ class Binary:
         max_auc: one above it is refused too: something leaks; nobody predicts that well.
         min_lift: how much AUC the model must add to the baseline's.
         max_calibration_error: largest expected calibration error, in probability.
-        max_auc_loss: how much AUC the challenger may lose to the champion on the same days.
+        max_auc_loss: the margin: so much AUC, within days, the challenger may truly lose to the champion.
         max_log_loss_loss: the same for log loss, in nats a row.
         quality_auc_drop: the quality sensor fires where the mean daily AUC fell by this much against the holdout …
         quality_calibration_gap: … or mean score and mean label differ by this much, in probability.
@@ -116,8 +116,8 @@ class Binary:
     max_auc: float = 0.98
     min_lift: float = 0.02
     max_calibration_error: float = 0.10
-    max_auc_loss: float = 0.005
-    max_log_loss_loss: float = 0.01
+    max_auc_loss: float = 0.01
+    max_log_loss_loss: float = 0.02
     quality_auc_drop: float = 0.05
     quality_calibration_gap: float = 0.05
 
@@ -135,7 +135,7 @@ class Multiclass:
         min_lift: how much accuracy the model must add to the baseline's.
         min_class_rows: fewer training rows of a class than this are too few to learn it.
         max_calibration_error: largest expected calibration error of the most likely class, in probability.
-        max_auc_loss, max_log_loss_loss: what the challenger may lose to the champion on the same days.
+        max_auc_loss, max_log_loss_loss: the margins, what the challenger may truly lose to the champion.
         quality_log_loss_rise: the quality sensor fires where the mean daily log loss rose by this, in nats a row, …
         quality_calibration_gap: … or the mean probability of the predicted class and how often it is right differ so.
     """
@@ -177,7 +177,7 @@ class Regression:
         min_skill: by this share the error must be below the baseline's, and below that of always saying what is usual
             in training, or something is missing.
         max_skill: by more than this share below it something leaks.
-        max_error_loss: by this share the challenger's error may be above the champion's on the same days.
+        max_error_loss: the margin: by this share the challenger's error may truly be above the champion's.
         max_crossed: largest share of rows whose quantiles are not in rising order before they are sorted.
         max_coverage_gap: how far the share of labels between the outermost quantiles may be from what they promise.
         quality_error_rise: the quality sensor fires where the mean daily error rose by this share of the holdout's …
@@ -217,6 +217,33 @@ def buckets(n: int) -> tuple[str, ...]:
 def class_slug(name: str) -> str:
     """A class as part of a column's name: lower case, with letters, digits and underscores only."""
     return re.sub(r"\W+", "_", name.strip().lower()).strip("_") or "_"
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """How certain it must be that a challenger may replace the champion.
+
+    Both are judged on days that neither was fitted on. A challenger is promoted where it is certain enough that it is
+    not worse than the champion by the margin of its task or more, refused where it is as certain that it is worse, and
+    waits for more days with labels otherwise. How often that is right: docs/decisions/promotion.md.
+
+    Attributes:
+        level: how often a challenger that is worse by the margin is let through at most, all looks together. Of real
+            days, which are not quite as independent as the test takes them for, it is one in twenty at .03.
+        refusal_level: how often one that is as good as the champion is refused at most.
+        looks: after how many days it is looked at, rising. Empty: when the holdout is full, and when there are 2 and
+            4.3 times as many days: 14, 28 and 60 of them by default.
+    """
+
+    level: float = 0.03
+    refusal_level: float = 0.05
+    looks: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (0 < self.level < 0.5 and 0 < self.refusal_level < 0.5):
+            raise ValueError(f"levels are {self.level} and {self.refusal_level}; they must be above 0 and below 0.5")
+        if list(self.looks) != sorted(set(self.looks)) or any(days < 2 for days in self.looks):
+            raise ValueError(f"looks are {self.looks}; they must be numbers of days that rise, of at least 2")
 
 
 @dataclass(frozen=True)
@@ -285,6 +312,7 @@ class UseCase:
     features: tuple[Feature, ...]
     training: Training
     drift: DriftPolicy = field(default_factory=DriftPolicy)
+    promotion: Promotion = field(default_factory=Promotion)
     unlabelled: bool = False
     label_days: int = 0
     horizon_days: int = 1
@@ -353,6 +381,12 @@ class UseCase:
         return max(self.drift.quality_min_days, 2 * self.overlap_days if self.label_days else 0)
 
     @property
+    def looks(self) -> tuple[int, ...]:
+        """After how many days of evidence a challenger is looked at."""
+        holdout = max(2, self.training.holdout_days)
+        return self.promotion.looks or (holdout, 2 * holdout, round(60 * holdout / 14))
+
+    @property
     def feature_names(self) -> tuple[str, ...]:
         return tuple(feature.name for feature in self.features)
 
@@ -385,3 +419,16 @@ class UseCase:
     @property
     def deployments_table(self) -> str:
         return f"{self.name}__deployments"
+
+    @property
+    def trainings_table(self) -> str:
+        return f"{self.name}__trainings"
+
+    @property
+    def judgements_table(self) -> str:
+        return f"{self.name}__judgements"
+
+    @property
+    def ledgers(self) -> tuple[str, ...]:
+        """Those of its tables that are only ever added to, and sealed."""
+        return (self.trainings_table, self.judgements_table, self.deployments_table)

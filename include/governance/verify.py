@@ -136,8 +136,8 @@ def other_champions(case: UseCase) -> Iterator[str]:
 
 def ledgers() -> list[str]:
     """The tables that are chains."""
-    deployments = [f"gold.{case.deployments_table}" for case in use_cases().values()]
-    return [one for one in ("ledger.publications", "ledger.removals", *deployments) if one in usage.tables()]
+    of_cases = [f"gold.{table}" for case in use_cases().values() for table in case.ledgers]
+    return [one for one in ("ledger.publications", "ledger.removals", *of_cases) if one in usage.tables()]
 
 
 def verify() -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ import polars as pl
 from include.contracts.use_case import UseCase
 from include.core.lease import lease
 from include.lake import chain, delta
+from include.ml import record
 
 SCHEMA: dict[str, pl.DataType] = {
     "model_version": pl.Int64(),
@@ -22,7 +23,11 @@ SCHEMA: dict[str, pl.DataType] = {
     "trained_from": pl.Date(),
     "fitted_through": pl.Date(),
     "trained_through": pl.Date(),
+    "how": pl.String(),  # null of lines of before there were rollbacks, which came through the gates
 }
+
+
+ROLLBACK = "rollback"
 
 
 class NoChampionError(LookupError):
@@ -38,6 +43,7 @@ class Champion:
         model_sha256, reference_sha256: of the booster's UBJSON and of ``reference.json``; what is loaded must match.
         trained_from, trained_through: the days of its training set, holdout included.
         fitted_through: the last day that its trees were grown on.
+        how: ``rollback`` where a person has put it back; None of what came through the gates.
     """
 
     model_version: int
@@ -51,6 +57,7 @@ class Champion:
     trained_from: date
     fitted_through: date
     trained_through: date
+    how: str | None = None
 
 
 def deploying(case: UseCase) -> AbstractContextManager[None]:
@@ -59,11 +66,9 @@ def deploying(case: UseCase) -> AbstractContextManager[None]:
 
 
 def read(case: UseCase) -> list[Champion]:
-    """The whole ledger, in the order of decisions; empty where there is none yet."""
-    if not delta.exists("gold", case.deployments_table):
-        return []
-    rows = delta.read_all("gold", case.deployments_table).sort("decided_at", "model_version")
-    return [Champion(**row) for row in rows.select(SCHEMA.keys()).iter_rows(named=True)]
+    """The whole ledger, in the order of decisions; empty where there is none yet. Raises BrokenLedgerError."""
+    rows = record.lines(f"gold.{case.deployments_table}", SCHEMA).sort("decided_at", "model_version")
+    return [Champion(**row) for row in rows.iter_rows(named=True)]
 
 
 def pick(ledger: list[Champion], day: date) -> Champion | None:
@@ -120,6 +125,7 @@ def append(
     trained_from: date,
     fitted_through: date,
     trained_through: date,
+    how: str | None = None,
 ) -> Champion:
     """Write one decision. Hold ``deploying`` around reading, deciding and this."""
     row = Champion(
@@ -134,6 +140,7 @@ def append(
         trained_from=trained_from,
         fitted_through=fitted_through,
         trained_through=trained_through,
+        how=how,
     )
     line = pl.DataFrame([asdict(row)], schema=SCHEMA)
     chain.append(f"gold.{case.deployments_table}", line, f"champion {model_version} of {case.name}")

@@ -38,10 +38,15 @@ def _ranks(score: Array) -> npt.NDArray[np.float64]:
     return np.asarray(middle[inverse], dtype=np.float64)
 
 
+def log_losses(label: Array, score: Array) -> Array:
+    """The negative log likelihood of each row, in nats."""
+    p = np.clip(np.asarray(score, dtype=np.float64), 1e-7, 1 - 1e-7)
+    return -np.where(label == 1, np.log(p), np.log(1 - p))
+
+
 def log_loss(label: Array, score: Array) -> float:
     """Mean negative log likelihood, in nats a row."""
-    p = np.clip(np.asarray(score, dtype=np.float64), 1e-7, 1 - 1e-7)
-    return float(-np.mean(np.where(label == 1, np.log(p), np.log(1 - p))))
+    return float(np.mean(log_losses(label, score)))
 
 
 def brier(label: Array, score: Array) -> float:
@@ -76,10 +81,14 @@ def top_decile_lift(label: Array, score: Array) -> float:
     return float((above.sum() + tied.mean() * (top - len(above))) / top / base)
 
 
+def log_losses_of_classes(label: Array, scores: Array) -> Array:
+    """The negative log likelihood, in nats, of each code ``label`` under ``scores`` of shape (rows, classes)."""
+    return np.asarray(-np.log(np.clip(scores[np.arange(len(label)), label], 1e-7, 1)))
+
+
 def log_loss_of_classes(label: Array, scores: Array) -> float:
-    """Mean negative log likelihood, in nats a row, of codes ``label`` under ``scores`` of shape (rows, classes)."""
-    p = np.clip(scores[np.arange(len(label)), label], 1e-7, 1)
-    return float(-np.mean(np.log(p)))
+    """Its mean over the rows."""
+    return float(np.mean(log_losses_of_classes(label, scores)))
 
 
 def brier_of_classes(label: Array, scores: Array) -> float:

@@ -81,8 +81,16 @@ def _fetched(case: UseCase, version: int, source: str, path: Path, expected: str
 
 def load_booster(case: UseCase, champion: Champion) -> xgb.Booster:
     """A champion's booster, for the CPU."""
-    path = cached(case, champion.model_version, champion.run_id, MODEL_FILE, champion.model_sha256)
-    with errors.of_xgboost(f"to load version {champion.model_version} of {case.name}"):
+    return booster_of(case, champion.model_version, champion.run_id, champion.model_sha256)
+
+
+def booster_of(case: UseCase, version: int, run_id: str, expected: str) -> xgb.Booster:
+    """The booster of a version whose UBJSON has the checksum ``expected``, for the CPU.
+
+    Raises DamagedModelError before anything of another content is parsed.
+    """
+    path = cached(case, version, run_id, MODEL_FILE, expected)
+    with errors.of_xgboost(f"to load version {version} of {case.name}"):
         booster = xgb.Booster(model_file=str(path))
     booster.set_param({"device": "cpu", "nthread": case.training.threads})
     return booster

@@ -1,62 +1,57 @@
-"""Gates, and what becomes champion through them."""
+"""Gates, and what becomes champion through them.
+
+A challenger without a champion to compare it with is judged by the limits of its task, on its holdout. Any other one is
+compared with the champion, on days that neither was fitted on (``include.ml.comparison``), and is promoted, refused, or
+waits until more of these days have labels. Every look is a line of a sealed ledger, which decides; MLflow shows it.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import date
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
 
-from include.contracts.use_case import UseCase
-from include.ml import errors, ledger, registry, tasks
+import numpy as np
+import polars as pl
+
+from include.contracts.use_case import Feature, UseCase
+from include.ml import comparison, dataset, errors, ledger, model_files, record, registry, scoring, tasks
+from include.ml.comparison import ByDay, Gain
+from include.ml.record import Judgement, Training
+from include.ml.reference import features_of
 from include.ml.tasks import Compared, Task
 from include.use_cases import use_case
 
-REFUSED = "refused"
-"""The tag on a version that failed its gates; its value is the reasons."""
+if TYPE_CHECKING:
+    import xgboost as xgb
+    from mlflow import MlflowClient
+
+VERDICT, REASONS = "verdict", "reasons"
+"""The tags on a version that show its last judgement in MLflow. Nothing is decided by them."""
 
 
-def gate_reasons(task: Task, found: Mapping[str, float], champion: int | None) -> list[str]:
-    """Why a challenger with these metrics must not become champion; empty when it may.
+@dataclass(frozen=True)
+class Member:
+    """One of the two that are compared: a version's files, checked, and the task that it was trained for."""
 
-    ``champion`` is the version that it would replace. A metric that is missing fails its gate.
-    """
-    return task.reasons(found) + (_against_champion(task, found, champion) if champion is not None else [])
-
-
-def _against_champion(task: Task, found: Mapping[str, float], champion: int) -> list[str]:
-    if found.get("champion_version") != champion:
-        return [f"it was not compared with the champion, version {champion}: train again"]
-    if not found.get("compared_days", 0) >= 1:
-        return [f"version {champion} was fitted on all of the holdout's days, so nothing fair can be compared"]
-    said = (_lost(task, one, found, champion) for one in task.compared)
-    return [reason for reason in said if reason]
+    version: int
+    booster: xgb.Booster
+    features: tuple[Feature, ...]
+    task: Task
 
 
-def _lost(task: Task, compared: Compared, found: Mapping[str, float], champion: int) -> str | None:
-    """What the challenger loses of a metric to the champion, where it is too much."""
-    name, words = compared.metric, compared.words
-    theirs, own = (found.get(f"compared_{who}_{name}", float("nan")) for who in ("champion", "challenger"))
-    higher = name in task.higher_is_better
-    lost = theirs - own if higher else own - theirs
-    most = compared.most_lost * abs(theirs) if compared.relative else compared.most_lost
-    # Written as "not good", so that NaN fails.
-    if not lost <= most:
-        limit = f"{compared.most_lost:.1%} of it" if compared.relative else f"{most}"
-        if higher:
-            return f"it loses {lost:.4f} of {words} to version {champion} on the same days, over {limit}"
-        return f"its {words} is {lost:.4f} above version {champion}'s on the same days, over {limit}"
-    return None
+def promote(name: str, version: int, through: date | None = None, decided_by: str = "gates") -> dict[str, Any]:
+    """Task: judge ``version`` of use case ``name``, and make it champion from the first day not scored yet if it may.
 
+    It is judged on what is known in the partition ``through``; None is that of its training. A look that was taken is
+    not taken again: asking again gives the same answer and writes nothing, until there are days enough for the next.
+    Raises RegistryRefusedError for an unknown version, UnknownRecipeError for one that no training of ours registered,
+    DamagedModelError where its files are not those of that training, and BrokenLedgerError.
 
-def promote(name: str, version: int, decided_by: str = "gates") -> dict[str, Any]:
-    """Task: make ``version`` champion of use case ``name`` from the first day not scored yet, if it passes its gates.
-
-    Writes one ledger row and moves the alias ``champion``; or tags the version ``refused`` with the reasons, and
-    leaves the ledger as it is. Asking again gives the same answer and writes nothing.
-    Raises RegistryRefusedError for an unknown version, UnknownRecipeError for one that no training registered.
-
-    Returns ``promoted``, ``version``, ``reasons`` (of a refusal), ``effective_from`` (of a promotion), ``replaces``.
+    Returns ``verdict``, ``promoted``, ``version``, ``reasons`` (of the verdict), ``effective_from`` (of a promotion),
+    ``replaces``.
     """
     from mlflow import MlflowClient
 
@@ -64,8 +59,11 @@ def promote(name: str, version: int, decided_by: str = "gates") -> dict[str, Any
     with ledger.deploying(case), errors.of_mlflow(f"to promote version {version} of {case.name}"):
         found = client.get_model_version(case.name, str(version))
         rows, champion = ledger.read(case), ledger.latest_champion(case)
-        answer = {"promoted": False, "version": version, "reasons": [], "effective_from": None, "replaces": None}
-        answer["replaces"] = champion.model_version if champion else None
+        answer: dict[str, Any] = {
+            "version": version,
+            "effective_from": None,
+            "replaces": champion.model_version if champion else None,
+        }
         earlier = next((row for row in rows if row.model_version == version), None)
         if earlier is not None:
             # An earlier try may have died between the ledger and the alias. Never move it back, though.
@@ -73,32 +71,260 @@ def promote(name: str, version: int, decided_by: str = "gates") -> dict[str, Any
                 client.set_registered_model_alias(case.name, "champion", str(version))
             replaced = ledger.pick([row for row in rows if row.decided_at < earlier.decided_at], date.max)
             answer["replaces"] = replaced.model_version if replaced else None
-            return answer | {"promoted": True, "effective_from": str(earlier.effective_from)}
-        if REFUSED in found.tags:
-            return answer | {"reasons": json.loads(found.tags[REFUSED])}
-        known, task = registry.described(client, found), tasks.of(case)
-        reasons = gate_reasons(task, known.metrics, champion.model_version if champion else None)
-        if reasons:
-            client.set_model_version_tag(case.name, str(version), REFUSED, json.dumps(reasons))
-            return answer | {"reasons": reasons}
+            promoted = {"verdict": "promote", "promoted": True, "reasons": [earlier.reason]}
+            return answer | promoted | {"effective_from": str(earlier.effective_from)}
+        training = registry.training_of(case, found)
+        judgement = _judged(case, client, version, str(found.run_id), training, champion, through, decided_by)
+        answer |= {"verdict": judgement.verdict, "promoted": False, "reasons": judgement.reasons}
+        if judgement.verdict != "promote":
+            return answer
         row = ledger.append(
             case,
             model_version=version,
-            effective_from=ledger.first_free_day(case, known.trained_through),
+            effective_from=ledger.first_free_day(case, training.trained_through),
             decided_by=decided_by,
-            reason=f"passed all gates with {task.summary(known.metrics)} on its holdout",
-            run_id=known.run_id,
-            model_sha256=registry.tag(found, "model_sha256"),
-            reference_sha256=registry.tag(found, "reference_sha256"),
-            trained_from=known.trained_from,
-            fitted_through=known.fitted_through,
-            trained_through=known.trained_through,
+            reason="; ".join(judgement.reasons),
+            run_id=str(found.run_id),
+            model_sha256=training.model_sha256,
+            reference_sha256=training.reference_sha256,
+            trained_from=training.trained_from,
+            fitted_through=training.fitted_through,
+            trained_through=training.trained_through,
         )
         client.set_registered_model_alias(case.name, "champion", str(version))
         return answer | {"promoted": True, "effective_from": str(row.effective_from)}
 
 
-def refusals(case: UseCase, version: int) -> list[str]:
-    """Why ``version`` was refused; empty where it was not, or was not judged yet."""
-    found: list[str] = json.loads(registry.tags_of(case, version).get(REFUSED, "[]"))
+def look_again(name: str, through: date) -> dict[str, Any] | None:
+    """Task: judge the version that waits, if the partition ``through`` has brought days enough for its next look.
+
+    Returns what ``promote`` does; None where no version waits.
+    """
+    case = use_case(name)
+    champion = ledger.latest_champion(case)
+    found = record.waiting(case, champion.model_version if champion else None)
+    return promote(name, found.model_version, through) if found else None
+
+
+def _judged(
+    case: UseCase,
+    client: MlflowClient,
+    version: int,
+    run_id: str,
+    training: Training,
+    champion: ledger.Champion | None,
+    through: date | None,
+    judged_by: str,
+) -> Judgement:
+    """The last judgement of ``version``, or a new one where a look is due."""
+    against = champion.model_version if champion else None
+    last = record.last_judgement(case, version)
+    # What was decided stands. What was decided against another champion, and not carried out, does not.
+    if last is not None and (last.verdict == "refuse" or (last.verdict == "promote" and last.champion == against)):
+        return last
+    if champion is None:
+        new = alone(case, version, training, judged_by)
+    else:
+        done = last.look if last is not None and last.champion == against else 0
+        new = beside(case, version, run_id, training, champion, through or training.partition, judged_by, done)
+    if last is not None and new.look == last.look and new.champion == last.champion:
+        return last
+    record.append_judgement(case, new)
+    show(case, client, run_id, new)
+    return new
+
+
+def alone(case: UseCase, version: int, training: Training, judged_by: str) -> Judgement:
+    """By the limits of the task on the holdout, where there is no champion."""
+    task = tasks.of(case)
+    reasons = task.reasons(training.metrics)
+    return Judgement(
+        model_version=version,
+        model_sha256=training.model_sha256,
+        champion=None,
+        first=training.holdout_from,
+        last=training.trained_through,
+        days=(training.trained_through - training.holdout_from).days + 1,
+        look=1,
+        versions=record.judged_on(case, version, training.holdout_from, training.trained_through),
+        level=case.promotion.level,
+        verdict="refuse" if reasons else "promote",
+        reasons=reasons or [f"passed all gates with {task.summary(training.metrics)} on its holdout"],
+        measured=training.metrics,
+        judged_by=judged_by,
+    )
+
+
+def beside(
+    case: UseCase,
+    version: int,
+    run_id: str,
+    training: Training,
+    champion: ledger.Champion,
+    through: date,
+    judged_by: str,
+    done: int = 0,
+) -> Judgement:
+    """On the days that neither version was fitted on, with labels by ``through``.
+
+    ``done`` looks were taken before. Nor are days used whose labels share time with those that one was fitted on.
+    """
+    first = max(training.holdout_from, champion.fitted_through + timedelta(case.overlap_days))
+    last = dataset.newest_label_day(case, through)
+    none = Judgement(
+        model_version=version,
+        model_sha256=training.model_sha256,
+        champion=champion.model_version,
+        first=first,
+        last=last,
+        days=0,
+        look=done,
+        versions=1,
+        level=case.promotion.level,
+        verdict="wait",
+        reasons=[],
+        measured={},
+        judged_by=judged_by,
+    )
+    if training.trained_through < champion.trained_through:
+        why = (
+            f"it learned from days through {training.trained_through}, and version {champion.model_version} from days "
+            f"through {champion.trained_through}: an older one replaces no newer one"
+        )
+        return replace(none, verdict="refuse", reasons=[why])
+    challenger = _member(case, version, run_id, training.model_sha256, training.reference_sha256)
+    theirs = _member(case, champion.model_version, champion.run_id, champion.model_sha256, champion.reference_sha256)
+    rows = _evidence(case, first, last, through, challenger.features) if first <= last else None
+    days = rows[case.day].n_unique() if rows is not None else 0
+    look = max((n + 1 for n, wanted in enumerate(case.looks) if wanted <= days), default=0)
+    if rows is None or look <= done:
+        following = next((wanted for wanted in case.looks if wanted > days), None)
+        then = f"the next look is at {following}" if following else "there is no further look: train a new version"
+        why = f"{days} days with labels that neither it nor version {champion.model_version} was fitted on: {then}"
+        return replace(none, days=days, reasons=[why])
+    before = _evidence(case, first, last, through, theirs.features)
+    own, other = measured(case, challenger, rows, training.metrics), measured(case, theirs, before, training.metrics)
+    gains = gains_of(case, challenger, rows, theirs, before)
+    versions = record.judged_on(case, version, first, last)
+    verdict, reasons = judge(case, own, other, gains, look, versions, champion.model_version)
+    return replace(
+        none,
+        days=days,
+        look=look,
+        versions=versions,
+        level=comparison.levels(case.looks, case.promotion.level / versions)[look - 1],
+        verdict=verdict,
+        reasons=reasons,
+        measured=_flat(own, other, gains),
+    )
+
+
+def judge(
+    case: UseCase,
+    own: Mapping[str, float],
+    champion: Mapping[str, float],
+    gains: Mapping[str, Gain],
+    look: int,
+    versions: int,
+    against: int,
+) -> tuple[record.Verdict, list[str]]:
+    """The verdict and why, of the metrics of both and what the challenger gains, in the ``look``, counted from 1."""
+    task = tasks.of(case)
+    if failed := task.reasons(own, champion):
+        return "refuse", failed
+    let_through = comparison.levels(case.looks, case.promotion.level / versions)[look - 1]
+    # Each of several metrics may refuse, so that each has its part of the level.
+    turned_down = comparison.levels(case.looks, case.promotion.refusal_level / len(task.compared))[look - 1]
+    said = {one: _said(one, gains[one.metric], let_through, against) for one in task.compared}
+    if all(gains[one.metric].above(let_through) > -one.margin for one in task.compared):
+        return "promote", list(said.values())
+    if worse := [one for one in task.compared if gains[one.metric].below(turned_down) < 0]:
+        return "refuse", [said[one] for one in worse]
+    undecided = [one for one in task.compared if not gains[one.metric].above(let_through) > -one.margin]
+    following = next(iter(case.looks[look:]), None)
+    then = f"The next look is at {following} days." if following else "There is no further look: train a new version."
+    return "wait", [f"{said[one]}, which is too little to tell. {then}" for one in undecided]
+
+
+def _said(compared: Compared, gain: Gain, level: float, against: int) -> str:
+    """What is known of a gain, in a sentence."""
+    shape = "{:+.1%}" if compared.relative else "{:+.4f}"
+    found, least, margin = (shape.format(one) for one in (gain.value, gain.above(level), -compared.margin))
+    return f"{compared.words}: gains {found} on version {against}, at least {least}; the margin is {margin}"
+
+
+def _member(case: UseCase, version: int, run_id: str, model_sha256: str, reference_sha256: str) -> Member:
+    reference = model_files.reference_of(case, version, run_id, reference_sha256)
+    booster = model_files.booster_of(case, version, run_id, model_sha256)
+    return Member(version, booster, features_of(reference), tasks.of_version(case, reference["task"]))
+
+
+def _evidence(case: UseCase, first: date, last: date, through: date, features: tuple[Feature, ...]) -> pl.DataFrame:
+    """The rows of these days with the labels that are known by ``through``, in the order of their keys."""
+    return dataset.load(case, first, last, as_of=through, features=features).frame
+
+
+def _judge_of(case: UseCase, member: Member) -> Task:
+    """A version is judged by its own task, and of classes, by those that the spec has had since."""
+    return tasks.since(member.task, tasks.of(case))
+
+
+def _scored(case: UseCase, member: Member, rows: pl.DataFrame) -> tuple[Task, Any, Any]:
+    task, output = _judge_of(case, member), scoring.output(case, member.booster, member.features, rows)
+    return task, task.scores_of(member.task.frame(member.task.scores(output))), output
+
+
+def measured(case: UseCase, member: Member, rows: pl.DataFrame, usual: Mapping[str, float]) -> dict[str, float]:
+    """The metrics of a version on these rows; ``usual`` has what the challenger's training says is usual."""
+    task, scores, output = _scored(case, member, rows)
+    labels, today = task.labels(rows[case.label]), tasks.of(case)
+    found = task.quality(labels, scores)
+    # What stands beside the metrics is of the task of today, whose classes an older version may not have.
+    if member.task == today:
+        found = dict(usual) | found | today.beside(usual, rows, today.labels(rows[case.label]), output)
     return found
+
+
+def gains_of(
+    case: UseCase, challenger: Member, rows: pl.DataFrame, champion: Member, before: pl.DataFrame
+) -> dict[str, Gain]:
+    """What the challenger gains on the champion, by metric.
+
+    ``rows`` and ``before`` are the same ones, with the features of the one and of the other.
+    """
+    days = rows[case.day].unique().sort()
+    day_of = rows[case.day].replace_strict(days, range(len(days)), return_dtype=pl.Int64).to_numpy()
+    made: list[Mapping[str, ByDay]] = []
+    for member, of in ((challenger, rows), (champion, before)):
+        task, scores, _ = _scored(case, member, of)
+        made.append(task.by_day(task.labels(of[case.label]), scores, day_of, len(days)))
+    task, (ours, theirs) = tasks.of(case), made
+    return {
+        one.metric: comparison.gain(
+            ours[one.metric],
+            theirs[one.metric],
+            higher=one.metric in task.higher_is_better,
+            relative=one.relative,
+            overlap=case.overlap_days,
+        )
+        for one in task.compared
+    }
+
+
+def _flat(own: Mapping[str, float], champion: Mapping[str, float], gains: Mapping[str, Gain]) -> dict[str, float]:
+    """All that was measured, as MLflow takes it. What is no number is left out: JSON has none."""
+    found = {f"challenger_{name}": value for name, value in own.items()}
+    found |= {f"champion_{name}": value for name, value in champion.items()}
+    for name, one in gains.items():
+        found |= {f"gain_{name}": one.value, f"gain_{name}_error": one.error}
+    return {name: float(value) for name, value in found.items() if np.isfinite(value)}
+
+
+def show(case: UseCase, client: MlflowClient, run_id: str, judgement: Judgement) -> None:
+    """Put a judgement where people look: tags of the version, metrics of its run."""
+    version = str(judgement.model_version)
+    client.set_model_version_tag(case.name, version, VERDICT, judgement.verdict)
+    client.set_model_version_tag(case.name, version, REASONS, json.dumps(judgement.reasons))
+    for name, value in judgement.measured.items():
+        if judgement.champion is not None:
+            client.log_metric(run_id, f"look_{judgement.look}_{name}", value)

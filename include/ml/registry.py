@@ -20,17 +20,17 @@ import xgboost as xgb
 
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
-from include.ml import errors, model_files
+from include.ml import errors, model_files, record
 from include.ml.code import Code
 from include.ml.dataset import DELTA_VERSION, DataMissingError, Dataset, load
 from include.ml.model_files import REFERENCE_FILE, USE_CASE_FILE, sha256
 from include.ml.reference import Reference, features_of
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-    from include.ml.train import Trained
+    from include.ml.ledger import Champion
+    from include.ml.train import Keys, Trained
 
 
 class UnknownRecipeError(NeedsAttentionError):
@@ -39,7 +39,7 @@ class UnknownRecipeError(NeedsAttentionError):
 
 @dataclass(frozen=True)
 class Version:
-    """A registered version. ``metrics`` are those of its run; dates as in the ledger."""
+    """A registered version. ``metrics`` and dates are those that its training has written down."""
 
     version: int
     run_id: str
@@ -96,14 +96,51 @@ def require_experiment(case: UseCase) -> None:
         )
 
 
-def find(case: UseCase, key: str) -> Version | None:
-    """The version that was registered for this request key, or None."""
-    from mlflow import MlflowClient
+def find(case: UseCase, request_key: str, recipe_key: str = "", champion: Champion | None = None) -> Version | None:
+    """The version that was registered for this request, or that answers it, or None.
 
+    A version of the same recipe answers it where it is the ``champion`` itself, or learned from earlier days than that:
+    trained again, it would be the same model, and could not replace it.
+    """
     with errors.of_mlflow(f"to look for a version of {case.name}"):
-        found = [one for one in _of(case) if one.tags.get("request_key") == key]
+        found = [one for one in _of(case) if one.tags.get("request_key") == request_key]
+        if champion is not None and not found:
+            found = [one for one in _of(case) if one.tags.get("recipe_key") == recipe_key and _is_old(one, champion)]
         # The lowest: should there ever be two, the first is the one that others have seen.
-        return described(MlflowClient(), min(found, key=number_of)) if found else None
+        oldest = min(found, key=number_of, default=None)
+        return _version(oldest, training_of(case, oldest)) if oldest else None
+
+
+def _is_old(found: ModelVersion, champion: Champion) -> bool:
+    through = date.fromisoformat(tag(found, "trained_through"))
+    return number_of(found) == champion.model_version or through < champion.trained_through
+
+
+def training_of(case: UseCase, found: ModelVersion) -> record.Training:
+    """What our ledger knows of the training that a version came of. Raises UnknownRecipeError where it knows nothing.
+
+    That is so of a version of an earlier release as well: it goes on where it is champion, and is not promoted again.
+    """
+    training = record.training_of(case, tag(found, "request_key"), tag(found, "model_sha256"))
+    if training is None:
+        raise UnknownRecipeError(
+            f"version {found.version} of {found.name} is in MLflow, and gold.{case.trainings_table} knows no training "
+            f"of its files: its tags were changed, or an earlier release has registered it. Train a version with the "
+            f"DAG {found.name}_train"
+        )
+    return training
+
+
+def _version(found: ModelVersion, training: record.Training) -> Version:
+    return Version(
+        version=number_of(found),
+        run_id=str(found.run_id),
+        device=training.device,
+        trained_from=training.trained_from,
+        fitted_through=training.fitted_through,
+        trained_through=training.trained_through,
+        metrics=training.metrics,
+    )
 
 
 def _of(case: UseCase) -> list[ModelVersion]:
@@ -124,26 +161,16 @@ def tag(found: ModelVersion, name: str) -> str:
     return str(found.tags[name])
 
 
-def described(client: MlflowClient, found: ModelVersion) -> Version:
-    return Version(
-        version=number_of(found),
-        run_id=str(found.run_id),
-        device=tag(found, "device"),
-        trained_from=date.fromisoformat(tag(found, "trained_from")),
-        fitted_through=date.fromisoformat(tag(found, "fitted_through")),
-        trained_through=date.fromisoformat(tag(found, "trained_through")),
-        metrics=dict(client.get_run(str(found.run_id)).data.metrics),
-    )
-
-
-def register(case: UseCase, night: date, key: str, data: Dataset, trained: Trained, code: Code) -> Version:
+def register(case: UseCase, night: date, keys: Keys, data: Dataset, trained: Trained, code: Code) -> Version:
     """Log a run with everything needed to cook this model again, and register it with the alias ``challenger``.
 
-    ``code`` is that before the fit. A kill in between is mended by ``finish_killed``.
+    What decides is written down first, in a ledger of ours. ``code`` is that before the fit. A kill in between is
+    mended by ``finish_killed``.
     """
     model, reference = bytes(trained.booster.save_raw("ubj")), json.dumps(trained.reference, sort_keys=True, indent=1)
     tags = {
-        "request_key": key,
+        "request_key": keys.request,
+        "recipe_key": keys.recipe,
         "partition": str(night),
         "content_hash": data.content_hash,
         "git_commit": code.commit,
@@ -161,23 +188,32 @@ def register(case: UseCase, night: date, key: str, data: Dataset, trained: Train
     files = {REFERENCE_FILE: reference, USE_CASE_FILE: json.dumps(asdict(case), default=str, indent=1)}
     if code.dirty:
         files["diff.patch"] = code.diff
-    with errors.of_mlflow(f"to register a version of {case.name} for the night {night}"):
-        version, run_id = _registered_with(case, f"{case.name} {night}", tags, files, trained)
-    return Version(
-        version=version,
-        run_id=run_id,
-        device=trained.device,
+    training = record.Training(
+        request_key=keys.request,
+        recipe_key=keys.recipe,
+        partition=night,
+        model_sha256=tags["model_sha256"],
+        reference_sha256=tags["reference_sha256"],
+        content_hash=data.content_hash,
         trained_from=date.fromisoformat(tags["trained_from"]),
-        fitted_through=date.fromisoformat(tags["fitted_through"]),
+        fitted_through=trained.split.train[1],
+        holdout_from=trained.split.holdout[0],
         trained_through=date.fromisoformat(tags["trained_through"]),
-        metrics=trained.metrics,
+        device=trained.device,
+        champion=trained.champion,
+        # JSON has no NaN: a metric that does not exist is not there, and passes no gate.
+        metrics={name: value for name, value in trained.metrics.items() if isfinite(value)},
     )
+    record.append_training(case, training)
+    with errors.of_mlflow(f"to register a version of {case.name} for the night {night}"):
+        found = _registered_with(case, f"{case.name} {night}", tags, files, trained)
+    return _version(found, training)
 
 
 def _registered_with(
     case: UseCase, run_name: str, tags: dict[str, str], files: dict[str, str], trained: Trained
-) -> tuple[int, str]:
-    """The number of the new version, and the id of its run."""
+) -> ModelVersion:
+    """The new version, as MLflow has it."""
     import mlflow
     from mlflow.models.signature import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
@@ -185,7 +221,7 @@ def _registered_with(
     training = asdict(case.training)
     params = training.pop("params") | training | {"features": len(case.features)}
     mlflow.set_experiment(case.name)
-    with mlflow.start_run(run_name=run_name, tags=tags) as run, tempfile.TemporaryDirectory() as folder:
+    with mlflow.start_run(run_name=run_name, tags=tags), tempfile.TemporaryDirectory() as folder:
         mlflow.log_params(params)
         # NaN is a metric that does not exist (an AUC without two classes); stores refuse it, and make a large number of
         # an infinite one. What is not there passes no gate.
@@ -207,7 +243,7 @@ def _registered_with(
         # The tags go with the creation: a version is never there without its request key.
         found = mlflow.register_model(logged.model_uri, case.name, await_registration_for=30, tags=tags)
     mlflow.MlflowClient().set_registered_model_alias(case.name, "challenger", found.version)
-    return number_of(found), run.info.run_id
+    return found
 
 
 def tags_of(case: UseCase, version: int) -> dict[str, str]:

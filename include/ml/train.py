@@ -4,7 +4,7 @@ import hashlib
 import json
 import warnings
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -16,7 +16,7 @@ from include.core.errors import NeedsAttentionError
 from include.core.lease import lease
 from include.core.settings import settings
 from include.ml import dataset, errors, ledger, model_files, reference, registry, tasks
-from include.ml.code import code_state
+from include.ml.code import Code, code_state
 from include.ml.dataset import Dataset, Split
 from include.ml.reference import features_of
 from include.ml.scoring import feature_types, output
@@ -39,7 +39,7 @@ class Trained:
     Attributes:
         metrics: flat, as MLflow takes them; on the holdout unless named otherwise.
         reference: see ``include.ml.reference``.
-        champion: the champion it was compared with, its version, or None where there was none.
+        champion: the champion that it is to be compared with, its version, or None where there is none.
     """
 
     booster: xgb.Booster
@@ -153,37 +153,8 @@ def gain_shares(booster: xgb.Booster) -> dict[str, float]:
     return {name: gain / total for name, gain in gains.items()} if total else {}
 
 
-def compare_with_champion(
-    data: Dataset, booster: xgb.Booster, split: Split, champion: ledger.Champion
-) -> dict[str, float]:
-    """Challenger and champion on the same rows: the holdout days that the champion was not fitted on either.
-
-    Nor on a day whose label shares time with theirs. Each is given the features that it takes. ``compared_days`` is how
-    many days these are; without any it is the only entry.
-    """
-    case, (first, last) = data.case, split.holdout
-    days = (max(first, champion.fitted_through + timedelta(case.overlap_days)), last)
-    fair = dataset.between(case, data.frame, days)
-    found = {"champion_version": float(champion.model_version), "compared_days": float(fair[case.day].n_unique())}
-    if not fair.height:
-        return found
-    reference, task = model_files.load_reference(case, champion), tasks.of(case)
-    theirs, their_task = features_of(reference), tasks.of_version(case, reference["task"])
-    own = task.scores(output(case, booster, case.features, fair))
-    before = data.narrowed(days, theirs).frame
-    other = their_task.scores(output(case, model_files.load_booster(case, champion), theirs, before))
-    judge = tasks.since(their_task, task)
-    quality = {
-        "challenger": task.quality(task.labels(fair[case.label]), own),
-        "champion": judge.quality(judge.labels(fair[case.label]), judge.scores_of(their_task.frame(other))),
-    }
-    for who, values in quality.items():
-        found |= {f"compared_{who}_{one.metric}": values[one.metric] for one in task.compared}
-    return found
-
-
 def fit_and_judge(case: UseCase, data: Dataset, device: Device, champion: ledger.Champion | None) -> Trained:
-    """Fit on a training set and judge on its holdout; compare with ``champion`` where there is one."""
+    """Fit on a training set and measure on its holdout. ``champion`` is whom it is to be compared with later."""
     task, frame = tasks.of(case), data.frame
     first, last = cast(date, frame[case.day].min()), cast(date, frame[case.day].max())
     absent = set(dataset.days_between(first, last)) - set(frame[case.day].unique())
@@ -195,10 +166,9 @@ def fit_and_judge(case: UseCase, data: Dataset, device: Device, champion: ledger
     holdout = dataset.between(case, frame, split.holdout)
     labels, given = task.labels(holdout[case.label]), output(case, booster, case.features, holdout)
     scores = task.scores(given)
-    found = task.quality(labels, scores) | task.beside(fitted, holdout, labels, given)
+    usual = task.usual(fitted)
+    found = task.quality(labels, scores) | usual | task.beside(usual, holdout, labels, given)
     found |= {"trees": float(booster.num_boosted_rounds()), "rows": float(frame.height)}
-    if champion is not None:
-        found |= compare_with_champion(data, booster, split, champion)
     seen = reference.build(
         case,
         dataset.matrix(case.features, frame),
@@ -213,20 +183,41 @@ def fit_and_judge(case: UseCase, data: Dataset, device: Device, champion: ledger
     return Trained(booster, device, gpu, split, found, seen, version)
 
 
-def request_key(case: UseCase, night: date, content_hash: str) -> str:
-    """What makes two requests the same: use case, night, training rows, and how to train on them."""
-    recipe = [
+@dataclass(frozen=True)
+class Keys:
+    """What makes two trainings the same.
+
+    Attributes:
+        recipe: of what the model is made: rows, features, parameters, task, code, device and library.
+        request: of what is asked: the recipe in a partition, with the gates and the champion to compare it with.
+    """
+
+    recipe: str
+    request: str
+
+
+def keys_of(
+    case: UseCase, night: date, content_hash: str, code: Code, device: Device, champion: ledger.Champion | None
+) -> Keys:
+    """The keys of a training of ``case`` in ``night`` on rows of ``content_hash``."""
+    recipe = _digest(
         case.name,
-        str(night),
         content_hash,
         asdict(case.training),
         [asdict(feature) for feature in case.features],
-    ]
-    task = tasks.of(case).recipe
-    # A binary label of the day itself is left out: it was all there was when the first keys were made.
-    if task != {"kind": "binary"} or case.label_days:
-        recipe.append({"task": task, "label_days": case.label_days})
-    return hashlib.sha256(json.dumps(recipe, sort_keys=True, default=str).encode()).hexdigest()
+        tasks.of(case).recipe,
+        case.label_days,
+        code.commit,
+        code.diff,
+        device,
+        xgb.__version__,
+    )
+    gates = (asdict(case.task), asdict(case.promotion))
+    return Keys(recipe, _digest(recipe, str(night), gates, champion.model_version if champion else None))
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
@@ -245,19 +236,19 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
     with lease(f"train {case.name}", patience=TURN_SECONDS):
         first, last = dataset.training_range(case, night)
         data = dataset.load(case, first, last, as_of=night)
-        key = request_key(case, night, data.content_hash)
         registry.finish_killed(case)
-        existing = registry.find(case, key)
-        if existing is not None:
+        where, code = choose_device(device or settings().device), code_state(settings().home)
+        champion = ledger.latest_champion(case)
+        keys = keys_of(case, night, data.content_hash, code, where, champion)
+        if existing := registry.find(case, keys.request, keys.recipe, champion):
             return existing.to_dict() | {"created": False, "versions": data.versions}
         registry.require_experiment(case)
-        where, code = choose_device(device or settings().device), code_state(settings().home)
-        if champion := ledger.latest_champion(case):
+        if champion is not None:
             theirs, who = model_files.load_reference(case, champion), f"version {champion.model_version} of {case.name}"
             tasks.of_version(case, theirs["task"])
             dataset.check_columns(case, data.columns, features_of(theirs), who=who)
         trained = fit_and_judge(case, data, where, champion)
-        return registry.register(case, night, key, data, trained, code).to_dict() | {
+        return registry.register(case, night, keys, data, trained, code).to_dict() | {
             "created": True,
             "versions": data.versions,
         }

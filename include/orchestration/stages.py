@@ -46,14 +46,16 @@ Watch the champion: measure what became known in the partition, sense drift, dec
 and `gold.<case>__decisions`. **Parameters**: `from` and `to` for a range, which gets one decision.
 
 The sensors are green where they fired and skipped where all is quiet. `request_retraining` is green where the
-policy decided "yes", which starts `<case>_train`, and skipped where it decided "no"; its log says why.
+policy decided "yes", which starts `<case>_train`, and skipped where it decided "no"; its log says why. `look_again`
+is green where a version that waited became champion, and skipped where it is refused or waits on.
 """,
     "train": """\
 Train a challenger on everything known by the partition, and promote it if it passes its gates.
 
-**Reads** `gold.<case>__features` and `gold.<case>__labels`. **Writes** a version of the model in MLflow, and if it
-is promoted, a row in `gold.<case>__deployments` that says from which day on. It then scores the days that have waited
-for a champion, which are monitored.
+**Reads** `gold.<case>__features` and `gold.<case>__labels`. **Writes** a version of the model in MLflow, lines of
+`gold.<case>__trainings` and `gold.<case>__judgements`, and if it is promoted, one of `gold.<case>__deployments` that
+says from which day on. `promote` is skipped where the version is refused, or waits for more days with labels. The days
+that have waited for a champion are scored then, and monitored.
 
 Runs when the policy requests a retraining. The first champion is trained by hand: *Trigger* with the partition key
 or `to` set to the last day to learn from. Training twice for one partition makes one version.
@@ -277,6 +279,23 @@ def request_retraining(case: str) -> Any:
     return decide()
 
 
+def look_again(case: str) -> Any:
+    """Judge the version that waits, where the partition has brought days enough for the next look at it."""
+
+    @task(task_id="look_again", doc_md=look_again.__doc__, outlets=[assets.champion(case)])
+    def judge(**context):
+        from include.ml import promotion
+
+        result = promotion.look_again(case, of_run(context).last)
+        if result is None:
+            raise AirflowSkipException("no version waits")
+        require_promoted(result)
+        assets.announce(context, assets.champion(case), of_run(context), **result)
+        return result
+
+    return judge()
+
+
 # --- train ---
 
 
@@ -303,9 +322,8 @@ def promote(case: str, challenger: Any) -> Any:
         from include.ml import promotion
         from include.serving import batch
 
-        result = promotion.promote(case, challenger["version"])
-        if not result["promoted"]:
-            raise AirflowSkipException(f"version {result['version']} was refused: {'; '.join(result['reasons'])}")
+        result = promotion.promote(case, challenger["version"], of_run(context).last)
+        require_promoted(result)
         # Said here, so that a second try of what scores them knows them still.
         waiting = batch.waiting(case, date.fromisoformat(result["effective_from"]))
         result["waiting"] = waiting.key if waiting else None
@@ -313,6 +331,13 @@ def promote(case: str, challenger: Any) -> Any:
         return result
 
     return judge(challenger)
+
+
+def require_promoted(result: dict[str, Any]) -> None:
+    """Skip the task, and say why, where a version was judged and is not champion."""
+    if not result["promoted"]:
+        what = "waits" if result["verdict"] == "wait" else "was refused"
+        raise AirflowSkipException(f"version {result['version']} {what}: {'; '.join(result['reasons'])}")
 
 
 def score_waiting(case: str, promoted: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A training in Airflow, followed to the decision of the gates.
+"""A training in Airflow, followed to the verdict of the gates.
 
 The first champion of a use case comes from here; later ones are asked for by the policy, or from here again.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
 from include.core.partitions import Partitions
-from include.ml import ledger, promotion
+from include.ml import ledger, record
 from include.orchestration.airflow_client import Airflow
 
 
 class NoNewChampionError(NeedsAttentionError):
-    """Nothing was trained, or the gates refused what was; the message says why."""
+    """Nothing was trained, or the gates refused what was; the message says why. One that waits is no error."""
 
 
 def run(airflow: Airflow, case: UseCase, through: Partitions) -> str:
@@ -33,4 +33,8 @@ def run(airflow: Airflow, case: UseCase, through: Partitions) -> str:
     for row in ledger.read(case):
         if row.model_version == version:
             return f"version {version} is champion from {row.effective_from} on: {row.reason}"
-    raise NoNewChampionError(f"version {version} was refused: {'; '.join(promotion.refusals(case, version))}")
+    judgement = record.last_judgement(case, version)
+    why = "; ".join(judgement.reasons) if judgement else "it was not judged"
+    if judgement and judgement.verdict == "wait":
+        return f"version {version} waits: {why}"
+    raise NoNewChampionError(f"version {version} was refused: {why}")

@@ -128,7 +128,7 @@ def _folder_of(case: UseCase) -> str:
 
 def after_features(case: UseCase, nights: Partitions, say: Say = print) -> Iterator[tuple[str, Callable[[], None]]]:
     """The stages behind the features, by name: predict, measure, decide. Without a champion there are none."""
-    from include.ml import ledger, monitor, policy
+    from include.ml import ledger, monitor, policy, promotion
     from include.serving import batch
 
     days = nights.shift(case.horizon_days)
@@ -160,7 +160,16 @@ def after_features(case: UseCase, nights: Partitions, say: Say = print) -> Itera
         if made["decision"] == "yes":
             say(f"Airflow was not told: make train use_case={case.name} partition={nights.last}")
 
-    yield from (("predict", score), ("measure", measure), ("decide", decide))
+    def look_again() -> None:
+        found = promotion.look_again(case.name, nights.last)
+        if found is None:
+            say("no version waits to be looked at")
+        elif found["promoted"]:
+            say(f"version {found['version']} is champion from {found['effective_from']} on: {found['reasons'][0]}")
+        else:
+            say(f"version {found['version']}: {found['verdict']}: {'; '.join(found['reasons'])}")
+
+    yield from (("predict", score), ("measure", measure), ("decide", decide), ("look again", look_again))
 
 
 def _changed(done: Mapping[str, Any]) -> str:

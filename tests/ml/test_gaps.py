@@ -8,7 +8,7 @@ import pytest
 
 from include.contracts.use_case import UseCase
 from include.lake import delta
-from include.ml import dataset, monitor, policy, promotion, registry, train
+from include.ml import dataset, monitor, policy, promotion, record, registry, train
 from include.serving import batch
 from include.sources import source
 from tests.ml.conftest import FIRST, ROWS, write_days
@@ -46,8 +46,10 @@ def test_a_gap_breaks_no_stage(gappy: UseCase) -> None:
     monitor.measure("toy", first, night)
     assert policy.decide_night("toy", night)["decision"] == "no"
     challenger = train.train("toy", night, "cpu")
-    assert challenger["metrics"]["compared_days"] == 7
-    assert promotion.promote("toy", challenger["version"])["promoted"] in (True, False)
+    assert promotion.promote("toy", challenger["version"])["verdict"] in ("promote", "wait")
+    judgement = record.last_judgement(gappy, challenger["version"])
+    assert judgement is not None
+    assert (judgement.days, judgement.look) == (7, 1)
 
 
 def test_a_day_that_is_no_gap_is_still_missed(gappy: UseCase, monkeypatch: pytest.MonkeyPatch) -> None:

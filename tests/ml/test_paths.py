@@ -14,7 +14,7 @@ import pytest
 
 from include.contracts.use_case import Multiclass
 from include.lake import delta
-from include.ml import dataset, ledger, monitor, policy, promotion, registry, tasks, train
+from include.ml import dataset, ledger, monitor, policy, promotion, record, registry, tasks, train
 from include.serving import batch
 from tests.ml.worlds import FIRST, RETURNS, SALES, WEATHER, World
 
@@ -36,7 +36,7 @@ def judged(world: World, change: pl.Expr | list[pl.Expr] | None = None, days: in
     replace(world, case=case).write(FIRST, days, change)
     night = day(days) + timedelta(case.label_days)
     data = dataset.load(case, *dataset.training_range(case, night), as_of=night)
-    return promotion.gate_reasons(tasks.of(case), train.fit_and_judge(case, data, "cpu", None).metrics, None)
+    return tasks.of(case).reasons(train.fit_and_judge(case, data, "cpu", None).metrics)
 
 
 # --- the whole path ---
@@ -93,8 +93,10 @@ def test_from_training_to_a_decision(
     assert policy.decide_night(case.name, day(57))["reason"].startswith("quality has become worse")
 
     # The retraining is compared with the champion on days that neither was fitted on.
-    again = train.train(case.name, day(57), "cpu")
-    assert (again["metrics"]["champion_version"], again["metrics"]["compared_days"]) == (1, 10)
+    answer = promotion.promote(case.name, train.train(case.name, day(57), "cpu")["version"])
+    judgement = record.last_judgement(case, answer["version"])
+    assert judgement is not None
+    assert (judgement.champion, judgement.days, judgement.look) == (1, 10, 1)
     assert registry.training_set(case, 1).frame.height == 40 * rows.height / 9
 
 
@@ -182,7 +184,7 @@ def test_early_stopping_looks_at_the_metric_of_the_task(world: World) -> None:
     trained = train.fit_and_judge(case, dataset.load(case, FIRST, day(40)), "cpu", None)
     assert trained.split.valid == (day(26), day(30))
     assert 1 <= trained.booster.num_boosted_rounds() < 200
-    assert promotion.gate_reasons(tasks.of(case), trained.metrics, None) == []
+    assert tasks.of(case).reasons(trained.metrics) == []
 
 
 def test_a_refused_challenger_leaves_the_champion(mlflow_store: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,8 +211,10 @@ def test_a_version_of_fewer_classes_goes_on_until_one_of_more_takes_over(
     # The champion gives fog no chance: that is no error, and it shows.
     assert monitor.quality("weather", day(50))["fired"]
     again = train.train("weather", day(99), "cpu")
-    assert again["metrics"]["compared_champion_log_loss"] > 1 > again["metrics"]["compared_challenger_log_loss"]
-    assert promotion.promote("weather", 2)["promoted"]
+    assert promotion.promote("weather", again["version"])["promoted"]
+    judgement = record.last_judgement(grown, 2)
+    assert judgement is not None
+    assert judgement.measured["champion_log_loss"] > 1 > judgement.measured["challenger_log_loss"]
     world.write(day(101), 2, fog)
     batch.predict("weather", day(100), day(102))
     rows = days_of(grown, day(100), day(101)).sort("day")
@@ -259,23 +263,31 @@ def test_a_label_that_takes_30_days(mlflow_store: None, monkeypatch: pytest.Monk
 
     # The next one is compared on days that lie clear of what the champion was fitted on.
     again = train.train("returns", day(239), "cpu")
-    assert again["metrics"]["compared_days"] == 10
-    promotion.promote("returns", again["version"])
+    answer = promotion.promote("returns", again["version"])
+    # Ten days whose labels share 30 with each other are less than one: nothing can be told of them.
+    assert answer["verdict"] == "wait"
+    judgement = record.last_judgement(case, 2)
+    assert judgement is not None
+    assert (judgement.days, judgement.look) == (10, 1)
 
 
-def test_a_challenger_soon_after_has_no_fair_day(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_challenger_soon_after_has_no_fair_day(mlflow_store: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its holdout lies after the champion's last day of fitting, and shares the time of its labels."""
-    case = RETURNS.case
-    RETURNS.write(FIRST, 100)
-    data = dataset.load(case, FIRST, day(100))
-    split = dataset.split_days(case, FIRST, day(100))
-    assert split.holdout == (day(91), day(100))
-    assert split.train == (FIRST, day(60))
-    monkeypatch.setattr(train.model_files, "load_reference", lambda *_: pytest.fail("there is nothing to compare"))
-    champion = ledger.Champion(1, day(1), None, "", "", "", "", "", FIRST, day(70), day(110))  # type: ignore[arg-type]
-    found = train.compare_with_champion(data, None, split, champion)  # type: ignore[arg-type]
-    assert found == {"champion_version": 1.0, "compared_days": 0.0}
-    clear = replace(champion, fitted_through=day(65))
-    monkeypatch.setattr(train.model_files, "load_reference", lambda *_: pytest.fail("days are compared"))
-    with pytest.raises(pytest.fail.Exception, match="days are compared"):
-        train.compare_with_champion(data, None, split, clear)  # type: ignore[arg-type]
+    world = RETURNS.found(monkeypatch)
+    case = world.case
+    world.write(FIRST, 120)
+    promotion.promote("returns", train.train("returns", day(120), "cpu")["version"])
+    (champion,) = ledger.read(case)
+    assert champion.fitted_through == day(50)
+    # Fitted through day 51, judged on day 82 to 91: of these, day 82 to 80 + 1 share time with what was fitted on.
+    again = train.train("returns", day(121), "cpu")
+    answer = promotion.promote("returns", again["version"])
+    judgement = record.last_judgement(case, again["version"])
+    assert judgement is not None
+    assert judgement.first == day(82)
+    monkeypatch.setattr(ledger, "latest_champion", lambda _: replace(champion, fitted_through=day(61)))
+    first = promotion.beside(
+        case, 2, "", record.trainings(case)[1], replace(champion, fitted_through=day(61)), day(121), "tests"
+    )
+    assert (first.first, first.days, first.verdict) == (day(92), 0, "wait")
+    assert answer["verdict"] == "wait"

@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 import xgboost as xgb
 
-from include.contracts.use_case import UseCase
-from include.ml import dataset, errors, scoring, train
+from include.contracts.use_case import Promotion, UseCase
+from include.ml import dataset, errors, ledger, scoring, train
+from include.ml.code import Code
 from tests.ml.conftest import FIRST, ROWS
 
 LAST = FIRST + timedelta(29)
@@ -117,11 +118,32 @@ def test_training_on_a_gpu(toy: UseCase, data: dataset.Dataset) -> None:
 
 
 def test_request_key_knows_what_matters(toy: UseCase) -> None:
-    key = train.request_key(toy, LAST, "abc")
-    assert key == train.request_key(toy, LAST, "abc")
     more_trees = replace(toy, training=replace(toy.training, rounds=9))
-    others = [(toy, LAST, "abd"), (toy, FIRST, "abc"), (more_trees, LAST, "abc")]
-    assert key not in {train.request_key(*other) for other in others}
+    other_gates = replace(toy, task=replace(toy.task, min_auc=0.61))
+    other_margins = replace(toy, promotion=Promotion(level=0.01))
+    clean, edited = Code("c0ffee", False, ""), Code("c0ffee", True, "-1\n+2")
+    champion = ledger.Champion(3, FIRST, None, "", "", "", "", "", FIRST, FIRST, FIRST)  # type: ignore[arg-type]
+    asked = (toy, LAST, "abc", clean, "cpu", None)
+    made = {
+        "": asked,
+        "rows": (toy, LAST, "abd", clean, "cpu", None),
+        "parameters": (more_trees, *asked[1:]),
+        "commit": (*asked[:3], Code("decaf", False, ""), "cpu", None),
+        "edited": (*asked[:3], edited, "cpu", None),
+        "device": (*asked[:4], "cuda", None),
+    }
+    asked_otherwise = {
+        "night": (toy, FIRST, *asked[2:]),
+        "gates": (other_gates, *asked[1:]),
+        "margins": (other_margins, *asked[1:]),
+        "champion": (*asked[:5], champion),
+    }
+    recipes = {name: train.keys_of(*one).recipe for name, one in made.items()}  # type: ignore[arg-type]
+    assert len(set(recipes.values())) == len(made), recipes
+    requests = {name: train.keys_of(*one).request for name, one in (made | asked_otherwise).items()}  # type: ignore[arg-type]
+    assert len(set(requests.values())) == len(requests), requests
+    assert {train.keys_of(*one).recipe for one in asked_otherwise.values()} == {recipes[""]}  # type: ignore[arg-type]
+    assert train.keys_of(*asked) == train.keys_of(*asked)  # type: ignore[arg-type]
 
 
 def test_scores_are_of_the_rows_in_their_order(toy: UseCase, data: dataset.Dataset) -> None:

@@ -11,7 +11,19 @@ import pytest
 
 from include.contracts.use_case import Feature, UseCase
 from include.lake import delta
-from include.ml import dataset, ledger, metrics, model_files, monitor, promotion, reference, registry, scoring, train
+from include.ml import (
+    dataset,
+    ledger,
+    metrics,
+    model_files,
+    monitor,
+    promotion,
+    record,
+    reference,
+    registry,
+    scoring,
+    train,
+)
 from include.serving import batch
 from tests.ml.conftest import FIRST, write_days
 
@@ -108,18 +120,20 @@ def test_a_challenger_with_other_features_is_compared_on_the_same_rows(
     turned = replace(METAL, vocabulary=("iron", "gold"))
     changed = with_features(live, monkeypatch, NOISE, turned, Feature("humidity"), context=("known_from", "weight"))
     trained = train.train("toy", NIGHT + timedelta(14), "cpu")
-    found = trained["metrics"]
-    assert (found["champion_version"], found["compared_days"]) == (1, 7)
-    assert found["compared_challenger_auc"] == found["auc"]
-    # The champion, on its own features, is as good on these rows as it ever was.
     champion = ledger.latest_champion(live)
     assert champion is not None
+    promoted = promotion.promote("toy", trained["version"])
+    assert promoted["promoted"], promoted
+    judgement = record.last_judgement(changed, trained["version"])
+    assert judgement is not None
+    assert (judgement.champion, judgement.days) == (1, 7)
+    assert judgement.measured["challenger_auc"] == pytest.approx(trained["metrics"]["auc"])
+    # The champion, on its own features, is as good on these rows as it ever was.
     first, last = NIGHT + timedelta(8), NIGHT + timedelta(14)
     theirs = dataset.load(changed, first, last, features=live.features)
     own = scoring.output(live, model_files.load_booster(live, champion), live.features, theirs.frame)
-    assert found["compared_champion_auc"] == pytest.approx(metrics.auc(theirs.frame["is_head"].to_numpy(), own))
-    promoted = promotion.promote("toy", trained["version"])
-    assert promoted["promoted"], promoted
+    expected = metrics.auc(theirs.frame["is_head"].to_numpy(), own)
+    assert judgement.measured["champion_auc"] == pytest.approx(expected)
     batch.predict("toy", TOMORROW, NIGHT + timedelta(14))
     monitor.measure("toy", NIGHT + timedelta(14), NIGHT + timedelta(14))
     takes = {version: list(known["features"]) for version, known in registry.references(changed).items()}

@@ -22,10 +22,11 @@ def ran(monkeypatch: pytest.MonkeyPatch, *, partition: str = "2013-05-31", pause
     return commands.run("train", "--use-case", "flight_delays", "--partition", partition)
 
 
-def champions(monkeypatch: pytest.MonkeyPatch, *versions: int) -> None:
+def champions(monkeypatch: pytest.MonkeyPatch, *versions: int, verdict: str = "refuse") -> None:
     rows = [SimpleNamespace(model_version=one, effective_from="2013-06-01", reason="passed") for one in versions]
     monkeypatch.setattr(train.ledger, "read", lambda case: rows)
-    monkeypatch.setattr(train.promotion, "refusals", lambda case, version: ["AUC .51 is below .55"])
+    said = SimpleNamespace(verdict=verdict, reasons=["AUC .51 is below .55"])
+    monkeypatch.setattr(train.record, "last_judgement", lambda case, version: said)
 
 
 def test_a_champion_is_well(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,6 +39,12 @@ def test_a_refusal_says_why_and_is_not(monkeypatch: pytest.MonkeyPatch, capsys: 
     champions(monkeypatch, 1, 2)
     assert ran(monkeypatch) == 1
     assert "version 3 was refused: AUC .51 is below .55" in capsys.readouterr().err
+
+
+def test_one_that_waits_is_no_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    champions(monkeypatch, 1, 2, verdict="wait")
+    assert ran(monkeypatch) == 0
+    assert "version 3 waits: AUC .51" in capsys.readouterr().out
 
 
 def test_a_paused_dag_is_told_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ OF_A_SOURCE = {
 OF_A_USE_CASE = {
     "features": ["history", "build", "audit", "publish", "discard"],
     "predict": ["score"],
-    "monitor": ["window", "measure", "input_drift", "prediction_drift", "quality", "request_retraining"],
+    "monitor": ["window", "measure", "input_drift", "prediction_drift", "quality", "look_again", "request_retraining"],
     "train": ["train", "promote", "score"],
 }
 # What the DAG of one use case has beside the tasks of its stage, as {"flight_delays_predict": ["count"]}. These come
@@ -32,6 +32,7 @@ MORE: dict[str, list[str]] = {}
 OF_THE_LAKE = {
     "lakehouse_maintain": ["plan", "retain", "compact", "vacuum", "sweep", "report"],
     "lakehouse_catchup": ["look"],
+    "lakehouse_rollback": ["put_back"],
 }
 # Of a source that use cases read beside others: a task each, from which nothing follows.
 INPUTS = {
@@ -50,7 +51,7 @@ CONTRACT = {
 }
 CONTRACT |= {dag_id: [*CONTRACT[dag_id], *tasks] for dag_id, tasks in INPUTS.items()}
 # A person starts them, and they announce nothing themselves: what they start does.
-BY_HAND = tuple(f"lakehouse_reprocess_{source}" for source in sources())
+BY_HAND = ("lakehouse_rollback", *(f"lakehouse_reprocess_{source}" for source in sources()))
 # What comes after the announcement and keeps nobody waiting: removing what was only needed on the way, dbt's pages.
 AFTERWARDS = ("discard", "docs")
 # The asset that the last task of each announces, those aside; no other task does, but for the first predictions of a
@@ -64,7 +65,25 @@ ANNOUNCES = {
     **{f"{case}_train": f"{case}.champion" for case in use_cases()},
 }
 FIRST_PREDICTIONS = {f"{case}_train": {"score": [f"gold.{case}.predictions"]} for case in use_cases()}
-STAGES = ("ingest", "transform", "features", "train", "predict", "monitor", "maintain", "catchup", "reprocess")
+# A version that waited, and has become champion by what a partition brought.
+LATE_CHAMPIONS = {f"{case}_monitor": {"look_again": [f"{case}.champion"]} for case in use_cases()}
+PARAMS = {
+    "lakehouse_maintain": ["dry_run"],
+    "lakehouse_catchup": [],
+    "lakehouse_rollback": ["use_case", "version", "why"],
+}
+STAGES = (
+    "ingest",
+    "transform",
+    "features",
+    "train",
+    "predict",
+    "monitor",
+    "maintain",
+    "catchup",
+    "reprocess",
+    "rollback",
+)
 DAG_FILES = sorted((ROOT / "dags").rglob("*.py"))
 MOST_LINES = 120
 
@@ -117,7 +136,7 @@ def test_only_the_last_task_announces(dag_facts: dict[str, Any]) -> None:
     for dag_id, tasks in CONTRACT.items():
         outlets = {name: task["outlets"] for name, task in dag_facts["dags"][dag_id]["tasks"].items()}
         inputs = {name: [f"silver.{case}.inputs"] for name, case in INPUTS.get(dag_id, {}).items()}
-        also = FIRST_PREDICTIONS.get(dag_id, {}) | inputs
+        also = FIRST_PREDICTIONS.get(dag_id, {}) | LATE_CHAMPIONS.get(dag_id, {}) | inputs
         after = (*AFTERWARDS, *also, *MORE.get(dag_id, []))
         announcing = next(name for name in reversed(tasks) if name not in after)
         announced = {} if dag_id in (*OF_THE_LAKE, *BY_HAND) else {announcing: [ANNOUNCES[dag_id]]}
@@ -138,7 +157,7 @@ def test_each_keeps_the_rules(dag_facts: dict[str, Any], dag_id: str) -> None:
     most = 2 if dag_id.startswith("lakehouse_ingest_") else 1
     assert dag["max_active_runs"] == most, "a night's dbt artifacts are there until the next night of its stage"
     assert dag["catchup"] is False
-    assert dag["params"] == {"lakehouse_maintain": ["dry_run"], "lakehouse_catchup": []}.get(dag_id, ["from", "to"])
+    assert dag["params"] == PARAMS.get(dag_id, ["from", "to"])
     for name, task in dag["tasks"].items():
         assert task["owner"] not in ("", "airflow"), f"{name} has no owner"
         assert task["retries"] > 0, f"{name} must outlive a killed service"

@@ -10,8 +10,23 @@ import numpy as np
 import polars as pl
 
 from include.contracts.use_case import Binary, UseCase
-from include.ml import metrics
-from include.ml.tasks.interface import NAN, Array, Compared, UnfitLabelError, Watched, constant, of_shape, refuse
+from include.ml import comparison, metrics
+from include.ml.comparison import ByDay
+from include.ml.tasks.interface import (
+    FAR,
+    NAN,
+    NOBODY,
+    SLACK,
+    Array,
+    Compared,
+    UnfitLabelError,
+    Watched,
+    at_least,
+    at_most,
+    constant,
+    of_shape,
+    refuse,
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +55,7 @@ class BinaryTask:
     @property
     def compared(self) -> tuple[Compared, ...]:
         return (
-            Compared("auc", "AUC", self.limits.max_auc_loss),
+            Compared("auc", "AUC within days", self.limits.max_auc_loss),
             Compared("log_loss", "log loss", self.limits.max_log_loss_loss),
         )
 
@@ -89,31 +104,45 @@ class BinaryTask:
     def quality(self, labels: Array, scores: Array) -> dict[str, float]:
         return metrics.quality(labels, scores)
 
-    def beside(self, fitted: Array, holdout: pl.DataFrame, labels: Array, output: Array) -> dict[str, float]:
+    def by_day(self, labels: Array, scores: Array, day_of: Array, days: int) -> dict[str, ByDay]:
+        losses = metrics.log_losses(labels, scores)
+        return {
+            "auc": comparison.pairs_in_order(labels, scores, day_of, days),
+            "log_loss": comparison.mean(losses, day_of, days),
+        }
+
+    def usual(self, fitted: Array) -> dict[str, float]:
+        return {}
+
+    def beside(self, usual: Mapping[str, float], rows: pl.DataFrame, labels: Array, output: Array) -> dict[str, float]:
         """``baseline_auc``: of ranking by the baseline feature alone; missing values rank in the middle."""
-        values = holdout[self.limits.baseline].cast(pl.Float64)
+        values = rows[self.limits.baseline].cast(pl.Float64)
         return {"baseline_auc": metrics.auc(labels, values.fill_null(values.median()).to_numpy())}
 
     def daily(self, labels: Array, scores: Array) -> dict[str, float]:
         return {"auc": metrics.auc(labels, scores), "gap": float(scores.mean() - labels.mean())}
 
-    def reasons(self, found: Mapping[str, float]) -> list[str]:
-        gates = self.limits
+    def reasons(self, found: Mapping[str, float], champion: Mapping[str, float] = NOBODY) -> list[str]:
+        gates, theirs, off = self.limits, champion.get("auc", NAN), champion.get("calibration_error", NAN)
         value, baseline = found.get("auc", NAN), found.get("baseline_auc", NAN)
         error, rate = found.get("calibration_error", NAN), found.get("base_rate", NAN)
+        lowest, highest = (
+            at(limit, theirs, FAR * gates.max_auc_loss)
+            for at, limit in ((at_least, gates.min_auc), (at_most, gates.max_auc))
+        )
+        lift = at_least(gates.min_lift, theirs - baseline, FAR * gates.max_auc_loss)
+        largest = at_most(gates.max_calibration_error, off, SLACK)
         reasons = []
         # Written as "not good", so that NaN fails.
-        if not value >= gates.min_auc:
+        if not value >= lowest:
             one = f": {self.case.label} is {rate:.0f} in all rows of the holdout" if rate in (0, 1) else ""
-            reasons.append(f"AUC {value:.4f} is below {gates.min_auc}{one or ': something is missing'}")
-        if not value <= gates.max_auc:
-            reasons.append(f"AUC {value:.4f} is above {gates.max_auc}: something leaks")
-        if not value - baseline >= gates.min_lift:
-            reasons.append(
-                f"AUC {value:.4f} adds less than {gates.min_lift} to {baseline:.4f} of {gates.baseline} alone"
-            )
-        if not error <= gates.max_calibration_error:
-            reasons.append(f"calibration error {error:.4f} is above {gates.max_calibration_error}")
+            reasons.append(f"AUC {value:.4f} is below {lowest:.4g}{one or ': something is missing'}")
+        if not value <= highest:
+            reasons.append(f"AUC {value:.4f} is above {highest:.4g}: something leaks")
+        if not value - baseline >= lift:
+            reasons.append(f"AUC {value:.4f} adds less than {lift:.4g} to {baseline:.4f} of {gates.baseline} alone")
+        if not error <= largest:
+            reasons.append(f"calibration error {error:.4f} is above {largest:.4g}")
         return reasons
 
     def summary(self, found: Mapping[str, float]) -> str:

@@ -12,10 +12,19 @@ import polars as pl
 
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
+from include.ml.comparison import ByDay
 
 type Array = npt.NDArray[Any]
 
 NAN = float("nan")
+NOBODY: Mapping[str, float] = {}
+"""The metrics of a champion where there is none."""
+FAR = 5
+"""Beside a champion, a limit refuses what misses it and is so many margins worse than the champion; else the test does.
+
+On few days, two that are as good differ by a margin or two."""
+SLACK = 0.05
+"""The same for shares that are off, as of calibration: so much more than the champion's."""
 
 
 class UnfitLabelError(NeedsAttentionError):
@@ -24,14 +33,14 @@ class UnfitLabelError(NeedsAttentionError):
 
 @dataclass(frozen=True)
 class Compared:
-    """A metric that a challenger may lose little of to the champion, on the same rows.
+    """A metric that a challenger may lose little of to the champion, on the same days.
 
-    ``most_lost`` is in the metric's unit, or with ``relative`` a share of the champion's value.
+    ``margin`` is what it may lose, in the metric's unit, or with ``relative`` as a share of the champion's value.
     """
 
     metric: str
     words: str
-    most_lost: float
+    margin: float
     relative: bool = False
 
 
@@ -129,10 +138,19 @@ class Task(Protocol):
         """All metrics of some rows, ``n`` among them; NaN where one is not defined."""
         ...
 
-    def beside(self, fitted: Array, holdout: pl.DataFrame, labels: Array, output: Array) -> dict[str, float]:
-        """What else gates ask for: the baseline on the rows of ``holdout``, and what quality is relative to it.
+    def by_day(self, labels: Array, scores: Array, day_of: Array, days: int) -> dict[str, ByDay]:
+        """What each metric of ``compared`` is made of. ``day_of`` has the number of each row's day, from 0."""
+        ...
 
-        ``fitted`` are the labels that the model was fitted on, ``labels`` the holdout's, ``output`` the booster's.
+    def usual(self, fitted: Array) -> dict[str, float]:
+        """What gates have to know of the labels that a model was fitted on: what is usual, and how often what is."""
+        ...
+
+    def beside(self, usual: Mapping[str, float], rows: pl.DataFrame, labels: Array, output: Array) -> dict[str, float]:
+        """What else gates ask for: the baseline on ``rows``, and what quality is relative to it.
+
+        ``usual`` has what :meth:`usual` said of the model's training, ``labels`` are those of ``rows``, ``output`` is
+        the booster's.
         """
         ...
 
@@ -140,8 +158,12 @@ class Task(Protocol):
         """What is watched, of the rows of one day; NaN where the day does not tell."""
         ...
 
-    def reasons(self, found: Mapping[str, float]) -> list[str]:
-        """Why a challenger with these metrics must not become champion, whoever is. One that is missing fails."""
+    def reasons(self, found: Mapping[str, float], champion: Mapping[str, float] = NOBODY) -> list[str]:
+        """Why a challenger with these metrics must not become champion. One that is missing fails.
+
+        ``champion`` has the champion's on the same rows, and a limit is no stricter than it, less ``FAR`` margins: what
+        both miss is the season's doing, and which of them is better the comparison says.
+        """
         ...
 
     def summary(self, found: Mapping[str, float]) -> str:
@@ -169,6 +191,16 @@ def constant(case: UseCase, value: Any, rows: int) -> UnfitLabelError:
         f"{case.name}: {case.label} is {value} in all {rows} rows that a model would be fitted on, so that there is "
         f"nothing to learn. Look at {case.labels_table} in dbt"
     )
+
+
+def at_least(limit: float, theirs: float, slack: float) -> float:
+    """The limit that a metric must reach: that of the spec, or ``slack`` less than ``theirs`` if that is lower."""
+    return min(limit, theirs - slack) if theirs == theirs else limit
+
+
+def at_most(limit: float, theirs: float, slack: float) -> float:
+    """The limit that a metric must not pass: that of the spec, or ``slack`` more than ``theirs`` if that is higher."""
+    return max(limit, theirs + slack) if theirs == theirs else limit
 
 
 def of_shape(case: UseCase, output: Array, *width: int) -> Array:

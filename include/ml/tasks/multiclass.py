@@ -10,8 +10,22 @@ import numpy as np
 import polars as pl
 
 from include.contracts.use_case import Multiclass, UseCase, class_slug
-from include.ml import metrics
-from include.ml.tasks.interface import NAN, Array, Compared, Watched, constant, of_shape, refuse
+from include.ml import comparison, metrics
+from include.ml.comparison import ByDay
+from include.ml.tasks.interface import (
+    FAR,
+    NAN,
+    NOBODY,
+    SLACK,
+    Array,
+    Compared,
+    Watched,
+    at_least,
+    at_most,
+    constant,
+    of_shape,
+    refuse,
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,7 @@ class MulticlassTask:
     @property
     def compared(self) -> tuple[Compared, ...]:
         return (
-            Compared("auc", "AUC", self.limits.max_auc_loss),
+            Compared("auc", "AUC within days", self.limits.max_auc_loss),
             Compared("log_loss", "log loss", self.limits.max_log_loss_loss),
         )
 
@@ -119,21 +133,34 @@ class MulticlassTask:
             "calibration_error": metrics.calibration_error(right, likely),
         }
 
-    def beside(self, fitted: Array, holdout: pl.DataFrame, labels: Array, output: Array) -> dict[str, float]:
-        """The baseline's accuracy, the log loss of the classes' frequencies in training, and rows to learn each from.
+    def by_day(self, labels: Array, scores: Array, day_of: Array, days: int) -> dict[str, ByDay]:
+        each = [
+            comparison.pairs_in_order((labels == code).astype(np.int8), scores[:, code], day_of, days)
+            for code in np.unique(labels)
+        ]
+        pairs = ByDay(np.sum([one.sums for one in each], axis=0), np.sum([one.counts for one in each], axis=0))
+        losses = metrics.log_losses_of_classes(labels, scores)
+        return {"auc": pairs, "log_loss": comparison.mean(losses, day_of, days)}
+
+    def usual(self, fitted: Array) -> dict[str, float]:
+        """The rows to learn each class from."""
+        counts = np.bincount(fitted, minlength=len(self.classes))
+        return {f"fitted_rows_{class_slug(one)}": float(n) for one, n in zip(self.classes, counts, strict=True)}
+
+    def beside(self, usual: Mapping[str, float], rows: pl.DataFrame, labels: Array, output: Array) -> dict[str, float]:
+        """The baseline's accuracy, and the log loss of the classes' frequencies in training.
 
         ``skill`` is the share by which the model's log loss is below that of the frequencies.
         """
-        counts = np.bincount(fitted, minlength=len(self.classes))
+        counts = np.asarray([usual[f"fitted_rows_{class_slug(one)}"] for one in self.classes])
         # A class that training never had has a little, so that one row of it does not make the log loss infinite.
         frequencies = np.tile((counts + 0.5) / (counts + 0.5).sum(), (len(labels), 1))
         baseline = metrics.log_loss_of_classes(labels, frequencies)
         own = metrics.log_loss_of_classes(labels, self.scores(output))
         return {
-            "baseline_accuracy": float((self._baseline(holdout, int(counts.argmax())) == labels).mean()),
+            "baseline_accuracy": float((self._baseline(rows, int(counts.argmax())) == labels).mean()),
             "baseline_log_loss": baseline,
             "skill": 1 - own / baseline,
-            **{f"fitted_rows_{class_slug(one)}": float(n) for one, n in zip(self.classes, counts, strict=True)},
         }
 
     def _baseline(self, holdout: pl.DataFrame, usual: int) -> Array:
@@ -149,31 +176,34 @@ class MulticlassTask:
         gap = float(scores.max(axis=1).mean() - right.mean())
         return {"log_loss": metrics.log_loss_of_classes(labels, scores), "gap": gap}
 
-    def reasons(self, found: Mapping[str, float]) -> list[str]:
-        gates = self.limits
+    def reasons(self, found: Mapping[str, float], champion: Mapping[str, float] = NOBODY) -> list[str]:
+        gates, theirs = self.limits, {name: champion.get(name, NAN) for name in ("auc", "skill", "accuracy")}
         rows = {one: found.get(f"fitted_rows_{class_slug(one)}", NAN) for one in self.classes}
         few = {one: n for one, n in rows.items() if not n >= gates.min_class_rows}
         value, skill = found.get("auc", NAN), found.get("skill", NAN)
         accuracy, baseline = found.get("accuracy", NAN), found.get("baseline_accuracy", NAN)
         error, by = found.get("calibration_error", NAN), gates.baseline or "always the most frequent class"
+        lowest = at_least(gates.min_auc, theirs["auc"], FAR * gates.max_auc_loss)
+        highest = at_most(gates.max_auc, theirs["auc"], FAR * gates.max_auc_loss)
+        least = at_least(gates.min_skill, theirs["skill"], FAR * gates.max_log_loss_loss)
+        lift = at_least(gates.min_lift, theirs["accuracy"] - baseline, FAR * gates.max_auc_loss)
+        largest = at_most(gates.max_calibration_error, champion.get("calibration_error", NAN), SLACK)
         # Written as "not good", so that NaN fails.
         reasons = [
             f"{self.case.label} is {one} in {n:.0f} rows that it was fitted on, fewer than {gates.min_class_rows}: too "
             "few to learn the class"
             for one, n in few.items()
         ]
-        if not value >= gates.min_auc:
-            reasons.append(f"AUC {value:.4f} is below {gates.min_auc}: something is missing")
-        if not value <= gates.max_auc:
-            reasons.append(f"AUC {value:.4f} is above {gates.max_auc}: something leaks")
-        if not skill >= gates.min_skill:
-            reasons.append(
-                f"log loss is {skill:.1%} below that of the classes' frequencies, less than {gates.min_skill:.1%}"
-            )
-        if not accuracy - baseline >= gates.min_lift:
-            reasons.append(f"accuracy {accuracy:.4f} adds less than {gates.min_lift} to {baseline:.4f} of {by}")
-        if not error <= gates.max_calibration_error:
-            reasons.append(f"calibration error {error:.4f} is above {gates.max_calibration_error}")
+        if not value >= lowest:
+            reasons.append(f"AUC {value:.4f} is below {lowest:.4g}: something is missing")
+        if not value <= highest:
+            reasons.append(f"AUC {value:.4f} is above {highest:.4g}: something leaks")
+        if not skill >= least:
+            reasons.append(f"log loss is {skill:.1%} below that of the classes' frequencies, less than {least:.1%}")
+        if not accuracy - baseline >= lift:
+            reasons.append(f"accuracy {accuracy:.4f} adds less than {lift:.4g} to {baseline:.4f} of {by}")
+        if not error <= largest:
+            reasons.append(f"calibration error {error:.4f} is above {largest:.4g}")
         return reasons
 
     def summary(self, found: Mapping[str, float]) -> str:

@@ -10,8 +10,22 @@ import numpy as np
 import polars as pl
 
 from include.contracts.use_case import Regression, UseCase
-from include.ml import metrics
-from include.ml.tasks.interface import NAN, Array, Compared, Watched, constant, of_shape, refuse
+from include.ml import comparison, metrics
+from include.ml.comparison import ByDay
+from include.ml.tasks.interface import (
+    FAR,
+    NAN,
+    NOBODY,
+    SLACK,
+    Array,
+    Compared,
+    Watched,
+    at_least,
+    at_most,
+    constant,
+    of_shape,
+    refuse,
+)
 
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -151,15 +165,21 @@ class RegressionTask:
             found["coverage"] = _covered(labels, scores)
         return found
 
-    def beside(self, fitted: Array, holdout: pl.DataFrame, labels: Array, output: Array) -> dict[str, float]:
+    def by_day(self, labels: Array, scores: Array, day_of: Array, days: int) -> dict[str, ByDay]:
+        off, root = scores[:, self._middle] - labels, self.error == "rmse"
+        return {self.error: comparison.mean(off**2 if root else np.abs(off), day_of, days, root=root)}
+
+    def usual(self, fitted: Array) -> dict[str, float]:
+        return {"usual": float(np.median(fitted) if self.quantiles else fitted.mean())}
+
+    def beside(self, usual: Mapping[str, float], rows: pl.DataFrame, labels: Array, output: Array) -> dict[str, float]:
         """The baseline's error and that of always saying what is usual in training, and how many quantiles cross.
 
         ``skill`` is the share by which the model's error is below the smaller one of the two.
         """
-        values = holdout[self.limits.baseline].cast(pl.Float64)
-        usual = float(np.median(fitted) if self.quantiles else fitted.mean())
-        baseline = self._error(labels, values.fill_null(values.median()).fill_null(usual).to_numpy())
-        constant = self._error(labels, np.full(len(labels), usual))
+        values, always = rows[self.limits.baseline].cast(pl.Float64), usual["usual"]
+        baseline = self._error(labels, values.fill_null(values.median()).fill_null(always).to_numpy())
+        constant = self._error(labels, np.full(len(labels), always))
         own, best = self._error(labels, self.scores(output)[:, self._middle]), min(baseline, constant)
         found = {
             f"baseline_{self.error}": baseline,
@@ -181,27 +201,32 @@ class RegressionTask:
             found["coverage_gap"] = _covered(labels, scores) - self._promised
         return found
 
-    def reasons(self, found: Mapping[str, float]) -> list[str]:
-        gates, name = self.limits, self.error.upper()
+    def reasons(self, found: Mapping[str, float], champion: Mapping[str, float] = NOBODY) -> list[str]:
+        gates, name, theirs = self.limits, self.error.upper(), champion.get("skill", NAN)
         skill = found.get("skill", NAN)
+        least, most = (
+            at(limit, theirs, FAR * gates.max_error_loss)
+            for at, limit in ((at_least, gates.min_skill), (at_most, gates.max_skill))
+        )
         own, baseline, constant = (found.get(f"{of}{self.error}", NAN) for of in ("", "baseline_", "constant_"))
         best, of = (constant, "always the same") if constant < baseline else (baseline, f"{gates.baseline} alone")
         side = "below" if skill >= 0 else "above"
         beside = f"{name} {own:.4g} is {abs(skill):.1%} {side} {best:.4g} of {of}"
         reasons = []
         # Written as "not good", so that NaN fails.
-        if not skill >= gates.min_skill:
-            reasons.append(f"{beside}, and not {gates.min_skill:.1%} below: something is missing")
-        if not skill <= gates.max_skill:
-            reasons.append(f"{beside}, more than {gates.max_skill:.1%}: something leaks")
+        if not skill >= least:
+            reasons.append(f"{beside}, and not {least:.1%} below: something is missing")
+        if not skill <= most:
+            reasons.append(f"{beside}, more than {most:.1%}: something leaks")
         if len(self.quantiles) > 1:
             crossed, coverage = found.get("crossed", NAN), found.get("coverage", NAN)
             if not crossed <= gates.max_crossed:
                 reasons.append(f"the quantiles of {crossed:.1%} of the rows cross, over {gates.max_crossed:.1%}")
-            if not abs(coverage - self._promised) <= gates.max_coverage_gap:
+            largest = at_most(gates.max_coverage_gap, abs(champion.get("coverage", NAN) - self._promised), SLACK)
+            if not abs(coverage - self._promised) <= largest:
                 reasons.append(
                     f"{coverage:.1%} of the labels are between the outermost quantiles, which promise "
-                    f"{self._promised:.1%}: off by more than {gates.max_coverage_gap:.1%}"
+                    f"{self._promised:.1%}: off by more than {largest:.1%}"
                 )
         return reasons
 
