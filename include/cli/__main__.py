@@ -37,6 +37,13 @@ NIGHTS = (
         SERVICES,
     ),
     Command(
+        "rollback",
+        "put back the version of a model that served before, at once",
+        "include.cli.runs:rollback",
+        f"{CASE} --why 'scores look wrong' --yes",
+        SERVICES,
+    ),
+    Command(
         "night",
         "all stages of one partition on this machine; Airflow is not told",
         "include.cli.scaffold:night",

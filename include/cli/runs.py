@@ -6,12 +6,14 @@ What each needs is imported when it runs: a slip in an option is told before the
 from __future__ import annotations
 
 import argparse
+import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 
 from include.cli.console import console
 from include.cli.options import day, flag, partition
+from include.core.errors import BadRequestError
 from include.core.partitions import Partitions, require_past
 from include.core.settings import settings
 from include.sources import source
@@ -61,6 +63,28 @@ def train(given: argparse.Namespace) -> int:
     case, airflow = use_case(given.use_case), Airflow(settings())
     with watching(f"{airflow.url}/dags/{case.name}_train"):
         print(training.run(airflow, case, given.partition))
+    return 0
+
+
+def rollback_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--use-case", required=True)
+    parser.add_argument("--version", type=int, help="one that was champion before (the one that served last)")
+    parser.add_argument("--why", default="", help="for the ledger")
+    flag(parser, "--yes", "do it; else it is only said")
+
+
+def rollback(given: argparse.Namespace) -> int:
+    """0 where it is done, or said. Raises NothingToRollBackError, BadRequestError."""
+    from include.ml import rollback as going_back
+
+    case = use_case(given.use_case)
+    if not given.yes:
+        print(f"{going_back.plan(case, given.version)}\nnothing was done; yes=1 why='…' does it")
+        return 0
+    if not given.why:
+        raise BadRequestError("a rollback is written down with its reason: why='scores look wrong'")
+    found, new = going_back.carry_out(case, given.version, f"{getpass.getuser()} on the command line", given.why)
+    print(f"{found}{'' if new else ': it is champion already, nothing was written'}")
     return 0
 
 

@@ -51,11 +51,13 @@ def decide(
     readings: Sequence[SensorReading],
     last_request: date | None,
     label_days: int = 0,
+    held: Champion | None = None,
 ) -> Decision:
     """Whether to ask for a retraining in ``night``. Pure: the same state gives the same decision.
 
     ``champion`` is that of day ``night``, ``readings`` are of that night, ``last_request`` is the nearest other night
-    with a "yes"; in ``night`` the labels of the day ``label_days`` before it are known. Worse quality is reason enough.
+    with a "yes"; in ``night`` the labels of the day ``label_days`` before it are known. ``held`` is the champion of all
+    if a person has put it back: then nothing is asked for. Worse quality is reason enough.
     Drift is reason only when inputs and scores drift together: inputs alone may be of no consequence, scores alone are
     what a model is for.
     """
@@ -67,6 +69,12 @@ def decide(
     }
     if champion is None:
         return Decision(night, "no", "there is no champion yet that could need a retraining", evidence, None)
+    if held is not None:
+        said = (
+            f"held: version {held.model_version} was put back by {held.decided_by} ({held.reason}). A version that "
+            "becomes champion in another way ends that: make train"
+        )
+        return Decision(night, "no", said, evidence, champion.model_version)
     fresh = (night - timedelta(label_days) - champion.trained_through).days
     evidence |= {
         "trained_through": str(champion.trained_through),
@@ -132,7 +140,9 @@ def _decide_night(case: UseCase, night: date) -> dict[str, Any]:
     ].to_list()
     last_request = min(requests, key=lambda other: abs((night - other).days), default=None)
     readings = [read(case, rows) for read in monitor.READERS.values()]
-    made = decide(case.drift, night, champion, readings, last_request, case.label_days)
+    latest = ledger.latest_champion(case)
+    held = latest if latest is not None and latest.how == ledger.ROLLBACK else None
+    made = decide(case.drift, night, champion, readings, last_request, case.label_days, held)
     before = earlier.filter(pl.col("partition_day") == night)
     if before.height:
         kept = before.row(0, named=True)
