@@ -76,6 +76,13 @@ WHAT_THERE_IS = (
         ENVIRONMENT,
     ),
     Command(
+        "reproduce",
+        "train a version again from its record alone, and compare it byte by byte",
+        "include.cli.runs:reproduce",
+        "--model flight_delays --version 1",
+        SERVICES,
+    ),
+    Command(
         "features",
         "each feature, what it gives the champion, which versions use it",
         "include.cli.features:features",

@@ -88,6 +88,20 @@ def rollback(given: argparse.Namespace) -> int:
     return 0
 
 
+def reproduce_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, help="its use case")
+    parser.add_argument("--version", type=int, required=True)
+
+
+def reproduce(given: argparse.Namespace) -> int:
+    """0 where it is byte-equal, 1 where it is another one, and what differs. Raises NotOnRecordError."""
+    from include.ml import reproduce as again
+
+    found = again.reproduce(given.model, given.version)
+    print(found)
+    return 0 if found.equal else 1
+
+
 def reprocess_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", default="flights", help="whose quarantine (flights)")
     parser.add_argument("--from", dest="first", type=day, default=date.min, help="first night")

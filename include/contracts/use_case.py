@@ -117,7 +117,7 @@ class Binary:
     min_lift: float = 0.02
     max_calibration_error: float = 0.10
     max_auc_loss: float = 0.01
-    max_log_loss_loss: float = 0.02
+    max_log_loss_loss: float = 0.015
     quality_auc_drop: float = 0.05
     quality_calibration_gap: float = 0.05
 

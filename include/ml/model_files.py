@@ -79,6 +79,18 @@ def _fetched(case: UseCase, version: int, source: str, path: Path, expected: str
     return path
 
 
+def text_of(name: str, run_id: str, file: str) -> str:
+    """A small text that a run of the model ``name`` keeps. Raises DamagedModelError where it is not to be had."""
+    import mlflow
+
+    try:
+        return str(mlflow.artifacts.load_text(f"runs:/{run_id}/{file}"))
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        raise DamagedModelError(
+            f"{file} of the run {run_id} of {name} is not to be had from MLflow: {error}"
+        ) from error
+
+
 def load_booster(case: UseCase, champion: Champion) -> xgb.Booster:
     """A champion's booster, for the CPU."""
     return booster_of(case, champion.model_version, champion.run_id, champion.model_sha256)

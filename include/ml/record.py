@@ -34,6 +34,9 @@ class Training:
         content_hash: of its rows.
         holdout_from: the first day that it is judged on; the holdout ends with ``trained_through``.
         metrics: on the holdout, and what the gates have to know of the training.
+        versions: the Delta versions of the tables that were read, by name.
+        code, environment: see ``include.ml.environment``.
+        seconds: that fitting and judging took.
         champion: the champion that it is to be compared with; None where there was none.
     """
 
@@ -50,6 +53,10 @@ class Training:
     device: str
     champion: int | None
     metrics: dict[str, float]
+    versions: dict[str, int] = field(default_factory=dict)
+    code: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
     trained_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -94,6 +101,8 @@ _TYPES: Mapping[str, pl.DataType] = {
     "Verdict": pl.String(),
     "list[str]": pl.String(),  # JSON
     "dict[str, float]": pl.String(),  # JSON
+    "dict[str, int]": pl.String(),  # JSON
+    "dict[str, str]": pl.String(),  # JSON
 }
 
 

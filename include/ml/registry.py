@@ -20,7 +20,7 @@ import xgboost as xgb
 
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
-from include.ml import errors, model_files, record
+from include.ml import environment, errors, model_files, record
 from include.ml.code import Code
 from include.ml.dataset import DELTA_VERSION, DataMissingError, Dataset, load
 from include.ml.model_files import REFERENCE_FILE, USE_CASE_FILE, sha256
@@ -203,6 +203,10 @@ def register(case: UseCase, night: date, keys: Keys, data: Dataset, trained: Tra
         champion=trained.champion,
         # JSON has no NaN: a metric that does not exist is not there, and passes no gate.
         metrics={name: value for name, value in trained.metrics.items() if isfinite(value)},
+        versions=dict(data.versions),
+        code=environment.code_key(code),
+        environment=environment.of_training(),
+        seconds=trained.seconds,
     )
     record.append_training(case, training)
     with errors.of_mlflow(f"to register a version of {case.name} for the night {night}"):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 import warnings
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -15,7 +16,7 @@ from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
 from include.core.lease import lease
 from include.core.settings import settings
-from include.ml import dataset, errors, ledger, model_files, reference, registry, tasks
+from include.ml import dataset, environment, errors, ledger, model_files, reference, registry, tasks
 from include.ml.code import Code, code_state
 from include.ml.dataset import Dataset, Split
 from include.ml.reference import features_of
@@ -49,6 +50,7 @@ class Trained:
     metrics: dict[str, float]
     reference: reference.Reference
     champion: int | None
+    seconds: float = 0.0
 
 
 def gpu_names() -> list[str]:
@@ -155,7 +157,7 @@ def gain_shares(booster: xgb.Booster) -> dict[str, float]:
 
 def fit_and_judge(case: UseCase, data: Dataset, device: Device, champion: ledger.Champion | None) -> Trained:
     """Fit on a training set and measure on its holdout. ``champion`` is whom it is to be compared with later."""
-    task, frame = tasks.of(case), data.frame
+    begun, task, frame = time.monotonic(), tasks.of(case), data.frame
     first, last = cast(date, frame[case.day].min()), cast(date, frame[case.day].max())
     absent = set(dataset.days_between(first, last)) - set(frame[case.day].unique())
     split = dataset.split_days(case, first, last, absent)
@@ -180,7 +182,7 @@ def fit_and_judge(case: UseCase, data: Dataset, device: Device, champion: ledger
     )
     gpu = gpu_names()[0] if device == "cuda" else ""
     version = champion.model_version if champion else None
-    return Trained(booster, device, gpu, split, found, seen, version)
+    return Trained(booster, device, gpu, split, found, seen, version, round(time.monotonic() - begun, 3))
 
 
 @dataclass(frozen=True)
@@ -207,8 +209,7 @@ def keys_of(
         [asdict(feature) for feature in case.features],
         tasks.of(case).recipe,
         case.label_days,
-        code.commit,
-        code.diff,
+        environment.code_key(code),
         device,
         xgb.__version__,
     )
