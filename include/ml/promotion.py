@@ -232,15 +232,18 @@ def judge(
     task = tasks.of(case)
     if failed := task.reasons(own, champion):
         return "refuse", failed
+    compared = [one for one in task.compared if one.metric in gains]
+    if not compared:
+        return "wait", ["these days have nothing that the two could be compared by"]
     let_through = comparison.levels(case.looks, case.promotion.level / versions)[look - 1]
     # Each of several metrics may refuse, so that each has its part of the level.
-    turned_down = comparison.levels(case.looks, case.promotion.refusal_level / len(task.compared))[look - 1]
-    said = {one: _said(one, gains[one.metric], let_through, against) for one in task.compared}
-    if all(gains[one.metric].above(let_through) > -one.margin for one in task.compared):
+    turned_down = comparison.levels(case.looks, case.promotion.refusal_level / len(compared))[look - 1]
+    said = {one: _said(one, gains[one.metric], let_through, against) for one in compared}
+    if all(gains[one.metric].above(let_through) > -one.margin for one in compared):
         return "promote", list(said.values())
-    if worse := [one for one in task.compared if gains[one.metric].below(turned_down) < 0]:
+    if worse := [one for one in compared if gains[one.metric].below(turned_down) < 0]:
         return "refuse", [said[one] for one in worse]
-    undecided = [one for one in task.compared if not gains[one.metric].above(let_through) > -one.margin]
+    undecided = [one for one in compared if not gains[one.metric].above(let_through) > -one.margin]
     following = next(iter(case.looks[look:]), None)
     then = f"The next look is at {following} days." if following else "There is no further look: train a new version."
     return "wait", [f"{said[one]}, which is too little to tell. {then}" for one in undecided]
@@ -290,7 +293,8 @@ def gains_of(
 ) -> dict[str, Gain]:
     """What the challenger gains on the champion, by metric.
 
-    ``rows`` and ``before`` are the same ones, with the features of the one and of the other.
+    ``rows`` and ``before`` are the same ones, with the features of the one and of the other. A metric that no day can
+    tell is left out: where each day is a single row, none has a pair to rank, and log loss decides alone.
     """
     days = rows[case.day].unique().sort()
     day_of = rows[case.day].replace_strict(days, range(len(days)), return_dtype=pl.Int64).to_numpy()
@@ -308,6 +312,7 @@ def gains_of(
             overlap=case.overlap_days,
         )
         for one in task.compared
+        if ours[one.metric].counts.any()
     }
 
 

@@ -165,6 +165,21 @@ def test_what_waited_and_was_overtaken_is_looked_at_no_more(changed: Changed) ->
     assert promotion.look_again("toy", LATER + timedelta(20)) is None
 
 
+def test_days_of_a_single_row_are_compared_by_log_loss_alone(changed: Changed) -> None:
+    """No day has a pair to rank."""
+    case = changed()
+    for name in (case.features_table, case.labels_table):
+        rows = delta.read_all("gold", name).filter(pl.col("flight_date") > NIGHT).sort("coin_id")
+        single = rows.unique("flight_date", keep="first", maintain_order=True)
+        delta.replace_days("gold", name, single, NIGHT + timedelta(1), NIGHT + timedelta(40))
+    answer = promotion.promote("toy", train.train("toy", LATER, "cpu")["version"], LATER)
+    assert answer["verdict"] in ("promote", "wait"), answer
+    assert {name for name in judged(case).measured if name.startswith("gain_")} == {
+        "gain_log_loss",
+        "gain_log_loss_error",
+    }
+
+
 # --- what decides is ours ---
 
 
