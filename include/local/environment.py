@@ -103,6 +103,7 @@ def of_mlflow_client(settings: Settings) -> dict[str, str]:
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         # a server that is just coming back after a kill answers within this many doubling waits (about a minute)
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # a model is a few files
     }
 
 
