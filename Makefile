@@ -64,10 +64,10 @@ stream: venv ## source=… [every=10]: spool its events as they come, looking ev
 source-check: venv ## file=… [name=…]: how it is written, as a spec to paste, and what would become of its rows
 	@$(NOCTURNE) source-check $(given)
 
-source: venv ## name=… from=sample.csv [owner=] [day=] [key=a,b] [columns=a,b] [rename=1]: a source from a sample
+source: venv ## name=… from=sample.csv [owner=] [day=] [key=a,b] [columns=a,b] [rename=1] [mode=snapshot|upsert]: a source from a sample
 	@$(NOCTURNE) source $(given)
 
-use-case: venv ## name=… source=… task=binary|multiclass|regression label=… entity=a,b [label_days=0] [population=] [classes=] [every=day] [table=]
+use-case: venv ## name=… source=a[,b] task=binary|multiclass|regression label=… entity=a,b [label_days=0] [population=] [classes=] [every=day] [table=] [join=b.x=y]
 	@$(NOCTURNE) use-case $(given)
 
 night: venv ## use_case=…|source=… partition=2013-06-01: all its stages on this machine, with what each did; Airflow is not told

@@ -18,6 +18,7 @@ def source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", type=names, default=(), help="columns that tell the rows of a day apart, or none")
     parser.add_argument("--columns", type=names, default=(), help="names for those of a file without a header")
     flag(parser, "--rename", "give columns with a taken name another one")
+    parser.add_argument("--mode", default="", help="how files add up: partition, snapshot or upsert, which is changes")
 
 
 def source(given: argparse.Namespace) -> int:
@@ -33,6 +34,7 @@ def source(given: argparse.Namespace) -> int:
         key=given.key,
         names=given.columns,
         rename=given.rename,
+        mode=given.mode,
     )
     _tell(written.files, written.marks, "GUESS", f"include/sources/{given.name}/spec.py", written.following)
     return 0
@@ -40,7 +42,8 @@ def source(given: argparse.Namespace) -> int:
 
 def use_case_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True)
-    parser.add_argument("--source", required=True)
+    parser.add_argument("--source", type=names, required=True, help="that of entity and label, then further ones")
+    parser.add_argument("--join", type=names, default=(), help="of a further source: clicks.client=customer")
     parser.add_argument("--task", required=True, help="binary, multiclass or regression")
     parser.add_argument("--label", required=True, help="what to predict, in SQL")
     parser.add_argument("--entity", type=names, required=True, help="the columns that name one thing to predict")
@@ -56,10 +59,11 @@ def use_case(given: argparse.Namespace) -> int:
     """Write a use case. Raises ScaffoldError."""
     from include.scaffold import use_case
 
+    source, *further = given.source or [""]
     written = use_case.make(
         settings().home,
         given.name,
-        source=given.source,
+        source=source,
         task=given.task,
         label=given.label,
         entity=given.entity,
@@ -69,6 +73,8 @@ def use_case(given: argparse.Namespace) -> int:
         classes=given.classes,
         every=given.every,
         owner=given.owner,
+        further=further,
+        join=given.join,
     )
     _tell(written.files, written.marks, "THINK", "the files of the use case", written.following)
     return 0

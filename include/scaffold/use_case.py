@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
@@ -15,10 +15,11 @@ from include.contracts.source import Source
 from include.contracts.use_case import UNKNOWN, Multiclass, UseCase
 from include.core.letters import plain_letters
 from include.ml import dataset
-from include.scaffold import expressions, tables
+from include.scaffold import expressions, reads, tables
 from include.scaffold.errors import ScaffoldError
 from include.scaffold.expressions import JINJA, Expression
 from include.scaffold.names import check_name, why_reserved, words
+from include.scaffold.reads import Read
 from include.scaffold.rendering import Marks, render
 from include.scaffold.source import Written
 from include.scaffold.tables import MANY_VALUES, NUMBERS, WHOLE, Table
@@ -30,12 +31,10 @@ TASKS = ("binary", "multiclass", "regression")
 LABEL = "label"  # what the label is called where it is no column
 SHARE = "low=0, high=1"
 MOST_DAYS = 3653  # after which a training has enough days, or never will
-MOST_MEASURES = 8  # of which features are made; each has several a look-back
 LABEL_KINDS = {"binary": ("condition", "number"), "regression": ("number",), "multiclass": ("text",)}
+MOST_ROWS = 10  # without what the label asks for, for each with it, in the made-up table of an oracle
 MADE_UP = 9  # the largest number that the made-up table of an oracle has in any case
 BUCKETS = 64  # of a text of too many values to list
-# columns that the models have beside those of the core model
-INNER = ("n", "event_date", "days_ahead", "labels", "label_mean")
 UNWRITABLE = re.compile(rf"[\x00-\x1f\x7f]|{JINJA.pattern}")
 """What in a class would end a line, or be dbt's."""
 
@@ -121,9 +120,10 @@ EVERY = {
 
 @dataclass(frozen=True)
 class Case:
-    """The answers, checked against the source.
+    """The answers, checked against the sources.
 
     Attributes:
+        reads: the core models that features are made of; entity and label are of the first.
         label: an aggregate over rows of an entity, which for a column is that of its rows on the day.
         label_days: D + this is the partition in which the label of event date D is known.
         window_days: the label looks at rows of the event date and of so many days after it.
@@ -132,8 +132,7 @@ class Case:
     """
 
     name: str
-    source: Source
-    table: Table
+    reads: tuple[Read, ...]
     task: str
     entity: tuple[str, ...]
     label: Expression
@@ -145,6 +144,18 @@ class Case:
     classes: tuple[str, ...]
     every: Every
     owner: str
+
+    @property
+    def main(self) -> Read:
+        return self.reads[0]
+
+    @property
+    def table(self) -> Table:
+        return self.main.table
+
+    @property
+    def sources(self) -> list[Source]:
+        return [read.source for read in self.reads]
 
     @property
     def day(self) -> str:
@@ -165,20 +176,9 @@ class Case:
         return max(self.look_backs) + self.label_days + self.seen_days
 
     @property
-    def measures(self) -> tuple[list[str], list[str]]:
-        """The columns that features are made of: numbers, and yes or no. The past of the label has its own rule."""
-        out = {*self.entity, self.day, "ingestion_date", self.label_name}
-        free = [name for name in self.table.columns if name not in out]
-        numbers = [name for name in free if self.table.kind(name) in NUMBERS and name not in self.table.key]
-        flags = [name for name in free if self.table.kind(name) == "boolean"]
-        return numbers[:MOST_MEASURES], flags[: max(0, MOST_MEASURES - len(numbers))]
-
-    @property
-    def many_values(self) -> tuple[list[str], list[str]]:
-        """Columns of too many values to list: those of the entity, and texts of its rows that come again."""
-        out = {*self.entity, *self.table.key, self.label_name}
-        texts = [name for name in self.table.recurring if name not in out and self.table.kind(name) == "string"]
-        return [name for name in self.entity if name in self.table.many_values], texts[:MOST_MEASURES]
+    def entity_values(self) -> list[str]:
+        """The columns of the entity of too many values to list: labels of the same value tell of each."""
+        return [name for name in self.entity if name in self.table.many_values]
 
 
 def make(
@@ -195,14 +195,19 @@ def make(
     classes: Sequence[str] = (),
     every: str = "day",
     owner: str = "data-science",
+    further: Sequence[str] = (),
+    join: Sequence[str] = (),
 ) -> Written:
     """Write the use case ``name``: spec, model card, DAGs, dbt models and an oracle. Raises ScaffoldError; nothing is
     written then.
 
     ``label`` is a column of the core model, or an aggregate over its rows of an entity. ``population`` is a condition
-    on its rows, or another core model of the source. ``every`` is day, week or month.
+    on its rows, or another core model of the source. ``every`` is day, week or month. ``further`` are other sources
+    of which features are made too, and ``join`` says which of their columns is which of the entity's, as
+    ``clicks.client=customer``, where they have other names.
     """
     case = _checked(root, name, source, task, label, entity, label_days, population, table, classes, every, owner)
+    case = replace(case, reads=(case.main, *_further(root, case, further, join)))
     marks = Marks("THINK")
     files = _files(case, marks)
     first = first_training(case, str(files[f"include/use_cases/{name}/spec.py"]))
@@ -240,7 +245,7 @@ def _checked(
         raise ScaffoldError("entity=: say the columns that name one thing to predict, each once")
     there = tables.of_source(root, source)
     core = tables.choose(there, entity, table)
-    _check_entity(core, entity)
+    reads.check_columns("entity", core, entity)
     said = expressions.read("label", label, core.columns, core.name)
     if not said.is_column and not said.has_aggregate:
         raise ScaffoldError(f"label={label!r} says nothing of many rows: use count, sum, avg, min or max")
@@ -254,8 +259,7 @@ def _checked(
         raise ScaffoldError(f"population={population}: it has no column {odd[0]}")
     return Case(
         name=name,
-        source=sources()[source],
-        table=core,
+        reads=(reads.of_entity(sources()[source], core, entity, label_name),),
         task=task,
         entity=tuple(entity),
         label=aggregated,
@@ -264,10 +268,25 @@ def _checked(
         window_days=0 if said.is_column else label_days,
         population=_condition(population, core) if population and not is_table else None,
         population_table=is_table,
-        classes=_classes(task, classes, said, sources()[source], core),
+        classes=_classes(task, classes, said, sources()[source]),
         every=EVERY[every],
         owner=owner,
     )
+
+
+def _further(root: Path, case: Case, names: Sequence[str], join: Sequence[str]) -> list[Read]:
+    """What is read of further sources. Raises ScaffoldError."""
+    every = [case.main.source.name, *names]
+    if odd := [one for one in names if one not in sources()]:
+        raise ScaffoldError(f"source={odd[0]}: there is no such source; there are {', '.join(sources())}")
+    if len(set(every)) < len(every):
+        raise ScaffoldError(f"source={','.join(every)}: each once")
+    if join and not names:
+        raise ScaffoldError(f"join={join[0]}: there is one source alone. Say the further ones: source={every[0]},…")
+    found = reads.further(root, [sources()[one] for one in names], join, case.main)
+    for one in found:
+        reads.check_columns("join", one.table, list(one.columns))
+    return found
 
 
 def _condition(population: str, table: Table) -> Expression:
@@ -301,7 +320,7 @@ def _aggregate(column: Expression, table: Table, task: str, entity: Sequence[str
     return expressions.read("label", f"max({name})", table.columns, table.name)
 
 
-def _classes(task: str, said: Sequence[str], label: Expression, source: Source, table: Table) -> tuple[str, ...]:
+def _classes(task: str, said: Sequence[str], label: Expression, source: Source) -> tuple[str, ...]:
     if task != "multiclass":
         if said:
             raise ScaffoldError(f"classes=: {task} has none")
@@ -327,57 +346,73 @@ def _classes(task: str, said: Sequence[str], label: Expression, source: Source, 
     return found
 
 
-def _check_entity(table: Table, entity: Sequence[str]) -> None:
-    """Raise ScaffoldError for columns by which no two things are told apart, or that the models name their own so."""
-    kinds = {name: table.kind(name) for name in entity}
-    if odd := [name for name, kind in kinds.items() if kind in ("double", "float")]:
-        raise ScaffoldError(
-            f"entity={odd[0]}: it is a {kinds[odd[0]]}, and two of these are hardly ever equal. If it names something, "
-            "say string in the spec of the source and its models"
-        )
-    if set(kinds.values()) == {"boolean"}:
-        raise ScaffoldError(f"entity={','.join(entity)}: yes or no names no thing; add a column")
-    numbers_and_flags = [name for name in table.columns if table.kind(name) in (*NUMBERS, "boolean")]
-    inner = {*INNER, *(f"{name}_{end}" for name in numbers_and_flags for end in ("total", "known"))} - {table.day}
-    inner |= {f"{name}_newest" for name in table.recurring}
-    if taken := sorted(inner & set(entity)):
-        raise ScaffoldError(
-            f"entity={taken[0]}: the models have a column of that name for themselves: call it otherwise in the spec "
-            f"of the source, with source_name={taken[0]!r}, and in its models"
-        )
-
-
 def features_of(case: Case) -> list[Feature]:
     """The features that a first night can stand on: counts, sums, means, recency, past labels, the day of the week."""
-    of, (numbers, flags), found = words(case.table.name), case.measures, list[Feature]()
+    main, *others = case.reads
+    found = list[Feature]()
     for days in case.look_backs:
-        text = f"in the {_days(days)} before"
-        none = "null where there was none"
-        rows = f"number of rows of {of} {text}"
-        found.append(Feature(f"rows_{days}d", "bigint", rows, "row", "history", days, "low=0"))
-        for name in numbers:
-            value = f"{words(name)} {text}; {none}"
-            found.append(Feature(f"{name}_sum_{days}d", "double", f"sum of {value}", words(name), "history", days))
-            found.append(Feature(f"{name}_mean_{days}d", "double", f"mean of {value}", words(name), "history", days))
-        for name in flags:
-            share = f"share of rows that are {words(name)} {text}; {none}"
-            found.append(Feature(f"{name}_share_{days}d", "double", share, "share of rows", "history", days, SHARE))
-        found += _of_past_labels(case, days)
+        found += [*_of_rows(main, days), *_of_past_labels(case, days)]
     most = max(case.look_backs)
-    since = f"days since the last row of {of}, of the {_days(most)} before; null where there was none"
-    found.append(Feature("days_since_last", "int", since, "day", "history", most, f"low=1, high={most}"))
+    found += [_recency(main, most), *_newest(main, most)]
     if case.task == "multiclass":
         back = most + case.label_days
         text = f"the newest label of the event dates {back} to {case.label_days + 1} days before"
         # A feature has the level `unknown` anyway, whether the label has it too or not.
-        levels = tuple(one for one in case.classes if one != UNKNOWN)
-        categorical = f'"categorical", vocabulary={levels!r}'
-        found.append(Feature(f"{case.label_name}_last", "string", text, "class", "outcomes", back, categorical))
-    found += _of_many_values(case)
+        found.append(
+            Feature(f"{case.label_name}_last", "string", text, "class", "outcomes", back, one_of(case.classes))
+        )
+    found += [*_of_values(case), *_buckets(main, most)]
+    for read in others:
+        its = [one for days in case.look_backs for one in _of_rows(read, days)]
+        its += [_recency(read, most), *_newest(read, most), *_buckets(read, most)]
+        found += [replace(one, name=f"{read.prefix}_{one.name}") for one in its]
     found.append(case.every.when)
     names = [*case.entity, case.day, "known_from", case.label_name, *(one.name for one in found)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ScaffoldError(f"two columns would be named {twice[0]}: give the column of {case.table.name} another name")
+    return found
+
+
+def one_of(values: Sequence[str]) -> str:
+    """The arguments of a feature that is one of ``values``."""
+    return f'"categorical", vocabulary={tuple(one for one in values if one != UNKNOWN)!r}'
+
+
+def _of_rows(read: Read, days: int) -> list[Feature]:
+    """Counts, sums, means and shares of the rows of the last ``days``."""
+    of, text, none = words(read.table.name), f"in the {_days(days)} before", "null where there was none"
+    found = [Feature(f"rows_{days}d", "bigint", f"number of rows of {of} {text}", "row", "history", days, "low=0")]
+    for name in read.numbers:
+        value = f"{words(name)} {text}; {none}"
+        if read.is_summed:
+            found.append(Feature(f"{name}_sum_{days}d", "double", f"sum of {value}", words(name), "history", days))
+        found.append(Feature(f"{name}_mean_{days}d", "double", f"mean of {value}", words(name), "history", days))
+    for name in read.flags:
+        share = f"share of rows that are {words(name)} {text}; {none}"
+        found.append(Feature(f"{name}_share_{days}d", "double", share, "share of rows", "history", days, SHARE))
+    return found
+
+
+def _recency(read: Read, most: int) -> Feature:
+    of = words(read.table.name)
+    if read.is_changes:
+        text = f"days since the last row of {of}; null where there was none"
+        return Feature("days_since_last", "int", text, "day", "state", 0, "low=1")
+    since = f"days since the last row of {of}, of the {_days(most)} before; null where there was none"
+    return Feature("days_since_last", "int", since, "day", "history", most, f"low=1, high={most}")
+
+
+def _newest(read: Read, most: int) -> list[Feature]:
+    """How something is, by its newest row: of changes the newest of all, of snapshots that of the longest look-back."""
+    as_of, days = ("state", 0) if read.is_changes else ("history", most)
+    found = []
+    for name in read.newest:
+        kind, unit, spec = "double", words(name), ""
+        if name in read.flags:
+            kind, unit, spec = "int", "yes or no", "low=0, high=1"
+        elif name in read.texts:
+            kind, unit, spec = "string", "class", one_of(read.vocabularies[name])
+        found.append(Feature(f"{name}_last", kind, f"{words(name)} in the newest row", unit, as_of, days, spec))
     return found
 
 
@@ -403,13 +438,11 @@ def _of_past_labels(case: Case, days: int) -> list[Feature]:
     return [Feature(f"{case.label_name}_mean_{back}d", "double", text, unit, "outcomes", back, spec)]
 
 
-def _of_many_values(case: Case) -> list[Feature]:
-    """What tells of a column that no vocabulary can list: earlier labels of its values, or the bucket of the newest."""
-    entity, texts = case.many_values
-    days = max(case.look_backs)
-    back, found = days + case.label_days, list[Feature]()
+def _of_values(case: Case) -> list[Feature]:
+    """What tells of a column of the entity that no vocabulary can list: earlier labels of its values."""
+    back, found = max(case.look_backs) + case.label_days, list[Feature]()
     window = f"of the event dates {back} to {case.label_days + 1} days before"
-    for name in entity:
+    for name in case.entity_values:
         of = f"of all with the same {words(name)} {window}, drawn to that of all of them where these are few"
         if case.task == "multiclass":
             found += [
@@ -430,10 +463,18 @@ def _of_many_values(case: Case) -> list[Feature]:
             found.append(Feature(column, "double", text, unit, "values", back, spec))
         count = f"number of labels of all with the same {words(name)} {window}"
         found.append(Feature(f"{name}_labels_{back}d", "bigint", count, "label", "values", back, "low=0"))
-    for name in texts:
-        text = f"bucket of the newest {words(name)} in the {_days(days)} before, one of {BUCKETS}; null where none was"
-        spec = f'"categorical", vocabulary=buckets({BUCKETS})'
-        found.append(Feature(f"{name}_last_bucket", "string", text, "bucket", "history", days, spec))
+    return found
+
+
+def _buckets(read: Read, most: int) -> list[Feature]:
+    """What tells of a text that no vocabulary can list: the bucket of the newest."""
+    as_of, days = ("state", 0) if read.is_changes else ("history", most)
+    of_rows = "" if read.is_changes else f" in the {_days(most)} before"
+    spec = f'"categorical", vocabulary=buckets({BUCKETS})'
+    found = []
+    for name in read.hashed:
+        text = f"bucket of the newest {words(name)}{of_rows}, one of {BUCKETS}; null where none was"
+        found.append(Feature(f"{name}_last_bucket", "string", text, "bucket", as_of, days, spec))
     return found
 
 
@@ -503,25 +544,38 @@ def values_of_test(case: Case) -> dict[str, tuple[Any, ...]]:
         if case.task == "multiclass" and name == case.label.columns[0]:
             found[name] = tuple(dict.fromkeys((*case.classes, *texts)))
         elif kind == "string" and texts:
-            found[name] = tuple(dict.fromkeys(("a", "b", *texts)))
+            # Over many days one that is asked for in each third row would be there always.
+            often = tuple(one for one in texts if one not in case.label.compared(name))
+            found[name] = ("a", "b", *often) * min(max(1, case.window_days // 2), MOST_ROWS) + tuple(
+                one for one in texts if one not in often
+            )
         elif kind in NUMBERS and largest >= MADE_UP:
             found[name] = tuple(int(part * largest) for part in (0, 0.1, 0.3, 0.6, 1, 1.5))
+    if case.main.op:
+        found[case.main.op] = ("changed", "changed", *case.main.deletes[:1])
     return found
 
 
 def _training_days(case: Case) -> date:
-    return case.source.first_day + timedelta(case.reach_days + 1)
+    return _begin(case) + timedelta(case.reach_days + 1)
+
+
+def _begin(case: Case) -> date:
+    """The first day that all sources have."""
+    return max(one.first_day for one in case.sources)
 
 
 def _files(case: Case, marks: Marks) -> dict[str, str | bytes]:
     sql, label_type = label_sql(case)
-    numbers, flags = case.measures
-    entity_values, texts = case.many_values
+    found_features, entity_values = features_of(case), case.entity_values
     values: dict[str, Any] = {
         "case": case,
         "name": case.name,
         "words": words(case.name).capitalize(),
-        "source": case.source.name,
+        "sources": [one.name for one in case.sources],
+        "main": case.main,
+        "reads": case.reads,
+        "begin": _begin(case),
         "table": case.table,
         "entity": case.entity,
         "day": case.day,
@@ -529,29 +583,30 @@ def _files(case: Case, marks: Marks) -> dict[str, str | bytes]:
         "label_sql": sql,
         "label_type": label_type,
         "label_python": case.label.in_python(),
+        "asked": _asked(case),
         "population_sql": case.population.sql if case.population else "",
         "population_python": case.population.in_python() if case.population else "True",
         "look_backs": case.look_backs,
         "longest": max(case.look_backs),
         "label_days": case.label_days,
-        "numbers": numbers,
-        "flags": flags,
         "entity_values": entity_values,
-        "known": [f"{one}.known_from" for one in ("history", "past", *(f"by_{name}" for name in entity_values))],
-        "texts": texts,
+        "known": [f"{one}.known_from" for one in _parts(case)],
         "buckets": BUCKETS,
         "many": MANY_VALUES,
-        "features": features_of(case),
+        "hashed": [f"{read.cte}{name}" for read in case.reads for name in read.hashed],
+        "features": found_features,
+        "rules": {one.as_of for one in found_features},
         "baseline": baseline_of(case),
         "first_day": _training_days(case),
         "noqa": _noqa,
         "classes": slugs(case.classes),
         "classes_in_sql": {slug: sql_text(one) for slug, one in slugs(case.classes).items()},
-        "one_row": bool(case.table.key) and set(case.table.key) <= {*case.entity, case.day},
+        "deletes": ", ".join(map(sql_text, case.main.deletes)),
         "values_of_test": values_of_test(case),
         "keys": (*case.entity, case.day),
         "same": lambda one, other, names: [f"{one}.{name} = {other}.{name}" for name in names],
         "of": lambda table: ", ".join(f"{table}.{name}" for name in (*case.entity, case.day)),
+        "joined": lambda read: _joined(case, read),
         "mark": marks,
     }
     dbt, case_of = "dbt_project/models", f"{case.name}__"
@@ -576,6 +631,25 @@ def _files(case: Case, marks: Marks) -> dict[str, str | bytes]:
     return found
 
 
+def _asked(case: Case) -> list[str]:
+    """The columns of the entity's model by which it is said who is to be predicted."""
+    of_condition = case.population.columns if case.population else ()
+    return list(dict.fromkeys([*case.entity, *([case.main.op] if case.main.op else []), *of_condition]))
+
+
+def _parts(case: Case) -> list[str]:
+    """What a row of features draws on beside the population, each with the night from which it was known."""
+    return [*(f"{read.cte}history" for read in case.reads), "past", *(f"by_{name}" for name in case.entity_values)]
+
+
+def _joined(case: Case, read: Read) -> list[str]:
+    """By what rows of ``daily`` go with a row of the population."""
+    its, own = f"population.{case.day}", f"daily.{read.table.day}"
+    recent = [] if read.is_changes else [f"{own} >= date_sub({its}, {{{{ longest }}}})"]
+    same = [f"population.{other} = daily.{one}" for one, other in read.columns.items()]
+    return [*same, *recent, f"{its} > {own}", f"{its} > daily.ingestion_date"]
+
+
 def spec_of(text: str, name: str) -> UseCase:
     """The use case that the spec ``text`` makes. Raises ScaffoldError where it makes none."""
     names: dict[str, Any] = {}
@@ -589,14 +663,16 @@ def spec_of(text: str, name: str) -> UseCase:
 
 
 def first_training(case: Case, spec: str) -> date:
-    """The first partition in which enough labels are known to train on, where no day of the source is missing.
+    """The first partition in which enough labels are known to train on, where no day of the sources is missing.
 
     ``spec`` is the text of the use case's spec.
     """
     made = spec_of(spec, case.name)
     begin = made.training.first_day
     days = [begin + timedelta(n) for n in range(MOST_DAYS)]
-    absent = {day for day in days if not (case.every.is_event_date(day) and case.source.is_open(day))}
+    absent = {
+        day for day in days if not (case.every.is_event_date(day) and all(one.is_open(day) for one in case.sources))
+    }
 
     def suffices(night: date) -> bool:
         try:
@@ -609,10 +685,10 @@ def first_training(case: Case, spec: str) -> date:
 
 
 def _following(case: Case, first: date) -> list[str]:
-    history = f"source={case.source.name} from={case.source.first_day} to=<the last day that has landed>"
+    history = [f"source={one.name} from={one.first_day} to=<the last day that has landed>" for one in case.sources]
     return [
         "make catalogue  # the pages of its features and its DAGs",
         "make check",
-        f"make backfill {history} at_once=1",
+        *(f"make backfill {one} at_once=1" for one in history),
         f"make train use_case={case.name} partition=<the same day; {first} is the first with enough to learn from>",
     ]

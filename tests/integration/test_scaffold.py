@@ -31,14 +31,10 @@ COMPANIES = (REGRESSION, BINARY, MULTICLASS)
 CHANGED = ("2024-04-22", "2024-05-27")
 
 
-BOTH = replace(REGRESSION, name="both")
+# Each station beside all payments of the days before.
+JOINED = ("--join", f"{BINARY.source}.{BINARY.day}={REGRESSION.day}")
+BOTH = replace(REGRESSION, name="both", question=(*REGRESSION.question, *JOINED))
 ONLY_RIDES = ("2024-04-22", "2024-04-22")  # rides of that day were run with what changed, payments have landed
-
-
-def edit(repository: Repository, path: str, old: str, new: str) -> None:
-    file = repository.tree / path
-    assert old in file.read_text()
-    file.write_text(file.read_text().replace(old, new))
 
 
 def tables(repository: Repository) -> list[str]:
@@ -104,17 +100,18 @@ def test_a_retraining_is_decided(repository: Repository, company: Company) -> No
 
 
 def test_a_use_case_of_several_sources_runs_when_the_last_of_them_is_there(repository: Repository) -> None:
-    """Scaffolded on one source, then given a second one by hand."""
-    answers = ("--name", BOTH.case, "--source", REGRESSION.source, *BOTH.question)
+    answers = ("--name", BOTH.case, "--source", f"{REGRESSION.source},{BINARY.source}", *BOTH.question)
     repository.nocturne("use-case", *answers)
-    edit(repository, f"include/use_cases/{BOTH.case}/spec.py", '("rides_co",)', '("rides_co", "payments_co")')
-    edit(repository, f"dags/use_cases/{BOTH.case}.py", 'assets.silver("rides_co")', "assets.inputs(CASE)")
     repository.nocturne("down")  # another start reads all specs again
     repository.nocturne("up")
     first = backfill(repository, REGRESSION, ONLY_RIDES)
     assert f"announce_inputs_of_{BOTH.case} skipped" in first
     assert f"{BOTH.case}_features" not in first
     assert f"{BOTH.case}_features" in backfill(repository, BINARY, ONLY_RIDES)
+    features = read(repository, f"{BOTH.case}__features")
+    assert features.height > 0
+    assert features["payments_amount_eur_mean_7d"].n_unique() == 1, "the same of all stations, on one event date"
+    assert features.select(pl.col("payments_rows_1d").min()).item() > 100, "so many payments a day has"
 
 
 def test_removed_they_leave_the_tree_and_the_lake_as_before(begun: tuple[Repository, list[str]]) -> None:

@@ -144,11 +144,19 @@ def subscribers(n: int) -> Iterator[tuple[date, Subscribers]]:
         yield day, dict(there)
 
 
+def agent(who: str) -> str:
+    """Who looks after a subscriber: one of 60, too many to list."""
+    return f"A{int(who[1:]) % 60:02}"
+
+
 def customers(folder: Path, n: int) -> None:
     """The whole table of subscribers as CSV, each day; no row says of which day it is."""
     for day, there in subscribers(n):
-        lines = [f"{who},{plan},{status},{fee},{since}" for who, (plan, status, fee, since) in there.items()]
-        (folder / f"customers-{day}.csv").write_text("\n".join(["customer,plan,status,fee_eur,since", *lines, ""]))
+        lines = [
+            f"{who},{plan},{status},{fee},{since},{agent(who)}" for who, (plan, status, fee, since) in there.items()
+        ]
+        header = "customer,plan,status,fee_eur,since,agent"
+        (folder / f"customers-{day}.csv").write_text("\n".join([header, *lines, ""]))
 
 
 def changes(folder: Path, n: int) -> None:
@@ -163,7 +171,8 @@ def changes(folder: Path, n: int) -> None:
             plan, status, fee, since = now or (None,) * 4
             op = "delete" if now is None else "update" if who in before else "insert"
             row = {"op": op, "seq": number, "customer": who, "plan": plan, "status": status, "fee_eur": fee}
-            rows.append(json.dumps(row | {"since": since and str(since), "changed_at": f"{day}T12:00:00Z"}))
+            row |= {"since": since and str(since), "agent": now and agent(who), "changed_at": f"{day}T12:00:00Z"}
+            rows.append(json.dumps(row))
         (folder / f"changes-{day}.jsonl").write_text("\n".join([*rows, ""]) or "\n")
         before = there
 

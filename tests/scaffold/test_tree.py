@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.scaffold import companies
 from tests.scaffold import conftest as samples
 from tests.scaffold.repository import Repository, airflow_of, copied
 
@@ -17,6 +18,7 @@ ODD = (
     *("--source", "deals", "--task", "multiclass", "--label", "max(channel)", "--entity", "shop,off,due_on,seller"),
     *("--population", 'count > 1 and channel <> "it\'s"'),
 )
+LEAVES = ("--task", "binary", "--label", "count_if(status = 'left') > 0", "--label-days", "14", "--entity", "customer")
 ANSWERS = ("--source", "shop", "--task", "binary", "--label", "count(order_id) > 0", "--entity", "customer")
 
 
@@ -30,6 +32,14 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     odd = samples.deals(place.parent)
     found.nocturne("source", "--name", "deals", "--from", str(odd), "--key", "n", "--day", "sold_on")
     found.nocturne("use-case", "--name", "ways", *ODD)
+    for kind, write in (("tables", companies.customers), ("changes", companies.changes)):
+        folder = tmp_path_factory.mktemp(kind)
+        write(folder, 40)
+        found.nocturne("source", "--name", kind, "--from", str(folder))
+    active = ("--population", "status <> 'left'")
+    found.nocturne("use-case", "--name", "leavers", "--source", "tables,changes", *LEAVES, *active)
+    of_day = ("--source", "changes,tables", "--join", "tables.event_date=event_date")
+    found.nocturne("use-case", "--name", "changing", *of_day, *LEAVES, *active)
     return found
 
 
@@ -56,6 +66,12 @@ def test_the_source_and_the_use_case_run_at_once(tree: Repository) -> None:
 def test_so_do_those_of_names_and_values_that_are_words_of_others(tree: Repository) -> None:
     said = tree.python("pytest", "-q", "tests/sources/deals", "tests/use_cases/ways", "-p", "no:cacheprovider")
     assert "3 passed" in said
+
+
+def test_so_do_those_of_snapshots_of_changes_and_of_both(tree: Repository) -> None:
+    """Who is there by the newest of them; and features of a further source, by the entity and by the day alone."""
+    said = tree.python("pytest", "-q", "tests/use_cases/leavers", "tests/use_cases/changing", "-p", "no:cacheprovider")
+    assert "2 passed" in said
 
 
 def test_they_keep_the_rules_of_sources_and_dbt(tree: Repository) -> None:

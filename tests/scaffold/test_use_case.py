@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from include.contracts.source import Column, Feed, Source
+from include.contracts.source import Column, Feed, Mode, Source
 from include.contracts.use_case import Multiclass
 from include.scaffold import use_case
 from include.scaffold.errors import ScaffoldError
@@ -260,6 +261,183 @@ def test_the_oracle_has_rows_of_which_some_are_as_the_label_and_the_population_a
 def test_a_column_in_backticks_is_that_column(shop: Path) -> None:
     make(shop, "gifts", **ANSWERS | {"label": "`is_gift`"})
     assert 'label="is_gift"' in text(shop, "include/use_cases/gifts/spec.py")
+
+
+CLICKS = """
+models:
+  - name: fct_clicks
+    description: "Clicks."
+    data_tests:
+      - primary_key:
+          arguments: {columns: [clicked_on, click_id]}
+    columns:
+      - {name: click_id, data_type: int, description: "which click"}
+      - {name: %s, data_type: string, description: "who"}
+      - {name: clicked_on, data_type: date, description: "when"}
+      - {name: seconds, data_type: double, description: "how long"}
+      - name: page
+        data_type: string
+        description: "what was seen"
+        config: {meta: {sample_values: 70, sample_rows: 900}}
+      - {name: is_mobile, data_type: boolean, description: "whether on a phone"}
+      - {name: ingestion_date, data_type: date, description: "the night"}
+"""
+
+
+def with_clicks(shop: Path, monkeypatch: pytest.MonkeyPatch, who: str, **changed: Any) -> Path:
+    """The same with a second source, whose core model has ``who`` clicked."""
+    folder = shop / "dbt_project/models/marts/core/clicks"
+    folder.mkdir(parents=True)
+    (folder / "_clicks__core.yml").write_text(CLICKS % who)
+    (folder / "fct_clicks.sql").write_text("{{ config(meta={'day': 'clicked_on'}) }}\nselect 1")
+    clicks = replace(SHOP, name="clicks", **changed)
+    monkeypatch.setattr(use_case, "sources", lambda: {"shop": SHOP, "clicks": clicks})
+    return shop
+
+
+def test_a_second_source_is_joined_by_the_columns_of_the_entity_that_it_has(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_clicks(shop, monkeypatch, "customer", first_day=date(2024, 2, 1))
+    made = make(shop, "reorders", **ANSWERS | {"entity": ["customer", "channel"], "further": ["clicks"]})
+    spec = use_case.spec_of(text(shop, "include/use_cases/reorders/spec.py"), "reorders")
+    assert spec.sources == ("shop", "clicks")
+    assert spec.training.first_day > date(2024, 2, 1) + timedelta(58), "all sources have the longest look-back"
+    of_clicks = [name for name in spec.feature_names if name.startswith("clicks_")]
+    assert of_clicks[:4] == [
+        "clicks_rows_1d",
+        "clicks_seconds_sum_1d",
+        "clicks_seconds_mean_1d",
+        "clicks_is_mobile_share_1d",
+    ]
+    assert of_clicks[-2:] == ["clicks_days_since_last", "clicks_page_last_bucket"]
+    assert [one["name"] for one in features_of(shop, "reorders")] == list(spec.feature_names)
+    features = text(shop, "dbt_project/models/marts/use_cases/reorders/reorders__features.sql")
+    assert "    inner join clicks_daily as daily\n        on population.customer = daily.customer\n" in features
+    assert "population.ordered_on > daily.ingestion_date" in features, "what had not arrived is not looked at"
+    assert "clicks_history.known_from" in features
+    described = yaml.safe_load(text(shop, "dbt_project/models/marts/use_cases/reorders/_reorders__models.yml"))
+    draws_on = described["models"][0]["config"]["meta"]["draws_on"]
+    assert draws_on == {"fct_shop": [-87, -1], "fct_clicks": [-28, -1]}
+    assert "after=assets.inputs(CASE)" in text(shop, "dags/use_cases/reorders.py")
+    assert [line for line in made.following if "make backfill source=clicks from=2024-02-01" in line]
+
+
+def test_columns_of_too_many_values_are_told_beside_a_second_source(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The entity of the first by its labels, and the texts of each by their buckets."""
+    with_clicks(shop, monkeypatch, "customer")
+    with_sample(shop, customer=(51, 60), channel=(70, 200))
+    written = make(shop, "reorders", **ANSWERS | {"further": ["clicks"]})
+    assert of_many_values(shop, "reorders") == {
+        "customer_label_mean_58d": ("values", 58),
+        "customer_labels_58d": ("values", 58),
+        "channel_last_bucket": ("history", 28),
+        "clicks_page_last_bucket": ("history", 28),
+    }
+    assert [mark for mark in written.marks if "page: more than 50 values" in mark]
+    features = text(shop, "dbt_project/models/marts/use_cases/reorders/reorders__features.sql")
+    (greatest,) = re.findall(r"greatest\((.*?)\) as known_from", features, re.S)
+    parts = ("population.ingestion_date", "history", "clicks_history", "past", "by_customer")
+    assert re.sub(r"\.known_from|\s", "", greatest).split(",") == list(parts), "all that a row draws on"
+
+
+@pytest.mark.parametrize("join", ["clicks.client=customer", "fct_clicks.client = customer"])
+def test_it_is_said_what_is_equal_where_names_differ(shop: Path, monkeypatch: pytest.MonkeyPatch, join: str) -> None:
+    with_clicks(shop, monkeypatch, "client")
+    make(shop, "reorders", **ANSWERS | {"further": ["clicks"], "join": [join]})
+    features = text(shop, "dbt_project/models/marts/use_cases/reorders/reorders__features.sql")
+    assert "on population.customer = daily.client" in features
+
+
+def test_rows_may_be_for_all_of_a_day(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_clicks(shop, monkeypatch, "client")
+    make(shop, "reorders", **ANSWERS | {"further": ["clicks"], "join": ["clicks.clicked_on=ordered_on"]})
+    features = text(shop, "dbt_project/models/marts/use_cases/reorders/reorders__features.sql")
+    assert "inner join clicks_daily as daily\n        on daily.clicked_on >= date_sub(population.ordered_on" in features
+    assert "page" not in features, "of many rows a day none is the newest"
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (
+            {"further": ["clicks"]},
+            r"source=clicks: no core model of it has a column of the entity \(customer\). Say what is equal: "
+            r"join=fct_clicks.client=customer or fct_clicks.page=customer; or, where a row is for all of a day, "
+            r"join=fct_clicks.clicked_on=ordered",
+        ),
+        ({"further": ["rides"]}, "source=rides: there is no such source; there are shop, clicks"),
+        ({"further": ["shop"]}, "source=shop,shop: each once"),
+        ({"join": ["clicks.client=customer"]}, "there is one source alone"),
+        ({"further": ["clicks"], "join": ["client=customer"]}, "say it as clicks.client=customer"),
+        ({"further": ["clicks"], "join": ["rides.client=customer"]}, "rides is none of the further sources"),
+        ({"further": ["clicks"], "join": ["clicks.user=customer"]}, "no core model has the columns user"),
+        ({"further": ["clicks"], "join": ["clicks.client=total"]}, "total is no column of the entity"),
+        (
+            {"further": ["clicks"], "join": ["clicks.click_id=customer"]},
+            "fct_clicks.click_id is a int and customer is a",
+        ),
+    ],
+)
+def test_a_second_source_that_does_not_join_is_refused(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], why: str
+) -> None:
+    before = sorted(with_clicks(shop, monkeypatch, "client").rglob("*"))
+    with pytest.raises(ScaffoldError, match=why):
+        make(shop, "reorders", **ANSWERS | given)
+    assert sorted(shop.rglob("*")) == before
+
+
+def test_of_two_models_that_go_with_the_entity_one_is_to_be_said(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = with_clicks(shop, monkeypatch, "customer") / "dbt_project/models/marts/core/clicks"
+    (folder / "_other.yml").write_text((CLICKS % "customer").replace("fct_clicks", "fct_views"))
+    (folder / "fct_views.sql").write_text((folder / "fct_clicks.sql").read_text())
+    with pytest.raises(ScaffoldError, match=r"fct_clicks, fct_views have .* Say join=fct_clicks.customer=customer or"):
+        make(shop, "reorders", **ANSWERS | {"further": ["clicks"]})
+    make(shop, "reorders", **ANSWERS | {"further": ["clicks"], "join": ["fct_views.customer=customer"]})
+    assert "fct_views" in text(shop, "dbt_project/models/marts/use_cases/reorders/reorders__features.sql")
+
+
+STATUS = (
+    Column("order_id", "int", "which", required=True),
+    Column("customer", "string", "who", required=True),
+    Column("channel", "string", "by which way", values=("web", "phone")),
+    Column("op", "string", "what was done", required=True, values=("insert", "delete")),
+)
+
+
+def test_of_snapshots_the_newest_is_asked_and_nothing_is_added_up(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fee that each day's table says again is paid once; who is in an old table alone is gone."""
+    feed = Feed("shop", "The shop", STATUS, ("order_id",), mode=Mode.SNAPSHOT)
+    monkeypatch.setattr(use_case, "sources", lambda: {"shop": replace(SHOP, feeds=(feed,))})
+    # The key of the core model says of what a row is: of an order.
+    make(shop, "states", **ANSWERS | {"entity": ["order_id"], "label": "count_if(channel = 'web') > 0"})
+    spec = use_case.spec_of(text(shop, "include/use_cases/states/spec.py"), "states")
+    assert {"channel_last", "total_last", "is_gift_last", "total_mean_28d"} <= set(spec.feature_names)
+    assert [name for name in spec.feature_names if "_sum_" in name] == []
+    (plan,) = (feature for feature in spec.features if feature.name == "channel_last")
+    assert plan.vocabulary == ("web", "phone")
+    population = text(shop, "dbt_project/models/intermediate/states/int_states__population.sql")
+    assert "max(snapshots.ordered_on) as taken_on" in population
+
+
+def test_of_changes_the_newest_of_all_is_asked_however_old(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = (*STATUS, Column("weight_total", "int", "the order of changes", required=True))
+    feed = Feed("shop", "The shop", columns, ("customer",), mode=Mode.UPSERT, op="channel", sequence="weight_total")
+    core = text(shop, "dbt_project/models/marts/core/shop/_shop__core.yml")
+    keyed = core.replace("[order_id]", "[ordered_on, customer, weight_total]")
+    (shop / "dbt_project/models/marts/core/shop/_shop__core.yml").write_text(keyed)
+    monkeypatch.setattr(use_case, "sources", lambda: {"shop": replace(SHOP, feeds=(feed,))})
+    make(shop, "states", **ANSWERS)
+    population = text(shop, "dbt_project/models/intermediate/states/int_states__population.sql")
+    assert "partition by customer\n            order by weight_total\n" in population
+    assert "channel not in ('delete'" in population
+    features = text(shop, "dbt_project/models/marts/use_cases/states/states__features.sql")
+    assert "where ordered_on <= {{ night('to') }}" in features
+    described = {one["name"]: one["config"]["meta"] for one in features_of(shop, "states")}
+    assert (described["total_last"]["as_of"], described["days_since_last"]["as_of"]) == ("state", "state")
 
 
 @pytest.mark.parametrize(

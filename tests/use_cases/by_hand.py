@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -90,14 +91,63 @@ def drawn(own: Sequence[float], everyone: Sequence[float], prior: int) -> float 
     return None if of_all is None else (sum(own) + prior * of_all) / (len(own) + prior)
 
 
+@dataclass(frozen=True)
+class Facts:
+    """A core model that features are made of.
+
+    Attributes:
+        table, types, day: its name, its columns with their types, and that with a row's own day.
+        columns: those that say whose rows they are, each with the column of the entity that it is equal to.
+        numbers, flags, newest: the columns that features are made of, and those whose newest value is one.
+        hashed: the texts of which the bucket of the newest value is a feature.
+        has_newest: whether the newest row says how something is; of others a text's newest value is its last one.
+        one_row_a_day: whether an entity has no two rows on a day.
+        is_summed: whether sums of numbers are features.
+        sequence: of changes, the column that says in which order they were made; empty for other rows.
+    """
+
+    table: str
+    types: Mapping[str, str]
+    day: str
+    columns: Mapping[str, str]
+    numbers: Sequence[str] = ()
+    flags: Sequence[str] = ()
+    newest: Sequence[str] = ()
+    hashed: Sequence[str] = ()
+    has_newest: bool = False
+    one_row_a_day: bool = False
+    is_summed: bool = True
+    sequence: str = ""
+
+    def of(self, key: Key, entity: Sequence[str], rows: Iterable[Row]) -> list[Row]:
+        """Those of ``rows`` that go with the entity that ``key`` begins with."""
+        values = dict(zip(entity, key, strict=False))
+        return [row for row in rows if all(row[one] == values[other] for one, other in self.columns.items())]
+
+    def seen(self, rows: Iterable[Row], day: date, most_days: int) -> list[Row]:
+        """Those of ``rows`` that features of ``day`` look at: of changes all, of others ``most_days`` back."""
+        before = [row for row in rows if row[self.day] < day and row["ingestion_date"] < day]
+        return [row for row in before if self.sequence or (day - row[self.day]).days <= most_days]
+
+    def newest_row(self, rows: Sequence[Row]) -> Row | None:
+        """The row of ``rows`` that says how something is."""
+        return max(rows, key=lambda row: row[self.sequence or self.day], default=None)
+
+    def newest_text(self, rows: Sequence[Row], name: str) -> str | None:
+        """The newest text in the column ``name`` of ``rows``; of two that came at once the later in the alphabet."""
+        if self.has_newest:
+            return self.value(self.newest_row(rows), name)
+        there = [(row[self.day], row["ingestion_date"], row[name]) for row in rows if row[name] is not None]
+        return max(there)[-1] if there else None
+
+    def value(self, row: Row | None, name: str) -> Any:
+        """The value of a row as the features have it; None where there is no row."""
+        value = None if row is None else row[name]
+        return float(value) if name in self.numbers and value is not None else value
+
+
 def made_up(
-    types: Mapping[str, str],
-    entity: Sequence[str],
-    day: str,
-    dates: Sequence[date],
-    *,
-    one_row_a_day: bool,
-    values: Mapping[str, Sequence[Any]],
+    facts: Facts, dates: Sequence[date], *, values: Mapping[str, Sequence[Any]] | None = None, seed: int = 7
 ) -> list[Row]:
     """Rows of three entities on ``dates``: one often there, one rarely, one with long pauses; nulls, and late arrivals.
 
@@ -105,18 +155,27 @@ def made_up(
 
     ``values`` are those that a text or a number can have; else it is one of a few letters, or small.
     """
-    chance = random.Random(7)
-    rows = []
+    chance, known = random.Random(seed), values or {}
+    rows = list[Row]()
     for number, on in enumerate(dates):
         for who, often in enumerate((0.8, 0.4, 0.0 if number % 60 < 45 else 0.3)):
             if chance.random() < often:
-                for _ in range(1 if one_row_a_day else chance.choice((1, 2))):
-                    row = {name: _value(chance, kind, on, values.get(name, ())) for name, kind in types.items()}
-                    row |= {name: _entity(types[name], who) for name in entity}
-                    if chance.random() < 0.05:
-                        row[chance.choice(list(entity))] = None
-                    rows.append(row | {day: on, "ingestion_date": on + timedelta(chance.choice((0, 0, 0, 0, 1, 3, 9)))})
+                most = (1, 3, 4) if facts.sequence else (1, 2)  # of changes more, so that their order shows
+                for _ in range(1 if facts.one_row_a_day else chance.choice(most)):
+                    row = {name: _value(chance, kind, on, known.get(name, ())) for name, kind in facts.types.items()}
+                    row |= {name: _entity(facts.types[name], who) for name in facts.columns}
+                    if facts.columns and chance.random() < 0.05:
+                        row[chance.choice(list(facts.columns))] = None
+                    if facts.sequence:
+                        row[facts.sequence] = _place(facts.types[facts.sequence], len(rows))
+                    arrived = on + timedelta(chance.choice((0, 0, 0, 0, 1, 3, 9)))
+                    rows.append(row | {facts.day: on, "ingestion_date": arrived})
     return rows
+
+
+def _place(kind: str, number: int) -> Any:
+    """The place of a change in the order."""
+    return datetime(2020, 1, 1, tzinfo=UTC) + timedelta(seconds=number) if kind == "timestamp" else number
 
 
 def _entity(kind: str, who: int) -> Any:
@@ -175,11 +234,13 @@ def _schema(types: Mapping[str, str]) -> dict[str, Any]:
 
 
 def built(
-    home: Path, table: str, types: Mapping[str, str], day: str, rows: list[Row], nights: Partitions, case: str
+    home: Path, tables: Iterable[tuple[Facts, list[Row]]], nights: Partitions, case: str
 ) -> dict[str, pl.DataFrame]:
-    """The features and labels of ``case`` that dbt builds, with its tests, on the embedded engine from ``rows``."""
-    there = pl.DataFrame(rows, schema=_schema(types), orient="row")
-    there.write_delta(str(settings().lake / "silver" / table), delta_write_options={"partition_by": [day]})
+    """The features and labels of ``case`` that dbt builds, with its tests, on the embedded engine from ``tables``."""
+    for facts, rows in tables:
+        there = pl.DataFrame(rows, schema=_schema(facts.types), orient="row")
+        path = str(settings().lake / "silver" / facts.table)
+        there.write_delta(path, delta_write_options={"partition_by": [facts.day]})
     own, suffix = compare_engines.beside(settings(), EMBEDDED, home / "engine"), candidate.suffix(nights)
     with compare_engines.running(own) as environment:
         compare_engines.build(own, environment, nights, suffix, f"marts.use_cases.{case}")
