@@ -104,8 +104,9 @@ def awaited_by_features(
     landed = landed_nights(this.name, Partitions(needed[0], needed[-1])) if needed else []
     if missing := [night for night in needed if night not in landed]:
         shown = ", ".join(map(str, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
+        back_days = min(-min(first for first, _ in draws_on.values()), (ahead.first - this.first_day).days)
         raise HistoryMissingError(
-            f"{use_case_name} {nights} looks back on {-min(first for first, _ in draws_on.values())} days, and of "
+            f"{use_case_name} {nights} looks back on {back_days} days, and of "
             f"{len(missing)} nights nothing has landed: {shown}. Bring their files to "
             f"{settings().landing_uri or settings().landing}/{this.name} and run "
             f"`make backfill from={missing[0]} to={missing[-1]} source={this.name}`; or list days that the upstream "

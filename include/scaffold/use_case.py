@@ -32,6 +32,7 @@ LABEL = "label"  # what the label is called where it is no column
 SHARE = "low=0, high=1"
 MOST_DAYS = 3653  # after which a training has enough days, or never will
 LABEL_KINDS = {"binary": ("condition", "number"), "regression": ("number",), "multiclass": ("text",)}
+EVER = 3653  # days: a change counts however old it is, and those of ten years are waited for and traced
 MOST_ROWS = 10  # without what the label asks for, for each with it, in the made-up table of an oracle
 MADE_UP = 9  # the largest number that the made-up table of an oracle has in any case
 BUCKETS = 64  # of a text of too many values to list
@@ -595,6 +596,7 @@ def _files(case: Case, marks: Marks) -> dict[str, str | bytes]:
         "many": MANY_VALUES,
         "hashed": [f"{read.cte}{name}" for read in case.reads for name in read.hashed],
         "features": found_features,
+        "back": _back(case),
         "rules": {one.as_of for one in found_features},
         "baseline": baseline_of(case),
         "first_day": _training_days(case),
@@ -629,6 +631,13 @@ def _files(case: Case, marks: Marks) -> dict[str, str | bytes]:
     found: dict[str, str | bytes] = {path: render(f"use_case/{of}", **values) for path, of in wanted.items()}
     spec_of(str(found[f"include/use_cases/{case.name}/spec.py"]), case.name)
     return found
+
+
+def _back(case: Case) -> dict[str, int]:
+    """How many days back each core model is looked at."""
+    longest = max(case.look_backs)
+    days = {read.table.name: EVER if read.is_changes else longest for read in case.reads}
+    return days if case.main.is_changes else days | {case.table.name: case.reach_days + 1}
 
 
 def _asked(case: Case) -> list[str]:

@@ -207,6 +207,14 @@ def test_a_source_of_one_feed_lands_by_it_however_its_files_add_up(monkeypatch: 
     assert awaited() == [7, 8, 9, 10], "none of them is missing"
 
 
+def test_of_a_look_back_beyond_the_first_day_that_is_said_which_the_source_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = replace(source("flights"), first_day=date(2013, 6, 7))
+    monkeypatch.setattr(readiness, "source", lambda name: alone)
+    land(8, 9, 10)
+    with pytest.raises(HistoryMissingError, match=r"looks back on 4 days, and of 1 nights nothing .*: 2013-06-07\."):
+        readiness.awaited_by_features("flight_delays", NIGHT, {"fct_flights": (-3653, -1)})
+
+
 @pytest.fixture
 def both(monkeypatch: pytest.MonkeyPatch) -> UseCase:
     """A use case that reads flights and another source, whose tables are silver.fct_flights and silver.fct_rides."""

@@ -437,6 +437,8 @@ def test_of_changes_the_newest_of_all_is_asked_however_old(shop: Path, monkeypat
     features = text(shop, "dbt_project/models/marts/use_cases/states/states__features.sql")
     assert "where ordered_on <= {{ night('to') }}" in features
     described = {one["name"]: one["config"]["meta"] for one in features_of(shop, "states")}
+    models = yaml.safe_load(text(shop, "dbt_project/models/marts/use_cases/states/_states__models.yml"))["models"]
+    assert models[0]["config"]["meta"]["draws_on"] == {"fct_shop": [-3653, -1]}, "all of them are waited for"
     assert (described["total_last"]["as_of"], described["days_since_last"]["as_of"]) == ("state", "state")
 
 
