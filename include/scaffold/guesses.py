@@ -43,6 +43,14 @@ SAME_AGAIN = 0.8  # so many of a snapshot's rows are in the one before, unchange
 MOST_COMPARED = 20  # files
 INSERTS, UPDATES = ("insert", "inserted", "create", "created", "c", "i", "r", "read"), ("update", "updated", "u")
 DELETES = ("delete", "deleted", "remove", "removed", "d")
+STYLES = (
+    ("insert", "update", "delete"),
+    ("inserted", "updated", "deleted"),
+    ("create", "update", "delete"),
+    ("created", "updated", "deleted"),
+    ("c", "u", "d", "r"),
+    ("i", "u", "d"),
+)
 _SOUNDS_LIKE_OP = re.compile(r"_*(op|operation|action|change_type|change_?kind|dml_?type)", re.IGNORECASE)
 _SOUNDS_LIKE_SEQUENCE = re.compile(r"(^|_)(seq|sequence|lsn|scn|offset|position|ordinal|version)($|_)", re.IGNORECASE)
 OPEN_SHARE = 0.8  # of the days on which a source is open; the others may be holidays
@@ -89,6 +97,14 @@ def are_ops(values: pl.Series) -> bool:
     found = set(values.drop_nulls().str.to_lowercase())
     kinds = [found & set(words) for words in (INSERTS, UPDATES, DELETES)]
     return found <= {*INSERTS, *UPDATES, *DELETES} and sum(map(bool, kinds)) > 1
+
+
+def ops(values: pl.Series) -> tuple[str, ...]:
+    """All words for what can be done: those of ``values``, and the others of the same style, as no sample need have."""
+    found = sorted(values.drop_nulls().unique())
+    style = next((style for style in STYLES if {one.lower() for one in found} <= set(style)), ())
+    like = str.upper if all(one.isupper() for one in found) else str.title if found[0].istitle() else str
+    return tuple(sorted({*found, *map(like, style)}))
 
 
 def key_of_changes(feed: Feed, rows: pl.DataFrame) -> tuple[str, ...]:

@@ -119,6 +119,9 @@ def guessed(found: Sample, day: str = "", key: Sequence[str] = (), mode: Mode | 
     for column in feed.columns:
         is_named = column.name in (*its_key, feed.sequence)
         mine, guess = _column(column, rows[column.name], is_named, column.name in (day_column, feed.op))
+        if column.name == feed.op:
+            mine = replace(mine, values=guesses.ops(rows[feed.op]))
+            guess = f"{column.name}: no other values than these {len(mine.values)}, whether the sample has them or not"
         columns.append(mine)
         if guess:
             said_of[column.name] = guess
@@ -130,12 +133,11 @@ def guessed(found: Sample, day: str = "", key: Sequence[str] = (), mode: Mode | 
 def _mode(feed: Feed, rows: pl.DataFrame, mode: Mode | None) -> tuple[Feed, str]:
     """``feed`` with how its files add up, and what is only assumed of that."""
     if feed.mode is Mode.UPSERT:
-        columns = tuple(replace(column, required=not rows[column.name].has_nulls()) for column in feed.columns)
         guess = (
             f"each file is the changes of its day, one without rows where nothing changed: {feed.op} says what was "
             f"done, {feed.sequence} in which order"
         )
-        return replace(feed, columns=columns), guess
+        return feed, guess
     if mode is Mode.SNAPSHOT or (mode is None and feed.is_one_file and guesses.is_snapshot(feed, rows)):
         why = "as you said it" if mode else "since most rows are in the file before too, unchanged"
         return replace(feed, key=_names(feed), copies=Copies.DROP, mode=Mode.SNAPSHOT), (

@@ -255,19 +255,20 @@ def _checked(
     if aggregated.kind not in LABEL_KINDS[task]:
         wanted = " or a ".join(LABEL_KINDS[task])
         raise ScaffoldError(f"label={label!r} is a {aggregated.kind}, and a label of {task} is a {wanted}")
+    main = reads.of_entity(sources()[source], core, entity, label_name)
     is_table = next((one for one in there if one.name == population), None)
     if is_table and (odd := sorted({*entity, core.day} - set(is_table.columns))):
         raise ScaffoldError(f"population={population}: it has no column {odd[0]}")
     return Case(
         name=name,
-        reads=(reads.of_entity(sources()[source], core, entity, label_name),),
+        reads=(main,),
         task=task,
         entity=tuple(entity),
         label=aggregated,
         label_name=label_name,
         label_days=label_days,
         window_days=0 if said.is_column else label_days,
-        population=_condition(population, core) if population and not is_table else None,
+        population=_condition(population, main) if population and not is_table else None,
         population_table=is_table,
         classes=_classes(task, classes, said, sources()[source]),
         every=EVERY[every],
@@ -290,13 +291,15 @@ def _further(root: Path, case: Case, names: Sequence[str], join: Sequence[str]) 
     return found
 
 
-def _condition(population: str, table: Table) -> Expression:
-    """The condition on a row of ``table`` by which its entity is one to predict. Raises ScaffoldError."""
-    found = expressions.read("population", population, table.columns, table.name)
+def _condition(population: str, main: Read) -> Expression:
+    """The condition on a row of the entity's model by which it is one to predict. Raises ScaffoldError."""
+    found = expressions.read("population", population, main.table.columns, main.table.name)
     if found.has_aggregate:
         raise ScaffoldError(f"population={population!r} is of single rows: no aggregate")
     if found.kind != "condition":
         raise ScaffoldError(f"population={population!r} is a {found.kind}, and no condition as channel <> 'phone'")
+    if not main.is_summed and (taken := sorted(set(reads.INNER) & set(found.columns))):
+        raise ScaffoldError(f"population={population!r}: the models have a column {taken[0]} for themselves")
     return found
 
 

@@ -14,9 +14,10 @@ import yaml
 from upath import UPath
 
 from include.contracts.source import Copies, Feed, Finished, Format, Mode, Pii, Source
-from include.scaffold import source
+from include.scaffold import guesses, source
 from include.scaffold.errors import ScaffoldError
 from tests import commands
+from tests.policy.test_sources import feed_problems
 from tests.scaffold import companies
 from tests.scaffold import conftest as samples
 
@@ -94,11 +95,26 @@ def test_a_folder_of_changes_is_told_by_what_was_done_and_in_which_order(root: P
     (spec,) = [made(root, "crm", sample)]
     (feed,) = spec.feeds
     assert (feed.mode, feed.key, feed.op, feed.sequence) == (Mode.UPSERT, ("customer",), "op", "seq")
-    assert [column.name for column in feed.columns if column.required] == ["op", "seq", "customer", "changed_at"]
+    assert [column.name for column in feed.columns if column.required] == ["op", "seq", "customer"]
     assert [column.maximum for column in feed.columns if column.name == "seq"] == [None], "it only ever grows"
     assert spec.closed_weekdays == ()
+    assert feed_problems(feed) == []
     (core,) = texts(root, "dbt_project/models/marts/core/crm/*.yml")
     assert 'columns: ["event_date", "customer", "seq"]' in core
+
+
+@pytest.mark.parametrize(
+    ("found", "all_"),
+    [
+        (["insert", "update"], ("delete", "insert", "update")),
+        (["I", "U"], ("D", "I", "U")),
+        (["Created"], ("Created", "Deleted", "Updated")),
+        (["put", "gone"], ("gone", "put")),
+    ],
+)
+def test_what_can_be_done_is_more_than_a_sample_has(found: list[str], all_: tuple[str, ...]) -> None:
+    """Else the first delete would go to the quarantine."""
+    assert guesses.ops(pl.Series(found)) == all_
 
 
 def test_how_files_add_up_can_be_said(root: Path, sample: Path) -> None:

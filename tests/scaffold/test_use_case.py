@@ -421,6 +421,8 @@ def test_of_snapshots_the_newest_is_asked_and_nothing_is_added_up(shop: Path, mo
     assert plan.vocabulary == ("web", "phone")
     population = text(shop, "dbt_project/models/intermediate/states/int_states__population.sql")
     assert "max(snapshots.ordered_on) as taken_on" in population
+    with pytest.raises(ScaffoldError, match="the models have a column event_date for themselves"):
+        make(shop, "others", **ANSWERS | {"population": "event_date is not null"})
 
 
 def test_of_changes_the_newest_of_all_is_asked_however_old(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
