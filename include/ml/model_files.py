@@ -62,7 +62,7 @@ def _fetched(case: UseCase, version: int, source: str, path: Path, expected: str
         try:
             with errors.of_mlflow(f"to hand out {path.name} of version {version} of {case.name}"):
                 found = Path(mlflow.artifacts.download_artifacts(source, dst_path=folder))
-                found = found / path.name if found.is_dir() else found
+                found = next(found.rglob(path.name), found / path.name) if found.is_dir() else found
                 content = found.read_bytes()
         except (errors.RegistryRefusedError, FileNotFoundError) as error:
             raise DamagedModelError(

@@ -194,7 +194,11 @@ def beside(
         return replace(none, verdict="refuse", reasons=[why])
     challenger = _member(case, version, run_id, training.model_sha256, training.reference_sha256)
     theirs = _member(case, champion.model_version, champion.run_id, champion.model_sha256, champion.reference_sha256)
-    rows = _evidence(case, first, last, through, challenger.features) if first <= last else None
+    try:
+        rows = _evidence(case, first, last, through, challenger.features) if first <= last else None
+    except dataset.DataMissingError as error:  # a night in between failed, or is on its way: it is told of elsewhere
+        print(f"version {version} is not looked at: {error}")
+        return replace(none, reasons=[f"some of its days are not there yet: {error}"])
     days = rows[case.day].n_unique() if rows is not None else 0
     look = max((n + 1 for n, wanted in enumerate(case.looks) if wanted <= days), default=0)
     if rows is None or look <= done:

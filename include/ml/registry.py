@@ -16,18 +16,20 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import xgboost as xgb
 
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
-from include.ml import environment, errors, model_files, record
+from include.ml import environment, errors, model_files, record, tasks
 from include.ml.code import Code
 from include.ml.dataset import DELTA_VERSION, DataMissingError, Dataset, load
-from include.ml.model_files import REFERENCE_FILE, USE_CASE_FILE, sha256
+from include.ml.model_files import MODEL_FILE, REFERENCE_FILE, USE_CASE_FILE, sha256
 from include.ml.reference import Reference, features_of
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models.signature import ModelSignature
 
     from include.ml.ledger import Champion
     from include.ml.train import Keys, Trained
@@ -219,8 +221,6 @@ def _registered_with(
 ) -> ModelVersion:
     """The new version, as MLflow has it."""
     import mlflow
-    from mlflow.models.signature import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
 
     training = asdict(case.training)
     params = training.pop("params") | training | {"features": len(case.features)}
@@ -233,21 +233,32 @@ def _registered_with(
         for name, content in files.items():
             (Path(folder) / name).write_text(content)
         mlflow.log_artifacts(folder)
-        logged = mlflow.xgboost.log_model(
-            trained.booster,
+        (Path(folder) / MODEL_FILE).write_bytes(trained.booster.save_raw("ubj"))
+        logged = mlflow.pyfunc.log_model(
             name="model",
+            python_model=str(Path(__file__).with_name("served.py")),
+            artifacts={"model": str(Path(folder) / MODEL_FILE), "reference": str(Path(folder) / REFERENCE_FILE)},
             # Given, because guessing them takes several seconds in a child process.
-            pip_requirements=[f"xgboost=={xgb.__version__}"],
-            signature=ModelSignature(
-                inputs=Schema([ColSpec(DataType.float, name, required=False) for name in case.feature_names]),
-                outputs=Schema([ColSpec(DataType.float)]),  # a number a row, or several
-            ),
-            metadata={"levels": {feature.name: list(feature.levels) for feature in case.features if feature.levels}},
+            pip_requirements=[f"mlflow=={mlflow.__version__}", f"xgboost=={xgb.__version__}"],
+            signature=signature(case),
         )
         # The tags go with the creation: a version is never there without its request key.
         found = mlflow.register_model(logged.model_uri, case.name, await_registration_for=30, tags=tags)
     mlflow.MlflowClient().set_registered_model_alias(case.name, "challenger", found.version)
     return found
+
+
+def signature(case: UseCase) -> ModelSignature:
+    """What a version takes, as the features table has it, and what it gives, as the predictions table has it."""
+    from mlflow.models.signature import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    text, number = DataType.string, DataType.double
+    inputs: list[Any] = [ColSpec(text if one.levels else number, one.name, required=False) for one in case.features]
+    outputs: list[Any] = [
+        ColSpec(text if isinstance(kind, pl.String) else number, name) for name, kind in tasks.of(case).columns.items()
+    ]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 
 
 def tags_of(case: UseCase, version: int) -> dict[str, str]:

@@ -89,6 +89,20 @@ def test_after_the_last_look_a_new_version_is_asked_for(changed: Changed) -> Non
     assert judged(case).verdict == "wait"
 
 
+def test_a_day_that_lacks_keeps_it_waiting_and_fails_no_night(
+    changed: Changed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = changed(max_auc_loss=0.001)
+    promotion.promote("toy", train.train("toy", LATER, "cpu")["version"], LATER)
+    lost = LATER + timedelta(3)
+    delta.replace_days("gold", case.labels_table, delta.read_all("gold", case.labels_table).limit(0), lost, lost)
+    again = promotion.look_again("toy", LATER + timedelta(7))
+    assert again is not None
+    assert again["verdict"] == "wait"
+    assert "version 2 is not looked at: toy__labels has no rows for 1 of the days" in capsys.readouterr().out
+    assert judged(case).look == 1
+
+
 def test_before_the_first_look_the_days_are_counted(changed: Changed) -> None:
     case = changed(Promotion(looks=(20,)))
     answer = promotion.promote("toy", train.train("toy", LATER, "cpu")["version"], LATER)
@@ -200,7 +214,7 @@ def test_an_edited_metric_and_a_deleted_tag_promote_nobody(changed: Changed) -> 
 def test_another_file_under_a_version_is_refused_before_it_is_parsed(changed: Changed) -> None:
     case = changed()
     version = train.train("toy", LATER, "cpu")["version"]
-    (path,) = Path(mlflow.artifacts.download_artifacts(f"models:/toy/{version}")).glob("model.ubj")
+    (path,) = Path(mlflow.artifacts.download_artifacts(f"models:/toy/{version}")).rglob("model.ubj")
     path.write_bytes(b"something else")
     with pytest.raises(model_files.DamagedModelError, match="does not have the checksum that it was registered with"):
         promotion.promote("toy", version, LATER)

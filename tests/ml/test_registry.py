@@ -199,7 +199,7 @@ from tests.ml.conftest import toy_case
 catalogue.use_cases = lambda: {"toy": toy_case()}
 mlflow.set_tracking_uri(sys.argv[1])
 where, name = sys.argv[2].split(".")
-holder = {"mlflow": mlflow, "client": mlflow.MlflowClient, "xgboost": import_module("mlflow.xgboost")}[where]
+holder = {"mlflow": mlflow, "client": mlflow.MlflowClient, "pyfunc": import_module("mlflow.pyfunc")}[where]
 real = getattr(holder, name)
 
 
@@ -231,7 +231,7 @@ def killed(where: str, when: str) -> None:
 @pytest.mark.parametrize(
     ("where", "when", "statuses"),
     [
-        ("xgboost.save_model", "before", ["FINISHED", "KILLED"]),  # the model is there, and pending
+        ("pyfunc.save_model", "before", ["FINISHED", "KILLED"]),  # the model is there, and pending
         pytest.param("mlflow.register_model", "after", ["FINISHED"], marks=pytest.mark.full),
         pytest.param("mlflow.log_metrics", "after", ["FINISHED", "KILLED"], marks=pytest.mark.full),
         pytest.param("mlflow.register_model", "before", ["FINISHED", "KILLED"], marks=pytest.mark.full),
