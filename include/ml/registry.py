@@ -261,13 +261,6 @@ def signature(case: UseCase) -> ModelSignature:
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 
 
-def tags_of(case: UseCase, version: int) -> dict[str, str]:
-    """What was written down about a version when it was registered. Raises MlflowException for an unknown one."""
-    from mlflow import MlflowClient
-
-    return dict(MlflowClient().get_model_version(case.name, str(version)).tags)
-
-
 def pinned() -> dict[str, list[int]]:
     """The Delta versions of tables, ``gold.<name>``, that any registered version of any model was trained on.
 
