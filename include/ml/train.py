@@ -155,6 +155,20 @@ def gain_shares(booster: xgb.Booster) -> dict[str, float]:
     return {name: gain / total for name, gain in gains.items()} if total else {}
 
 
+def require_values(data: Dataset, theirs: reference.Reference, who: str) -> None:
+    """Raise UnfitFeatureError for a number that is null throughout and was not where the champion ``who`` learned.
+
+    It was lost on the way here. One that never had a value teaches nothing, and does no harm.
+    """
+    for feature in data.case.features:
+        known = theirs["features"].get(feature.name)
+        if feature.kind == "numeric" and known and known["shares"][-1] < 1 and data.frame[feature.name].is_null().all():
+            raise dataset.UnfitFeatureError(
+                f"{feature.name} is null in all {data.frame.height} rows of {data.first} to {data.last}, and was not "
+                f"where {who} learned: mend it in dbt, or take it out of include/use_cases/{data.case.name}/spec.py"
+            )
+
+
 def fit_and_judge(case: UseCase, data: Dataset, device: Device, champion: ledger.Champion | None) -> Trained:
     """Fit on a training set and measure on its holdout. ``champion`` is whom it is to be compared with later."""
     begun, task, frame = time.monotonic(), tasks.of(case), data.frame
@@ -248,6 +262,7 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
             theirs, who = model_files.load_reference(case, champion), f"version {champion.model_version} of {case.name}"
             tasks.of_version(case, theirs["task"])
             dataset.check_columns(case, data.columns, features_of(theirs), who=who)
+            require_values(data, theirs, who)
         trained = fit_and_judge(case, data, where, champion)
         return registry.register(case, night, keys, data, trained, code).to_dict() | {
             "created": True,

@@ -302,13 +302,11 @@ def test_each_gate_can_refuse(task: tasks.Task, change: dict[str, float], reason
     [
         (COINS, {"auc": 0.52, "baseline_auc": 0.515, "calibration_error": 0.05}, {"auc": 0.465}),
         (COINS, {"auc": 0.7, "baseline_auc": 0.5, "calibration_error": 0.15}, {"calibration_error": 0.21}),
-        (COINS, {"auc": 0.985, "baseline_auc": 0.5, "calibration_error": 0.05}, {"auc": 1.04}),
         (KINDS, {"auc": 0.52}, {"auc": 0.465}),
         (KINDS, {"skill": 0.01}, {"skill": -0.1}),
         (KINDS, {"accuracy": 0.58}, {"accuracy": 0.52}),
         (KINDS, {"calibration_error": 0.15}, {"calibration_error": 0.21}),
         (AMOUNTS, {"skill": 0.01}, {"skill": -0.1}),
-        (AMOUNTS, {"skill": 0.91}, {"skill": 1.02}),
         (AMOUNTS, {"coverage": 0.92}, {"coverage": 0.98}),
     ],
 )
@@ -320,6 +318,19 @@ def test_a_limit_that_the_champion_misses_too_is_the_season_s(
     assert task.reasons(found)
     assert task.reasons(found, found) == []
     assert task.reasons(found | worse, found)
+
+
+@pytest.mark.parametrize(
+    ("task", "leaks"),
+    [
+        (COINS, {"auc": 0.985, "baseline_auc": 0.5, "calibration_error": 0.05}),
+        (KINDS, {"auc": 0.985}),
+        (AMOUNTS, {"skill": 0.95}),
+    ],
+)
+def test_what_leaks_is_refused_also_where_the_champion_takes_it_too(task: tasks.Task, leaks: dict[str, float]) -> None:
+    found = GOOD.get(task.kind, {}) | leaks
+    assert any("something leaks" in one for one in task.reasons(found, found))
 
 
 @pytest.mark.parametrize(

@@ -161,8 +161,9 @@ class Task(Protocol):
     def reasons(self, found: Mapping[str, float], champion: Mapping[str, float] = NOBODY) -> list[str]:
         """Why a challenger with these metrics must not become champion. One that is missing fails.
 
-        ``champion`` has the champion's on the same rows, and a limit is no stricter than it, less ``FAR`` margins: what
-        both miss is the season's doing, and which of them is better the comparison says.
+        ``champion`` has the champion's on the same rows, and a limit that a good one reaches is no stricter than it,
+        less ``FAR`` margins: what both miss is the season's doing, and which of them is better the comparison says. A
+        limit that only a leak passes stays as it is.
         """
         ...
 
