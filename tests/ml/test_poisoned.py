@@ -37,7 +37,7 @@ def rows(table: str, *change: pl.Expr) -> Poison:
 
     def poison(case: UseCase, patch: pytest.MonkeyPatch) -> None:
         name = getattr(case, table)
-        frame = delta.read_all("gold", name).with_columns(change)
+        frame = delta.read_all("gold", name).sort("flight_date", "coin_id").with_columns(change)
         delta.replace_days("gold", name, frame, FIRST, frame["flight_date"].max())
 
     return poison
