@@ -18,7 +18,7 @@ import polars as pl
 
 from include.contracts.use_case import Feature, UseCase
 from include.ml import comparison, dataset, errors, ledger, model_files, record, registry, scoring, tasks
-from include.ml.comparison import ByDay, Gain
+from include.ml.comparison import Gain
 from include.ml.record import Judgement, Training
 from include.ml.reference import features_of
 from include.ml.tasks import Compared, Task
@@ -192,25 +192,27 @@ def beside(
             f"through {champion.trained_through}: an older one replaces no newer one"
         )
         return replace(none, verdict="refuse", reasons=[why])
+    # Looked up before anything is read: what waits for good must not cost a night more and more.
+    possible, following = (last - first).days + 1, next(iter(case.looks[done:]), None)
+    if following is None or possible < following:
+        return replace(none, days=max(possible, 0), reasons=[_too_few(max(possible, 0), champion, following)])
     challenger = _member(case, version, run_id, training.model_sha256, training.reference_sha256)
     theirs = _member(case, champion.model_version, champion.run_id, champion.model_sha256, champion.reference_sha256)
     try:
-        rows = _evidence(case, first, last, through, challenger.features) if first <= last else None
+        rows = _evidence(case, first, last, through, challenger.features)
     except dataset.DataMissingError as error:  # a night in between failed, or is on its way: it is told of elsewhere
         print(f"version {version} is not looked at: {error}")
         return replace(none, reasons=[f"some of its days are not there yet: {error}"])
-    days = rows[case.day].n_unique() if rows is not None else 0
+    days = rows[case.day].n_unique()
     look = max((n + 1 for n, wanted in enumerate(case.looks) if wanted <= days), default=0)
-    if rows is None or look <= done:
-        following = next((wanted for wanted in case.looks if wanted > days), None)
-        then = f"the next look is at {following}" if following else "there is no further look: train a new version"
-        why = f"{days} days with labels that neither it nor version {champion.model_version} was fitted on: {then}"
-        return replace(none, days=days, reasons=[why])
-    before = _evidence(case, first, last, through, theirs.features)
-    own, other = measured(case, challenger, rows, training.metrics), measured(case, theirs, before, training.metrics)
-    gains = gains_of(case, challenger, rows, theirs, before)
+    if look <= done:
+        return replace(none, days=days, reasons=[_too_few(days, champion, following)])
+    ours = _scored(case, challenger, rows)
+    other = _scored(case, theirs, _evidence(case, first, last, through, theirs.features))
+    own, champions = (measured(case, one, training.metrics) for one in (ours, other))
+    gains = gains_of(case, ours, other)
     versions = record.judged_on(case, version, first, last)
-    verdict, reasons = judge(case, own, other, gains, look, versions, champion.model_version)
+    verdict, reasons = judge(case, own, champions, gains, look, versions, champion.model_version)
     return replace(
         none,
         days=days,
@@ -219,8 +221,14 @@ def beside(
         level=comparison.levels(case.looks, case.promotion.level / versions)[look - 1],
         verdict=verdict,
         reasons=reasons,
-        measured=_flat(own, other, gains),
+        measured=_flat(own, champions, gains),
     )
+
+
+def _too_few(days: int, champion: ledger.Champion, following: int | None) -> str:
+    """Why there is no look, in a sentence."""
+    then = f"the next look is at {following}" if following else "there is no further look: train a new version"
+    return f"{days} days with labels that neither it nor version {champion.model_version} was fitted on: {then}"
 
 
 def judge(
@@ -271,42 +279,51 @@ def _evidence(case: UseCase, first: date, last: date, through: date, features: t
     return dataset.load(case, first, last, as_of=through, features=features).frame
 
 
-def _judge_of(case: UseCase, member: Member) -> Task:
-    """A version is judged by its own task, and of classes, by those that the spec has had since."""
-    return tasks.since(member.task, tasks.of(case))
+@dataclass(frozen=True)
+class Scored:
+    """Rows with what a version gives for them.
+
+    Attributes:
+        task: judges it: its own, and of classes, with those that the spec has had since.
+        labels, scores: as ``task`` has them.
+        output: the booster's, a row each.
+        is_of_today: whether the version was trained for the task of the spec as it is.
+    """
+
+    rows: pl.DataFrame
+    task: Task
+    labels: Any
+    scores: Any
+    output: Any
+    is_of_today: bool
 
 
-def _scored(case: UseCase, member: Member, rows: pl.DataFrame) -> tuple[Task, Any, Any]:
-    task, output = _judge_of(case, member), scoring.output(case, member.booster, member.features, rows)
-    return task, task.scores_of(member.task.frame(member.task.scores(output))), output
+def _scored(case: UseCase, member: Member, rows: pl.DataFrame) -> Scored:
+    today = tasks.of(case)
+    task, output = tasks.since(member.task, today), scoring.output(case, member.booster, member.features, rows)
+    scores = task.scores_of(member.task.frame(member.task.scores(output)))
+    return Scored(rows, task, task.labels(rows[case.label]), scores, output, member.task == today)
 
 
-def measured(case: UseCase, member: Member, rows: pl.DataFrame, usual: Mapping[str, float]) -> dict[str, float]:
-    """The metrics of a version on these rows; ``usual`` has what the challenger's training says is usual."""
-    task, scores, output = _scored(case, member, rows)
-    labels, today = task.labels(rows[case.label]), tasks.of(case)
-    found = task.quality(labels, scores)
+def measured(case: UseCase, of: Scored, usual: Mapping[str, float]) -> dict[str, float]:
+    """The metrics of a version; ``usual`` has what the challenger's training says is usual."""
+    found = of.task.quality(of.labels, of.scores)
     # What stands beside the metrics is of the task of today, whose classes an older version may not have.
-    if member.task == today:
-        found = dict(usual) | found | today.beside(usual, rows, today.labels(rows[case.label]), output)
+    if of.is_of_today:
+        found = dict(usual) | found | tasks.of(case).beside(usual, of.rows, of.labels, of.output)
     return found
 
 
-def gains_of(
-    case: UseCase, challenger: Member, rows: pl.DataFrame, champion: Member, before: pl.DataFrame
-) -> dict[str, Gain]:
-    """What the challenger gains on the champion, by metric.
+def gains_of(case: UseCase, challenger: Scored, champion: Scored) -> dict[str, Gain]:
+    """What the challenger gains on the champion, by metric. Both scored the same rows, in the same order.
 
-    ``rows`` and ``before`` are the same ones, with the features of the one and of the other. A metric that no day can
-    tell is left out: where each day is a single row, none has a pair to rank, and log loss decides alone.
+    A metric that no day can tell is left out: where each day is a single row, none has a pair to rank, and log loss
+    decides alone.
     """
-    days = rows[case.day].unique().sort()
-    day_of = rows[case.day].replace_strict(days, range(len(days)), return_dtype=pl.Int64).to_numpy()
-    made: list[Mapping[str, ByDay]] = []
-    for member, of in ((challenger, rows), (champion, before)):
-        task, scores, _ = _scored(case, member, of)
-        made.append(task.by_day(task.labels(of[case.label]), scores, day_of, len(days)))
-    task, (ours, theirs) = tasks.of(case), made
+    days = challenger.rows[case.day].unique().sort()
+    day_of = challenger.rows[case.day].replace_strict(days, range(len(days)), return_dtype=pl.Int64).to_numpy()
+    ours, theirs = (of.task.by_day(of.labels, of.scores, day_of, len(days)) for of in (challenger, champion))
+    task = tasks.of(case)
     return {
         one.metric: comparison.gain(
             ours[one.metric],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import UTC, date, datetime
 from typing import Literal
 
@@ -114,6 +114,10 @@ def _as_json(of: type[Training | Judgement]) -> list[str]:
     return [name for name, kind in of.__annotations__.items() if "[" in kind]
 
 
+def _defaults(of: type[Training | Judgement]) -> set[str]:
+    return {one.name for one in fields(of) if (one.default, one.default_factory) != (MISSING, MISSING)}
+
+
 def _append(table: str, line: Training | Judgement, what: str) -> None:
     row = asdict(line)
     row |= {name: json.dumps(row[name], sort_keys=True) for name in _as_json(type(line))}
@@ -121,10 +125,12 @@ def _append(table: str, line: Training | Judgement, what: str) -> None:
 
 
 def _read[Line: (Training, Judgement)](table: str, of: type[Line]) -> list[Line]:
-    return [
-        of(**row | {name: json.loads(row[name]) for name in _as_json(of)})
-        for row in lines(table, _schema(of)).iter_rows(named=True)
-    ]
+    found = []
+    for row in lines(table, _schema(of)).iter_rows(named=True):
+        # What a line of an earlier release does not say has its default.
+        said = {name: value for name, value in row.items() if value is not None or name not in _defaults(of)}
+        found.append(of(**said | {name: json.loads(said[name]) for name in _as_json(of) if name in said}))
+    return found
 
 
 def lines(table: str, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:

@@ -132,8 +132,7 @@ AFTER: dict[str, Callable[[int], None]] = {
 @pytest.fixture
 def live(deployed: UseCase, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UseCase]:
     """Version 1 of the toy use case is champion, and its limits are those that a poisoned one has to miss."""
-    limits = {"max_auc_loss": 0.1, "max_log_loss_loss": 0.15}
-    case = replace(deployed, task=replace(deployed.task, **limits))  # type: ignore[arg-type]
+    case = replace(deployed, task=replace(deployed.task, max_auc_loss=0.1, max_log_loss_loss=0.15))
     monkeypatch.setattr("include.use_cases.use_cases", lambda: {"toy": case})
     shutil.copy(world / "mlflow.db", tmp_path / "mlflow.db")
     before = mlflow.get_tracking_uri()

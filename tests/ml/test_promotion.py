@@ -15,7 +15,7 @@ import pytest
 from deltalake import write_deltalake
 
 from include.contracts.use_case import Promotion, UseCase
-from include.lake import delta, usage
+from include.lake import chain, delta, usage
 from include.ml import ledger, model_files, promotion, record, registry, train
 from tests.ml.conftest import FIRST, write_days
 
@@ -83,7 +83,9 @@ def test_one_that_waits_is_looked_at_when_there_are_days_enough(changed: Changed
 def test_after_the_last_look_a_new_version_is_asked_for(changed: Changed) -> None:
     case = changed(Promotion(looks=(7,)), max_auc_loss=0.001)
     promotion.promote("toy", train.train("toy", LATER, "cpu")["version"], LATER)
-    again = promotion.look_again("toy", LATER + timedelta(20))
+    with pytest.MonkeyPatch.context() as patch:  # nothing is read for it, however long it waits
+        patch.setattr(promotion, "_evidence", lambda *_: pytest.fail("rows are read"))
+        again = promotion.look_again("toy", LATER + timedelta(20))
     assert again is not None
     assert again["reasons"][0].endswith("There is no further look: train a new version.")
     assert judged(case).verdict == "wait"
@@ -273,6 +275,17 @@ def test_a_kill_between_the_verdict_and_the_ledger_is_made_up_for(
     assert promotion.promote("toy", version, LATER)["promoted"]
     assert len([one for one in record.judgements(case) if one.model_version == version]) == 1
     assert [row.model_version for row in ledger.read(case)] == [1, 2]
+
+
+def test_a_line_of_an_earlier_release_has_what_it_does_not_say(changed: Changed) -> None:
+    case = changed()
+    old = delta.read_all("gold", case.trainings_table).drop(
+        "versions", "code", "environment", "seconds", "line", "seal"
+    )
+    shutil.rmtree(delta.table_path("gold", case.trainings_table))
+    chain.append(f"gold.{case.trainings_table}", old, "before there were these")
+    (training,) = record.trainings(case)
+    assert (training.versions, training.code, training.environment, training.seconds) == ({}, "", {}, 0.0)
 
 
 def test_a_training_of_before_a_kill_is_written_down_once(toy: UseCase, mlflow_store: None) -> None:
