@@ -14,9 +14,10 @@ import mlflow
 import numpy as np
 import pandas as pd
 import xgboost as xgb
+from mlflow.pyfunc.model import PythonModel
 
 
-class Version(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
+class Version(PythonModel):
     """Encodes each column as it was encoded in training, and names what comes out as the predictions table does."""
 
     def load_context(self, context: Any) -> None:

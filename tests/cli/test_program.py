@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
@@ -269,7 +270,7 @@ def test_what_takes_seconds_to_import_is_left_alone(tmp_path: Path, argv: list[s
 
 def test_status_tells_of_a_failure_without_importing_airflow(home: Path) -> None:
     told = {name: name for name in alert_log.Alert.__annotations__}
-    alert_log.keep(alert_log.Alert(**told))  # type: ignore[typeddict-item]
+    alert_log.keep(cast(alert_log.Alert, told))
     settings().landing.mkdir()
     code = (
         "import sys; from include.core.settings import settings; from include.cli.services import show_nights;"

@@ -1,5 +1,6 @@
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -117,12 +118,16 @@ def test_training_on_a_gpu(toy: UseCase, data: dataset.Dataset) -> None:
     assert trained.metrics["auc"] == pytest.approx(train.fit_and_judge(toy, data, "cpu", None).metrics["auc"], abs=0.01)
 
 
+def keys(*asked: Any) -> train.Keys:
+    return train.keys_of(*asked)
+
+
 def test_request_key_knows_what_matters(toy: UseCase) -> None:
     more_trees = replace(toy, training=replace(toy.training, rounds=9))
     other_gates = replace(toy, task=replace(toy.task, min_auc=0.61))
     other_margins = replace(toy, promotion=Promotion(level=0.01))
     clean, edited = Code("c0ffee", False, ""), Code("c0ffee", True, "-1\n+2")
-    champion = ledger.Champion(3, FIRST, None, "", "", "", "", "", FIRST, FIRST, FIRST)  # type: ignore[arg-type]
+    champion = ledger.Champion(3, FIRST, datetime(2020, 2, 1, tzinfo=UTC), "", "", "", "", "", FIRST, FIRST, FIRST)
     asked = (toy, LAST, "abc", clean, "cpu", None)
     made = {
         "": asked,
@@ -138,12 +143,12 @@ def test_request_key_knows_what_matters(toy: UseCase) -> None:
         "margins": (other_margins, *asked[1:]),
         "champion": (*asked[:5], champion),
     }
-    recipes = {name: train.keys_of(*one).recipe for name, one in made.items()}  # type: ignore[arg-type]
+    recipes = {name: keys(*one).recipe for name, one in made.items()}
     assert len(set(recipes.values())) == len(made), recipes
-    requests = {name: train.keys_of(*one).request for name, one in (made | asked_otherwise).items()}  # type: ignore[arg-type]
+    requests = {name: keys(*one).request for name, one in (made | asked_otherwise).items()}
     assert len(set(requests.values())) == len(requests), requests
-    assert {train.keys_of(*one).recipe for one in asked_otherwise.values()} == {recipes[""]}  # type: ignore[arg-type]
-    assert train.keys_of(*asked) == train.keys_of(*asked)  # type: ignore[arg-type]
+    assert {keys(*one).recipe for one in asked_otherwise.values()} == {recipes[""]}
+    assert keys(*asked) == keys(*asked)
 
 
 def test_scores_are_of_the_rows_in_their_order(toy: UseCase, data: dataset.Dataset) -> None:
