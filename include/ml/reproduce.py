@@ -27,9 +27,9 @@ from include.contracts.use_case import (
 from include.core.errors import BadRequestError
 from include.core.settings import settings
 from include.lake.delta import VersionMissingError
-from include.ml import code, dataset, environment, errors, model_files, record, registry, train
+from include.ml import code, dataset, environment, errors, fitting, model_files, record, registry, train
 from include.ml.dataset import DataMissingError, Dataset
-from include.ml.train import Device
+from include.ml.fitting import Device
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -77,7 +77,7 @@ def reproduce(name: str, version: int) -> Reproduced:
     differs += _circumstances(training)
     if data is None:
         return Reproduced(version, False, rows, differs)
-    device: Device = train.choose_device(training.device)
+    device: Device = fitting.choose_device(training.device)
     trained = train.fit_and_judge(case, data, device, None)
     model = model_files.sha256(bytes(trained.booster.save_raw("ubj")))
     reference = model_files.sha256(json.dumps(trained.reference, sort_keys=True, indent=1).encode())

@@ -77,7 +77,7 @@ DIFFERENCES = (
         of_python("percentile_approx", "approx_percentile"),
     ),
     Difference(
-        # Of one part, so that it differs each time: of several, the embedded engine's last digits change from run to run.
+        # Of one part, which differs each time: of several, the embedded engine's digits change from run to run.
         "(select corr(id * 0.1D, id * id * 0.3D) from range(0, 1000, 1, 1))",
         function(*DISPERSION),
         "(select round(corr(id * 0.1D, id * id * 0.3D), 9) from range(0, 1000, 1, 1))",

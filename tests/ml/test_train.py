@@ -8,7 +8,7 @@ import pytest
 import xgboost as xgb
 
 from include.contracts.use_case import Promotion, UseCase
-from include.ml import dataset, errors, ledger, scoring, train
+from include.ml import dataset, errors, fitting, ledger, scoring, train
 from include.ml.code import Code
 from tests.ml.conftest import FIRST, ROWS
 
@@ -40,7 +40,7 @@ def test_holdout_is_later_than_what_was_trained_on(toy: UseCase, data: dataset.D
         .then(1 - pl.col("is_head"))
         .otherwise("is_head")
     )
-    other = train.fit(toy, flipped, trained.split, "cpu")
+    other = fitting.fit(toy, flipped, trained.split, "cpu")
     assert other.save_raw("ubj") == trained.booster.save_raw("ubj")
 
 
@@ -73,20 +73,20 @@ def test_a_silent_fallback_to_the_cpu_is_an_error(
     on_cpu = xgb.train
     # What XGBoost does when no GPU is visible: it warns, and trains on the CPU.
     monkeypatch.setattr(xgb, "train", lambda params, *rest, **more: on_cpu(params | {"device": "cpu"}, *rest, **more))
-    with pytest.raises(train.WrongDeviceError, match="meant to train on cuda, but XGBoost trained on cpu"):
-        train.fit(toy, data.frame, split, "cuda")
+    with pytest.raises(fitting.WrongDeviceError, match="meant to train on cuda, but XGBoost trained on cpu"):
+        fitting.fit(toy, data.frame, split, "cuda")
 
 
 def test_choosing_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xgb, "build_info", lambda: {"USE_CUDA": True})
-    monkeypatch.setattr(train, "gpu_names", lambda: ["NVIDIA H100"])
-    assert [train.choose_device(word) for word in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
-    monkeypatch.setattr(train, "gpu_names", list)
-    assert train.choose_device("auto") == "cpu"
-    with pytest.raises(train.WrongDeviceError, match="no GPU is visible"):
-        train.choose_device("cuda")
+    monkeypatch.setattr(fitting, "gpu_names", lambda: ["NVIDIA H100"])
+    assert [fitting.choose_device(word) for word in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
+    monkeypatch.setattr(fitting, "gpu_names", list)
+    assert fitting.choose_device("auto") == "cpu"
+    with pytest.raises(fitting.WrongDeviceError, match="no GPU is visible"):
+        fitting.choose_device("cuda")
     with pytest.raises(ValueError, match="must be auto, cpu or cuda"):
-        train.choose_device("gpu")
+        fitting.choose_device("gpu")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_parameters_that_xgboost_does_not_take_are_named(
 ) -> None:
     wrong = replace(toy, training=replace(toy.training, params={**toy.training.params, **params}))
     with pytest.raises(errors.ModelRefusedError, match=said):
-        train.fit(wrong, data.frame, dataset.split_days(toy, FIRST, LAST), "cpu")
+        fitting.fit(wrong, data.frame, dataset.split_days(toy, FIRST, LAST), "cpu")
 
 
 @pytest.mark.parametrize("message", ["Memory allocation error", "CUDA out of memory"])
@@ -111,7 +111,7 @@ def test_what_ran_out_may_be_there_at_another_try(message: str) -> None:
         raise xgb.core.XGBoostError(message)
 
 
-@pytest.mark.skipif(not train.gpu_names(), reason="no GPU")
+@pytest.mark.skipif(not fitting.gpu_names(), reason="no GPU")
 def test_training_on_a_gpu(toy: UseCase, data: dataset.Dataset) -> None:
     trained = train.fit_and_judge(toy, data, "cuda", None)
     assert trained.gpu
