@@ -95,7 +95,7 @@ test: setup ## the whole suite, the real stack included
 	@$(EXEC) $(TESTS) $(args)
 
 test-full: setup ## the same, and what takes an hour: every kill, every order
-	@$(EXEC) $(TESTS) -m "" $(args)
+	@$(EXEC) $(TESTS) -m "" --hypothesis-profile=search $(args)
 
 freshness: venv ## how long ago each feed last brought something; fails where that is longer than its objective
 	@$(NOCTURNE) freshness

