@@ -101,8 +101,11 @@ def of_mlflow_client(settings: Settings) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": settings.mlflow_url,
         "MLFLOW_TRACKING_USERNAME": MLFLOW_USER,
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        # a server that is just coming back after a kill answers within this many doubling waits (about a minute)
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7",
+        # A server that is just coming back after a kill answers within this many doubling waits: 0, 4, 8, 16, 32 s.
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5",
+        # Seconds. Longer than any answer takes, or it would be asked twice; and with all retries (7 minutes) shorter
+        # than others wait for who deploys (``include.core.lease``): a scoring needs no MLflow, but its turn.
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # a model is a few files
     }
 

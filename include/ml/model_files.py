@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from include.ml.ledger import Champion
 from include.ml.reference import Reference, brought_forward, inputs_of
 
 MODEL_FILE, REFERENCE_FILE, USE_CASE_FILE = "model.ubj", "reference.json", "use_case.json"
+
+KEPT_DAYS = 30
+"""How long a fitted booster is kept that no try has registered."""
 
 
 class DamagedModelError(NeedsAttentionError):
@@ -55,21 +59,16 @@ def cached(case: UseCase, version: int, run_id: str, file: str, expected: str) -
 
 def _fetched(case: UseCase, version: int, source: str, path: Path, expected: str | None) -> Path:
     """A file of MLflow's, put to ``path`` if its checksum is ``expected``; None where nobody noted it down."""
-    import mlflow
-
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         try:
-            with errors.of_mlflow(f"to hand out {path.name} of version {version} of {case.name}"):
-                found = Path(mlflow.artifacts.download_artifacts(source, dst_path=folder))
-                found = next(found.rglob(path.name), found / path.name) if found.is_dir() else found
-                content = found.read_bytes()
+            found = _downloaded(source, path.name, folder, f"{path.name} of version {version} of {case.name}")
         except (errors.RegistryRefusedError, FileNotFoundError) as error:
             raise DamagedModelError(
                 f"{path.name} of {case.name} version {version} is not to be had from MLflow ({source}): restore the "
                 "artifact store, or roll back to another version"
             ) from error
-        if expected is not None and sha256(content) != expected:
+        if expected is not None and sha256(found.read_bytes()) != expected:
             raise DamagedModelError(
                 f"{path.name} of {case.name} version {version} in MLflow does not have the checksum that it was "
                 f"registered with, {expected}: restore the artifact store, or roll back to another version"
@@ -79,16 +78,83 @@ def _fetched(case: UseCase, version: int, source: str, path: Path, expected: str
     return path
 
 
-def text_of(name: str, run_id: str, file: str) -> str:
-    """A small text that a run of the model ``name`` keeps. Raises DamagedModelError where it is not to be had."""
+def _downloaded(source: str, file: str, folder: str, what: str) -> Path:
+    """The ``file`` of ``source``, an address of MLflow's, in ``folder``.
+
+    Raises RegistryAwayError, RegistryRefusedError, and FileNotFoundError where MLflow is well and has no such file: its
+    client says "does not exist" of what it was too slow to hand out, and "internal error" of what does not exist.
+    """
     import mlflow
 
     try:
-        return str(mlflow.artifacts.load_text(f"runs:/{run_id}/{file}"))
-    except (mlflow.exceptions.MlflowException, OSError) as error:
-        raise DamagedModelError(
-            f"{file} of the run {run_id} of {name} is not to be had from MLflow: {error}"
-        ) from error
+        with errors.of_mlflow(f"to hand out {what}"):
+            found = Path(mlflow.artifacts.download_artifacts(source, dst_path=folder))
+            found = next(found.rglob(file), found / file) if found.is_dir() else found
+            found.stat()
+            return found
+    except (errors.RegistryRefusedError, errors.RegistryAwayError, FileNotFoundError) as error:
+        with errors.of_mlflow(f"to hand out {what}"):
+            there = _files_of(source)
+        if file in there:
+            raise errors.RegistryAwayError(f"MLflow has {what}, and did not hand it out: {error}") from error
+        raise FileNotFoundError(f"MLflow has no {what}") from error
+
+
+def _files_of(source: str) -> set[str]:
+    """The names of the files of a run, or of a version."""
+    import mlflow
+
+    if source.startswith("runs:/"):
+        return {Path(one.path).name for one in mlflow.MlflowClient().list_artifacts(source.split("/")[1])}
+    listed = [mlflow.artifacts.list_artifacts(artifact_uri=f"{source}{part}") for part in ("", "/artifacts")]
+    return {Path(one.path).name for part in listed for one in part}
+
+
+def text_of(name: str, run_id: str, file: str) -> str:
+    """A small text that a run of the model ``name`` keeps.
+
+    Raises DamagedModelError where it is not to be had, and RegistryAwayError where it may be later.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            what = f"{file} of the run {run_id} of {name}"
+            return _downloaded(f"runs:/{run_id}/{file}", file, folder, what).read_text()
+        except (errors.RegistryRefusedError, FileNotFoundError) as error:
+            raise DamagedModelError(
+                f"{file} of the run {run_id} of {name} is not to be had from MLflow: {error}"
+            ) from error
+
+
+def keep_fitted(case: UseCase, model: bytes) -> None:
+    """Keep a fitted booster, as UBJSON, until its version is registered: MLflow may be away by then."""
+    path = _fitted(case, sha256(model))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(model)
+    Path(file.name).replace(path)
+
+
+def fitted(case: UseCase, expected: str) -> xgb.Booster | None:
+    """The booster that was kept, of the checksum ``expected``; None where it is not there, or is another one."""
+    path = _fitted(case, expected)
+    if not path.exists() or sha256(path.read_bytes()) != expected:
+        return None
+    booster = xgb.Booster(model_file=str(path))
+    booster.set_param({"device": "cpu", "nthread": case.training.threads})
+    return booster
+
+
+def forget_fitted(case: UseCase, model_sha256: str) -> None:
+    """Remove what was kept of a booster that is registered, and what nobody has come back for in ``KEPT_DAYS``."""
+    _fitted(case, model_sha256).unlink(missing_ok=True)
+    before = time.time() - KEPT_DAYS * 86400
+    for path in _fitted(case, "").parent.glob("*"):
+        if path.stat().st_mtime < before:
+            path.unlink(missing_ok=True)
+
+
+def _fitted(case: UseCase, model_sha256: str) -> Path:
+    return settings().var / "cache" / "fitted" / case.name / f"{model_sha256}.ubj"
 
 
 def load_booster(case: UseCase, champion: Champion) -> xgb.Booster:

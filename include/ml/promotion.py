@@ -27,6 +27,7 @@ from include.use_cases import use_case
 if TYPE_CHECKING:
     import xgboost as xgb
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 VERDICT, REASONS = "verdict", "reasons"
 """The tags on a version that show its last judgement in MLflow. Nothing is decided by them."""
@@ -53,10 +54,17 @@ def promote(name: str, version: int, through: date | None = None, decided_by: st
     Returns ``verdict``, ``promoted``, ``version``, ``reasons`` (of the verdict), ``effective_from`` (of a promotion),
     ``replaces``.
     """
+    case = use_case(name)
+    with ledger.deploying(case):
+        return _promoted(case, version, through, decided_by)
+
+
+def _promoted(case: UseCase, version: int, through: date | None, decided_by: str) -> dict[str, Any]:
+    """What ``promote`` does. Hold ``ledger.deploying``."""
     from mlflow import MlflowClient
 
-    case, client = use_case(name), MlflowClient()
-    with ledger.deploying(case), errors.of_mlflow(f"to promote version {version} of {case.name}"):
+    client = MlflowClient()
+    with errors.of_mlflow(f"to promote version {version} of {case.name}"):
         found = client.get_model_version(case.name, str(version))
         rows, champion = ledger.read(case), ledger.latest_champion(case)
         answer: dict[str, Any] = {
@@ -66,15 +74,16 @@ def promote(name: str, version: int, through: date | None = None, decided_by: st
         }
         earlier = next((row for row in rows if row.model_version == version), None)
         if earlier is not None:
-            # An earlier try may have died between the ledger and the alias. Never move it back, though.
-            if champion is not None and champion.model_version == version:
-                client.set_registered_model_alias(case.name, "champion", str(version))
+            # An earlier try may have died between the ledger and the alias.
+            registry.show_champion(case)
             replaced = ledger.pick([row for row in rows if row.decided_at < earlier.decided_at], date.max)
             answer["replaces"] = replaced.model_version if replaced else None
             promoted = {"verdict": "promote", "promoted": True, "reasons": [earlier.reason]}
             return answer | promoted | {"effective_from": str(earlier.effective_from)}
         training = registry.training_of(case, found)
-        judgement = _judged(case, client, version, str(found.run_id), training, champion, through, decided_by)
+        judgement = _judged(case, version, str(found.run_id), training, champion, through, decided_by)
+        if not is_shown(found, judgement):  # an earlier try may not have come so far
+            show(case, client, str(found.run_id), judgement)
         answer |= {"verdict": judgement.verdict, "promoted": False, "reasons": judgement.reasons}
         if judgement.verdict != "promote":
             return answer
@@ -91,7 +100,7 @@ def promote(name: str, version: int, through: date | None = None, decided_by: st
             fitted_through=training.fitted_through,
             trained_through=training.trained_through,
         )
-        client.set_registered_model_alias(case.name, "champion", str(version))
+        registry.show_champion(case)
         return answer | {"promoted": True, "effective_from": str(row.effective_from)}
 
 
@@ -101,14 +110,14 @@ def look_again(name: str, through: date) -> dict[str, Any] | None:
     Returns what ``promote`` does; None where no version waits.
     """
     case = use_case(name)
-    champion = ledger.latest_champion(case)
-    found = record.waiting(case, champion.model_version if champion else None)
-    return promote(name, found.model_version, through) if found else None
+    with ledger.deploying(case):  # or another one is promoted before the one that waits is looked at
+        champion = ledger.latest_champion(case)
+        found = record.waiting(case, champion.model_version if champion else None)
+        return _promoted(case, found.model_version, through, "gates") if found else None
 
 
 def _judged(
     case: UseCase,
-    client: MlflowClient,
     version: int,
     run_id: str,
     training: Training,
@@ -130,7 +139,6 @@ def _judged(
     if last is not None and new.look == last.look and new.champion == last.champion:
         return last
     record.append_judgement(case, new)
-    show(case, client, run_id, new)
     return new
 
 
@@ -346,11 +354,16 @@ def _flat(own: Mapping[str, float], champion: Mapping[str, float], gains: Mappin
     return {name: float(value) for name, value in found.items() if np.isfinite(value)}
 
 
+def is_shown(found: ModelVersion, judgement: Judgement) -> bool:
+    """Whether MLflow shows this judgement of a version, and no earlier one."""
+    return (found.tags.get(VERDICT), found.tags.get(REASONS)) == (judgement.verdict, json.dumps(judgement.reasons))
+
+
 def show(case: UseCase, client: MlflowClient, run_id: str, judgement: Judgement) -> None:
-    """Put a judgement where people look: tags of the version, metrics of its run."""
+    """Put a judgement where people look: metrics of the version's run, then tags of the version."""
     version = str(judgement.model_version)
-    client.set_model_version_tag(case.name, version, VERDICT, judgement.verdict)
-    client.set_model_version_tag(case.name, version, REASONS, json.dumps(judgement.reasons))
     for name, value in judgement.measured.items():
         if judgement.champion is not None:
             client.log_metric(run_id, f"look_{judgement.look}_{name}", value)
+    client.set_model_version_tag(case.name, version, REASONS, json.dumps(judgement.reasons))
+    client.set_model_version_tag(case.name, version, VERDICT, judgement.verdict)

@@ -21,13 +21,14 @@ import xgboost as xgb
 
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
-from include.ml import environment, errors, model_files, record, tasks
+from include.ml import environment, errors, ledger, model_files, record, tasks
 from include.ml.code import Code
 from include.ml.dataset import DELTA_VERSION, DataMissingError, Dataset, load
 from include.ml.model_files import MODEL_FILE, REFERENCE_FILE, USE_CASE_FILE, sha256
 from include.ml.reference import Reference, features_of
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models.signature import ModelSignature
 
@@ -57,10 +58,11 @@ class Version:
 
 
 def finish_killed(case: UseCase) -> None:
-    """Finish or end what a killed training has begun in MLflow. Hold the lease of trainings: none is running then.
+    """Finish or end what trainings have begun in MLflow and not ended. Hold the lease of trainings: none is running.
 
-    A run that had come to register its version is finished, and that version has the alias ``challenger`` if it is the
-    newest; any other run of ours that seems to be running is ended as killed, and its half of a model as failed.
+    A training was killed, or lost MLflow's answer, and what it had asked for was done twice. A run that had come to
+    register its version is finished, any other run of ours that seems to be running is ended as killed, and each half
+    of a model as failed. Of two versions of one run the second goes. The newest version has the alias ``challenger``.
     """
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModelStatus
@@ -70,19 +72,64 @@ def finish_killed(case: UseCase) -> None:
         experiment = client.get_experiment_by_name(case.name)
         if experiment is None:
             return
-        here, registered = [experiment.experiment_id], {str(one.run_id): one for one in _of(case)}
+        here, registered = [experiment.experiment_id], {str(one.run_id): one for one in _without_doubles(case, client)}
         for run in client.search_runs(here, "attributes.status = 'RUNNING'"):
             if "request_key" not in run.data.tags:
                 continue  # somebody's own
             made = run.info.run_id in registered
-            for model in client.search_logged_models(here, f"source_run_id = '{run.info.run_id}'"):
-                if model.status == LoggedModelStatus.PENDING:
-                    client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
             client.set_terminated(run.info.run_id, "FINISHED" if made else "KILLED")
-            print(f"run {run.info.run_id} of a training that was killed: {'finished' if made else 'ended as killed'}")
+            print(f"run {run.info.run_id} of a training that did not end: {'finished' if made else 'ended as killed'}")
+        # The newest are enough: each training looks.
+        newly_logged = client.search_logged_models(
+            here, max_results=50, order_by=[{"field_name": "creation_timestamp", "ascending": False}]
+        )
+        for model in newly_logged:
+            if model.status == LoggedModelStatus.PENDING and _is_ours(client, model.source_run_id):
+                client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
         newest = max((one for one in registered.values() if "request_key" in one.tags), key=number_of, default=None)
         if newest is not None and client.get_registered_model(case.name).aliases.get("challenger") != newest.version:
             client.set_registered_model_alias(case.name, "challenger", str(newest.version))
+
+
+def _is_ours(client: MlflowClient, run_id: str | None) -> bool:
+    return bool(run_id) and "request_key" in client.get_run(str(run_id)).data.tags
+
+
+def _without_doubles(case: UseCase, client: MlflowClient) -> list[ModelVersion]:
+    """The versions of ``case``, after those were deleted that came twice: MLflow's client asks again where an answer is
+    lost, and a version is made each time. What was judged or served stays, whoever has made it."""
+    known = {one.model_version for one in record.judgements(case)} | {one.model_version for one in ledger.read(case)}
+    first: dict[tuple[str, str], ModelVersion] = {}
+    kept = []
+    for one in sorted(_of(case), key=number_of):
+        key = one.tags.get("request_key", one.version)  # without: somebody's own
+        of = first.setdefault((str(one.run_id), key), one)
+        if of is one or number_of(one) in known:
+            kept.append(one)
+        else:
+            print(f"version {one.version} of {case.name} is version {of.version} once more, and is deleted")
+            client.delete_model_version(case.name, one.version)
+    return kept
+
+
+def show_champion(case: UseCase) -> None:
+    """Give the champion of the ledger the alias ``champion``. Hold ``ledger.deploying``, or an older one may win."""
+    from mlflow import MlflowClient
+
+    champion = ledger.latest_champion(case)
+    if champion is None:
+        return
+    with errors.of_mlflow(f"to show that version {champion.model_version} of {case.name} is champion"):
+        MlflowClient().set_registered_model_alias(case.name, "champion", str(champion.model_version))
+
+
+def fitted(case: UseCase, recipe_key: str) -> xgb.Booster | None:
+    """What an earlier try has fitted by this recipe and could not register; None where there is none.
+
+    It is the one that the ledger of trainings names, by its checksum.
+    """
+    made = [one.model_sha256 for one in record.trainings(case) if one.recipe_key == recipe_key]
+    return model_files.fitted(case, made[-1]) if made else None
 
 
 def require_experiment(case: UseCase) -> None:
@@ -110,7 +157,11 @@ def find(case: UseCase, request_key: str, recipe_key: str = "", champion: Champi
             found = [one for one in _of(case) if one.tags.get("recipe_key") == recipe_key and _is_old(one, champion)]
         # The lowest: should there ever be two, the first is the one that others have seen.
         oldest = min(found, key=number_of, default=None)
-        return _version(oldest, training_of(case, oldest)) if oldest else None
+        if oldest is None:
+            return None
+        training = training_of(case, oldest)
+        model_files.forget_fitted(case, training.model_sha256)  # the try that has registered it did not come so far
+        return _version(oldest, training)
 
 
 def _is_old(found: ModelVersion, champion: Champion) -> bool:
@@ -166,8 +217,8 @@ def tag(found: ModelVersion, name: str) -> str:
 def register(case: UseCase, night: date, keys: Keys, data: Dataset, trained: Trained, code: Code) -> Version:
     """Log a run with everything needed to cook this model again, and register it with the alias ``challenger``.
 
-    What decides is written down first, in a ledger of ours. ``code`` is that before the fit. A kill in between is
-    mended by ``finish_killed``.
+    What decides is written down first, in a ledger of ours, and the booster is kept until MLflow has it. ``code`` is
+    that before the fit. What a kill in between, or a lost answer of MLflow, leaves behind, ``finish_killed`` mends.
     """
     model, reference = bytes(trained.booster.save_raw("ubj")), json.dumps(trained.reference, sort_keys=True, indent=1)
     tags = {
@@ -210,16 +261,18 @@ def register(case: UseCase, night: date, keys: Keys, data: Dataset, trained: Tra
         environment=environment.of_training(),
         seconds=trained.seconds,
     )
+    model_files.keep_fitted(case, model)
     record.append_training(case, training)
-    with errors.of_mlflow(f"to register a version of {case.name} for the night {night}"):
-        found = _registered_with(case, f"{case.name} {night}", tags, files, trained)
+    with errors.of_mlflow(f"to register a version of {case.name} for the night {night} (its model is kept meanwhile)"):
+        _register_with(case, f"{case.name} {night}", tags, files, trained)
+        finish_killed(case)
+        found = min((one for one in _of(case) if one.tags.get("request_key") == keys.request), key=number_of)
+    model_files.forget_fitted(case, training.model_sha256)
     return _version(found, training)
 
 
-def _registered_with(
-    case: UseCase, run_name: str, tags: dict[str, str], files: dict[str, str], trained: Trained
-) -> ModelVersion:
-    """The new version, as MLflow has it."""
+def _register_with(case: UseCase, run_name: str, tags: dict[str, str], files: dict[str, str], trained: Trained) -> None:
+    """Log a run, and make a version of it."""
     import mlflow
 
     training = asdict(case.training)
@@ -243,9 +296,7 @@ def _registered_with(
             signature=signature(case),
         )
         # The tags go with the creation: a version is never there without its request key.
-        found = mlflow.register_model(logged.model_uri, case.name, await_registration_for=30, tags=tags)
-    mlflow.MlflowClient().set_registered_model_alias(case.name, "challenger", found.version)
-    return found
+        mlflow.register_model(logged.model_uri, case.name, await_registration_for=30, tags=tags)
 
 
 def signature(case: UseCase) -> ModelSignature:

@@ -14,7 +14,7 @@ import polars as pl
 from include.contracts.use_case import UseCase
 from include.core.errors import BadRequestError
 from include.lake import delta
-from include.ml import errors, ledger, model_files
+from include.ml import ledger, model_files, registry
 from include.ml.ledger import Champion
 from include.ml.scoring import VERSION
 
@@ -83,7 +83,7 @@ def carry_out(case: UseCase, version: int | None, who: str, why: str) -> tuple[P
     """Put a version back. Returns the plan, and whether anything was written: asked again, nothing is.
 
     Its files are looked at before, so that what is put back can score. MLflow's alias follows the ledger; where MLflow
-    is away the rollback holds all the same, and RegistryRefusedError or what MLflow says is raised after it.
+    is away the rollback holds all the same, and RegistryAwayError or RegistryRefusedError is raised after it.
     Raises NothingToRollBackError, DamagedModelError.
     """
     with ledger.deploying(case):
@@ -106,12 +106,7 @@ def carry_out(case: UseCase, version: int | None, who: str, why: str) -> tuple[P
                 trained_through=found.back.trained_through,
                 how=ledger.ROLLBACK,
             )
-    _move_alias(case, found.back.model_version)
+    # By a lease of its own: the line counts, whatever becomes of the alias, and a promotion may have come since.
+    with ledger.deploying(case):
+        registry.show_champion(case)
     return found, new
-
-
-def _move_alias(case: UseCase, version: int) -> None:
-    from mlflow import MlflowClient
-
-    with errors.of_mlflow(f"to show that version {version} of {case.name} is champion"):
-        MlflowClient().set_registered_model_alias(case.name, "champion", str(version))

@@ -58,8 +58,17 @@ def require_values(data: Dataset, theirs: reference.Reference, who: str) -> None
             )
 
 
-def fit_and_judge(case: UseCase, data: Dataset, device: Device, champion: ledger.Champion | None) -> Trained:
-    """Fit on a training set and measure on its holdout. ``champion`` is whom it is to be compared with later."""
+def fit_and_judge(
+    case: UseCase,
+    data: Dataset,
+    device: Device,
+    champion: ledger.Champion | None,
+    fitted_before: xgb.Booster | None = None,
+) -> Trained:
+    """Fit on a training set and measure on its holdout. ``champion`` is whom it is to be compared with later.
+
+    ``fitted_before`` is the booster where an earlier try has fitted it.
+    """
     begun, task, frame = time.monotonic(), tasks.of(case), data.frame
     first, last = cast(date, frame[case.day].min()), cast(date, frame[case.day].max())
     absent = set(dataset.days_between(first, last)) - set(frame[case.day].unique())
@@ -67,7 +76,7 @@ def fit_and_judge(case: UseCase, data: Dataset, device: Device, champion: ledger
     task.labels(frame[case.label])  # all of them, the holdout's too, before the fit
     fitted = task.labels(dataset.between(case, frame, split.train)[case.label])
     task.check_learnable(fitted)
-    booster = fitting.fit(case, frame, split, device)
+    booster = fitting.fit(case, frame, split, device) if fitted_before is None else fitted_before
     holdout = dataset.between(case, frame, split.holdout)
     labels, given = task.labels(holdout[case.label]), output(case, booster, case.features, holdout)
     scores = task.scores(given)
@@ -127,10 +136,11 @@ def _digest(*parts: Any) -> str:
 def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
     """Task: train a challenger of use case ``name`` on the labels known in ``night``, and register it.
 
-    Reads features and labels, writes to MLflow only. The same request again returns the version that is there.
+    Reads features and labels, writes to MLflow only. The same request again returns the version that is there; where
+    MLflow was away when it was to be registered, the next try registers what was fitted, and fits nothing.
     ``device`` is auto, cpu or cuda; None takes the setting. Raises DataMissingError, TableMissingError,
     UnfitFeatureError, UnfitLabelError, OtherTaskError, WrongDeviceError, ModelRefusedError, RegistryRefusedError: what
-    of it can be known before the fit, before the fit.
+    of it can be known before the fit, before the fit. RegistryAwayError may pass.
 
     Returns ``version``, ``run_id``, ``created``, ``device``, ``trained_from``, ``fitted_through``,
     ``trained_through``, ``metrics``, and the Delta ``versions`` of the tables that were read.
@@ -152,7 +162,7 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
             tasks.of_version(case, theirs["task"])
             dataset.check_columns(case, data.columns, features_of(theirs), who=who)
             require_values(data, theirs, who)
-        trained = fit_and_judge(case, data, where, champion)
+        trained = fit_and_judge(case, data, where, champion, registry.fitted(case, keys.recipe))
         return registry.register(case, night, keys, data, trained, code).to_dict() | {
             "created": True,
             "versions": data.versions,

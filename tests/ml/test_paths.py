@@ -157,7 +157,7 @@ def test_a_class_that_is_there_once_is_refused() -> None:
 
 @pytest.mark.parametrize("world", [WEATHER, SALES, RETURNS], ids=["multiclass", "regression", "binary"])
 def test_a_constant_label_is_refused_before_the_fit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "fit", lambda *_: pytest.fail("it is known before the fit"))
+    monkeypatch.setattr("include.ml.fitting.fit", lambda *_: pytest.fail("it is known before the fit"))
     value = world.rows(FIRST, 1)[world.case.label][0]
     with pytest.raises(tasks.UnfitLabelError, match=f"{world.case.name}: {world.case.label} is .* in all .* rows"):
         judged(world, pl.lit(value).alias(world.case.label), 90 if world is RETURNS else 40)

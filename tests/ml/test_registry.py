@@ -324,7 +324,8 @@ def test_what_may_pass_is_tried_again(code: str, again: bool) -> None:
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import ErrorCode
 
-    with pytest.raises(MlflowException if again else errors.RegistryRefusedError), errors.of_mlflow("to do it"):
+    expected = errors.RegistryAwayError if again else errors.RegistryRefusedError
+    with pytest.raises(expected), errors.of_mlflow("to do it"):
         raise MlflowException("no", ErrorCode.Value(code))
 
 

@@ -11,7 +11,7 @@ import mlflow
 import pytest
 
 from include.contracts.use_case import UseCase
-from include.ml import ledger, model_files, monitor, policy, record, rollback
+from include.ml import ledger, model_files, monitor, policy, record, registry, rollback
 from include.serving import batch
 from tests import commands
 from tests.ml.conftest import FIRST, write_days
@@ -124,7 +124,7 @@ def test_where_mlflow_is_away_it_holds_all_the_same(live: UseCase, monkeypatch: 
     def away(*_: object) -> None:
         raise ConnectionError("no MLflow")
 
-    monkeypatch.setattr(rollback, "_move_alias", away)
+    monkeypatch.setattr(registry, "show_champion", away)
     with pytest.raises(ConnectionError):
         rollback.carry_out(live, None, "ann", "wrong")
     champion = ledger.latest_champion(live)

@@ -95,7 +95,7 @@ def test_a_column_that_is_gone_is_named_with_the_version_that_takes_it(
         batch.predict("toy", TOMORROW, TOMORROW)
     with pytest.raises(dataset.DataMissingError, match=said):
         monitor.measure("toy", TOMORROW, TOMORROW)
-    monkeypatch.setattr(train, "fit", lambda *_: pytest.fail("it is known before the fit"))
+    monkeypatch.setattr("include.ml.fitting.fit", lambda *_: pytest.fail("it is known before the fit"))
     monkeypatch.setattr(registry, "finish_killed", lambda _: None)
     monkeypatch.setattr(registry, "find", lambda *_: None)
     monkeypatch.setattr(registry, "require_experiment", lambda _: None)
