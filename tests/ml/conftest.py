@@ -136,6 +136,16 @@ def world(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@pytest.fixture(scope="session")
+def middle(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state that ``tests/ml/crossing.py`` describes: two champions have served, one version waits, one is new."""
+    from tests.ml import crossing
+
+    folder = tmp_path_factory.mktemp("middle") / "state"
+    crossing.build(world, folder)
+    return folder
+
+
 @pytest.fixture
 def deployed(world: Path, lake: Path, monkeypatch: pytest.MonkeyPatch) -> UseCase:
     """The toy use case with its champion, in this test's own copy of the lake; no MLflow is there."""
