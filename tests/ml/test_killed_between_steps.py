@@ -16,20 +16,17 @@ from pathlib import Path
 import pytest
 
 from tests.ml import crossing
-from tests.ml.crossing import OPERATIONS
+from tests.ml.crossing import OPERATIONS, Outcome
 
-WRITE = ("train", "promote", "look again", "roll back", "score")
-SAMPLE = {
+SAMPLE = [
     ("train", "mlflow.start_run"),
     ("promote", "include.ml.ledger.append"),
     ("roll back", "include.ml.registry.show_champion"),
-}
-"""Of `make test`; all are of `make test-full`."""
-ALL = [
-    (what, step) if (what, step) in SAMPLE else pytest.param(what, step, marks=pytest.mark.full)
-    for what in WRITE
-    for step in crossing.STEPS
 ]
+"""Of `make test`: who is killed, before which step."""
+
+ASKED = "mlflow.start_run"
+"""The first thing that a training asks of MLflow after its fit: from here on nothing is fitted again."""
 
 
 @pytest.fixture(scope="module")
@@ -47,60 +44,58 @@ def fresh(middle: Path, tmp_path: Path) -> Callable[[], Path]:
     return lambda: crossing.copied(middle, tmp_path / f"{next(numbers)}")
 
 
-def victim(folder: Path, what: str, step: str, nth: int) -> None:
-    """Do it, and be killed before its ``nth`` call of ``step``."""
-    seen = count(1)
+def victim(folder: Path, what: str, at: int | str) -> None:
+    """Do it, and be killed before the step ``at``, a number or a name."""
+    numbers = count(1)
 
-    def reached(now: str) -> None:
-        if now == step and next(seen) == nth:
+    def reached(step: str) -> None:
+        if at in (next(numbers), step):
             os.kill(os.getpid(), signal.SIGKILL)
 
     with crossing.at(folder), crossing.stepping(reached):
         OPERATIONS[what]()
 
 
-def killed(processes: ForkServerContext, folder: Path, what: str, step: str, nth: int) -> bool:
-    """Whether it was killed: there may be no such step."""
-    process = processes.Process(target=victim, args=(folder, what, step, nth))
+def require_mended(
+    processes: ForkServerContext, folder: Path, what: str, at: int | str, undisturbed: Outcome, *, is_fitted: bool
+) -> None:
+    """Kill it there, try it again, and compare."""
+    process = processes.Process(target=victim, args=(folder, what, at))
     process.start()
     process.join(300)
-    assert process.exitcode in (0, -signal.SIGKILL)
-    return process.exitcode != 0
+    assert process.exitcode == -signal.SIGKILL
+    with crossing.at(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            if is_fitted:
+                patch.setattr("include.ml.fitting.fit", lambda *_: pytest.fail("it is fitted once more"))
+            OPERATIONS[what]()
+        assert crossing.outcome() == undisturbed, f"{what} was killed before {at}"
 
 
-@pytest.mark.parametrize(("what", "step"), ALL)
+def alone(folder: Path, what: str) -> tuple[Outcome, list[str]]:
+    """What it ends with where nobody disturbs it, and its steps."""
+    steps: list[str] = []
+    with crossing.at(folder):
+        with crossing.stepping(steps.append):
+            OPERATIONS[what]()
+        return crossing.outcome(), steps
+
+
+@pytest.mark.parametrize(("what", "step"), SAMPLE)
 def test_tried_again_it_ends_as_if_nothing_had_been(
-    processes: ForkServerContext,
-    fresh: Callable[[], Path],
-    monkeypatch: pytest.MonkeyPatch,
-    what: str,
-    step: str,
+    processes: ForkServerContext, fresh: Callable[[], Path], what: str, step: str
 ) -> None:
-    with crossing.at(fresh()):
-        OPERATIONS[what]()
-        undisturbed = crossing.outcome()
-    for nth in count(1):
-        folder = fresh()
-        if not killed(processes, folder, what, step, nth):
-            break
-        with crossing.at(folder):
-            with monkeypatch.context() as patch:
-                if step in AFTER_THE_FIT:
-                    patch.setattr("include.ml.fitting.fit", lambda *_: pytest.fail("it is fitted once more"))
-                OPERATIONS[what]()
-            assert crossing.outcome() == undisturbed, f"{what} was killed before call {nth} of {step}"
-        if step not in SEVERAL:
-            break
+    undisturbed, _ = alone(fresh(), what)
+    require_mended(processes, fresh(), what, step, undisturbed, is_fitted=what == "train")
 
 
-SEVERAL = ("include.core.lease.taken", "include.lake.chain.append", "include.lake.commit.commit")
-"""Steps that one operation takes more than once."""
-
-AFTER_THE_FIT = (
-    "mlflow.start_run",
-    "mlflow.log_artifacts",
-    "mlflow.pyfunc.log_model",
-    "mlflow.register_model",
-    "include.ml.model_files.forget_fitted",
-)
-"""Steps of a training by which its booster is kept."""
+@pytest.mark.full
+@pytest.mark.parametrize("what", OPERATIONS)
+def test_killed_at_each_step_it_ends_as_if_nothing_had_been(
+    processes: ForkServerContext, fresh: Callable[[], Path], what: str
+) -> None:
+    undisturbed, steps = alone(fresh(), what)
+    assert len(steps) > 3
+    fitted = steps.index(ASKED) if ASKED in steps else len(steps)
+    for number in range(len(steps)):
+        require_mended(processes, fresh(), what, number + 1, undisturbed, is_fitted=number >= fitted)

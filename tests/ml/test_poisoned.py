@@ -18,10 +18,11 @@ import mlflow
 import polars as pl
 import pytest
 
-from include.contracts.use_case import Binary, UseCase
+from include.contracts.use_case import Binary, Training, UseCase
 from include.core.errors import NeedsAttentionError
+from include.core.settings import settings
 from include.lake import delta
-from include.ml import code, ledger, model_files, promotion, train
+from include.ml import ledger, model_files, promotion, train
 from tests.ml.conftest import FIRST, write_days
 
 PAGE = Path(__file__).parents[2] / "docs" / "poisoned-trainings.md"
@@ -73,7 +74,26 @@ def without_days(case: UseCase, patch: pytest.MonkeyPatch) -> None:
 
 
 def no_git(case: UseCase, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(train, "code_state", lambda home: code.Code(code.UNKNOWN, False, "", "git is not there"))
+    """A machine on which there is no such program."""
+    programs = settings().var / "programs"
+    programs.mkdir()
+    (programs / "env").symlink_to(str(shutil.which("env")))
+    patch.setenv("PATH", str(programs))
+
+
+def few_rows(case: UseCase, patch: pytest.MonkeyPatch) -> None:
+    for name in (case.features_table, case.labels_table):
+        frame = delta.read_all("gold", name)
+        kept = frame.filter(pl.col("coin_id").str.ends_with("-1"))
+        delta.replace_days("gold", name, kept, FIRST, frame["flight_date"].max())
+
+
+def few_days(case: UseCase, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("include.use_cases.use_cases", lambda: {"toy": replace(case, training=late(case))})
+
+
+def late(case: UseCase) -> Training:
+    return replace(case.training, first_day=LATER - timedelta(12))
 
 
 def file_of(version: int) -> Path:
@@ -105,6 +125,9 @@ TURNED = 1 - pl.col("is_head")
 BEFORE: dict[str, Poison] = {
     "nothing": lambda case, patch: None,
     "the label stands in a feature": leak,
+    "one label of a hundred is turned round": labels(TURNED, LEARNED & (pl.col("coin_id").hash(1) % 100 == 0)),
+    "one label of twenty is turned round": labels(TURNED, LEARNED & (pl.col("coin_id").hash(1) % 20 == 0)),
+    "one label of five is turned round": labels(TURNED, LEARNED & (pl.col("coin_id").hash(1) % 5 == 0)),
     "four labels of five are turned round": labels(TURNED, LEARNED & (pl.col("coin_id").hash(1) % 5 < 4)),
     "the labels of one slice are turned round": slice_turned,
     "the label is a constant": labels(1, pl.lit(True)),
@@ -119,6 +142,8 @@ BEFORE: dict[str, Poison] = {
     ),
     "numbers have become text": text_for_numbers,
     "two days have no labels": without_days,
+    "one row of each day is left": few_rows,
+    "there are thirteen days": few_days,
     "there is no git": no_git,
 }
 AFTER: dict[str, Callable[[int], None]] = {
@@ -126,6 +151,17 @@ AFTER: dict[str, Callable[[int], None]] = {
     "half of the file is lost": half_a_file,
     "the version has the tags of an older one that was promoted": the_tags_of_version_1,
     "a better metric was written into MLflow": a_better_metric,
+}
+
+
+SOUND = {
+    "nothing",
+    "there is no git",
+    "a better metric was written into MLflow",
+    # As good as the champion, within the margin: of trees this flat, labels turned round by chance change little.
+    "one label of a hundred is turned round",
+    "one label of twenty is turned round",
+    "one label of five is turned round",
 }
 
 
@@ -171,8 +207,7 @@ def test_what_becomes_of_it_is_what_the_page_says(
     BEFORE.get(name, BEFORE["nothing"])(live, monkeypatch)
     said = outcome(live, AFTER.get(name))
     assert EXPECTED.get(name) == said, f"| {name} | {said} |"
-    sound = name in ("nothing", "there is no git", "a better metric was written into MLflow")
-    assert sound or not said.startswith("**promoted**")
+    assert name in SOUND or not said.startswith("**promoted**")
     if not said.startswith("**promoted**"):
         champion = ledger.latest_champion(live)
         assert champion is not None
@@ -182,6 +217,13 @@ def test_what_becomes_of_it_is_what_the_page_says(
 
 def test_the_page_has_them_all_and_no_others() -> None:
     assert set(EXPECTED) == {*BEFORE, *AFTER}
+
+
+def test_without_git_it_is_recorded_that_the_code_is_unknown(live: UseCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_git(live, monkeypatch)
+    tags = mlflow.MlflowClient().get_run(train.train("toy", LATER, "cpu")["run_id"]).data.tags
+    assert tags["git_commit"] == "unknown"
+    assert re.search(r"git does not tell about .*git.* No such file", tags["git_reason"])
 
 
 def test_a_categorical_baseline_is_refused_by_the_spec(live: UseCase) -> None:
