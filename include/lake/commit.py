@@ -263,6 +263,17 @@ def recover() -> list[str]:
     return done
 
 
+def settle() -> None:
+    """Finish what a kill has left half-done, where there is something.
+
+    For who reads a ledger in order to decide what to add to it: a line that is begun would be finished by the next
+    commit, which then adds a second one.
+    """
+    if unfinished():
+        with committing():
+            pass
+
+
 def unfinished() -> list[UPath]:
     """The entries of the journal: each a publication that was begun and not finished, or is under way."""
     folder = journal()

@@ -1,6 +1,7 @@
 """The deployment ledger: which version was champion for which event dates, who decided and why. Sealed."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -8,7 +9,7 @@ import polars as pl
 
 from include.contracts.use_case import UseCase
 from include.core.lease import lease
-from include.lake import chain, delta
+from include.lake import chain, commit, delta
 from include.ml import record
 
 SCHEMA: dict[str, pl.DataType] = {
@@ -60,9 +61,12 @@ class Champion:
     how: str | None = None
 
 
-def deploying(case: UseCase) -> AbstractContextManager[None]:
+@contextmanager
+def deploying(case: UseCase) -> Iterator[None]:
     """What promotes a version and what scores with one take turns: a day has the champion that the ledger names."""
-    return lease(f"deploy {case.name}")
+    with lease(f"deploy {case.name}"):
+        commit.settle()
+        yield
 
 
 def read(case: UseCase) -> list[Champion]:

@@ -12,6 +12,7 @@ import xgboost as xgb
 from include.contracts.use_case import UseCase
 from include.core.lease import lease
 from include.core.settings import settings
+from include.lake import commit
 from include.ml import dataset, environment, fitting, ledger, model_files, reference, registry, tasks
 from include.ml.code import Code, code_state
 from include.ml.dataset import Dataset, Split
@@ -148,6 +149,7 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
     case = use_case(name)
     # One at a time: of two equal requests the second finds what the first has made.
     with lease(f"train {case.name}", patience=TURN_SECONDS):
+        commit.settle()
         first, last = dataset.training_range(case, night)
         data = dataset.load(case, first, last, as_of=night)
         registry.finish_killed(case)

@@ -20,7 +20,7 @@ from tests.ml.crossing import OPERATIONS, Outcome
 
 SAMPLE = [
     ("train", "mlflow.start_run"),
-    ("promote", "include.ml.ledger.append"),
+    ("promote", "include.lake.commit.commit"),
     ("roll back", "include.ml.registry.show_champion"),
 ]
 """Of `make test`: who is killed, before which step."""
