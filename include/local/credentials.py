@@ -55,6 +55,14 @@ def write_private(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+def _read_json(path: Path) -> dict[str, str]:
+    """What a file has; nothing where it was cut off."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except ValueError:
+        return {}
+
+
 def generate(settings: Settings) -> list[str]:
     """Make every secret that is missing, and Airflow's password file. Returns the names that were made."""
     folder = private_folder(settings.secrets)
@@ -66,8 +74,9 @@ def generate(settings: Settings) -> list[str]:
             continue
         write_private(path, value() + "\n")
         made.append(name)
-    passwords = json.dumps({AIRFLOW_USER: settings.secret("airflow_admin_password")}) + "\n"
     path = folder / "airflow_passwords.json"
+    others = _read_json(path) if path.exists() else {}  # of further logins, which Airflow itself has made
+    passwords = json.dumps(others | {AIRFLOW_USER: settings.secret("airflow_admin_password")}) + "\n"
     if not path.exists() or path.read_text() != passwords:
         write_private(path, passwords)
     path.chmod(0o600)

@@ -49,7 +49,13 @@ def test_the_password_file_of_airflow_follows_the_secret(installation: Settings)
     credentials.generate(installation)
     (installation.secrets / "airflow_admin_password").write_text("changed\n")
     credentials.generate(installation)
-    assert json.loads((installation.secrets / "airflow_passwords.json").read_text()) == {"admin": "changed"}
+    path = installation.secrets / "airflow_passwords.json"
+    assert json.loads(path.read_text()) == {"admin": "changed"}
+    # Of further logins Airflow makes the passwords, and writes them there.
+    path.write_text(json.dumps({"admin": "changed", "ann": "hers"}))
+    (installation.secrets / "airflow_admin_password").write_text("again\n")
+    credentials.generate(installation)
+    assert json.loads(path.read_text()) == {"admin": "again", "ann": "hers"}
 
 
 def test_a_child_gets_exactly_these_settings(installation: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
