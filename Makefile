@@ -55,6 +55,9 @@ backfill: venv ## from=2013-06-01 to=2013-06-07 [source=flights] [at_once=1]: ru
 train: venv ## use_case=… partition=…: train on all that is known by that day, through the gates to a champion or a refusal
 	@$(NOCTURNE) train $(given)
 
+promote: venv ## use_case=… version=… [why=… yes=1]: what promoting a version that waits, or is older, would do; yes=1 does it
+	@$(NOCTURNE) promote $(given)
+
 rollback: venv ## use_case=… [version=] [why=… yes=1]: what putting back the version that served before would do; yes=1 does it
 	@$(NOCTURNE) rollback $(given)
 

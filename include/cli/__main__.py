@@ -37,6 +37,13 @@ NIGHTS = (
         SERVICES,
     ),
     Command(
+        "promote",
+        "make a version champion that waits, or is older, by a person's decision",
+        "include.cli.runs:promote",
+        f"{CASE} --version 3 --why 'it was right all spring' --yes",
+        SERVICES,
+    ),
+    Command(
         "rollback",
         "put back the version of a model that served before, at once",
         "include.cli.runs:rollback",

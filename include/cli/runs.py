@@ -9,7 +9,7 @@ import argparse
 import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime
 
 from include.cli.console import console
 from include.cli.options import day, flag, partition
@@ -85,6 +85,38 @@ def rollback(given: argparse.Namespace) -> int:
         raise BadRequestError("a rollback is written down with its reason: why='scores look wrong'")
     found, new = going_back.carry_out(case, given.version, f"{getpass.getuser()} on the command line", given.why)
     print(f"{found}{'' if new else ': it is champion already, nothing was written'}")
+    return 0
+
+
+def promote_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--use-case", required=True)
+    parser.add_argument("--version", type=int, required=True, help="one that waits, or is older than the champion")
+    parser.add_argument("--why", default="", help="for the ledger")
+    flag(parser, "--yes", "do it, or ask those who have to approve it; else it is only said")
+
+
+def promote(given: argparse.Namespace) -> int:
+    """0 where it is done, asked for, or said. Raises NotToPromoteError, BadRequestError."""
+    from include.ml import by_person
+    from include.orchestration.airflow_client import Airflow
+
+    case, who = use_case(given.use_case), f"{getpass.getuser()} on the command line"
+    plan = by_person.plan(case, given.version)
+    if not given.yes:
+        print(f"{plan}\nnothing was done; yes=1 why='…' {'asks for that' if plan.approvals else 'does it'}")
+        return 0
+    if not given.why:
+        raise BadRequestError("a promotion is written down with its reason: why='it was right all spring'")
+    if plan.approvals:
+        # Who gives a command is not proven here. In Airflow it is: there the persons answer.
+        airflow, dag_id = Airflow(settings()), f"{case.name}_promote"
+        airflow.start(dag_id, {"version": given.version, "why": f"{given.why} ({who})"})
+        print(f"{plan}\nthey are asked here: {airflow.url}/dags/{dag_id}")
+        return 0
+    request = f"{who}, {datetime.now(UTC).isoformat()}"
+    by_person.ask(case.name, request, given.version, who, given.why)
+    by_person.carry_out(case.name, request)
+    print(plan)
     return 0
 
 

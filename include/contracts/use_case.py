@@ -7,7 +7,8 @@ A use case is one model with its data, its task and its drift policy. Adding one
 import re
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Literal
+from math import inf
+from typing import Any, Literal
 
 from include.contracts.tuples import require_tuples
 
@@ -233,17 +234,43 @@ class Promotion:
         refusal_level: how often one that is as good as the champion is refused at most.
         looks: after how many days it is looked at, rising. Empty: when the holdout is full, and when there are 2 and
             4.3 times as many days: 14, 28 and 60 of them by default.
+        approvals: how many persons have to approve what the gates let through, each another one: none, 1 or 2.
+        approvers: who may, by the ids of their logins in Airflow. Empty: whoever may answer for the DAG there.
+        approval_hours: how long they are waited for, all together. No answer is a no.
     """
 
     level: float = 0.03
     refusal_level: float = 0.05
     looks: tuple[int, ...] = ()
+    approvals: Literal[0, 1, 2] = 0
+    approvers: tuple[str, ...] = ()
+    approval_hours: float = 72.0
 
     def __post_init__(self) -> None:
         if not (0 < self.level < 0.5 and 0 < self.refusal_level < 0.5):
             raise ValueError(f"levels are {self.level} and {self.refusal_level}; they must be above 0 and below 0.5")
         if list(self.looks) != sorted(set(self.looks)) or any(days < 2 for days in self.looks):
             raise ValueError(f"looks are {self.looks}; they must be numbers of days that rise, of at least 2")
+        self._check_approvals()
+
+    def _check_approvals(self) -> None:
+        require_tuples("promotion", self)
+        if isinstance(self.approvals, bool) or self.approvals not in (0, 1, 2):
+            raise ValueError(f"approvals is {self.approvals!r}; it must be 0, 1 or 2")
+        if not 0 < self.approval_hours < inf:
+            raise ValueError(f"approval_hours is {self.approval_hours}; it must be above 0")
+        named = self.approvers
+        if len(set(named)) != len(named) or not all(isinstance(one, str) and one.strip() for one in named):
+            raise ValueError(f"approvers are {named}; they must be different ids of logins in Airflow")
+        if named and not self.approvals:
+            raise ValueError(f"approvers are {named}, and approvals is 0: nobody would ask them")
+        if named and len(named) < self.approvals:
+            raise ValueError(f"approvers are {named}: {self.approvals} approvals need as many persons")
+
+    @property
+    def gates(self) -> dict[str, Any]:
+        """What a verdict hangs on: by how much it is certain, and when. Who approves it changes no verdict."""
+        return {"level": self.level, "refusal_level": self.refusal_level, "looks": self.looks}
 
 
 @dataclass(frozen=True)
@@ -429,6 +456,10 @@ class UseCase:
         return f"{self.name}__judgements"
 
     @property
+    def approvals_table(self) -> str:
+        return f"{self.name}__approvals"
+
+    @property
     def ledgers(self) -> tuple[str, ...]:
         """Those of its tables that are only ever added to, and sealed."""
-        return (self.trainings_table, self.judgements_table, self.deployments_table)
+        return (self.trainings_table, self.judgements_table, self.approvals_table, self.deployments_table)

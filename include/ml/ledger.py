@@ -28,7 +28,8 @@ SCHEMA: dict[str, pl.DataType] = {
 }
 
 
-ROLLBACK = "rollback"
+ROLLBACK, BY_HAND = "rollback", "by hand"
+"""How a version became champion where not by the gates' verdict."""
 
 
 class NoChampionError(LookupError):
@@ -44,7 +45,8 @@ class Champion:
         model_sha256, reference_sha256: of the booster's UBJSON and of ``reference.json``; what is loaded must match.
         trained_from, trained_through: the days of its training set, holdout included.
         fitted_through: the last day that its trees were grown on.
-        how: ``rollback`` where a person has put it back; None of what came through the gates.
+        how: ``rollback`` where a person has put it back, ``by hand`` where one has asked for it; None of what came
+            through the gates.
     """
 
     model_version: int

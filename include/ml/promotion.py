@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from include.contracts.use_case import Feature, UseCase
-from include.ml import comparison, dataset, errors, ledger, model_files, record, registry, scoring, tasks
+from include.ml import approvals, comparison, dataset, errors, ledger, model_files, record, registry, scoring, tasks
 from include.ml.comparison import Gain
 from include.ml.record import Judgement, Training
 from include.ml.reference import features_of
@@ -51,8 +51,10 @@ def promote(name: str, version: int, through: date | None = None, decided_by: st
     Raises RegistryRefusedError for an unknown version, UnknownRecipeError for one that no training of ours registered,
     DamagedModelError where its files are not those of that training, and BrokenLedgerError.
 
+    Where the spec asks for approvals, what the gates let through awaits them: see ``include.ml.approvals``.
+
     Returns ``verdict``, ``promoted``, ``version``, ``reasons`` (of the verdict), ``effective_from`` (of a promotion),
-    ``replaces``.
+    ``replaces``, ``awaits`` (how it stands with the approvals of a version that was let through; else empty).
     """
     case = use_case(name)
     with ledger.deploying(case):
@@ -66,42 +68,71 @@ def _promoted(case: UseCase, version: int, through: date | None, decided_by: str
     client = MlflowClient()
     with errors.of_mlflow(f"to promote version {version} of {case.name}"):
         found = client.get_model_version(case.name, str(version))
-        rows, champion = ledger.read(case), ledger.latest_champion(case)
-        answer: dict[str, Any] = {
-            "version": version,
-            "effective_from": None,
-            "replaces": champion.model_version if champion else None,
-        }
-        earlier = next((row for row in rows if row.model_version == version), None)
-        if earlier is not None:
-            # An earlier try may have died between the ledger and the alias.
-            registry.show_champion(case)
-            replaced = ledger.pick([row for row in rows if row.decided_at < earlier.decided_at], date.max)
-            answer["replaces"] = replaced.model_version if replaced else None
-            promoted = {"verdict": "promote", "promoted": True, "reasons": [earlier.reason]}
-            return answer | promoted | {"effective_from": str(earlier.effective_from)}
-        training = registry.training_of(case, found)
+        if (done := as_decided(case, version)) is not None:
+            return done
+        champion, training = ledger.latest_champion(case), registry.training_of(case, found)
         judgement = _judged(case, version, str(found.run_id), training, champion, through, decided_by)
         if not is_shown(found, judgement):  # an earlier try may not have come so far
             show(case, client, str(found.run_id), judgement)
-        answer |= {"verdict": judgement.verdict, "promoted": False, "reasons": judgement.reasons}
-        if judgement.verdict != "promote":
-            return answer
-        row = ledger.append(
-            case,
-            model_version=version,
-            effective_from=ledger.first_free_day(case, training.trained_through),
-            decided_by=decided_by,
-            reason="; ".join(judgement.reasons),
-            run_id=str(found.run_id),
-            model_sha256=training.model_sha256,
-            reference_sha256=training.reference_sha256,
-            trained_from=training.trained_from,
-            fitted_through=training.fitted_through,
-            trained_through=training.trained_through,
-        )
-        registry.show_champion(case)
-        return answer | {"promoted": True, "effective_from": str(row.effective_from)}
+        if judgement.verdict != "promote" or case.promotion.approvals:
+            answer = _answer(version, champion) | {"verdict": judgement.verdict, "reasons": judgement.reasons}
+            let_through = judgement.verdict == "promote"
+            return answer | {"awaits": approvals.how_it_stands(case, version) if let_through else ""}
+        reason = "; ".join(judgement.reasons)
+        return make_champion(case, found, training, champion, decided_by, reason, judgement.reasons)
+
+
+def _answer(version: int, champion: ledger.Champion | None) -> dict[str, Any]:
+    return {
+        "version": version,
+        "promoted": False,
+        "effective_from": None,
+        "replaces": champion.model_version if champion else None,
+        "awaits": "",
+    }
+
+
+def as_decided(case: UseCase, version: int) -> dict[str, Any] | None:
+    """What ``promote`` returns of a version that was promoted; None of another one. Hold the lease of deployments."""
+    rows = ledger.read(case)
+    earlier = next((row for row in rows if row.model_version == version), None)
+    if earlier is None:
+        return None
+    registry.show_champion(case)  # an earlier try may have died between the ledger and the alias
+    replaced = ledger.pick([row for row in rows if row.decided_at < earlier.decided_at], date.max)
+    promoted = {"verdict": "promote", "promoted": True, "reasons": [earlier.reason]}
+    return _answer(version, replaced) | promoted | {"effective_from": str(earlier.effective_from)}
+
+
+def make_champion(
+    case: UseCase,
+    found: ModelVersion,
+    training: Training,
+    champion: ledger.Champion | None,
+    decided_by: str,
+    reason: str,
+    reasons: list[str],
+    how: str | None = None,
+) -> dict[str, Any]:
+    """Write the decision down, then show it by the alias; what ``promote`` returns. Hold the lease of deployments."""
+    version = registry.number_of(found)
+    row = ledger.append(
+        case,
+        model_version=version,
+        effective_from=ledger.first_free_day(case, training.trained_through),
+        decided_by=decided_by,
+        reason=reason,
+        run_id=str(found.run_id),
+        model_sha256=training.model_sha256,
+        reference_sha256=training.reference_sha256,
+        trained_from=training.trained_from,
+        fitted_through=training.fitted_through,
+        trained_through=training.trained_through,
+        how=how,
+    )
+    registry.show_champion(case)
+    promoted = {"verdict": "promote", "promoted": True, "reasons": reasons}
+    return _answer(version, champion) | promoted | {"effective_from": str(row.effective_from)}
 
 
 def look_again(name: str, through: date) -> dict[str, Any] | None:
@@ -113,7 +144,10 @@ def look_again(name: str, through: date) -> dict[str, Any] | None:
     with ledger.deploying(case):  # or another one is promoted before the one that waits is looked at
         champion = ledger.latest_champion(case)
         found = record.waiting(case, champion.model_version if champion else None)
-        return _promoted(case, found.model_version, through, "gates") if found else None
+        # One that was champion and was taken back does not come again by itself.
+        if found is None or found.model_version in {row.model_version for row in ledger.read(case)}:
+            return None
+        return _promoted(case, found.model_version, through, "gates")
 
 
 def _judged(
@@ -125,7 +159,29 @@ def _judged(
     through: date | None,
     judged_by: str,
 ) -> Judgement:
-    """The last judgement of ``version``, or a new one where a look is due."""
+    """The last judgement of ``version``, or a new one where a look is due, which is written down."""
+    new = _considered(case, version, run_id, training, champion, through, judged_by)
+    if new != record.last_judgement(case, version):
+        record.append_judgement(case, new)
+    return new
+
+
+def considered(
+    case: UseCase, version: int, run_id: str, training: Training, champion: ledger.Champion | None
+) -> Judgement:
+    """How it stands with ``version`` beside the champion of now, by what its training knew. Nothing is written."""
+    return _considered(case, version, run_id, training, champion, None, "gates")
+
+
+def _considered(
+    case: UseCase,
+    version: int,
+    run_id: str,
+    training: Training,
+    champion: ledger.Champion | None,
+    through: date | None,
+    judged_by: str,
+) -> Judgement:
     against = champion.model_version if champion else None
     last = record.last_judgement(case, version)
     # What was decided stands. What was decided against another champion, and not carried out, does not.
@@ -136,10 +192,7 @@ def _judged(
     else:
         done = last.look if last is not None and last.champion == against else 0
         new = beside(case, version, run_id, training, champion, through or training.partition, judged_by, done)
-    if last is not None and new.look == last.look and new.champion == last.champion:
-        return last
-    record.append_judgement(case, new)
-    return new
+    return last if last is not None and new.look == last.look and new.champion == last.champion else new
 
 
 def alone(case: UseCase, version: int, training: Training, judged_by: str) -> Judgement:
@@ -199,7 +252,7 @@ def beside(
             f"it learned from days through {training.trained_through}, and version {champion.model_version} from days "
             f"through {champion.trained_through}: an older one replaces no newer one"
         )
-        return replace(none, verdict="refuse", reasons=[why])
+        return replace(none, verdict="refuse", reasons=[why], too_old=True)
     # Looked up before anything is read: what waits for good must not cost a night more and more.
     possible, following = (last - first).days + 1, next(iter(case.looks[done:]), None)
     if following is None or possible < following:

@@ -1,4 +1,4 @@
-"""What the platform itself knows of its versions: how each was trained, and how it was judged. Sealed ledgers.
+"""What the platform itself knows of its versions: how each was trained, judged and approved. Sealed ledgers.
 
 MLflow shows all of it too. What is decided is decided by these: there, whoever may log in can edit a metric or a tag.
 """
@@ -18,6 +18,7 @@ from include.core.errors import NeedsAttentionError
 from include.lake import chain, delta
 
 type Verdict = Literal["promote", "wait", "refuse"]
+type Word = Literal["ask", "approve", "reject", "timeout"]
 
 
 class BrokenLedgerError(NeedsAttentionError):
@@ -73,6 +74,7 @@ class Judgement:
         level: what was tested at.
         reasons: why, each in a sentence.
         measured: the metrics of both on these days.
+        too_old: whether it was refused for nothing but that the champion learned from later days.
     """
 
     model_version: int
@@ -89,6 +91,38 @@ class Judgement:
     measured: dict[str, float]
     judged_by: str
     judged_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    too_old: bool = False
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A question to persons whether a version may become champion, or what one of them has answered.
+
+    Attributes:
+        request: which question, by the run that asks it.
+        word: what this line is: the question, or one of three answers to it.
+        who: who asked (``gates``, or a person), or who answered, by the id of a login in Airflow; empty of a time-out.
+        why: what that person said of it.
+        model_sha256, reference_sha256: the files that it is about.
+        champion: the version that it would replace; None where there was none.
+        judgement: the seal of the judgement that it is about, in ``gold.<case>__judgements``.
+        by_hand: whether a person has asked, so that a version that waits, or is older, may be promoted too.
+        subject, body: what was shown; the body is Markdown.
+    """
+
+    request: str
+    word: Word
+    who: str
+    why: str
+    model_version: int
+    model_sha256: str
+    reference_sha256: str
+    champion: int | None
+    judgement: str
+    by_hand: bool
+    subject: str
+    body: str
+    said_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 _TYPES: Mapping[str, pl.DataType] = {
@@ -98,7 +132,9 @@ _TYPES: Mapping[str, pl.DataType] = {
     "int | None": pl.Int64(),
     "float": pl.Float64(),
     "datetime": pl.Datetime("us", "UTC"),
+    "bool": pl.Boolean(),
     "Verdict": pl.String(),
+    "Word": pl.String(),
     "list[str]": pl.String(),  # JSON
     "dict[str, float]": pl.String(),  # JSON
     "dict[str, int]": pl.String(),  # JSON
@@ -106,25 +142,25 @@ _TYPES: Mapping[str, pl.DataType] = {
 }
 
 
-def _schema(of: type[Training | Judgement]) -> dict[str, pl.DataType]:
+def _schema(of: type[Training | Judgement | Approval]) -> dict[str, pl.DataType]:
     return {name: _TYPES[kind] for name, kind in of.__annotations__.items()}
 
 
-def _as_json(of: type[Training | Judgement]) -> list[str]:
+def _as_json(of: type[Training | Judgement | Approval]) -> list[str]:
     return [name for name, kind in of.__annotations__.items() if "[" in kind]
 
 
-def _defaults(of: type[Training | Judgement]) -> set[str]:
+def _defaults(of: type[Training | Judgement | Approval]) -> set[str]:
     return {one.name for one in fields(of) if (one.default, one.default_factory) != (MISSING, MISSING)}
 
 
-def _append(table: str, line: Training | Judgement, what: str) -> None:
+def _append(table: str, line: Training | Judgement | Approval, what: str) -> None:
     row = asdict(line)
     row |= {name: json.dumps(row[name], sort_keys=True) for name in _as_json(type(line))}
     chain.append(table, pl.DataFrame([row], schema=_schema(type(line))), what)
 
 
-def _read[Line: (Training, Judgement)](table: str, of: type[Line]) -> list[Line]:
+def _read[Line: (Training, Judgement, Approval)](table: str, of: type[Line]) -> list[Line]:
     found = []
     for row in lines(table, _schema(of)).iter_rows(named=True):
         # What a line of an earlier release does not say has its default.
@@ -185,11 +221,38 @@ def last_judgement(case: UseCase, version: int) -> Judgement | None:
     return next((one for one in reversed(judgements(case)) if one.model_version == version), None)
 
 
+def seal_of(case: UseCase, version: int) -> str:
+    """The seal of the last judgement of ``version``: what an approval of it is bound to. Empty where there is none."""
+    rows = lines(f"gold.{case.judgements_table}", _schema(Judgement) | chain.SEALS)
+    return next(iter(rows.filter(pl.col("model_version") == version).tail(1)["seal"]), None) or ""
+
+
+def newest_judgement(case: UseCase) -> Judgement | None:
+    """The last judgement of the newest version that was ever judged."""
+    return last_judgement(case, max((one.model_version for one in judgements(case)), default=0))
+
+
 def waiting(case: UseCase, champion: int | None) -> Judgement | None:
-    """The newest version's last judgement where that version waits for more days; it is newer than ``champion``."""
-    newest = max((one.model_version for one in judgements(case)), default=0)
-    found = last_judgement(case, newest) if newest > (champion or 0) else None
-    return found if found is not None and found.verdict == "wait" else None
+    """The newest version's last judgement where it has to be judged again; that version is newer than ``champion``.
+
+    It waits for more days, or was let through beside another champion than that of now.
+    """
+    found = newest_judgement(case)
+    if found is None or found.model_version <= (champion or 0):
+        return None
+    overtaken = found.verdict == "promote" and found.champion != champion
+    return found if found.verdict == "wait" or overtaken else None
+
+
+def append_approval(case: UseCase, approval: Approval) -> None:
+    """Write ``approval`` down. Hold the lease of approvals."""
+    what = f"{approval.word} version {approval.model_version} of {case.name}"
+    _append(f"gold.{case.approvals_table}", approval, what)
+
+
+def approvals(case: UseCase) -> list[Approval]:
+    """All questions and answers, in their order. Raises BrokenLedgerError."""
+    return _read(f"gold.{case.approvals_table}", Approval)
 
 
 def judged_on(case: UseCase, version: int, first: date, last: date) -> int:

@@ -126,7 +126,7 @@ def keys_of(
         device,
         xgb.__version__,
     )
-    gates = (asdict(case.task), asdict(case.promotion))
+    gates = (asdict(case.task), case.promotion.gates)
     return Keys(recipe, _digest(recipe, str(night), gates, champion.model_version if champion else None))
 
 

@@ -184,6 +184,10 @@ class Airflow:
             body["conf"] = {"from": str(nights.first), "to": str(nights.last)}
         return Run.of(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body))
 
+    def start(self, dag_id: str, conf: dict[str, Any]) -> Run:
+        """Start one run of ``dag_id`` with parameters, for no partition."""
+        return Run.of(self.call("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf}))
+
     def backfill(self, dag_id: str, nights: Partitions, max_active_runs: int = 1) -> list[Run]:
         """Start a backfill of ``dag_id``, one run a night, run again where there was one. Returns its runs.
 
@@ -222,6 +226,10 @@ class Airflow:
         """The paused DAGs of use cases that are not enabled: nobody waits for them."""
         names = tuple(f"{case.name}_" for case in use_cases().values() if not case.enabled)
         return {dag_id for dag_id in self.paused() if dag_id.startswith(names)}
+
+    def of_persons(self) -> set[str]:
+        """The DAGs that wait for a person, for days where need be: nobody waits for them here."""
+        return {f"{case.name}_promote" for case in use_cases().values()}
 
     def never_starting(self, runs: Sequence[Run]) -> list[Run]:
         """Those of ``runs`` that stay queued: somebody cancelled their backfill and cleared them.
@@ -323,9 +331,9 @@ class Airflow:
         """Wait for ``heads`` and all that follows from them by asset events. Returns every run, in order of finish.
 
         Raises RunFailedError as soon as one has failed, or where one can never start, since its DAG is paused. The
-        paused DAGs of a use case that is not enabled are left alone.
+        paused DAGs of a use case that is not enabled are left alone, and so is what waits for a person's approval.
         """
-        assets, asleep = self.assets(), self.asleep()
+        assets, unwatched = self.assets(), self.asleep() | self.of_persons()
         waiting, done, seen = list(heads), [], {(run.dag_id, run.run_id) for run in heads}
         due: list[tuple[str, str, str, float]] = []  # DAG, key, not before, give up at
         said, of_heads = time.monotonic(), {(run.dag_id, run.run_id) for run in heads}
@@ -339,7 +347,7 @@ class Airflow:
                 say(self.tell(run))
                 said = time.monotonic()
                 for (dag_id, key), since in self.announced(run, assets).items():
-                    if dag_id not in asleep:
+                    if dag_id not in unwatched:
                         due.append((dag_id, key, since, time.monotonic() + PATIENCE))
             if due and (stopped := self.paused() & {dag_id for dag_id, *_ in due}):
                 keys = sorted({key for dag_id, key, *_ in due if dag_id in stopped})
@@ -381,8 +389,10 @@ class Airflow:
 
     def tell(self, run: Run) -> str:
         """A finished run in a line, with the reason where its last task had nothing to do."""
-        skipped = [task["task_id"] for task in self.tasks(run) if task["state"] == "skipped"]
+        states = {task["task_id"]: task["state"] for task in self.tasks(run)}
+        skipped = [name for name, state in states.items() if state == "skipped"]
         note = f"  ({', '.join(skipped)} skipped)" if skipped else ""
+        note += "  (a version waits for an approval)" if states.get("request_approval") == "success" else ""
         return f"{run.partition_key or run.run_id:<24} {run.dag_id:<28} {run.seconds or 0:6.1f} s{note}"
 
     def explain(self, run: Run) -> str:

@@ -38,8 +38,13 @@ def retrain_request(use_case: str) -> Asset:
     return Asset(name=f"{use_case}.retrain_request", uri=f"nocturne://{use_case}/retrain_request", group=use_case)
 
 
+def approval_request(use_case: str) -> Asset:
+    """A night in which the gates let a version through that persons have to approve."""
+    return Asset(name=f"{use_case}.approval_request", uri=f"nocturne://{use_case}/approval_request", group=use_case)
+
+
 def champion(use_case: str) -> Asset:
-    """A model version that passed its gates and became champion."""
+    """A model version that became champion."""
     return Asset(name=f"{use_case}.champion", uri=f"nocturne://{use_case}/champion", group=use_case)
 
 

@@ -14,8 +14,10 @@ from airflow.sdk import DAG, Asset, PartitionedAssetTimetable, PokeReturnValue, 
 from airflow.sdk import dag as airflow_dag
 from airflow.sdk.exceptions import AirflowSkipException
 
+from include.core.errors import BadRequestError
 from include.core.partitions import Partitions, of_run
 from include.orchestration import assets, defaults
+from include.orchestration.operators.approve import Approve
 from include.orchestration.operators.dbt import DbtBuild
 from include.use_cases import use_case
 
@@ -47,7 +49,8 @@ and `gold.<case>__decisions`. **Parameters**: `from` and `to` for a range, which
 
 The sensors are green where they fired and skipped where all is quiet. `request_retraining` is green where the
 policy decided "yes", which starts `<case>_train`, and skipped where it decided "no"; its log says why. `look_again`
-is green where a version that waited became champion, and skipped where it is refused or waits on.
+is green where a version that waited became champion, and skipped where it is refused or waits on. Where the spec wants
+approvals, `request_approval` announces a version that was let through, which starts `<case>_promote`.
 """,
     "train": """\
 Train a challenger on everything known by the partition, and promote it if it passes its gates.
@@ -55,7 +58,8 @@ Train a challenger on everything known by the partition, and promote it if it pa
 **Reads** `gold.<case>__features` and `gold.<case>__labels`. **Writes** a version of the model in MLflow, lines of
 `gold.<case>__trainings` and `gold.<case>__judgements`, and if it is promoted, one of `gold.<case>__deployments` that
 says from which day on. `promote` is skipped where the version is refused, or waits for more days with labels. The days
-that have waited for a champion are scored then, and monitored.
+that have waited for a champion are scored then, and monitored. Where the spec wants approvals, `request_approval`
+announces a version that was let through, which starts `<case>_promote`.
 
 Runs when the policy requests a retraining. The first champion is trained by hand: *Trigger* with the partition key
 or `to` set to the last day to learn from. Training twice for one partition makes one version.
@@ -280,7 +284,10 @@ def request_retraining(case: str) -> Any:
 
 
 def look_again(case: str) -> Any:
-    """Judge the version that waits, where the partition has brought days enough for the next look at it."""
+    """Judge the version that waits, where the partition has brought days enough for the next look at it.
+
+    Where the spec wants approvals, ``request_approval`` comes after it.
+    """
 
     @task(task_id="look_again", doc_md=look_again.__doc__, outlets=[assets.champion(case)])
     def judge(**context):
@@ -293,7 +300,7 @@ def look_again(case: str) -> Any:
         assets.announce(context, assets.champion(case), of_run(context), **result)
         return result
 
-    return judge()
+    return _before_approval(case, judge())
 
 
 # --- train ---
@@ -315,29 +322,39 @@ def train(case: str) -> Any:
 
 
 def promote(case: str, challenger: Any) -> Any:
-    """Through the gates, or refused with the reasons."""
+    """Through the gates, or refused with the reasons.
+
+    Where the spec wants approvals, ``request_approval`` comes after it.
+    """
 
     @task(task_id="promote", doc_md=promote.__doc__, outlets=[assets.champion(case)])
     def judge(challenger, **context):
         from include.ml import promotion
-        from include.serving import batch
 
         result = promotion.promote(case, challenger["version"], of_run(context).last)
         require_promoted(result)
-        # Said here, so that a second try of what scores them knows them still.
-        waiting = batch.waiting(case, date.fromisoformat(result["effective_from"]))
-        result["waiting"] = waiting.key if waiting else None
-        assets.announce(context, assets.champion(case), of_run(context), **result)
-        return result
+        return _announced(case, result, of_run(context), context)
 
-    return judge(challenger)
+    return _before_approval(case, judge(challenger))
+
+
+def _announced(case: str, result: dict[str, Any], nights: Partitions, context: Any) -> dict[str, Any]:
+    """Announce the champion of ``result``, and add to that the days that have waited for it."""
+    from include.serving import batch
+
+    # Said here, so that a second try of what scores them knows them still.
+    waiting = batch.waiting(case, date.fromisoformat(result["effective_from"]))
+    result["waiting"] = waiting.key if waiting else None
+    assets.announce(context, assets.champion(case), nights, **result)
+    return result
 
 
 def require_promoted(result: dict[str, Any]) -> None:
     """Skip the task, and say why, where a version was judged and is not champion."""
     if not result["promoted"]:
-        what = "waits" if result["verdict"] == "wait" else "was refused"
-        raise AirflowSkipException(f"version {result['version']} {what}: {'; '.join(result['reasons'])}")
+        what = {"wait": "waits", "refuse": "was refused", "promote": "is not champion yet"}[result["verdict"]]
+        why = [result["awaits"]] if result["awaits"] else result["reasons"]
+        raise AirflowSkipException(f"version {result['version']} {what}: {'; '.join(why)}")
 
 
 def score_waiting(case: str, promoted: Any) -> Any:
@@ -350,3 +367,75 @@ def score_waiting(case: str, promoted: Any) -> Any:
         return _scored(case, Partitions.parse(promoted["waiting"]), context)
 
     return predict(promoted)
+
+
+# --- promote, by persons ---
+
+
+def _before_approval(case: str, judged: Any) -> Any:
+    """``judged``, followed by ``request_approval`` where the spec wants approvals."""
+    if use_case(case).promotion.approvals:
+        judged >> request_approval(case)
+    return judged
+
+
+def request_approval(case: str) -> Any:
+    """Announce a version that the gates let through, and that persons have to approve. Nothing waits for them here."""
+
+    @task(
+        task_id="request_approval",
+        doc_md=request_approval.__doc__,
+        outlets=[assets.approval_request(case)],
+        trigger_rule="none_failed",
+    )
+    def announce(**context):
+        from include.ml import approvals
+
+        found = approvals.open_judgement(use_case(case))
+        if found is None:
+            raise AirflowSkipException("no version was let through that persons were not asked about")
+        assets.announce(context, assets.approval_request(case), of_run(context), version=found.model_version)
+
+    return announce()
+
+
+def ask(case: str) -> Any:
+    """Write down what persons are asked: the version, its verdict, the metrics of both, and what it would replace."""
+
+    @task(task_id="ask", doc_md=ask.__doc__)
+    def write(params, dag_run, **context):
+        from include.ml import approvals, by_person
+
+        version, why, who = params["version"], params["why"], approvals.GATES
+        if version is not None:
+            who = f"{dag_run.triggering_user_name or 'airflow'} in Airflow"
+            if not why:
+                raise BadRequestError("a version is promoted by hand with a reason, for the ledger: give `why`")
+        found = by_person.ask(case, defaults.name_of(context | {"dag_run": dag_run}), version, who, why)
+        if found is None:
+            raise AirflowSkipException("no version was let through that persons were not asked about")
+        print(f"{found.subject}\n\n{found.body}")
+        return {"version": found.model_version, "subject": found.subject}
+
+    return write()
+
+
+def approvals(case: str) -> list[Approve]:
+    """A task for each person who has to approve: none, one, or two after each other."""
+    ids = ("approve", "approve_too")[: use_case(case).promotion.approvals]
+    docs = ("Ask a person, with what there is to know of the version.", "Ask another person the same.")
+    return [Approve(task_id=name, doc_md=docs[n], case=case, place=n + 1) for n, name in enumerate(ids)]
+
+
+def carry_out(case: str) -> Any:
+    """Make the version champion, if it and all else is still what was approved, by as many persons as the spec asks."""
+
+    @task(task_id="promote", doc_md=carry_out.__doc__, outlets=[assets.champion(case)])
+    def write(**context):
+        from include.ml import by_person
+
+        result = by_person.carry_out(case, defaults.name_of(context))
+        # A run that a person has started has no partition: the version's is what it is told under.
+        return _announced(case, result, Partitions.parse(result["partition"]), context)
+
+    return write()

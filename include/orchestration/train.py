@@ -8,12 +8,13 @@ from __future__ import annotations
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
 from include.core.partitions import Partitions
-from include.ml import ledger, record
+from include.ml import approvals, ledger, record
 from include.orchestration.airflow_client import Airflow
 
 
 class NoNewChampionError(NeedsAttentionError):
-    """Nothing was trained, or the gates refused what was; the message says why. One that waits is no error."""
+    """Nothing was trained, or the gates refused what was; the message says why. One that waits, for days with labels or
+    for an approval, is no error."""
 
 
 def run(airflow: Airflow, case: UseCase, through: Partitions) -> str:
@@ -37,4 +38,6 @@ def run(airflow: Airflow, case: UseCase, through: Partitions) -> str:
     why = "; ".join(judgement.reasons) if judgement else "it was not judged"
     if judgement and judgement.verdict == "wait":
         return f"version {version} waits: {why}"
+    if judgement and judgement.verdict == "promote":
+        return f"version {version} is not champion yet: {approvals.how_it_stands(case, version)}"
     raise NoNewChampionError(f"version {version} was refused: {why}")

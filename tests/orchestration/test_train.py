@@ -47,6 +47,15 @@ def test_one_that_waits_is_no_failure(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "version 3 waits: AUC .51" in capsys.readouterr().out
 
 
+def test_one_that_waits_for_an_approval_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    champions(monkeypatch, 1, 2, verdict="promote")
+    monkeypatch.setattr(train.approvals, "how_it_stands", lambda case, version: "it waits for a person")
+    assert ran(monkeypatch) == 0
+    assert "version 3 is not champion yet: it waits for a person" in capsys.readouterr().out
+
+
 def test_a_paused_dag_is_told_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert ran(monkeypatch, paused=("flight_delays_train",)) == 1
     assert "flight_delays_train is paused" in capsys.readouterr().err

@@ -25,6 +25,13 @@ OF_A_USE_CASE = {
     "monitor": ["window", "measure", "input_drift", "prediction_drift", "quality", "look_again", "request_retraining"],
     "train": ["train", "promote", "score"],
 }
+
+
+def by_person(case: str) -> list[str]:
+    """The tasks by which persons promote a version of ``case``."""
+    return ["ask", *("approve", "approve_too")[: use_cases()[case].promotion.approvals], "promote", "score"]
+
+
 # What the DAG of one use case has beside the tasks of its stage, as {"flight_delays_predict": ["count"]}. These come
 # after the announcement, so that nobody waits for them, and announce nothing.
 MORE: dict[str, list[str]] = {}
@@ -47,8 +54,17 @@ CONTRACT = {
         for case in use_cases()
         for stage, tasks in OF_A_USE_CASE.items()
     },
+    **{f"{case}_promote": by_person(case) for case in use_cases()},
     **OF_THE_LAKE,
 }
+# Where the spec wants approvals: from it nothing follows that waits.
+REQUESTS = {
+    f"{name}_{stage}": {"request_approval": [f"{name}.approval_request"]}
+    for name, case in use_cases().items()
+    for stage in ("monitor", "train")
+    if case.promotion.approvals
+}
+CONTRACT |= {dag_id: [*CONTRACT[dag_id], *tasks] for dag_id, tasks in REQUESTS.items()}
 CONTRACT |= {dag_id: [*CONTRACT[dag_id], *tasks] for dag_id, tasks in INPUTS.items()}
 # A person starts them, and they announce nothing themselves: what they start does.
 BY_HAND = ("lakehouse_rollback", *(f"lakehouse_reprocess_{source}" for source in sources()))
@@ -62,15 +78,18 @@ ANNOUNCES = {
     **{f"{case}_features": f"gold.{case}.features" for case in use_cases()},
     **{f"{case}_predict": f"gold.{case}.predictions" for case in use_cases()},
     **{f"{case}_monitor": f"{case}.retrain_request" for case in use_cases()},
-    **{f"{case}_train": f"{case}.champion" for case in use_cases()},
+    **{f"{case}_{stage}": f"{case}.champion" for case in use_cases() for stage in ("train", "promote")},
 }
-FIRST_PREDICTIONS = {f"{case}_train": {"score": [f"gold.{case}.predictions"]} for case in use_cases()}
+FIRST_PREDICTIONS = {
+    f"{case}_{stage}": {"score": [f"gold.{case}.predictions"]} for case in use_cases() for stage in ("train", "promote")
+}
 # A version that waited, and has become champion by what a partition brought.
 LATE_CHAMPIONS = {f"{case}_monitor": {"look_again": [f"{case}.champion"]} for case in use_cases()}
 PARAMS = {
     "lakehouse_maintain": ["dry_run"],
     "lakehouse_catchup": [],
     "lakehouse_rollback": ["use_case", "version", "why"],
+    **{f"{case}_promote": ["version", "why"] for case in use_cases()},
 }
 STAGES = (
     "ingest",
@@ -79,6 +98,7 @@ STAGES = (
     "train",
     "predict",
     "monitor",
+    "promote",
     "maintain",
     "catchup",
     "reprocess",
@@ -127,7 +147,7 @@ def test_exactly_these_dags_with_these_tasks_in_this_order(dag_facts: dict[str, 
         assert all(before[name] <= set(tasks[:n]) for n, name in enumerate(tasks)), dag_id
         assert [name for name in tasks if not before[name]] == tasks[:1], f"{dag_id}: one task starts it"
         followed = set().union(*before.values())
-        own = [name for name in tasks if name not in INPUTS.get(dag_id, {})]
+        own = [name for name in tasks if name not in INPUTS.get(dag_id, {}) | REQUESTS.get(dag_id, {})]
         assert [name for name in own if name not in followed] == own[-1:], f"{dag_id}: one task ends it"
 
 
@@ -136,7 +156,7 @@ def test_only_the_last_task_announces(dag_facts: dict[str, Any]) -> None:
     for dag_id, tasks in CONTRACT.items():
         outlets = {name: task["outlets"] for name, task in dag_facts["dags"][dag_id]["tasks"].items()}
         inputs = {name: [f"silver.{case}.inputs"] for name, case in INPUTS.get(dag_id, {}).items()}
-        also = FIRST_PREDICTIONS.get(dag_id, {}) | LATE_CHAMPIONS.get(dag_id, {}) | inputs
+        also = FIRST_PREDICTIONS.get(dag_id, {}) | LATE_CHAMPIONS.get(dag_id, {}) | REQUESTS.get(dag_id, {}) | inputs
         after = (*AFTERWARDS, *also, *MORE.get(dag_id, []))
         announcing = next(name for name in reversed(tasks) if name not in after)
         announced = {} if dag_id in (*OF_THE_LAKE, *BY_HAND) else {announcing: [ANNOUNCES[dag_id]]}
@@ -154,7 +174,7 @@ def test_each_keeps_the_rules(dag_facts: dict[str, Any], dag_id: str) -> None:
     assert re.search(r"\*\*Reads?\*\*", doc), "say what it reads"
     assert re.search(r"\*\*Writes?\*\*", doc), "say what it writes"
     assert dag["tags"], "tags are how people find it"
-    most = 2 if dag_id.startswith("lakehouse_ingest_") else 1
+    most = 2 if dag_id.startswith("lakehouse_ingest_") else 8 if dag_id.endswith("_promote") else 1
     assert dag["max_active_runs"] == most, "a night's dbt artifacts are there until the next night of its stage"
     assert dag["catchup"] is False
     assert dag["params"] == PARAMS.get(dag_id, ["from", "to"])
@@ -178,7 +198,7 @@ def test_an_event_carries_a_partition(dag_facts: dict[str, Any], dag_id: str) ->
     expected = "CronPartitionTimetable" if head else "PartitionedAssetTimetable"
     if dag_id in OF_THE_LAKE:
         expected = "CronTriggerTimetable"
-    if dag_id in BY_HAND:
+    if dag_id in BY_HAND or (dag_id.endswith("_promote") and "approve" not in CONTRACT[dag_id]):
         expected = "NullTimetable"
     assert dag_facts["dags"][dag_id]["schedule"] == expected
 

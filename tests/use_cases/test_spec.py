@@ -1,11 +1,13 @@
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import include.use_cases as catalogue
-from include.contracts.use_case import Feature, Training
+from include.contracts.use_case import Feature, Promotion, Training
 
 
 def test_flight_delays_is_found_and_complete() -> None:
@@ -74,3 +76,21 @@ def test_specs_that_contradict_themselves_are_refused() -> None:
 def test_unknown_is_the_last_level() -> None:
     assert Feature("metal", "categorical", vocabulary=("gold", "iron")).levels == ("gold", "iron", "unknown")
     assert Feature("weight").levels == ()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"approvals": 3}, "approvals is 3; it must be 0, 1 or 2"),
+        ({"approvals": True}, "approvals is True"),
+        ({"approvers": ("ann",)}, "approvals is 0: nobody would ask them"),
+        ({"approvals": 2, "approvers": ("ann",)}, "2 approvals need as many persons"),
+        ({"approvals": 1, "approvers": "ann"}, "approvers is 'ann' and no tuple"),
+        ({"approvals": 1, "approvers": ("ann", "ann")}, "must be different ids"),
+        ({"approvals": 1, "approvers": ("",)}, "must be different ids"),
+        ({"approvals": 1, "approval_hours": 0}, "approval_hours is 0; it must be above 0"),
+    ],
+)
+def test_approvals_that_make_no_sense_are_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Promotion(**wrong)
