@@ -274,6 +274,52 @@ class Promotion:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """What a challenger is judged by beside the limits of its task: groups of rows, odd input, suspicion, speed, size.
+
+    What a challenger misses here refuses it, and so does what was not measured. *Loss* is log loss, or of numbers the
+    error; *the usual* is always saying what was usual in training. What is sound: docs/decisions/evaluation.md.
+
+    Attributes:
+        slices: columns, of the entity or of the features, each of whose values is a group that is judged by itself.
+        min_slice_rows, min_slice_days: a group with fewer is shown, and not judged.
+        max_slice_loss: refused where a group's loss is certainly higher by more than this share than the champion's on
+            the same rows, or without a champion than the usual's.
+        max_parity_gap: refused where a group's predictions are certainly off by so much more than those of all rows,
+            in probability, or of numbers in mean errors, and by more than the champion's are.
+        slice_level: how often one that is as good as the champion in every group is refused for one of them at most,
+            all groups and looks together.
+        max_missing_loss: with any one feature missing, the loss may be above the usual's by at most this share.
+        max_noise_loss: where each number is off by a tenth of its spread, it may rise by this share of the usual's.
+        max_gain_share: a feature of several that carries a larger share of the gain may be the label by another name.
+        max_label_shift: how far the holdout's labels may be from those of training: as a share of rows, or of numbers
+            in standard deviations. Days must be certain of it too.
+        max_model_mib: largest model, in MiB.
+        max_ms_p99: milliseconds in which 99 of 100 single rows are scored.
+    """
+
+    slices: tuple[str, ...] = ()
+    min_slice_rows: int = 200
+    min_slice_days: int = 7
+    max_slice_loss: float = 0.10
+    max_parity_gap: float = 0.15
+    slice_level: float = 0.05
+    max_missing_loss: float = 2.0
+    max_noise_loss: float = 0.1
+    max_gain_share: float = 0.995
+    max_label_shift: float = 0.5
+    max_model_mib: float = 256.0
+    max_ms_p99: float = 1000.0
+
+    def __post_init__(self) -> None:
+        require_tuples("evaluation", self)
+        if not 0 < self.slice_level < 0.5:
+            raise ValueError(f"evaluation: slice_level is {self.slice_level}; it must be above 0 and below 0.5")
+        if self.min_slice_days < 2:
+            raise ValueError(f"evaluation: min_slice_days is {self.min_slice_days}; days do not scatter below 2")
+
+
+@dataclass(frozen=True)
 class DriftPolicy:
     """When the sensors fire and when a retraining is asked for.
 
@@ -340,6 +386,7 @@ class UseCase:
     training: Training
     drift: DriftPolicy = field(default_factory=DriftPolicy)
     promotion: Promotion = field(default_factory=Promotion)
+    evaluation: Evaluation = field(default_factory=Evaluation)
     unlabelled: bool = False
     label_days: int = 0
     horizon_days: int = 1
@@ -360,6 +407,10 @@ class UseCase:
             raise ValueError(f"use case {self.name}: {twice[0]} is its day or label, and something else too")
         if self.label_days < 0 or self.horizon_days < 0:
             raise ValueError(f"use case {self.name}: label_days and horizon_days must not be negative")
+        if strange := set(self.evaluation.slices) - {*self.entity, *names}:
+            raise ValueError(
+                f"use case {self.name}: slices are columns of entity or features, and not {', '.join(sorted(strange))}"
+            )
         self._check_baseline()
 
     def _check_baseline(self) -> None:

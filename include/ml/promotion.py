@@ -17,7 +17,19 @@ import numpy as np
 import polars as pl
 
 from include.contracts.use_case import Feature, UseCase
-from include.ml import approvals, comparison, dataset, errors, ledger, model_files, record, registry, scoring, tasks
+from include.ml import (
+    approvals,
+    comparison,
+    dataset,
+    errors,
+    evaluation,
+    ledger,
+    model_files,
+    record,
+    registry,
+    scoring,
+    tasks,
+)
 from include.ml.comparison import Gain
 from include.ml.record import Judgement, Training
 from include.ml.reference import features_of
@@ -198,7 +210,10 @@ def _considered(
 def alone(case: UseCase, version: int, training: Training, judged_by: str) -> Judgement:
     """By the limits of the task on the holdout, where there is no champion."""
     task = tasks.of(case)
-    reasons = task.reasons(training.metrics)
+    reasons = task.reasons(training.metrics) + evaluated(case, training)
+    if training.evaluation:
+        found = evaluation.of_record(case.evaluation, training.metrics)
+        reasons += evaluation.slice_reasons(case, found, None, "that of always the usual")
     return Judgement(
         model_version=version,
         model_sha256=training.model_sha256,
@@ -214,6 +229,11 @@ def alone(case: UseCase, version: int, training: Training, judged_by: str) -> Ju
         measured=training.metrics,
         judged_by=judged_by,
     )
+
+
+def evaluated(case: UseCase, training: Training) -> list[str]:
+    """What its training's measurements refuse it for. A release that made none is not held against it."""
+    return evaluation.reasons(case, training.metrics) if training.evaluation else []
 
 
 def beside(
@@ -260,7 +280,7 @@ def beside(
     challenger = _member(case, version, run_id, training.model_sha256, training.reference_sha256)
     theirs = _member(case, champion.model_version, champion.run_id, champion.model_sha256, champion.reference_sha256)
     try:
-        rows = _evidence(case, first, last, through, challenger.features)
+        rows = _evidence(case, first, last, through, (*challenger.features, *_sliced(case, challenger.features)))
     except dataset.DataMissingError as error:  # a night in between failed, or is on its way: it is told of elsewhere
         print(f"version {version} is not looked at: {error}")
         return replace(none, reasons=[f"some of its days are not there yet: {error}"])
@@ -270,10 +290,14 @@ def beside(
         return replace(none, days=days, reasons=[_too_few(days, champion, following)])
     ours = _scored(case, challenger, rows)
     other = _scored(case, theirs, _evidence(case, first, last, through, theirs.features))
-    own, champions = (measured(case, one, training.metrics) for one in (ours, other))
+    own, champions = (measured(case, one, evaluation.others(training.metrics)) for one in (ours, other))
     gains = gains_of(case, ours, other)
     versions = record.judged_on(case, version, first, last)
     verdict, reasons = judge(case, own, champions, gains, look, versions, champion.model_version)
+    groups = evaluation.groups(case, rows, *((of.task, of.labels, of.scores) for of in (ours, other)))
+    against = f"version {champion.model_version}'s"
+    if failed := [*evaluated(case, training), *evaluation.slice_reasons(case, groups, look, against)]:
+        verdict, reasons = "refuse", [*(reasons if verdict == "refuse" else []), *failed]
     return replace(
         none,
         days=days,
@@ -282,7 +306,7 @@ def beside(
         level=comparison.levels(case.looks, case.promotion.level / versions)[look - 1],
         verdict=verdict,
         reasons=reasons,
-        measured=_flat(own, champions, gains),
+        measured=_flat(own, champions, gains) | evaluation.flat(groups),
     )
 
 
@@ -338,6 +362,12 @@ def _member(case: UseCase, version: int, run_id: str, model_sha256: str, referen
 def _evidence(case: UseCase, first: date, last: date, through: date, features: tuple[Feature, ...]) -> pl.DataFrame:
     """The rows of these days with the labels that are known by ``through``, in the order of their keys."""
     return dataset.load(case, first, last, as_of=through, features=features).frame
+
+
+def _sliced(case: UseCase, features: tuple[Feature, ...]) -> list[Feature]:
+    """The features of today whose groups are judged, and which a version does not take."""
+    wanted = set(case.evaluation.slices) - {one.name for one in features}
+    return [one for one in case.features if one.name in wanted]
 
 
 @dataclass(frozen=True)
@@ -415,7 +445,7 @@ def is_shown(found: ModelVersion, judgement: Judgement) -> bool:
 def show(case: UseCase, client: MlflowClient, run_id: str, judgement: Judgement) -> None:
     """Put a judgement where people look: metrics of the version's run, then tags of the version."""
     version = str(judgement.model_version)
-    for name, value in judgement.measured.items():
+    for name, value in evaluation.shown(judgement.measured).items():
         if judgement.champion is not None:
             client.log_metric(run_id, f"look_{judgement.look}_{name}", value)
     client.set_model_version_tag(case.name, version, REASONS, json.dumps(judgement.reasons))

@@ -38,6 +38,7 @@ class Training:
         versions: the Delta versions of the tables that were read, by name.
         code, environment: see ``include.ml.environment``.
         seconds: that fitting and judging took.
+        evaluation: which measurements of ``include.ml.evaluation`` the metrics have; 0 where a release made none.
         champion: the champion that it is to be compared with; None where there was none.
     """
 
@@ -58,6 +59,7 @@ class Training:
     code: str = ""
     environment: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    evaluation: int = 0
     trained_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 

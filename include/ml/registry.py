@@ -21,7 +21,7 @@ import xgboost as xgb
 
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
-from include.ml import environment, errors, ledger, model_files, record, tasks
+from include.ml import environment, errors, evaluation, ledger, model_files, record, tasks
 from include.ml.code import Code
 from include.ml.dataset import DELTA_VERSION, DataMissingError, Dataset, load
 from include.ml.model_files import MODEL_FILE, REFERENCE_FILE, USE_CASE_FILE, sha256
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
     from include.ml.ledger import Champion
     from include.ml.train import Keys, Trained
+
+
+EVALUATION_FILE = "evaluation.json"
+"""All that was measured, as an artifact of the run: of some of it MLflow shows the most telling as metrics."""
 
 
 class UnknownRecipeError(NeedsAttentionError):
@@ -238,7 +242,11 @@ def register(case: UseCase, night: date, keys: Keys, data: Dataset, trained: Tra
         "reference_sha256": sha256(reference.encode()),
         **{f"{DELTA_VERSION}{table}": str(version) for table, version in data.versions.items()},
     }
-    files = {REFERENCE_FILE: reference, USE_CASE_FILE: json.dumps(asdict(case), default=str, indent=1)}
+    files = {
+        REFERENCE_FILE: reference,
+        USE_CASE_FILE: json.dumps(asdict(case), default=str, indent=1),
+        EVALUATION_FILE: json.dumps(finite(trained.metrics | trained.timings), sort_keys=True, indent=1),
+    }
     if code.dirty:
         files["diff.patch"] = code.diff
     training = record.Training(
@@ -254,12 +262,12 @@ def register(case: UseCase, night: date, keys: Keys, data: Dataset, trained: Tra
         trained_through=date.fromisoformat(tags["trained_through"]),
         device=trained.device,
         champion=trained.champion,
-        # JSON has no NaN: a metric that does not exist is not there, and passes no gate.
-        metrics={name: value for name, value in trained.metrics.items() if isfinite(value)},
+        metrics=finite(trained.metrics | trained.timings),
         versions=dict(data.versions),
         code=environment.code_key(code),
         environment=environment.of_training(),
         seconds=trained.seconds,
+        evaluation=evaluation.VERSION,
     )
     model_files.keep_fitted(case, model)
     record.append_training(case, training)
@@ -271,6 +279,14 @@ def register(case: UseCase, night: date, keys: Keys, data: Dataset, trained: Tra
     return _version(found, training)
 
 
+def finite(found: dict[str, float]) -> dict[str, float]:
+    """Without what does not exist, as an AUC without two classes: JSON and stores have no NaN.
+
+    What is not there passes no gate.
+    """
+    return {name: value for name, value in found.items() if isfinite(value)}
+
+
 def _register_with(case: UseCase, run_name: str, tags: dict[str, str], files: dict[str, str], trained: Trained) -> None:
     """Log a run, and make a version of it."""
     import mlflow
@@ -280,9 +296,7 @@ def _register_with(case: UseCase, run_name: str, tags: dict[str, str], files: di
     mlflow.set_experiment(case.name)
     with mlflow.start_run(run_name=run_name, tags=tags), tempfile.TemporaryDirectory() as folder:
         mlflow.log_params(params)
-        # NaN is a metric that does not exist (an AUC without two classes); stores refuse it, and make a large number of
-        # an infinite one. What is not there passes no gate.
-        mlflow.log_metrics({name: value for name, value in trained.metrics.items() if isfinite(value)})
+        mlflow.log_metrics(evaluation.shown(finite(trained.metrics | trained.timings)))
         for name, content in files.items():
             (Path(folder) / name).write_text(content)
         mlflow.log_artifacts(folder)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from include.contracts.use_case import (
     Binary,
     DriftPolicy,
+    Evaluation,
     Feature,
     Multiclass,
     Promotion,
@@ -122,10 +123,11 @@ def spec_of(kept: Mapping[str, Any]) -> UseCase:
         training=Training(**kept["training"] | {"first_day": date.fromisoformat(kept["training"]["first_day"])}),
         drift=DriftPolicy(**kept["drift"]),
         promotion=Promotion(**_tuples(kept.get("promotion", {}))),
+        evaluation=Evaluation(**_tuples(kept.get("evaluation", {}))),
     )
 
 
-_PARTS = ("task", "features", "training", "drift", "promotion")
+_PARTS = ("task", "features", "training", "drift", "promotion", "evaluation")
 
 
 def _tuples(value: Any) -> Any:

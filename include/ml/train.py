@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any, cast
 
@@ -13,7 +13,17 @@ from include.contracts.use_case import UseCase
 from include.core.lease import lease
 from include.core.settings import settings
 from include.lake import commit
-from include.ml import dataset, environment, fitting, ledger, model_files, reference, registry, tasks
+from include.ml import (
+    dataset,
+    environment,
+    evaluation,
+    fitting,
+    ledger,
+    model_files,
+    reference,
+    registry,
+    tasks,
+)
 from include.ml.code import Code, code_state
 from include.ml.dataset import Dataset, Split
 from include.ml.fitting import Device
@@ -30,9 +40,10 @@ class Trained:
     """A fitted booster and what is known of it.
 
     Attributes:
-        metrics: flat, as MLflow takes them; on the holdout unless named otherwise.
+        metrics: flat; on the holdout unless named otherwise.
         reference: see ``include.ml.reference``.
         champion: the champion that it is to be compared with, its version, or None where there is none.
+        timings: how long scoring takes; see ``include.ml.evaluation``.
     """
 
     booster: xgb.Booster
@@ -43,6 +54,7 @@ class Trained:
     reference: reference.Reference
     champion: int | None
     seconds: float = 0.0
+    timings: dict[str, float] = field(default_factory=dict)
 
 
 def require_values(data: Dataset, theirs: reference.Reference, who: str) -> None:
@@ -75,7 +87,8 @@ def fit_and_judge(
     absent = set(dataset.days_between(first, last)) - set(frame[case.day].unique())
     split = dataset.split_days(case, first, last, absent)
     task.labels(frame[case.label])  # all of them, the holdout's too, before the fit
-    fitted = task.labels(dataset.between(case, frame, split.train)[case.label])
+    learned = dataset.between(case, frame, split.train).select(case.day, case.label)
+    fitted = task.labels(learned[case.label])
     task.check_learnable(fitted)
     booster = fitting.fit(case, frame, split, device) if fitted_before is None else fitted_before
     holdout = dataset.between(case, frame, split.holdout)
@@ -84,18 +97,21 @@ def fit_and_judge(
     usual = task.usual(fitted)
     found = task.quality(labels, scores) | usual | task.beside(usual, holdout, labels, given)
     found |= {"trees": float(booster.num_boosted_rounds()), "rows": float(frame.height)}
+    shares = fitting.gain_shares(booster)
+    found |= evaluation.measure(case, booster, holdout, given, learned, shares)
     seen = reference.build(
         case,
         dataset.matrix(case.features, frame),
         frame[case.day].to_numpy(),
-        fitting.gain_shares(booster),
+        shares,
         split.holdout,
         labels,
         scores,
     )
     gpu = fitting.gpu_names()[0] if device == "cuda" else ""
     version = champion.model_version if champion else None
-    return Trained(booster, device, gpu, split, found, seen, version, round(time.monotonic() - begun, 3))
+    times = evaluation.timings(case, booster, holdout)
+    return Trained(booster, device, gpu, split, found, seen, version, round(time.monotonic() - begun, 3), times)
 
 
 @dataclass(frozen=True)
@@ -126,7 +142,7 @@ def keys_of(
         device,
         xgb.__version__,
     )
-    gates = (asdict(case.task), case.promotion.gates)
+    gates = (asdict(case.task), case.promotion.gates, asdict(case.evaluation))
     return Keys(recipe, _digest(recipe, str(night), gates, champion.model_version if champion else None))
 
 

@@ -1,4 +1,4 @@
-"""The gate's error rates are those that it promises, on real days."""
+"""The gates' error rates are those that they promise, on real days."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from include.core.settings import Settings, settings
 from include.use_cases import use_case
 from tests.integration.conftest import started
 from tests.s3 import free_port
-from tests.simulations import operating_curve
+from tests.simulations import operating_curve, slices
 
 HISTORY = Partitions.parse("2013-01-01..2013-07-01")
 
@@ -24,5 +24,7 @@ def test_the_gate_keeps_its_error_rates(tmp_path_factory: pytest.TempPathFactory
         settings.cache_clear()
         case = use_case(operating_curve.CASE)
         found = operating_curve.curve(case, operating_curve.world(case))
+        groups = slices.curve(case)
     settings.cache_clear()
     assert [line for one in found for line in one.broken()] == []
+    assert [str(one) for one in groups if one.is_broken] == []

@@ -114,6 +114,15 @@ class BinaryTask:
     def usual(self, fitted: Array) -> dict[str, float]:
         return {}
 
+    def always(self, fitted: Array) -> Array:
+        return np.asarray([fitted.mean()])
+
+    def off(self, labels: Array, scores: Array) -> Array:
+        return np.asarray(scores - labels)
+
+    def balance(self, labels: Array, fitted: Array) -> dict[str, Array]:
+        return {f"rows with {self.case.label}": labels.astype(np.float64)}
+
     def beside(self, usual: Mapping[str, float], rows: pl.DataFrame, labels: Array, output: Array) -> dict[str, float]:
         """``baseline_auc``: of ranking by the baseline feature alone; missing values rank in the middle."""
         values = rows[self.limits.baseline].cast(pl.Float64)

@@ -146,6 +146,21 @@ class Task(Protocol):
         """What gates have to know of the labels that a model was fitted on: what is usual, and how often what is."""
         ...
 
+    def always(self, fitted: Array) -> Array:
+        """The scores of one row, as an array of one, of whoever says the same of every row: what is usual."""
+        ...
+
+    def off(self, labels: Array, scores: Array) -> Array:
+        """By how much each row's prediction is above what was true; of classes, that of the likeliest one."""
+        ...
+
+    def balance(self, labels: Array, fitted: Array) -> dict[str, Array]:
+        """What must not move between training and holdout, a number a row, by its words.
+
+        Of classes, whether it is that class; of numbers, the label in standard deviations of the ``fitted`` ones.
+        """
+        ...
+
     def beside(self, usual: Mapping[str, float], rows: pl.DataFrame, labels: Array, output: Array) -> dict[str, float]:
         """What else gates ask for: the baseline on ``rows``, and what quality is relative to it.
 

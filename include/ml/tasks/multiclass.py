@@ -147,15 +147,27 @@ class MulticlassTask:
         counts = np.bincount(fitted, minlength=len(self.classes))
         return {f"fitted_rows_{class_slug(one)}": float(n) for one, n in zip(self.classes, counts, strict=True)}
 
+    def always(self, fitted: Array) -> Array:
+        return self._frequencies(np.bincount(fitted, minlength=len(self.classes)))
+
+    @staticmethod
+    def _frequencies(counts: Array) -> Array:
+        """Of shape (1, classes). A class that training never had has a little, so that no log loss is infinite."""
+        return np.asarray((counts + 0.5) / (counts + 0.5).sum())[np.newaxis]
+
+    def off(self, labels: Array, scores: Array) -> Array:
+        return np.asarray(scores.max(axis=1) - (scores.argmax(axis=1) == labels))
+
+    def balance(self, labels: Array, fitted: Array) -> dict[str, Array]:
+        return {f"rows of {one}": (labels == code).astype(np.float64) for code, one in enumerate(self.classes)}
+
     def beside(self, usual: Mapping[str, float], rows: pl.DataFrame, labels: Array, output: Array) -> dict[str, float]:
         """The baseline's accuracy, and the log loss of the classes' frequencies in training.
 
         ``skill`` is the share by which the model's log loss is below that of the frequencies.
         """
         counts = np.asarray([usual[f"fitted_rows_{class_slug(one)}"] for one in self.classes])
-        # A class that training never had has a little, so that one row of it does not make the log loss infinite.
-        frequencies = np.tile((counts + 0.5) / (counts + 0.5).sum(), (len(labels), 1))
-        baseline = metrics.log_loss_of_classes(labels, frequencies)
+        baseline = metrics.log_loss_of_classes(labels, np.repeat(self._frequencies(counts), len(labels), axis=0))
         own = metrics.log_loss_of_classes(labels, self.scores(output))
         return {
             "baseline_accuracy": float((self._baseline(rows, int(counts.argmax())) == labels).mean()),

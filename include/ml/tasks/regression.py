@@ -172,6 +172,15 @@ class RegressionTask:
     def usual(self, fitted: Array) -> dict[str, float]:
         return {"usual": float(np.median(fitted) if self.quantiles else fitted.mean())}
 
+    def always(self, fitted: Array) -> Array:
+        return np.quantile(fitted, self.quantiles)[np.newaxis] if self.quantiles else np.asarray([[fitted.mean()]])
+
+    def off(self, labels: Array, scores: Array) -> Array:
+        return np.asarray(scores[:, self._middle] - labels)
+
+    def balance(self, labels: Array, fitted: Array) -> dict[str, Array]:
+        return {f"mean {self.case.label}": labels / fitted.std()}
+
     def beside(self, usual: Mapping[str, float], rows: pl.DataFrame, labels: Array, output: Array) -> dict[str, float]:
         """The baseline's error and that of always saying what is usual in training, and how many quantiles cross.
 

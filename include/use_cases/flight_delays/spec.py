@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from include.contracts.use_case import Binary, DriftPolicy, Feature, Training, UseCase
+from include.contracts.use_case import Binary, DriftPolicy, Evaluation, Feature, Training, UseCase
 
 CARRIERS = ("9E", "AA", "AS", "B6", "DL", "EV", "F9", "FL", "HA", "MQ", "OO", "UA", "US", "VX", "WN", "YV")
 ORIGINS = ("EWR", "JFK", "LGA")
@@ -86,6 +86,9 @@ SPEC = UseCase(
         first_day=date(2013, 1, 29),
         holdout_days=14,
     ),
+    # Five honest nights: no group was certainly worse than the usual, and without any one feature the loss was at most
+    # .04 above the usual's.
+    evaluation=Evaluation(slices=("carrier", "origin"), max_missing_loss=0.25),
     # cool_down_days = 31: 14 days of holdout that the champion has not seen, and 17 days of new labels to learn from.
     drift=DriftPolicy(cool_down_days=31),
 )
