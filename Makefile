@@ -88,6 +88,9 @@ reprocess: venv ## [source=flights] [from= to=] [dry_run=1]: ingest again what t
 trace: venv ## prediction=2013-06-02:UA:15:EWR [use_case=flight_delays] [json=1]: its model, features and landing files
 	@$(NOCTURNE) trace $(given)
 
+card: venv ## use_case=… [version=…]: that version's card as one HTML file, with its history of today, to var/report
+	@$(NOCTURNE) card $(given)
+
 reproduce: venv ## model=flight_delays version=1: train it again from its record alone, and compare it byte by byte
 	@$(NOCTURNE) reproduce $(given)
 

@@ -90,6 +90,13 @@ WHAT_THERE_IS = (
         SERVICES,
     ),
     Command(
+        "card",
+        "a version's card as one HTML file: data, metrics, groups, why it says what it says, history",
+        "include.cli.runs:card",
+        CASE,
+        SERVICES,
+    ),
+    Command(
         "features",
         "each feature, what it gives the champion, which versions use it",
         "include.cli.features:features",

@@ -134,6 +134,37 @@ def reproduce(given: argparse.Namespace) -> int:
     return 0 if found.equal else 1
 
 
+def card_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--use-case", required=True)
+    parser.add_argument("--version", type=int, default=None, help="which one; else the champion")
+    flag(parser, "--json", "print it as the field `html` of JSON, and write no file")
+
+
+def card(given: argparse.Namespace) -> int:
+    """0 where the card of a version is written to var/report. Raises NoChampionError, NotOnRecordError and the like."""
+    import json
+
+    from include.ml import card as cards
+    from include.ml import ledger, reproduce
+
+    case = use_case(given.use_case)
+    version = given.version
+    if version is None:
+        champion = ledger.latest_champion(case)
+        if champion is None:
+            raise BadRequestError(f"{case.name} has no champion: say which version, as version=1")
+        version = champion.model_version
+    html = cards.today(reproduce.spec_then(case.name, version), version)
+    if given.json:
+        print(json.dumps({"html": html}))
+        return 0
+    path = settings().report / cards.file_name(case, version)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(html)
+    print(path)
+    return 0
+
+
 def reprocess_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", default="flights", help="whose quarantine (flights)")
     parser.add_argument("--from", dest="first", type=day, default=date.min, help="first night")

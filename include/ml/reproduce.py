@@ -105,6 +105,18 @@ def _named(name: str) -> UseCase:
     return UseCase(name, "", "", ("_",), ("_e",), "_d", "_l", Binary(baseline="_"), (feature,), spec)
 
 
+def spec_then(name: str, version: int) -> UseCase:
+    """The spec of ``version`` of the model ``name`` as it was when that was trained.
+
+    Raises RegistryRefusedError for an unknown version.
+    """
+    from mlflow import MlflowClient
+
+    with errors.of_mlflow(f"to tell about version {version} of {name}"):
+        found = MlflowClient().get_model_version(name, str(version))
+    return _spec_of(name, found)
+
+
 def _spec_of(name: str, found: ModelVersion) -> UseCase:
     """The spec as it was when the version was trained, whatever it is today."""
     with errors.of_mlflow(f"to hand out the spec of version {found.version} of {name}"):

@@ -14,12 +14,14 @@ from include.core.lease import lease
 from include.core.settings import settings
 from include.lake import commit
 from include.ml import (
+    card,
     dataset,
     environment,
     evaluation,
     fitting,
     ledger,
     model_files,
+    record,
     reference,
     registry,
     tasks,
@@ -181,7 +183,8 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
             dataset.check_columns(case, data.columns, features_of(theirs), who=who)
             require_values(data, theirs, who)
         trained = fit_and_judge(case, data, where, champion, registry.fitted(case, keys.recipe))
-        return registry.register(case, night, keys, data, trained, code).to_dict() | {
-            "created": True,
-            "versions": data.versions,
-        }
+        made = registry.register(case, night, keys, data, trained, code)
+        training = record.training_of(case, keys.request, model_files.sha256(bytes(trained.booster.save_raw("ubj"))))
+        if training is not None:
+            card.log(case, made.version, made.run_id, training, data.frame, trained.booster)
+        return made.to_dict() | {"created": True, "versions": data.versions}

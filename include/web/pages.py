@@ -1,4 +1,4 @@
-"""Pages that Airflow's menu opens: dbt's own, the way from a prediction back to its landing files, the quarantine.
+"""Pages that Airflow's menu opens: dbt's own, the way from a prediction to its landing files, quarantine, model cards.
 
 Everything here asks for Airflow's login and its permission to read assets: what a plugin adds to Airflow's web server
 has no login of its own. A landing file, which may hold what is personal, asks for the permission to read connections
@@ -58,6 +58,7 @@ def app() -> FastAPI:
     pages.get("/dbt")(dbt)
     pages.get("/lineage")(lineage)
     pages.get("/quarantine")(quarantine)
+    pages.get("/card")(card)
     raw = [Depends(requires_access_connection("GET"))]
     pages.get("/landing/{source_name}/{feed_name}/{name:path}", dependencies=raw)(landing_file)
     pages.state.readers = asyncio.Semaphore(READERS)
@@ -138,6 +139,22 @@ async def quarantine(
         dag=f"lakehouse_reprocess_{source_name}",
         most_ranges=MOST_RANGES,
     )
+
+
+async def card(
+    request: Request, case: Annotated[str, Query()] = "", version: Annotated[str, Query(pattern=r"^\d{0,9}$")] = ""
+) -> Response:
+    """The card of a version, or of the champion; without a use case, what there is to choose from."""
+    if case and case not in use_cases():
+        return _html("message.html", 404, message=f"There is no use case {case}.")
+    problem = ""
+    if case:
+        which = [f"--version={version}"] if version else []
+        reader = _read("card", "--json", f"--use-case={case}", *which)
+        found, problem = await _while_wanted(request, _in_turn(request.app.state.readers, reader))
+        if found is not None:
+            return HTMLResponse(found["html"], headers=HEADERS)
+    return _html("cards.html", case=case, version=version, cases=sorted(use_cases()), problem=problem)
 
 
 async def _while_wanted(request: Request, work: Coroutine[Any, Any, Read]) -> Read:
