@@ -61,7 +61,7 @@ def question(stack: Stack, run: Run, task: str = "approve") -> dict[str, Any]:
 def login(stack: Stack, user: str) -> httpx.Client:
     passwords = json.loads((stack.settings.secrets / "airflow_passwords.json").read_text())
     body = {"username": user, "password": passwords[user]}
-    token = httpx.post(f"{stack.settings.airflow_url}/auth/token", json=body).json()["access_token"]
+    token = httpx.post(f"{stack.settings.airflow_url}/auth/token", json=body, timeout=60).json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
     return httpx.Client(base_url=f"{stack.settings.airflow_url}/api/v2", headers=headers, timeout=60)
 
