@@ -9,20 +9,45 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from typing import Any
 
 import polars as pl
+from deltalake.exceptions import DeltaError
 
 from include.lake import commit, delta
+
+log = logging.getLogger(__name__)
 
 SEALS: dict[str, pl.DataType] = {"line": pl.Int64(), "seal": pl.String()}
 FIRST = ""
 """What the first line is sealed to."""
+MANY_FILES = 32
+"""So many files of a ledger become one before the next is added: who reads a ledger opens all of them."""
 
 
 def change(table: str, lines: pl.DataFrame) -> commit.Change:
-    """The change that adds ``lines`` to the ledger ``table``, sealed. Hold the lake's lease."""
+    """The change that adds ``lines`` to the ledger ``table``, sealed. Hold the lake's lease.
+
+    Each change is a file, and a night makes several. Where there are many, they are merged first, by a commit of its
+    own that changes no line: what a night reads must not grow with the nights before it.
+    """
+    merge_files(table)
     return commit.frame_change(table, sealed(lines, *last(table)), [], lambda values: False)
+
+
+def merge_files(table: str) -> None:
+    """Have the ledger ``table`` lie in one file, where it lies in ``MANY_FILES`` or more. Hold the lake's lease."""
+    layer, name = table.split(".")
+    if not delta.exists(layer, name):
+        return
+    there = delta.opened(layer, name)
+    if len(there.file_uris()) < MANY_FILES:
+        return
+    try:
+        there.optimize.compact()
+    except DeltaError as error:  # somebody who holds no lease has written: the next line tries again
+        log.warning("the files of %s were not merged: %s", table, error)
 
 
 def append(table: str, lines: pl.DataFrame, what: str) -> None:

@@ -37,8 +37,6 @@ log = logging.getLogger(__name__)
 MARK = "nocturne"
 """What a commit's information calls the publication that it belongs to."""
 
-CONFIGURATION = {"delta.checkpointInterval": "20"}
-
 NEW = -1
 """The version of a table that does not exist."""
 
@@ -106,7 +104,7 @@ def create(table: str, schema: Schema, by: Sequence[str]) -> None:
             str(delta.table_path(layer, name)),
             schema,
             partition_by=list(by),
-            configuration=CONFIGURATION,
+            configuration=delta.CONFIGURATION,
             storage_options=delta.storage_options(),
         )
     except DeltaError:

@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 8
 HASHED_ROWS = 100_000
+"""So many rows at a time become text, which is larger than they are."""
 # Columns that a migration has given another name, in versions of before it.
 FORMER_NAMES = {"night": "ingestion_date"}
-"""So many rows at a time become text, which is larger than they are."""
+CONFIGURATION = {"delta.checkpointInterval": "20"}
+"""Of each table: who opens one reads a checkpoint and what was committed since, by default up to 100 commits."""
 
 
 class TableMissingError(NeedsAttentionError, FileNotFoundError):
@@ -221,7 +223,9 @@ def replace_days(
 def _replace_once(layer: str, name: str, frame: pl.DataFrame, first: date, last: date, day: str) -> Replaced:
     if not exists(layer, name):
         path, options = str(table_path(layer, name)), storage_options()
-        write_deltalake(path, frame, partition_by=[day], mode="error", storage_options=options)
+        write_deltalake(
+            path, frame, partition_by=[day], mode="error", configuration=CONFIGURATION, storage_options=options
+        )
         return Replaced(version(layer, name), frame.height, True)
     table = opened(layer, name)
     current = pl.scan_delta(table).filter(pl.col(day).is_between(first, last)).collect()

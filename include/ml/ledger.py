@@ -9,7 +9,7 @@ import polars as pl
 
 from include.contracts.use_case import UseCase
 from include.core.lease import lease
-from include.lake import chain, commit, delta
+from include.lake import chain, commit, usage
 from include.ml import record
 
 SCHEMA: dict[str, pl.DataType] = {
@@ -111,11 +111,8 @@ def first_free_day(case: UseCase, trained_through: date) -> date:
     ``trained_through`` is the last day with labels, and these were known ``label_days`` later.
     """
     free = trained_through + timedelta(case.overlap_days)
-    if delta.exists("gold", case.predictions_table):
-        scored = delta.read_all("gold", case.predictions_table, columns=[case.day])[case.day].max()
-        if isinstance(scored, date):
-            free = max(free, scored + timedelta(1))
-    return free
+    scored = usage.days_of(f"gold.{case.predictions_table}")
+    return max(free, max(scored) + timedelta(1)) if scored else free
 
 
 def append(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from deltalake.exceptions import CommitFailedError
 
 from include.lake import chain, commit, delta, usage
 from include.lake.commit import ConflictError, JournalError
@@ -260,6 +261,33 @@ def test_a_chain_holds_as_it_was_written(written: pl.DataFrame) -> None:
     assert chain.broken(written.sample(fraction=1, shuffle=True, seed=1)) == []
     # A column that came later is null in the lines before it.
     assert chain.broken(written.with_columns(later=pl.lit(None, pl.String))) == []
+
+
+def test_a_ledger_of_many_lines_lies_in_few_files_and_its_chain_holds(written: pl.DataFrame) -> None:
+    """Each line is a commit, and whoever reads a ledger opens all of its files."""
+    for number in range(5, 3 * chain.MANY_FILES):
+        chain.append(LEDGER, pl.DataFrame({"run": [number], "note": ["more"]}), "a line")
+        assert len(delta.opened("ledger", "runs").file_uris()) <= chain.MANY_FILES
+    lines = delta.read_all("ledger", "runs").sort("line")
+    assert lines["run"].to_list() == list(range(1, 3 * chain.MANY_FILES))
+    assert lines.head(4).equals(written)
+    assert chain.broken(lines) == []
+
+
+def test_a_ledger_that_somebody_writes_to_meanwhile_is_merged_later(
+    written: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: object) -> None:
+        raise CommitFailedError("somebody else has committed")
+
+    monkeypatch.setattr(chain, "MANY_FILES", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr("deltalake.table.TableOptimizer.compact", refused)
+        chain.append(LEDGER, pl.DataFrame({"run": [5], "note": [""]}), "a line")
+    assert len(delta.opened("ledger", "runs").file_uris()) == 5
+    chain.append(LEDGER, pl.DataFrame({"run": [6], "note": [""]}), "a line")
+    assert len(delta.opened("ledger", "runs").file_uris()) == 2
+    assert chain.broken(delta.read_all("ledger", "runs")) == []
 
 
 @pytest.mark.parametrize("edit", EDITS)

@@ -1,6 +1,6 @@
 {#
   The days to predict of each station: every day in whose 7 days before it reported. It is known from the night in which
-  the first of these reports arrived.
+  the first of these reports arrived. Read are the reports that the days of a run can need, whatever came before.
 #}
 with reports as (
     select distinct
@@ -8,6 +8,7 @@ with reports as (
         weather_date,
         ingestion_date
     from {{ ref('fct_seattle_weather_daily') }}
+    where weather_date between {{ night('from', -6) }} and {{ night('to') }}
 ),
 
 ahead as (

@@ -8,6 +8,7 @@ with reports as (
         weather_date,
         ingestion_date
     from {{ ref('fct_weather_hourly') }}
+    where weather_date between {{ night('from', -6) }} and {{ night('to') }}
 ),
 
 ahead as (
