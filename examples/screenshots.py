@@ -187,6 +187,14 @@ def lineage_pages(page: Page, here: Settings) -> None:
     shoot(page, "dbt-docs")
 
 
+def card_page(page: Page, here: Settings) -> None:
+    """The champion's card, at its metrics."""
+    page.goto(f"{here.airflow_url}/nocturne/card?case={MODEL}")
+    page.get_by_role("heading", name="How good it is").wait_for(timeout=60_000)
+    page.evaluate("document.querySelector('svg').closest('.plots').previousElementSibling.scrollIntoView()")
+    shoot(page, "card")
+
+
 def quarantine_pages(page: Page, here: Settings, airflow: Airflow) -> list[str]:
     """Two nights with broken rows: shown, mended, asked for, approved. Returns what is otherwise afterwards."""
     files = [here.landing / "flights" / "actuals" / f"{day}.csv" for day in NIGHTS.days]
@@ -277,6 +285,7 @@ def main() -> int:
         airflow_pages(page, here, airflow)
         changed = backfill(page, here, airflow)
         lineage_pages(page, here)
+        card_page(page, here)
         changed += quarantine_pages(page, here, airflow)
         mlflow_pages(browser, here)
         browser.close()

@@ -33,6 +33,7 @@ from include.ml import (
     scoring,
     tasks,
 )
+from include.ml.dataset import Dataset
 from include.ml.ledger import Champion
 from include.ml.record import Judgement, Training
 from include.ml.reference import features_of
@@ -47,7 +48,7 @@ MOST_BARS, MOST_PARTS = 15, 6
 """Features in the summary, and in an example."""
 BINS, BIN_ROWS = 10, 20
 """Points of the reliability curve at most, and rows of one at least: each is drawn with its error."""
-WIDTH, HEIGHT, LEFT, BOTTOM = 420.0, 230.0, 52.0, 28.0
+WIDTH, HEIGHT, LEFT, BOTTOM, RIGHT = 420.0, 230.0, 52.0, 28.0, 24.0
 """Of a picture, in its own units, and of the margins where its axes are labelled."""
 
 
@@ -103,17 +104,27 @@ def of_rows(case: UseCase, task: Task, booster: xgb.Booster, features: Sequence[
     return Scored(rows, task.labels(rows[case.label]), scores, booster, tuple(features))
 
 
-def split_of(training: Training, days: pl.Series) -> list[tuple[str, str, str, str]]:
-    """What each part of a training set is, its first and last day and its rows; ``days`` has a value a row."""
-    fitted = days.filter(days <= training.fitted_through)
-    holdout = days.filter(days >= training.holdout_from)
-    between = days.filter((days > training.fitted_through) & (days < training.holdout_from))
+def split_of(training: Training, rows_a_day: pl.DataFrame) -> list[tuple[str, str, str, str]]:
+    """What each part of a training set is, its first and last day and its rows; of days and their numbers of rows."""
+    days, rows = rows_a_day.columns
+    day = pl.col(days)
+    fitted = day <= training.fitted_through
+    holdout = day >= training.holdout_from
     parts = (
         ("the trees were grown on", fitted),
-        ("stopped early by, or left out since labels overlap", between),
+        ("stopped early by, or left out since labels overlap", ~fitted & ~holdout),
         ("holdout: judged on", holdout),
     )
-    return [(what, str(part.min()), str(part.max()), f"{len(part):,}") for what, part in parts if len(part)]
+    found = ((what, rows_a_day.filter(where)) for what, where in parts)
+    return [
+        (what, str(part[days].min()), str(part[days].max()), f"{part[rows].sum():,}")
+        for what, part in found
+        if part.height
+    ]
+
+
+def _rows_a_day(case: UseCase, data: Dataset) -> pl.DataFrame:
+    return data.scan().group_by(case.day).len().sort(case.day).collect()
 
 
 def page(known: Known) -> str:
@@ -143,7 +154,7 @@ def page(known: Known) -> str:
         limits=_limits(known, groups),
         airflow=settings().airflow_url,
         mlflow=settings().mlflow_url,
-        size={"width": WIDTH, "height": HEIGHT, "left": LEFT, "bottom": HEIGHT - BOTTOM},
+        size={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "bottom": HEIGHT - BOTTOM},
     )
 
 
@@ -179,17 +190,24 @@ def _number(value: float) -> str:
 
 def _look(task: Task, one: Judgement) -> dict[str, Any]:
     """A comparison with a champion, with the metrics of both."""
-    names = [name.removeprefix("champion_") for name in one.measured if name.startswith("champion_")]
-    plain = [name for name in names if f"challenger_{name}" in one.measured and not name.startswith("fitted_rows")]
+    names = [*task.quality(*_two(task)), "skill", "crossed"]
+    both = [name for name in names if {f"challenger_{name}", f"champion_{name}"} <= one.measured.keys()]
     rows = [
         (
             name.replace("_", " "),
             _number(one.measured[f"challenger_{name}"]),
             _number(one.measured[f"champion_{name}"]),
-            "higher" if name in task.higher_is_better else "",
+            "higher is better" if name in task.higher_is_better else "",
         )
-        for name in plain
+        for name in both
     ]
+    for compared in task.compared:
+        if (gain := one.measured.get(f"gain_{compared.metric}")) is not None:
+            error = one.measured.get(f"gain_{compared.metric}_error")
+            shape = "{:.1%}" if compared.relative else "{:.4f}"
+            within = f" ± {shape.format(error)}" if error is not None else ""
+            sign = "+" if gain >= 0 else ""
+            rows.append((f"gain in {compared.words}", f"{sign}{shape.format(gain)}{within}", "", "the day is the unit"))
     return {"judgement": one, "rows": rows}
 
 
@@ -264,7 +282,7 @@ def _tick(value: float) -> str:
 
 
 def _across(low: float, high: float) -> Axis:
-    return Axis(low, high, LEFT, WIDTH - 8)
+    return Axis(low, high, LEFT, WIDTH - RIGHT)
 
 
 def _up(low: float, high: float) -> Axis:
@@ -497,10 +515,8 @@ def file_name(case: UseCase, version: int) -> str:
 # --- where it is put ---
 
 
-def log(
-    case: UseCase, version: int, run_id: str, training: Training, frame: pl.DataFrame, booster: xgb.Booster
-) -> None:
-    """Put the card of a version into its run, as it is when it was trained; ``frame`` has its whole training set.
+def log(case: UseCase, version: int, run_id: str, training: Training, data: Dataset, booster: xgb.Booster) -> None:
+    """Put the card of a version into its run, as it is when it was trained; ``data`` is its whole training set.
 
     Nothing is raised: a version that is registered stays registered, and its card can be made at any time.
     """
@@ -509,8 +525,8 @@ def log(
     try:
         task = tasks.of(case)
         days = (training.holdout_from, training.trained_through)
-        shown = of_rows(case, task, booster, case.features, dataset.between(case, frame, days))
-        split = split_of(training, frame[case.day])
+        shown = of_rows(case, task, booster, case.features, data.narrowed(days, case.features).frame)
+        split = split_of(training, _rows_a_day(case, data))
         MlflowClient().log_text(run_id, page(Known(case, version, run_id, task, training, split, shown)), CARD_FILE)
     except Exception as error:  # noqa: BLE001 - whatever it is, the version is worth more than its card
         print(
@@ -538,9 +554,9 @@ def today(case: UseCase, version: int) -> str:
     known = Known(case, version, run_id, task, training, judgements=judgements, history=history)
     known = replace(known, made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
     try:
-        frame = registry.training_set(case, version).frame
+        data = registry.training_set(case, version)
     except (VersionMissingError, TableMissingError, dataset.DataMissingError) as error:
         return page(replace(known, problem=str(error)))
-    days = (training.holdout_from, training.trained_through)
-    shown = of_rows(case, task, booster, features_of(reference), dataset.between(case, frame, days))
-    return page(replace(known, split=split_of(training, frame[case.day]), holdout=shown))
+    days, features = (training.holdout_from, training.trained_through), features_of(reference)
+    shown = of_rows(case, task, booster, features, data.narrowed(days, features).frame)
+    return page(replace(known, split=split_of(training, _rows_a_day(case, data)), holdout=shown))

@@ -69,16 +69,18 @@ def measure(
     booster: xgb.Booster,
     holdout: pl.DataFrame,
     output: Array,
-    fitted: pl.DataFrame,
+    fitted: Array,
+    fitted_days: Array,
     gain_shares: Mapping[str, float],
 ) -> dict[str, float]:
     """Everything above but the times, of a booster of the task of today: the same data gives the same numbers.
 
-    ``output`` is what it gave for the rows of ``holdout``; ``fitted`` has day and label of what it was fitted on.
+    ``output`` is what it gave for the rows of ``holdout``; ``fitted`` and ``fitted_days`` are the encoded labels that
+    it was fitted on, and the day of each, in any form.
     """
     task = tasks.of(case)
-    labels, scores, learned = task.labels(holdout[case.label]), task.scores(output), task.labels(fitted[case.label])
-    usual = np.repeat(task.always(learned), len(labels), axis=0)
+    labels, scores = task.labels(holdout[case.label]), task.scores(output)
+    usual = np.repeat(task.always(fitted), len(labels), axis=0)
     found = {
         "evaluated": float(VERSION),
         "score_values": float(len(np.unique(scores, axis=0))),
@@ -88,13 +90,13 @@ def measure(
     if gain_shares:
         largest = max(gain_shares, key=gain_shares.__getitem__)
         found[f"gain_share/{largest}"] = gain_shares[largest]
-    found |= label_shifts(case, task, fitted[case.day], learned, holdout[case.day], labels)
+    found |= label_shifts(case, task, fitted_days, fitted, holdout[case.day].to_numpy(), labels)
     found |= _odd_input(case, task, booster, holdout, labels, usual, gain_shares)
     return found | flat(groups(case, holdout, (task, labels, scores), (task, labels, usual)))
 
 
 def label_shifts(
-    case: UseCase, task: Task, fitted_days: pl.Series, fitted: Array, days: pl.Series, labels: Array
+    case: UseCase, task: Task, fitted_days: Array, fitted: Array, days: Array, labels: Array
 ) -> dict[str, float]:
     """How far the labels of the holdout are from those of training, and by how many standard errors of days."""
     found = {}
@@ -108,9 +110,10 @@ def label_shifts(
     return found
 
 
-def _daily_means(days: pl.Series, values: Array) -> list[float]:
-    frame = pl.DataFrame({"day": days, "value": values})
-    return frame.group_by("day").agg(pl.mean("value")).sort("day")["value"].to_list()
+def _daily_means(days: Array, values: Array) -> list[float]:
+    _, day_of = np.unique(days, return_inverse=True)
+    means: list[float] = (np.bincount(day_of, weights=values) / np.bincount(day_of)).tolist()
+    return means
 
 
 # --- groups of rows ---

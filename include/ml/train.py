@@ -100,7 +100,7 @@ def fit_and_judge(
     found = task.quality(labels, scores) | usual | task.beside(usual, holdout, labels, given)
     found |= {"trees": float(booster.num_boosted_rounds()), "rows": float(frame.height)}
     shares = fitting.gain_shares(booster)
-    found |= evaluation.measure(case, booster, holdout, given, learned, shares)
+    found |= evaluation.measure(case, booster, holdout, given, fitted, learned[case.day].to_numpy(), shares)
     seen = reference.build(
         case,
         dataset.matrix(case.features, frame),
@@ -186,5 +186,5 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
         made = registry.register(case, night, keys, data, trained, code)
         training = record.training_of(case, keys.request, model_files.sha256(bytes(trained.booster.save_raw("ubj"))))
         if training is not None:
-            card.log(case, made.version, made.run_id, training, data.frame, trained.booster)
+            card.log(case, made.version, made.run_id, training, data, trained.booster)
         return made.to_dict() | {"created": True, "versions": data.versions}

@@ -47,7 +47,15 @@ def known(case: UseCase, rows: pl.DataFrame) -> Known:
     holdout, fitted = (dataset.between(case, rows, part) for part in (split.holdout, split.train))
     shown = card.of_rows(case, task, booster, case.features, holdout)
     output = scoring.output(case, booster, case.features, holdout)
-    found = evaluation.measure(case, booster, holdout, output, fitted, fitting.gain_shares(booster))
+    found = evaluation.measure(
+        case,
+        booster,
+        holdout,
+        output,
+        tasks.of(case).labels(fitted[case.label]),
+        fitted[case.day].to_numpy(),
+        fitting.gain_shares(booster),
+    )
     training = record.Training(
         request_key="r",
         recipe_key="r",
@@ -66,7 +74,7 @@ def known(case: UseCase, rows: pl.DataFrame) -> Known:
         environment={"python": "3.12"},
         evaluation=evaluation.VERSION,
     )
-    return Known(case, 7, "run", task, training, card.split_of(training, rows[case.day]), shown)
+    return Known(case, 7, "run", task, training, card.split_of(training, rows.group_by(case.day).len()), shown)
 
 
 class Tags(HTMLParser):
@@ -224,6 +232,7 @@ def test_the_card_of_today_has_what_became_of_it(toy: UseCase, mlflow_store: Non
     assert "replaced by version 2 from 2020-02-10 on ann" in one
     assert "Beside version 1, on 7 days from 2020-02-03 to 2020-02-09 (look 1)" in two
     assert "let through the gates ann" in two
+    assert "gain in AUC within days" in two
     row = ledger.latest_champion(toy)
     assert row is not None
     assert row.model_version == 2

@@ -33,7 +33,15 @@ def measured(case: UseCase, rows: pl.DataFrame) -> dict[str, float]:
     booster = fitting.fit(case, rows, split, "cpu")
     holdout, fitted = (dataset.between(case, rows, part) for part in (split.holdout, split.train))
     output = scoring.output(case, booster, case.features, holdout)
-    found = evaluation.measure(case, booster, holdout, output, fitted, fitting.gain_shares(booster))
+    found = evaluation.measure(
+        case,
+        booster,
+        holdout,
+        output,
+        tasks.of(case).labels(fitted[case.label]),
+        fitted[case.day].to_numpy(),
+        fitting.gain_shares(booster),
+    )
     return found | evaluation.timings(case, booster, holdout)
 
 
@@ -63,7 +71,8 @@ def test_the_same_rows_give_the_same_measurements() -> None:
     booster = fitting.fit(case, rows, split, "cpu")
     holdout, fitted = (dataset.between(case, rows, part) for part in (split.holdout, split.train))
     output, shares = scoring.output(case, booster, case.features, holdout), fitting.gain_shares(booster)
-    one, two = (evaluation.measure(case, booster, holdout, output, fitted, shares) for _ in range(2))
+    labels, days = tasks.of(case).labels(fitted[case.label]), fitted[case.day].to_numpy()
+    one, two = (evaluation.measure(case, booster, holdout, output, labels, days, shares) for _ in range(2))
     assert one == two
 
 

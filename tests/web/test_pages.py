@@ -135,3 +135,28 @@ def test_a_lineage_that_nobody_waits_for_ends_with_its_process(landing: Path) ->
         assert not any(process.is_running() for process in started)
 
     asyncio.run(leave())
+
+
+@pytest.mark.usefixtures("landing")
+def test_a_card_is_shown_as_it_is_and_what_there_is_none_of_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    async def read(*arguments: str) -> pages.Read:
+        asked.append(arguments)
+        told = (None, "flight_delays has no champion: say which version, as version=1")
+        return ({"html": "<h1>the card</h1>"}, "") if "--version=3" in arguments else told
+
+    monkeypatch.setattr(pages, "_read", read)
+    create_auth_manager()
+    app = pages.app()
+    app.dependency_overrides[get_user] = lambda: SimpleAuthManagerUser(username="x", role="viewer")
+    with TestClient(app) as client:
+        assert "<select" in client.get("/card").text
+        assert asked == [], "to choose, nobody is asked"
+        found = client.get("/card?case=flight_delays&version=3")
+        assert found.text == "<h1>the card</h1>"
+        assert "script-src" in found.headers["Content-Security-Policy"]
+        assert "has no champion" in client.get("/card?case=flight_delays&version=").text
+        assert client.get("/card?case=nothing").status_code == 404
+        assert client.get("/card?case=flight_delays&version=--all").status_code == 422
+    assert asked[0] == ("card", "--json", "--use-case=flight_delays", "--version=3")
