@@ -35,7 +35,8 @@ def predict() -> None:
     **Reads** `gold.flight_delays__features` and the deployment ledger. **Writes** `gold.flight_delays__predictions`,
     each flight once, with the model's version; a rerun replaces. **Parameters**: `from` and `to` for a range.
 
-    **Skips** where the ledger names no champion for the day: train one first.
+    **Skips** where the ledger names no champion for the day: train one first. Of a range, the days before the first
+    champion are left out.
     """
     stages.score(CASE)
 
@@ -45,12 +46,13 @@ def monitor() -> None:
     """Watch the champion: measure what became known in the partition, sense drift, decide whether to retrain.
 
     **Reads** predictions, labels, features and the champion's training reference. **Writes**
-    `gold.flight_delays__monitoring` and `gold.flight_delays__decisions`, one decision a partition, also when it is
-    "no". **Parameters**: `from` and `to` for a range, which gets one decision.
+    `gold.flight_delays__monitoring` and `gold.flight_delays__decisions`, one decision a night, also when it is
+    "no". **Parameters**: `from` and `to` for a range, whose nights get a decision each.
 
-    The sensors are green where they fired and skipped where all is quiet. `request_retraining` is green where the
-    policy decided "yes", which starts `flight_delays_train`, and skipped where it decided "no"; its log says why.
-    `look_again` is green where a version that waited became champion, and skipped where it is refused or waits on.
+    The sensors are green where they fired and skipped where all is quiet, of a range in its last night.
+    `request_retraining` is green where the policy decided "yes", which starts `flight_delays_train`, and skipped where
+    it decided "no"; its log says why. `look_again` is green where a version that waited became champion, and skipped
+    where it is refused or waits on.
     """
     sensors = [stages.sensor(CASE, name) for name in ("input_drift", "prediction_drift", "quality")]
     looks = [*sensors, stages.look_again(CASE)]

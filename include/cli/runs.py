@@ -33,6 +33,7 @@ def backfill_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="first", type=day, required=True, help="first night, YYYY-MM-DD")
     parser.add_argument("--to", dest="last", type=day, required=True, help="last night, included")
     parser.add_argument("--source", default="flights", help="whose nights (flights)")
+    flag(parser, "--nightly", "a run for each night, where by default there is one for each month of them")
     flag(parser, "--at-once", "one run for all of them, as a range, which is how history is loaded")
 
 
@@ -40,12 +41,16 @@ def backfill(given: argparse.Namespace) -> int:
     """0 where every run succeeded. Raises NocturneError where one failed or nothing was done."""
     from include.orchestration import backfill as backfilling
     from include.orchestration.airflow_client import Airflow
+    from include.orchestration.backfill import Each
 
     nights, of = Partitions.parse(f"{given.first}..{given.last}"), source(given.source)
     require_past(nights)
+    if given.nightly and given.at_once:
+        raise BadRequestError("nightly=1 and at_once=1 are two ways to run the same nights: give one of them")
+    each = Each.NIGHT if given.nightly else Each.ALL if given.at_once else Each.MONTH
     airflow, head = Airflow(settings()), f"lakehouse_ingest_{of.name}"
     with watching(f"{airflow.url}/dags/{head}"):
-        runs = backfilling.run(airflow, of, nights, at_once=given.at_once)
+        runs = backfilling.run(airflow, of, nights, each)
     print(f"{len(runs)} runs, all well ({sum(run.dag_id == head for run in runs)} of them of {head})")
     return 0
 

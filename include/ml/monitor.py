@@ -378,11 +378,11 @@ def measure(name: str, first_night: date, last_night: date) -> dict[str, Any]:
     return {"nights": len(frames), "rows": rows.height, "changed": written.changed, "quality": quality_of_day}
 
 
-def measurements(case: UseCase, night: date) -> pl.DataFrame:
-    """The stored measurements of one night; empty where it was not measured."""
+def measurements(case: UseCase, night: date, last: date | None = None) -> pl.DataFrame:
+    """The stored measurements of one night, or of the nights to ``last``; empty where none was measured."""
     if not delta.exists("gold", case.monitoring_table):
         return pl.DataFrame(schema=SCHEMA)
-    return delta.read_days("gold", case.monitoring_table, night, night, day="partition_day")
+    return delta.read_days("gold", case.monitoring_table, night, last or night, day="partition_day")
 
 
 def _sense(name: str, sensor: str, night: date) -> dict[str, Any]:

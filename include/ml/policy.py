@@ -56,10 +56,10 @@ def decide(
     """Whether to ask for a retraining in ``night``. Pure: the same state gives the same decision.
 
     ``champion`` is that of day ``night``, ``readings`` are of that night, ``last_request`` is the nearest other night
-    with a "yes"; in ``night`` the labels of the day ``label_days`` before it are known. ``held`` is the champion of all
-    if a person has put it back: then nothing is asked for. Worse quality is reason enough.
-    Drift is reason only when inputs and scores drift together: inputs alone may be of no consequence, scores alone are
-    what a model is for.
+    with a "yes", where one is within the cool-down; in ``night`` the labels of the day ``label_days`` before it are
+    known. ``held`` is the champion of all if a person has put it back: then nothing is asked for. Worse quality is
+    reason enough. Drift is reason only when inputs and scores drift together: inputs alone may be of no consequence,
+    scores alone are what a model is for.
     """
     fired = sorted(reading.sensor for reading in readings if reading.fired)
     evidence: dict[str, Any] = {
@@ -107,49 +107,66 @@ def _grounds(policy: DriftPolicy, fired: Sequence[str], age_days: int) -> str | 
     return None
 
 
-def stored(case: UseCase) -> pl.DataFrame:
-    """All decisions so far, by night; empty where there are none."""
+def stored(case: UseCase, first: date = date.min, last: date = date.max) -> pl.DataFrame:
+    """The decisions so far, all or those of the nights ``first`` to ``last``, by night; empty where there are none."""
     if not delta.exists("gold", case.decisions_table):
         return pl.DataFrame(schema=SCHEMA)
-    return delta.read_all("gold", case.decisions_table).sort("partition_day")
+    return delta.read_days("gold", case.decisions_table, first, last, day="partition_day").sort("partition_day")
 
 
 def decide_night(name: str, night: date) -> dict[str, Any]:
-    """Task: decide on a retraining of use case ``name`` as of ``night`` (the last one of a range), and store it.
+    """Task: decide on a retraining of use case ``name`` as of ``night``, and store it. See ``decide_nights``."""
+    return decide_nights(name, night, night)[0]
+
+
+def decide_nights(name: str, first: date, last: date) -> list[dict[str, Any]]:
+    """Task: decide for each of the nights ``first`` to ``last``, one after the other, and store that, in one commit.
 
     Reads the monitoring table, the ledger and earlier decisions. A night that has its decision keeps it: deciding
     again returns the stored one, so that nothing is asked for twice, and says in ``differs`` whether today's data
     would have given another one. Raises NotMeasuredError where there is a champion and no measurement.
 
-    Returns ``night``, ``decision``, ``reason``, ``evidence``, ``model_version``, ``created``, ``differs``.
+    Returns for each night ``night``, ``decision``, ``reason``, ``evidence``, ``model_version``, ``created``,
+    ``differs``.
     """
     case = use_case(name)
     with lease(f"decide {case.name}"):
-        return _decide_night(case, night)
+        return _decide_nights(case, first, last)
 
 
-def _decide_night(case: UseCase, night: date) -> dict[str, Any]:
-    champion = ledger.champion_for(case, night)
-    rows = monitor.measurements(case, night)
-    if champion is not None and not rows.height:
-        raise NotMeasuredError(f"{case.monitoring_table} has nothing for the night {night}: run `measure` for it first")
-    earlier = stored(case)
-    # Nights may run out of order: a request of a later night counts as well when this one is decided on afterwards.
-    requests: list[date] = earlier.filter((pl.col("decision") == "yes") & (pl.col("partition_day") != night))[
-        "partition_day"
-    ].to_list()
-    last_request = min(requests, key=lambda other: abs((night - other).days), default=None)
-    readings = [read(case, rows) for read in monitor.READERS.values()]
-    latest = ledger.latest_champion(case)
+def _decide_nights(case: UseCase, first: date, last: date) -> list[dict[str, Any]]:
+    decided = ledger.read(case)
+    latest = ledger.pick(decided, date.max)
     held = latest if latest is not None and latest.how == ledger.ROLLBACK else None
-    made = decide(case.drift, night, champion, readings, last_request, case.label_days, held)
-    before = earlier.filter(pl.col("partition_day") == night)
-    if before.height:
-        kept = before.row(0, named=True)
-        decision = Decision(**kept | {"evidence": json.loads(kept["evidence"])})
-        differs = (decision.decision, decision.reason) != (made.decision, made.reason)
-        return decision.to_dict() | {"created": False, "differs": differs}
-    row = asdict(made) | {"evidence": json.dumps(made.evidence, sort_keys=True)}
-    frame = pl.DataFrame([row], schema=SCHEMA)
-    delta.replace_days("gold", case.decisions_table, frame, night, night, day="partition_day")
-    return made.to_dict() | {"created": True, "differs": False}
+    measured = monitor.measurements(case, first, last)
+    # Nights may run out of order: a request of a later night counts as well when an earlier one is decided on
+    # afterwards. One that is farther away than a cool-down says nothing: what a night reads does not grow with history.
+    near = timedelta(max(case.drift.cool_down_days - 1, 0))
+    there = stored(case, first - near, last + near)
+    kept = {row["partition_day"]: row for row in there.iter_rows(named=True) if first <= row["partition_day"] <= last}
+    requests = set(there.filter(pl.col("decision") == "yes")["partition_day"])
+    found, rows = [], []
+    for night in (first + timedelta(n) for n in range((last - first).days + 1)):
+        champion, of_night = ledger.pick(decided, night), measured.filter(pl.col("partition_day") == night)
+        if champion is not None and of_night.is_empty():
+            raise NotMeasuredError(
+                f"{case.monitoring_table} has nothing for the night {night}: run `measure` for it first"
+            )
+        readings = [read(case, of_night) for read in monitor.READERS.values()]
+        others = sorted((abs(night - one), one) for one in requests if one != night)
+        asked = others[0][1] if others and others[0][0] <= near else None
+        made = decide(case.drift, night, champion, readings, asked, case.label_days, held)
+        if before := kept.get(night):
+            decision = Decision(**before | {"evidence": json.loads(before["evidence"])})
+            differs = (decision.decision, decision.reason) != (made.decision, made.reason)
+            found.append(decision.to_dict() | {"created": False, "differs": differs})
+            rows.append(before)
+            continue
+        if made.decision == "yes":
+            requests.add(night)
+        found.append(made.to_dict() | {"created": True, "differs": False})
+        rows.append(asdict(made) | {"evidence": json.dumps(made.evidence, sort_keys=True)})
+    if len(kept) < len(rows):
+        frame = pl.DataFrame(rows, schema=SCHEMA)
+        delta.replace_days("gold", case.decisions_table, frame, first, last, day="partition_day")
+    return found

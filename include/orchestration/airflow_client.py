@@ -42,6 +42,10 @@ class RunFailedError(AirflowError):
     """A run failed. The message names it, its failed tasks, and where their log is."""
 
 
+class NotStartedError(RunFailedError):
+    """What was announced has no run, since its DAG is paused or the scheduler is down."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A DAG run. ``partition_key`` is also that of a range given as parameters; None where it has neither."""
@@ -330,8 +334,8 @@ class Airflow:
     def follow(self, heads: list[Run], say: Callable[[str], None] = print) -> list[Run]:
         """Wait for ``heads`` and all that follows from them by asset events. Returns every run, in order of finish.
 
-        Raises RunFailedError as soon as one has failed, or where one can never start, since its DAG is paused. The
-        paused DAGs of a use case that is not enabled are left alone, and so is what waits for a person's approval.
+        Raises RunFailedError as soon as one has failed, NotStartedError where one never starts. The paused DAGs of a
+        use case that is not enabled are left alone, and so is what waits for a person's approval.
         """
         assets, unwatched = self.assets(), self.asleep() | self.of_persons()
         waiting, done, seen = list(heads), [], {(run.dag_id, run.run_id) for run in heads}
@@ -351,7 +355,7 @@ class Airflow:
                         due.append((dag_id, key, since, time.monotonic() + PATIENCE))
             if due and (stopped := self.paused() & {dag_id for dag_id, *_ in due}):
                 keys = sorted({key for dag_id, key, *_ in due if dag_id in stopped})
-                raise RunFailedError(
+                raise NotStartedError(
                     f"{', '.join(sorted(stopped))} is paused, and Airflow drops what a paused DAG would have followed. "
                     f"Unpause it, then run {few(keys)} of it again with *Trigger* and the partition key"
                     + self._left(waiting)
@@ -366,7 +370,7 @@ class Airflow:
                         seen.add((run.dag_id, run.run_id))
                         waiting.append(run)
                 elif time.monotonic() > deadline:
-                    raise RunFailedError(f"{dag_id} {key} was announced and never started: is the scheduler up?")
+                    raise NotStartedError(f"{dag_id} {key} was announced and never started: is the scheduler up?")
             if time.monotonic() - said > SILENCE and waiting:
                 said = time.monotonic()
                 left = sum((run.dag_id, run.run_id) in of_heads for run in waiting)

@@ -39,18 +39,20 @@ Score the event date after the partition with the champion of that day.
 **Reads** `gold.<case>__features` and the deployment ledger. **Writes** `gold.<case>__predictions`, each entity
 once, with the model's version; a rerun replaces. **Parameters**: `from` and `to` for a range.
 
-**Skips** where the ledger names no champion for the day: train one first.
+**Skips** where the ledger names no champion for the day: train one first. Of a range, the days before the first
+champion are left out.
 """,
     "monitor": """\
 Watch the champion: measure what became known in the partition, sense drift, decide whether to retrain.
 
 **Reads** predictions, labels, features and the champion's training reference. **Writes** `gold.<case>__monitoring`
-and `gold.<case>__decisions`. **Parameters**: `from` and `to` for a range, which gets one decision.
+and `gold.<case>__decisions`. **Parameters**: `from` and `to` for a range, whose nights get a decision each.
 
-The sensors are green where they fired and skipped where all is quiet. `request_retraining` is green where the
-policy decided "yes", which starts `<case>_train`, and skipped where it decided "no"; its log says why. `look_again`
-is green where a version that waited became champion, and skipped where it is refused or waits on. Where the spec wants
-approvals, `request_approval` announces a version that was let through, which starts `<case>_promote`.
+The sensors are green where they fired and skipped where all is quiet, of a range in its last night.
+`request_retraining` is green where the policy decided "yes", which starts `<case>_train`, and skipped where it decided
+"no"; its log says why. `look_again` is green where a version that waited became champion, and skipped where it is
+refused or waits on. Where the spec wants approvals, `request_approval` announces a version that was let
+through, which starts `<case>_promote`.
 """,
     "train": """\
 Train a challenger on everything known by the partition, and promote it if it passes its gates.
@@ -193,11 +195,13 @@ def score(case: str) -> Any:
     @task(task_id="score", doc_md=score.__doc__, outlets=[assets.predictions(case)])
     def predict(**context):
         from include.ml import ledger
+        from include.serving import batch
 
         try:
-            return _scored(case, of_run(context).shift(use_case(case).horizon_days), context)
+            days = batch.with_champion(case, of_run(context).shift(use_case(case).horizon_days))
         except ledger.NoChampionError as nobody:
             raise AirflowSkipException(f"{nobody} Nothing was scored.") from None
+        return _scored(case, days, context)
 
     return predict()
 
@@ -262,7 +266,7 @@ def sensor(case: str, name: str) -> Any:
 
 
 def request_retraining(case: str) -> Any:
-    """The policy's decision, stored either way; only a "yes" is announced."""
+    """The policy's decision on each night, stored either way; only a "yes" is announced."""
 
     @task(
         task_id="request_retraining",
@@ -274,11 +278,14 @@ def request_retraining(case: str) -> Any:
         from include.ml import policy
 
         nights = of_run(context)
-        decision = policy.decide_night(case, nights.last)
-        if decision["decision"] == "no":
-            raise AirflowSkipException(f"no retraining for {nights}: {decision['reason']}")
-        assets.announce(context, assets.retrain_request(case), nights, reason=decision["reason"])
-        return decision
+        decisions = policy.decide_nights(case, nights.first, nights.last)
+        asked = [one for one in decisions if one["decision"] == "yes"]
+        if not asked:
+            raise AirflowSkipException(f"no retraining for {nights}: {decisions[-1]['reason']}")
+        days = [date.fromisoformat(one["partition_day"]) for one in asked]
+        of_each = [Partitions(day, day) for day in days]
+        assets.announce_all(context, assets.retrain_request(case), of_each, reason=asked[-1]["reason"])
+        return asked[-1]
 
     return decide()
 

@@ -155,10 +155,10 @@ def after_features(case: UseCase, nights: Partitions, say: Say = print) -> Itera
             say(f"{reading['sensor']}: {'fired' if reading['fired'] else 'quiet'}: {reading['reason']}")
 
     def decide() -> None:
-        made = policy.decide_night(case.name, nights.last)
-        say(f"retrain: {made['decision']}, since {made['reason']}")
-        if made["decision"] == "yes":
-            say(f"Airflow was not told: make train use_case={case.name} partition={nights.last}")
+        for made in policy.decide_nights(case.name, nights.first, nights.last):
+            say(f"retrain: {made['decision']}, since {made['reason']}")
+            if made["decision"] == "yes":
+                say(f"Airflow was not told: make train use_case={case.name} partition={made['partition_day']}")
 
     def look_again() -> None:
         found = promotion.look_again(case.name, nights.last)

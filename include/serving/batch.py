@@ -47,6 +47,16 @@ def predict(name: str, first: date, last: date) -> dict[str, Any]:
         return _predict(case, first, last)
 
 
+def with_champion(name: str, days: Partitions) -> Partitions:
+    """The ones of ``days``, event dates, that have a champion: what comes before the first one, nobody scores.
+
+    So a range is scored as its nights would be by themselves. Raises NoChampionError where none has.
+    """
+    decided = ledger.read(use_case(name))
+    ledger.require_champion(use_case(name), decided, days.last)
+    return Partitions(max(days.first, min(row.effective_from for row in decided)), days.last)
+
+
 def waiting(name: str, since: date) -> Partitions | None:
     """The event dates from ``since`` on that have features and were never scored, up to the first without features.
 

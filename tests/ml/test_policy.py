@@ -1,7 +1,9 @@
 import json
+import shutil
 from dataclasses import replace
 from datetime import date, timedelta
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,6 +123,42 @@ def test_every_decision_is_stored_and_stands(drifted: UseCase) -> None:
     table = policy.stored(drifted)
     assert table["partition_day"].to_list() == [NIGHT + timedelta(n) for n in range(3, 8)]
     assert json.loads(table["evidence"][2])["fired"] == made[5]["evidence"]["fired"]
+
+
+def test_a_range_is_decided_on_as_its_nights_would_be_by_themselves(drifted: UseCase) -> None:
+    one_by_one = [policy.decide_night("toy", NIGHT + timedelta(n)) for n in range(2, 9)]
+    stored = policy.stored(drifted)
+    shutil.rmtree(str(delta.table_path("gold", drifted.decisions_table)))
+    assert policy.decide_nights("toy", NIGHT + timedelta(2), NIGHT + timedelta(8)) == one_by_one
+    assert policy.stored(drifted).equals(stored)
+    assert delta.version("gold", drifted.decisions_table) == 0, "one commit for all of them"
+    assert "yes" in stored["decision"].to_list()
+
+
+def test_a_range_keeps_the_decisions_that_are_there(drifted: UseCase) -> None:
+    """That of night 6, which asked, makes the nights around it wait; it stays as it was."""
+    asked = policy.decide_night("toy", NIGHT + timedelta(6))
+    made = policy.decide_nights("toy", NIGHT + timedelta(4), NIGHT + timedelta(8))
+    assert [one["decision"] for one in made] == ["no", "no", "yes", "no", "no"]
+    assert made[2] == asked | {"created": False}
+    assert made[1]["reason"].startswith(f"cool-down: a retraining was asked for on {NIGHT + timedelta(6)}")
+    assert policy.stored(drifted).height == 5
+    again = policy.decide_nights("toy", NIGHT + timedelta(4), NIGHT + timedelta(8))
+    assert [one["created"] for one in again] == [False] * 5
+
+
+def test_what_a_decision_reads_does_not_grow_with_history(drifted: UseCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy.decide_nights("toy", FIRST, NIGHT + timedelta(8))
+    read, scanned = delta.read_days, []
+
+    def counted(layer: str, name: str, first: date, last: date, **kwargs: object) -> pl.DataFrame:
+        scanned.append((first, last))
+        return read(layer, name, first, last, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(delta, "read_days", counted)
+    policy.decide_night("toy", NIGHT + timedelta(8))
+    assert len(scanned) == 2
+    assert max((last - first).days for first, last in scanned) == 2 * (drifted.drift.cool_down_days - 1)
 
 
 def test_a_retraining_does_not_change_the_decision_that_asked_for_it(drifted: UseCase, mlflow_store: None) -> None:

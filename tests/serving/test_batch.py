@@ -48,6 +48,15 @@ def test_days_without_a_champion_are_refused(champion: UseCase) -> None:
         batch.predict("toy", NIGHT, TOMORROW)
 
 
+def test_of_a_range_the_days_before_the_first_champion_are_left_out(champion: UseCase) -> None:
+    (row,) = ledger.read(champion)
+    day, after = row.effective_from, row.effective_from + timedelta(9)
+    assert batch.with_champion("toy", Partitions(day - timedelta(20), after)) == Partitions(day, after)
+    assert batch.with_champion("toy", Partitions(day, day)) == Partitions(day, day)
+    with pytest.raises(ledger.NoChampionError):
+        batch.with_champion("toy", Partitions(day - timedelta(20), day - timedelta(1)))
+
+
 def test_missing_days_and_columns_are_refused(champion: UseCase) -> None:
     with pytest.raises(dataset.DataMissingError, match="no rows for 1 of the days"):
         batch.predict("toy", TOMORROW, TOMORROW + timedelta(2))
