@@ -133,6 +133,9 @@ class Settings(BaseSettings):
     )
 
     device: str = Field("auto", description="where XGBoost trains: auto, cpu or cuda")
+    matrix_gib: float = Field(
+        4, gt=0, description="the memory that a training's bins may take, at 6 bytes a value; more is kept on disk"
+    )
 
     @field_validator("home", "var", "jars")
     @classmethod

@@ -82,7 +82,7 @@ class Dataset:
     @cached_property
     def frame(self) -> pl.DataFrame:
         """All rows, in memory."""
-        return pl.concat(self._frames(), rechunk=False)  # joining the parts would take them twice
+        return pl.concat(self.frames(), rechunk=False)  # joining the parts would take them twice
 
     def scan(self) -> pl.LazyFrame:
         """All rows, lazily: a query reads only the columns that it uses."""
@@ -94,14 +94,23 @@ class Dataset:
 
     def batches(self, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
         """All rows as Arrow record batches of at most ``rows``; never more than a part of them is in memory."""
-        for frame in self._frames():
+        for frame in self.frames():
             # The types that every reader of Arrow knows, and not the newest.
             yield from frame.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches(max_chunksize=rows)
+
+    def empty_columns(self) -> tuple[int, set[str]]:
+        """How many rows there are, and which features have no value in any of them."""
+        names = {feature.name for feature in self.features}
+        counted = [pl.len().alias(""), pl.col(*names).count()]
+        counts = (
+            pl.concat(self._matched(part).select(counted).collect() for part in self._parts).sum().row(0, named=True)
+        )
+        return counts.pop(""), {name for name, count in counts.items() if not count}
 
     @cached_property
     def content_hash(self) -> str:
         """sha256 of all rows in their order; the order of columns does not matter."""
-        return delta.hash_in_order(self._frames())
+        return delta.hash_in_order(self.frames())
 
     def require_complete(self) -> None:
         """Raise DataMissingError unless the columns are there and each day has features and labels.
@@ -145,7 +154,7 @@ class Dataset:
     def _parts(self) -> list[tuple[date, date]]:
         return parts(self._rows_a_day.rows())
 
-    def _frames(self) -> Iterator[pl.DataFrame]:
+    def frames(self) -> Iterator[pl.DataFrame]:
         """All rows, part by part. The parts follow each other, so that sorting each sorts all."""
         for part in self._parts:
             yield self._matched(part).sort(self.case.key).collect().rechunk()

@@ -1,20 +1,29 @@
 """Fit a booster on the rows of a split, on the device that was asked for."""
 
 import json
+import time
 import warnings
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 import xgboost as xgb
+from xgboost.callback import CallbackContainer, TrainingCallback
 
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
-from include.ml import dataset, errors, tasks
+from include.core.settings import settings
+from include.ml import errors, tasks
+from include.ml.checkpoint import Checkpoint, History
 from include.ml.dataset import Split
-from include.ml.scoring import feature_types
+from include.ml.encoded import Batches, Encoded, encoded, on_disk
 
 type Device = Literal["cpu", "cuda"]
+
+EVERY_SECONDS = 20.0
+"""How often a training says how far it is, and is kept. To keep it takes milliseconds; a kill costs as much as this."""
 
 
 class WrongDeviceError(NeedsAttentionError):
@@ -62,29 +71,62 @@ def assert_device(booster: xgb.Booster, device: Device) -> None:
         raise WrongDeviceError(f"meant to train on {device}, but XGBoost trained on {actual}")
 
 
-def quantile_matrix(case: UseCase, frame: pl.DataFrame, like: xgb.QuantileDMatrix | None = None) -> xgb.QuantileDMatrix:
-    """Rows as XGBoost trains on them; ``like`` gives the bins, for validation data."""
-    return xgb.QuantileDMatrix(
-        dataset.matrix(case.features, frame),
-        tasks.of(case).labels(frame[case.label]),
-        feature_names=list(case.feature_names),
-        feature_types=feature_types(case.features),
-        max_bin=int(case.training.params.get("max_bin", 256)),
-        nthread=case.training.threads,
-        enable_categorical=True,
-        ref=like,
-    )
+@dataclass(frozen=True)
+class Matrices:
+    """Rows as XGBoost trains on them: those that are learned, and those that say when to stop, with the same bins."""
+
+    train: xgb.DMatrix
+    valid: xgb.DMatrix | None
 
 
-def fit(case: UseCase, frame: pl.DataFrame, split: Split, device: Device) -> xgb.Booster:
+def matrices(case: UseCase, rows: Encoded, split: Split) -> Matrices:
+    """The rows of a split in bins: in memory, or on disk beside ``rows`` where they would take more than the setting.
+
+    How they are cut into batches makes no difference to the bins: XGBoost takes in one row after the other.
+    """
+    learned = rows.between(split.train)
+    large = on_disk(learned.stop - learned.start, case.features, settings().matrix_gib)
+    kind = xgb.ExtMemQuantileDMatrix if large else xgb.QuantileDMatrix
+    if large:
+        print(f"the bins of {learned.stop - learned.start} rows are kept on disk: over {settings().matrix_gib:g} GiB")
+
+    def of(which: slice, like: xgb.DMatrix | None) -> xgb.DMatrix:
+        return kind(
+            Batches(rows, which, rows.folder / "bins" if large else None),
+            max_bin=int(case.training.params.get("max_bin", 256)),
+            nthread=case.training.threads,
+            enable_categorical=True,
+            ref=like,
+        )
+
+    train = of(learned, None)
+    return Matrices(train, None if split.valid is None else of(rows.between(split.valid), train))
+
+
+def fit(
+    case: UseCase,
+    rows: Encoded | pl.DataFrame,
+    split: Split,
+    device: Device,
+    *,
+    callbacks: Sequence[TrainingCallback] = (),
+    checkpoint: Checkpoint | None = None,
+) -> xgb.Booster:
     """Train on ``split.train``, stopping by ``split.valid`` where there is one.
 
-    Raises WrongDeviceError after a fallback, ModelRefusedError for data or parameters that XGBoost does not take.
+    ``rows`` are encoded, or a frame of features and labels, sorted by day. ``callbacks`` are XGBoost's. With a
+    ``checkpoint``, a training that was killed goes on, and gives the same bytes as one that was not.
+
+    Raises UnfitFeatureError, UnfitLabelError, WrongDeviceError after a fallback, ModelRefusedError for data or
+    parameters that XGBoost does not take.
     """
+    if isinstance(rows, pl.DataFrame):
+        with encoded(case, [rows]) as found:
+            return fit(case, found, split, device, callbacks=callbacks, checkpoint=checkpoint)
     asked = f"to train {case.name} with the parameters of include/use_cases/{case.name}/spec.py"
     with errors.of_xgboost(asked), warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        booster = _fitted(case, frame, split, device)
+        booster = boost(case, matrices(case, rows, split), device, callbacks=callbacks, checkpoint=checkpoint)
     said = [str(one.message) for one in warned]
     # A misspelt parameter would train another model than the one that was asked for, with no more than this.
     if unused := [line for text in said for line in text.splitlines() if line.endswith("are not used.")]:
@@ -97,23 +139,96 @@ def fit(case: UseCase, frame: pl.DataFrame, split: Split, device: Device) -> xgb
     return booster
 
 
-def _fitted(case: UseCase, frame: pl.DataFrame, split: Split, device: Device) -> xgb.Booster:
-    training = case.training
-    task = tasks.of(case)
+def boost(
+    case: UseCase,
+    of: Matrices,
+    device: Device,
+    *,
+    callbacks: Sequence[TrainingCallback] = (),
+    checkpoint: Checkpoint | None = None,
+) -> xgb.Booster:
+    """The trees, with early stopping those up to the best one. As ``xgboost.train``, which cannot go on where it was.
+
+    ``xgboost.train`` counts rounds from 0 again when it is given a booster, so that rows and columns would be drawn
+    anew as in the first rounds, and it forgets how long ago validation was best. Here what is drawn in a round follows
+    from seed and round alone, and when to stop from the history, which the checkpoint has.
+    """
+    training, task = case.training, tasks.of(case)
     params = {**task.params, **training.params, "seed": training.seed, "nthread": training.threads, "device": device}
-    rows = quantile_matrix(case, dataset.between(case, frame, split.train))
-    if split.valid is None:
-        return xgb.train(params, rows, training.rounds)
-    booster = xgb.train(
-        {**params, "eval_metric": task.eval_metric},
-        rows,
-        training.rounds,
-        evals=[(quantile_matrix(case, dataset.between(case, frame, split.valid), like=rows), "valid")],
-        early_stopping_rounds=training.early_stopping_rounds,
-        verbose_eval=False,
-    )
-    # Keep the trees that early stopping chose and no others: what is stored is what predicts.
-    return booster[: booster.best_iteration + 1]
+    params["seed_per_iteration"] = True
+    evals = [] if of.valid is None else [(of.valid, "valid")]
+    if evals:
+        params["eval_metric"] = task.eval_metric
+    kept = checkpoint.load() if checkpoint is not None else None
+    booster = xgb.Booster(params, [of.train, *(one for one, _ in evals)], model_file=kept[0] if kept else None)
+    own: list[TrainingCallback] = [Progress(training.rounds, checkpoint)]
+    if evals and training.early_stopping_rounds:
+        own.append(Stopping(training.early_stopping_rounds))
+    container = CallbackContainer([*callbacks, *own])
+    begin = booster.num_boosted_rounds() if kept else 0
+    if kept:
+        container.history |= kept[1]  # type: ignore[arg-type]  # cross-validation has pairs there
+        print(f"going on after round {begin} of {training.rounds}, where the training was when it ended")
+    booster = container.before_training(booster)
+    for number in range(begin, training.rounds):
+        if container.before_iteration(booster, number, of.train, evals):
+            break
+        booster.update(of.train, number)
+        if container.after_iteration(booster, number, of.train, evals):
+            break
+    booster = container.after_training(booster)
+    if evals:
+        # Keep the trees that early stopping chose and no others: what is stored is what predicts.
+        booster = booster[: booster.best_iteration + 1]
+    return booster.reset()
+
+
+class Stopping(TrainingCallback):
+    """Stop when the validation loss has not fallen for ``rounds`` rounds, and remember the best one in the booster.
+
+    All of it follows from the history of the losses, so that it is the same after a training went on.
+    """
+
+    def __init__(self, rounds: int) -> None:
+        super().__init__()
+        self._rounds = rounds
+
+    def before_iteration(self, model: xgb.Booster, epoch: int, evals_log: Any) -> bool:
+        if not evals_log:
+            return False
+        losses = losses_of(evals_log)
+        return len(losses) - 1 - losses.index(min(losses)) >= self._rounds
+
+    def after_iteration(self, model: xgb.Booster, epoch: int, evals_log: Any) -> bool:
+        losses = losses_of(evals_log)
+        best = losses.index(min(losses))
+        if best == epoch:
+            model.set_attr(best_score=str(losses[best]), best_iteration=str(best))
+        return False
+
+
+class Progress(TrainingCallback):
+    """Every ``EVERY_SECONDS``: a line on how far the training is, and the checkpoint."""
+
+    def __init__(self, rounds: int, checkpoint: Checkpoint | None) -> None:
+        super().__init__()
+        self._rounds, self._checkpoint = rounds, checkpoint
+        self._begun = self._last = time.monotonic()
+
+    def after_iteration(self, model: xgb.Booster, epoch: int, evals_log: Any) -> bool:
+        now = time.monotonic()
+        if now - self._last >= EVERY_SECONDS:
+            self._last = now
+            loss = f", validation loss {losses_of(evals_log)[-1]:.5g}" if evals_log else ""
+            print(f"round {epoch + 1} of {self._rounds}{loss}, {now - self._begun:.0f} s", flush=True)
+            if self._checkpoint is not None:
+                self._checkpoint.save(model, evals_log)
+        return False
+
+
+def losses_of(history: History) -> list[float]:
+    """The last metric of the last rows that are evaluated, after each round."""
+    return list(list(history.values())[-1].values())[-1]
 
 
 def gain_shares(booster: xgb.Booster) -> dict[str, float]:

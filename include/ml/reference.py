@@ -15,7 +15,7 @@ shows against all of it: a week is drifted when it differs from those months mor
 ``day_psi_limit`` is the same of single days, for the feature gate.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
@@ -27,6 +27,9 @@ from include.ml import metrics, tasks
 from include.ml.tasks import Task
 
 type Reference = dict[str, Any]
+
+AT_ONCE = 1_000_000
+"""So many values are counted at once."""
 
 
 def inputs_of(features: Sequence[Feature]) -> list[dict[str, Any]]:
@@ -54,9 +57,12 @@ def counts_by_day(
     ``day_index`` says which day (0 to days − 1) each value belongs to.
     """
     width = len(edges) + 2
-    bins = np.searchsorted(np.asarray(edges), values, side="left")
-    bins = np.where(np.isnan(values), width - 1, bins)
-    return np.bincount(day_index * width + bins, minlength=days * width).reshape(days, width).astype(np.int64)
+    counts = np.zeros(days * width, dtype=np.int64)
+    for begin in range(0, len(values), AT_ONCE):  # what is counted takes several times the memory of the values
+        some, of_day = values[begin : begin + AT_ONCE], day_index[begin : begin + AT_ONCE]
+        bins = np.where(np.isnan(some), width - 1, np.searchsorted(np.asarray(edges), some, side="left"))
+        counts += np.bincount(of_day.astype(np.int64) * width + bins, minlength=days * width)
+    return counts.reshape(days, width)
 
 
 def window_sums(per_day: npt.NDArray[np.int64], window: int) -> npt.NDArray[np.int64]:
@@ -97,19 +103,21 @@ def brought_forward(found: Reference) -> Reference:
 
 def build(
     case: UseCase,
-    matrix: npt.NDArray[Any],
+    columns: Iterable[npt.NDArray[Any]],
     days: npt.NDArray[Any],
     weights: dict[str, float],
     holdout: tuple[date, date],
     holdout_labels: npt.NDArray[Any],
     holdout_scores: npt.NDArray[Any],
 ) -> Reference:
-    """The reference of a model: ``matrix`` and ``days`` are its whole training set, in the order of the rows."""
+    """The reference of a model. ``columns`` are the features of its whole training set, and ``days`` are its days.
+
+    Of the features, which come in the order of the spec, each is looked at once, by itself.
+    """
     task = tasks.of(case)
     unique_days, day_index = np.unique(days, return_inverse=True)
     features = {}
-    for column, feature in enumerate(case.features):
-        values = matrix[:, column]
+    for feature, values in zip(case.features, columns, strict=True):
         edges = feature_edges(feature, values)
         per_day = counts_by_day(values, day_index, len(unique_days), edges)
         features[feature.name] = {

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import polars as pl
 import xgboost as xgb
 
 from include.contracts.use_case import Feature, UseCase
 from include.ml import dataset, errors, model_files, tasks
+from include.ml.dataset import Floats
 from include.ml.ledger import Champion
 from include.ml.reference import features_of
 from include.ml.tasks.interface import Array
@@ -28,16 +30,23 @@ def output(case: UseCase, booster: xgb.Booster, features: Sequence[Feature], fra
     Its task makes scores of it. Raises UnfitFeatureError, and ModelRefusedError where they are others than the
     booster's.
     """
-    values = dataset.matrix(features, frame)
-    with errors.of_xgboost(f"to score {len(values)} rows of {case.features_table}"):
-        rows = xgb.DMatrix(
-            values,
-            feature_names=[feature.name for feature in features],
-            feature_types=feature_types(features),
-            nthread=case.training.threads,
-            enable_categorical=True,
-        )
-        return booster.predict(rows)
+    return predicted(case, booster, features, [dataset.matrix(features, frame)])
+
+
+def predicted(case: UseCase, booster: xgb.Booster, features: Sequence[Feature], matrices: Iterable[Floats]) -> Array:
+    """The same of rows that are encoded already and come in matrices, rows × features; at least one."""
+    found = []
+    for values in matrices:
+        with errors.of_xgboost(f"to score {len(values)} rows of {case.features_table}"):
+            rows = xgb.DMatrix(
+                values,
+                feature_names=[feature.name for feature in features],
+                feature_types=feature_types(features),
+                nthread=case.training.threads,
+                enable_categorical=True,
+            )
+            found.append(booster.predict(rows))
+    return np.concatenate(found)
 
 
 def score_rows(case: UseCase, champion: Champion, rows: pl.DataFrame) -> pl.DataFrame:

@@ -5,7 +5,7 @@ import json
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from typing import Any, cast
+from typing import Any
 
 import xgboost as xgb
 
@@ -15,6 +15,7 @@ from include.core.settings import settings
 from include.lake import commit
 from include.ml import (
     card,
+    checkpoint,
     dataset,
     environment,
     evaluation,
@@ -26,11 +27,13 @@ from include.ml import (
     registry,
     tasks,
 )
+from include.ml.checkpoint import Checkpoint
 from include.ml.code import Code, code_state
 from include.ml.dataset import Dataset, Split
+from include.ml.encoded import encoded
 from include.ml.fitting import Device
 from include.ml.reference import features_of
-from include.ml.scoring import output
+from include.ml.scoring import predicted
 from include.use_cases import use_case
 
 TURN_SECONDS = 6 * 3600.0
@@ -64,11 +67,12 @@ def require_values(data: Dataset, theirs: reference.Reference, who: str) -> None
 
     It was lost on the way here. One that never had a value teaches nothing, and does no harm.
     """
+    rows, empty = data.empty_columns()
     for feature in data.case.features:
         known = theirs["features"].get(feature.name)
-        if feature.kind == "numeric" and known and known["shares"][-1] < 1 and data.frame[feature.name].is_null().all():
+        if feature.kind == "numeric" and known and known["shares"][-1] < 1 and feature.name in empty:
             raise dataset.UnfitFeatureError(
-                f"{feature.name} is null in all {data.frame.height} rows of {data.first} to {data.last}, and was not "
+                f"{feature.name} is null in all {rows} rows of {data.first} to {data.last}, and was not "
                 f"where {who} learned: mend it in dbt, or take it out of include/use_cases/{data.case.name}/spec.py"
             )
 
@@ -79,37 +83,35 @@ def fit_and_judge(
     device: Device,
     champion: ledger.Champion | None,
     fitted_before: xgb.Booster | None = None,
+    kept: Checkpoint | None = None,
 ) -> Trained:
     """Fit on a training set and measure on its holdout. ``champion`` is whom it is to be compared with later.
 
-    ``fitted_before`` is the booster where an earlier try has fitted it.
+    ``fitted_before`` is the booster where an earlier try has fitted it. ``kept`` is where the fit is kept meanwhile; a
+    killed one goes on from there.
     """
-    begun, task, frame = time.monotonic(), tasks.of(case), data.frame
-    first, last = cast(date, frame[case.day].min()), cast(date, frame[case.day].max())
-    absent = set(dataset.days_between(first, last)) - set(frame[case.day].unique())
-    split = dataset.split_days(case, first, last, absent)
-    task.labels(frame[case.label])  # all of them, the holdout's too, before the fit
-    learned = dataset.between(case, frame, split.train).select(case.day, case.label)
-    fitted = task.labels(learned[case.label])
-    task.check_learnable(fitted)
-    booster = fitting.fit(case, frame, split, device) if fitted_before is None else fitted_before
-    holdout = dataset.between(case, frame, split.holdout)
-    labels, given = task.labels(holdout[case.label]), output(case, booster, case.features, holdout)
-    scores = task.scores(given)
-    usual = task.usual(fitted)
-    found = task.quality(labels, scores) | usual | task.beside(usual, holdout, labels, given)
-    found |= {"trees": float(booster.num_boosted_rounds()), "rows": float(frame.height)}
-    shares = fitting.gain_shares(booster)
-    found |= evaluation.measure(case, booster, holdout, given, fitted, learned[case.day].to_numpy(), shares)
-    seen = reference.build(
-        case,
-        dataset.matrix(case.features, frame),
-        frame[case.day].to_numpy(),
-        shares,
-        split.holdout,
-        labels,
-        scores,
-    )
+    begun, task = time.monotonic(), tasks.of(case)
+    with encoded(case, data.frames()) as rows:  # all labels are checked, the holdout's too, before the fit
+        first, last = rows.days[0], rows.days[-1]
+        absent = set(dataset.days_between(first, last)) - set(rows.days)
+        split = dataset.split_days(case, first, last, absent)
+        learned = rows.between(split.train)
+        fitted = rows.labels[learned]
+        task.check_learnable(fitted)
+        booster = fitted_before
+        if booster is None:
+            booster = fitting.fit(case, rows, split, device, checkpoint=kept)
+        judged = rows.between(split.holdout)
+        labels, given = rows.labels[judged], predicted(case, booster, case.features, rows.matrices(judged))
+        scores = task.scores(given)
+        # Columns as the table has them, as a baseline and groups take them: of the holdout's days alone.
+        holdout = data.narrowed(split.holdout, case.features).frame
+        usual = task.usual(fitted)
+        found = task.quality(labels, scores) | usual | task.beside(usual, holdout, labels, given)
+        found |= {"trees": float(booster.num_boosted_rounds()), "rows": float(rows.rows)}
+        shares = fitting.gain_shares(booster)
+        found |= evaluation.measure(case, booster, holdout, given, fitted, rows.day_of[learned], shares)
+        seen = reference.build(case, rows.columns(), rows.day_of, shares, split.holdout, labels, scores)
     gpu = fitting.gpu_names()[0] if device == "cuda" else ""
     version = champion.model_version if champion else None
     times = evaluation.timings(case, booster, holdout)
@@ -182,8 +184,10 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
             tasks.of_version(case, theirs["task"])
             dataset.check_columns(case, data.columns, features_of(theirs), who=who)
             require_values(data, theirs, who)
-        trained = fit_and_judge(case, data, where, champion, registry.fitted(case, keys.recipe))
+        kept = checkpoint.of(case, keys.recipe)
+        trained = fit_and_judge(case, data, where, champion, registry.fitted(case, keys.recipe), kept)
         made = registry.register(case, night, keys, data, trained, code)
+        kept.remove()
         training = record.training_of(case, keys.request, model_files.sha256(bytes(trained.booster.save_raw("ubj"))))
         if training is not None:
             card.log(case, made.version, made.run_id, training, data, trained.booster)

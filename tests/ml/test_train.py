@@ -69,12 +69,11 @@ def test_reference_describes_the_training_set(toy: UseCase, data: dataset.Datase
 def test_a_silent_fallback_to_the_cpu_is_an_error(
     toy: UseCase, data: dataset.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    split = dataset.split_days(toy, FIRST, LAST)
-    on_cpu = xgb.train
+    on_cpu = fitting.boost
     # What XGBoost does when no GPU is visible: it warns, and trains on the CPU.
-    monkeypatch.setattr(xgb, "train", lambda params, *rest, **more: on_cpu(params | {"device": "cpu"}, *rest, **more))
+    monkeypatch.setattr(fitting, "boost", lambda case, of, device, **more: on_cpu(case, of, "cpu", **more))
     with pytest.raises(fitting.WrongDeviceError, match="meant to train on cuda, but XGBoost trained on cpu"):
-        fitting.fit(toy, data.frame, split, "cuda")
+        fitting.fit(toy, data.frame, dataset.split_days(toy, FIRST, LAST), "cuda")
 
 
 def test_choosing_a_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ def trained() -> reference.Reference:
     holdout = (FIRST + timedelta(DAYS - 7), FIRST + timedelta(DAYS - 1))
     late = days >= np.datetime64(holdout[0])
     scores = np.linspace(0, 1, int(late.sum()))
-    return reference.build(CASE, dataset.matrix(CASE.features, known), days, {}, holdout, labels[late], scores)
+    return reference.build(CASE, dataset.matrix(CASE.features, known).T, days, {}, holdout, labels[late], scores)
 
 
 def distant(trained: reference.Reference, found: pl.DataFrame) -> list[str]:
