@@ -12,7 +12,7 @@ from include.contracts.use_case import DriftPolicy, UseCase
 from include.core.errors import NeedsAttentionError
 from include.core.lease import lease
 from include.lake import delta
-from include.ml import ledger, monitor
+from include.ml import ledger, monitor, record
 from include.ml.ledger import Champion
 from include.ml.monitor import SensorReading
 from include.use_cases import use_case
@@ -132,6 +132,16 @@ def decide_nights(name: str, first: date, last: date) -> list[dict[str, Any]]:
     case = use_case(name)
     with lease(f"decide {case.name}"):
         return _decide_nights(case, first, last)
+
+
+def train_as_of(name: str, asked: date, last: date) -> date:
+    """The night as of which to train for a range that ends with ``last``, of which the night ``asked`` said "yes".
+
+    The last one: what is trained scores nothing of the range, so that it may learn all of it. Where a training has been
+    made for one of the nights since ``asked``, that one, which makes no other version: a range may be run again.
+    """
+    made = [one.partition for one in record.trainings(use_case(name)) if asked <= one.partition <= last]
+    return max(made, default=last)
 
 
 def _decide_nights(case: UseCase, first: date, last: date) -> list[dict[str, Any]]:

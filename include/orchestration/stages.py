@@ -282,9 +282,8 @@ def request_retraining(case: str) -> Any:
         asked = [one for one in decisions if one["decision"] == "yes"]
         if not asked:
             raise AirflowSkipException(f"no retraining for {nights}: {decisions[-1]['reason']}")
-        days = [date.fromisoformat(one["partition_day"]) for one in asked]
-        of_each = [Partitions(day, day) for day in days]
-        assets.announce_all(context, assets.retrain_request(case), of_each, reason=asked[-1]["reason"])
+        night = policy.train_as_of(case, date.fromisoformat(asked[0]["partition_day"]), nights.last)
+        assets.announce(context, assets.retrain_request(case), Partitions(night, night), reason=asked[-1]["reason"])
         return asked[-1]
 
     return decide()

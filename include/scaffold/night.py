@@ -158,7 +158,7 @@ def after_features(case: UseCase, nights: Partitions, say: Say = print) -> Itera
         for made in policy.decide_nights(case.name, nights.first, nights.last):
             say(f"retrain: {made['decision']}, since {made['reason']}")
             if made["decision"] == "yes":
-                say(f"Airflow was not told: make train use_case={case.name} partition={made['partition_day']}")
+                say(f"Airflow was not told: make train use_case={case.name} partition={nights.last}")
 
     def look_again() -> None:
         found = promotion.look_again(case.name, nights.last)

@@ -147,6 +147,18 @@ def test_a_range_keeps_the_decisions_that_are_there(drifted: UseCase) -> None:
     assert [one["created"] for one in again] == [False] * 5
 
 
+def test_a_range_asks_for_one_training_as_of_its_end_and_again_for_the_same(
+    drifted: UseCase, mlflow_store: None
+) -> None:
+    """Also where its nights were run one by one before, and one of them has asked."""
+    asked, last = NIGHT + timedelta(5), NIGHT + timedelta(8)
+    assert policy.train_as_of("toy", asked, last) == last
+    trained = train.train("toy", asked, "cpu")
+    assert policy.train_as_of("toy", asked, last) == asked
+    assert train.train("toy", policy.train_as_of("toy", asked, last), "cpu")["version"] == trained["version"]
+    assert policy.train_as_of("toy", asked + timedelta(1), last) == last
+
+
 def test_what_a_decision_reads_does_not_grow_with_history(drifted: UseCase, monkeypatch: pytest.MonkeyPatch) -> None:
     policy.decide_nights("toy", FIRST, NIGHT + timedelta(8))
     read, scanned = delta.read_days, []
