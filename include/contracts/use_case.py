@@ -94,6 +94,77 @@ class Training:
     def __post_init__(self) -> None:
         if (self.early_stopping_rounds is not None) != (self.valid_days > 0):
             raise ValueError("early_stopping_rounds and valid_days go together: set both or neither")
+        if "scale_pos_weight" in self.params:
+            raise ValueError("scale_pos_weight makes scores of probabilities: set positive_weight in the task instead")
+
+
+@dataclass(frozen=True)
+class Value:
+    """What it is worth, in any unit, to act on a row or not to, and how much of it a challenger may lose.
+
+    Who acts where it is worth more than not to, acts on each row whose probability is at least ``threshold``. That
+    follows from the four numbers: no day has to be looked at to find it, so that none can be fitted.
+
+    Attributes:
+        true_positive, false_positive: of acting on a row whose label is 1, and on one whose label is 0.
+        false_negative, true_negative: of not acting on it.
+        max_loss: the margin: so much a row the challenger may truly lose to the champion; None: it is reported, and
+            compared by nobody.
+    """
+
+    true_positive: float
+    false_positive: float
+    false_negative: float = 0.0
+    true_negative: float = 0.0
+    max_loss: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.true_positive > self.false_negative and self.true_negative > self.false_positive):
+            raise ValueError(
+                "a value must be higher of a true positive than of a false negative, and of a true negative than of a "
+                "false positive: otherwise to act is always right, or never"
+            )
+        require_margin("max_loss", self.max_loss)
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which on to act is worth more."""
+        right, wrong = self.true_positive - self.false_negative, self.true_negative - self.false_positive
+        return wrong / (wrong + right)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a unit costs that is predicted too much, and one too little, and how much more a challenger may cost.
+
+    What is judged is the quantile ``level``, which costs least, where the task predicts it, and the prediction
+    otherwise.
+
+    Attributes:
+        over, under: of a unit of the label.
+        max_loss: the margin: by this share the challenger's cost may truly be above the champion's; None: it is
+            reported, and compared by nobody.
+    """
+
+    over: float
+    under: float
+    max_loss: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.over > 0 and self.under > 0):
+            raise ValueError(f"a unit costs {self.over} over and {self.under} under; both must be above 0")
+        require_margin("max_loss", self.max_loss)
+
+    @property
+    def level(self) -> float:
+        """The quantile of the label that costs least."""
+        return self.under / (self.over + self.under)
+
+
+def require_margin(name: str, margin: float | None) -> None:
+    """Raise ValueError for a margin that no challenger can be within."""
+    if margin is not None and not margin > 0:
+        raise ValueError(f"{name} is {margin}; it must be above 0, or None")
 
 
 @dataclass(frozen=True)
@@ -110,6 +181,13 @@ class Binary:
         max_log_loss_loss: the same for log loss, in nats a row.
         quality_auc_drop: the quality sensor fires where the mean daily AUC fell by this much against the holdout …
         quality_calibration_gap: … or mean score and mean label differ by this much, in probability.
+        positive_weight: how many rows a row of label 1 counts for in the fit; ``balanced``: so that both labels count
+            for the same. Scores stay probabilities (docs/decisions/search.md).
+        budget_per_day, budget_share: how many rows of a day, or which share of them, can be acted on; one of the two,
+            or None. The recall is that of the highest scores of each day.
+        value: what it is worth to act or not; None where nobody has said.
+        max_average_precision_loss, max_recall_loss: margins as ``max_auc_loss``, of average precision within days and
+            of the recall at the budget; None: it is reported, and compared by nobody.
     """
 
     baseline: str
@@ -121,6 +199,32 @@ class Binary:
     max_log_loss_loss: float = 0.015
     quality_auc_drop: float = 0.05
     quality_calibration_gap: float = 0.05
+    positive_weight: float | Literal["balanced"] = 1.0
+    budget_per_day: int | None = None
+    budget_share: float | None = None
+    value: Value | None = None
+    max_average_precision_loss: float | None = None
+    max_recall_loss: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.positive_weight != "balanced" and not (
+            isinstance(self.positive_weight, int | float) and self.positive_weight > 0
+        ):
+            raise ValueError(f"positive_weight is {self.positive_weight!r}; it must be above 0, or `balanced`")
+        if self.budget_per_day is not None and self.budget_share is not None:
+            raise ValueError("budget_per_day and budget_share say the same in two ways: set one of them")
+        if self.budget_per_day is not None and self.budget_per_day < 1:
+            raise ValueError(f"budget_per_day is {self.budget_per_day}; it must be a number of rows")
+        if self.budget_share is not None and not 0 < self.budget_share < 1:
+            raise ValueError(f"budget_share is {self.budget_share}; it must be between 0 and 1")
+        if self.max_recall_loss is not None and not self.has_budget:
+            raise ValueError("max_recall_loss is of the recall at a budget: set budget_per_day or budget_share")
+        require_margin("max_recall_loss", self.max_recall_loss)
+        require_margin("max_average_precision_loss", self.max_average_precision_loss)
+
+    @property
+    def has_budget(self) -> bool:
+        return self.budget_per_day is not None or self.budget_share is not None
 
 
 @dataclass(frozen=True)
@@ -139,6 +243,8 @@ class Multiclass:
         max_auc_loss, max_log_loss_loss: the margins, what the challenger may truly lose to the champion.
         quality_log_loss_rise: the quality sensor fires where the mean daily log loss rose by this, in nats a row, …
         quality_calibration_gap: … or the mean probability of the predicted class and how often it is right differ so.
+        class_weights: how many rows a row of each class counts for in the fit, in the order of the classes;
+            ``balanced``: so that all classes count for the same; empty: one each. Scores stay probabilities.
     """
 
     classes: tuple[str, ...]
@@ -153,6 +259,7 @@ class Multiclass:
     max_log_loss_loss: float = 0.02
     quality_log_loss_rise: float = 0.10
     quality_calibration_gap: float = 0.10
+    class_weights: tuple[float, ...] | Literal["balanced"] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.classes, str) or len(self.classes) < 2 or not all(isinstance(c, str) for c in self.classes):
@@ -163,6 +270,9 @@ class Multiclass:
                 f"classes {', '.join(self.classes)}: two of them give the same column name, {twice[0]}. Call them by "
                 "other words where the label is made, as `up to 50K` for <=50K"
             )
+        weights = self.class_weights
+        if weights != "balanced" and weights and not (len(weights) == len(self.classes) and min(weights) > 0):
+            raise ValueError(f"class_weights are {weights!r}; give each class one above 0, or `balanced`")
 
 
 @dataclass(frozen=True)
@@ -184,6 +294,7 @@ class Regression:
         quality_error_rise: the quality sensor fires where the mean daily error rose by this share of the holdout's …
         quality_bias: … or predictions are off by this share of the holdout's error, in the mean and in one direction …
         quality_coverage_gap: … or the share of labels between the outermost quantiles is off by this.
+        cost: what a unit too much and one too little costs; None where nobody has said.
     """
 
     baseline: str
@@ -196,6 +307,7 @@ class Regression:
     quality_error_rise: float = 0.25
     quality_bias: float = 0.5
     quality_coverage_gap: float = 0.15
+    cost: Cost | None = None
 
     def __post_init__(self) -> None:
         rising = list(self.quantiles) == sorted(set(self.quantiles))

@@ -12,6 +12,7 @@ that is worse by the margin no more often than the level says.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -64,6 +65,33 @@ def pairs_in_order(labels: npt.NDArray[np.int8], scores: Array, day_of: Days, da
         positives = float((labels[rows] == 1).sum())
         counts[day] = positives * (len(rows) - positives)
         sums[day] = metrics.auc(labels[rows], scores[rows]) * counts[day] if counts[day] else 0.0
+    return ByDay(sums, counts)
+
+
+def average_precision(labels: npt.NDArray[np.int8], scores: Array, day_of: Days, days: int) -> ByDay:
+    """The average precision **within days**; a day counts by its positives, since it is a mean over these."""
+    return _of_positives(labels, scores, day_of, days, lambda y, s: metrics.average_precision(y, s) * float(y.sum()))
+
+
+def recall(labels: npt.NDArray[np.int8], scores: Array, day_of: Days, days: int, top: Callable[[int], int]) -> ByDay:
+    """Of all positives, the share among the highest scores of their day; ``top`` says how many of a day's rows."""
+    return _of_positives(labels, scores, day_of, days, lambda y, s: metrics.hits_at_top(y, s, top(len(y))))
+
+
+def _of_positives(
+    labels: npt.NDArray[np.int8],
+    scores: Array,
+    day_of: Days,
+    days: int,
+    sum_of: Callable[[npt.NDArray[np.int8], Array], float],
+) -> ByDay:
+    """A mean over positives: ``sum_of`` is its sum over those of one day, of that day's labels and scores."""
+    order = np.argsort(day_of, kind="stable")
+    ends = np.bincount(day_of, minlength=days).cumsum()
+    sums, counts = np.zeros(days), np.zeros(days)
+    for day, rows in enumerate(np.split(order, ends[:-1])):
+        counts[day] = float((labels[rows] == 1).sum())
+        sums[day] = sum_of(labels[rows], scores[rows]) if counts[day] else 0.0
     return ByDay(sums, counts)
 
 

@@ -19,8 +19,9 @@ import xgboost as xgb
 
 from include.contracts.use_case import Feature, UseCase
 from include.core.scratch import scratch
-from include.ml import dataset, tasks
+from include.ml import dataset, imbalance, tasks
 from include.ml.dataset import Floats
+from include.ml.imbalance import Weights
 from include.ml.scoring import feature_types
 from include.ml.tasks.interface import Array
 
@@ -87,9 +88,10 @@ class Encoded:
 class Batches(xgb.DataIter):
     """The rows of some days for XGBoost, ``BATCH_ROWS`` at a time, each time from the first."""
 
-    def __init__(self, rows: Encoded, which: slice, cache: Path | None = None) -> None:
-        """``cache`` is what the names of the files begin with that XGBoost keeps where it keeps any."""
-        self._rows, self._which, self._at = rows, which, which.start
+    def __init__(self, rows: Encoded, which: slice, weights: Weights = (), cache: Path | None = None) -> None:
+        """``weights`` are what a row of each class counts for, and ``cache`` is what the names of XGBoost's files
+        begin with, where it keeps any."""
+        self._rows, self._which, self._weights, self._at = rows, which, weights, which.start
         super().__init__(cache_prefix=None if cache is None else str(cache))
 
     def next(self, input_data: Callable[..., None]) -> bool:
@@ -100,6 +102,7 @@ class Batches(xgb.DataIter):
         input_data(
             data=self._rows.matrix(rows),
             label=self._rows.labels[rows],
+            weight=imbalance.of_rows(self._weights, self._rows.labels[rows]),
             feature_names=list(case.feature_names),
             feature_types=feature_types(case.features),
         )

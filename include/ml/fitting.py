@@ -15,10 +15,11 @@ from xgboost.callback import CallbackContainer, TrainingCallback
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
 from include.core.settings import settings
-from include.ml import errors, tasks
+from include.ml import errors, imbalance, tasks
 from include.ml.checkpoint import Checkpoint, History
 from include.ml.dataset import Split
 from include.ml.encoded import Batches, Encoded, encoded, on_disk
+from include.ml.imbalance import Weights
 
 type Device = Literal["cpu", "cuda"]
 
@@ -73,10 +74,14 @@ def assert_device(booster: xgb.Booster, device: Device) -> None:
 
 @dataclass(frozen=True)
 class Matrices:
-    """Rows as XGBoost trains on them: those that are learned, and those that say when to stop, with the same bins."""
+    """Rows as XGBoost trains on them: those that are learned, and those that say when to stop, with the same bins.
+
+    ``weights`` are what a row of each class counts for in both.
+    """
 
     train: xgb.DMatrix
     valid: xgb.DMatrix | None
+    weights: Weights
 
 
 def matrices(case: UseCase, rows: Encoded, split: Split) -> Matrices:
@@ -90,9 +95,11 @@ def matrices(case: UseCase, rows: Encoded, split: Split) -> Matrices:
     if large:
         print(f"the bins of {learned.stop - learned.start} rows are kept on disk: over {settings().matrix_gib:g} GiB")
 
+    weights = tasks.of(case).class_weights(rows.labels[learned])
+
     def of(which: slice, like: xgb.DMatrix | None) -> xgb.DMatrix:
         return kind(
-            Batches(rows, which, rows.folder / "bins" if large else None),
+            Batches(rows, which, weights, rows.folder / "bins" if large else None),
             max_bin=int(case.training.params.get("max_bin", 256)),
             nthread=case.training.threads,
             enable_categorical=True,
@@ -100,7 +107,7 @@ def matrices(case: UseCase, rows: Encoded, split: Split) -> Matrices:
         )
 
     train = of(learned, None)
-    return Matrices(train, None if split.valid is None else of(rows.between(split.valid), train))
+    return Matrices(train, None if split.valid is None else of(rows.between(split.valid), train), weights)
 
 
 def fit(
@@ -114,8 +121,9 @@ def fit(
 ) -> xgb.Booster:
     """Train on ``split.train``, stopping by ``split.valid`` where there is one.
 
-    ``rows`` are encoded, or a frame of features and labels, sorted by day. ``callbacks`` are XGBoost's. With a
-    ``checkpoint``, a training that was killed goes on, and gives the same bytes as one that was not.
+    ``rows`` are encoded, or a frame of features and labels, sorted by day. ``callbacks`` are XGBoost's; where the
+    classes have weights, they see the booster as it is with these. With a ``checkpoint``, a training that was killed
+    goes on, and gives the same bytes as one that was not.
 
     Raises UnfitFeatureError, UnfitLabelError, WrongDeviceError after a fallback, ModelRefusedError for data or
     parameters that XGBoost does not take.
@@ -126,7 +134,8 @@ def fit(
     asked = f"to train {case.name} with the parameters of include/use_cases/{case.name}/spec.py"
     with errors.of_xgboost(asked), warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        booster = boost(case, matrices(case, rows, split), device, callbacks=callbacks, checkpoint=checkpoint)
+        bins = matrices(case, rows, split)
+        booster = boost(case, bins, device, callbacks=callbacks, checkpoint=checkpoint)
     said = [str(one.message) for one in warned]
     # A misspelt parameter would train another model than the one that was asked for, with no more than this.
     if unused := [line for text in said for line in text.splitlines() if line.endswith("are not used.")]:
@@ -134,6 +143,7 @@ def fit(
     for text in said:
         print(text)
     assert_device(booster, device)
+    booster = imbalance.corrected(bins.weights, booster)
     # Judge and score on the CPU always, so that one version gives one set of scores.
     booster.set_param({"device": "cpu"})
     return booster

@@ -76,14 +76,37 @@ def top_decile_lift(label: Array, score: Array) -> float:
     if base == 0:
         return float("nan")
     top = max(1, len(score) // 10)
-    last = np.partition(score, -top)[-top]
-    above, tied = label[score > last], label[score == last]
-    return float((above.sum() + tied.mean() * (top - len(above))) / top / base)
+    return hits_at_top(label, score, top) / top / base
 
 
 def log_losses_of_classes(label: Array, scores: Array) -> Array:
     """The negative log likelihood, in nats, of each code ``label`` under ``scores`` of shape (rows, classes)."""
     return np.asarray(-np.log(np.clip(scores[np.arange(len(label)), label], 1e-7, 1)))
+
+
+def average_precision(label: Array, score: Array) -> float:
+    """The mean precision over the positives, of all rows whose score is at least theirs. NaN without positives.
+
+    Rows of one score come in together, whatever their order. Chance has the base rate.
+    """
+    positives = int(np.sum(label == 1))
+    if positives == 0:
+        return float("nan")
+    _, group = np.unique(-np.asarray(score, dtype=np.float64), return_inverse=True)  # the highest score first
+    rows, hits = np.bincount(group), np.bincount(group, weights=label == 1)
+    return float((hits * hits.cumsum() / rows.cumsum()).sum() / positives)
+
+
+def hits_at_top(label: Array, score: Array, top: int) -> float:
+    """How many positives the ``top`` rows of highest score have.
+
+    Of rows that share the score at their end each counts in part, as any of them could be among them.
+    """
+    if top >= len(score):
+        return float(np.sum(label == 1))
+    last = np.partition(score, -top)[-top]
+    above, tied = label[score > last], label[score == last]
+    return float(above.sum() + tied.mean() * (top - len(above)))
 
 
 def log_loss_of_classes(label: Array, scores: Array) -> float:
@@ -96,10 +119,15 @@ def brier_of_classes(label: Array, scores: Array) -> float:
     return float(np.mean(((scores - np.eye(scores.shape[1])[label]) ** 2).sum(axis=1)))
 
 
+def pinball_losses(label: Array, scores: Array, quantiles: Sequence[float]) -> Array:
+    """The same of each row."""
+    under, levels = label[:, np.newaxis] - scores, np.asarray(quantiles)
+    return np.asarray(np.maximum(levels * under, (levels - 1) * under).mean(axis=1))
+
+
 def pinball_loss(label: Array, scores: Array, quantiles: Sequence[float]) -> float:
     """Mean loss of predicted quantiles, in the label's unit; ``scores`` has the shape (rows, quantiles)."""
-    under, levels = label[:, np.newaxis] - scores, np.asarray(quantiles)
-    return float(np.mean(np.maximum(levels * under, (levels - 1) * under)))
+    return float(np.mean(pinball_losses(label, scores, quantiles)))
 
 
 def quality(label: Array, score: Array) -> dict[str, float]:
@@ -109,6 +137,7 @@ def quality(label: Array, score: Array) -> dict[str, float]:
         "base_rate": float(np.mean(label)),
         "mean_score": float(np.mean(score)),
         "auc": auc(label, score),
+        "average_precision": average_precision(label, score),
         "log_loss": log_loss(label, score),
         "brier": brier(label, score),
         "calibration_error": calibration_error(label, score),

@@ -393,7 +393,7 @@ def _scored(case: UseCase, member: Member, rows: pl.DataFrame) -> Scored:
     today = tasks.of(case)
     task, output = tasks.since(member.task, today), scoring.output(case, member.booster, member.features, rows)
     scores = task.scores_of(member.task.frame(member.task.scores(output)))
-    return Scored(rows, task, task.labels(rows[case.label]), scores, output, member.task == today)
+    return Scored(rows, task, task.labels(rows[case.label]), scores, output, member.task.recipe == today.recipe)
 
 
 def measured(case: UseCase, of: Scored, usual: Mapping[str, float]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.contracts.use_case import (
     Binary,
+    Cost,
     DriftPolicy,
     Evaluation,
     Feature,
@@ -24,6 +25,7 @@ from include.contracts.use_case import (
     TaskSpec,
     Training,
     UseCase,
+    Value,
 )
 from include.core.errors import BadRequestError
 from include.core.settings import settings
@@ -130,13 +132,19 @@ def spec_of(kept: Mapping[str, Any]) -> UseCase:
     kind = "multiclass" if "classes" in task else "regression" if "quantiles" in task else "binary"
     return UseCase(
         **{name: _tuples(value) for name, value in kept.items() if name not in _PARTS},
-        task=TASKS[kind](**_tuples(task)),
+        task=TASKS[kind](**_tuples(task) | _worth(task)),
         features=tuple(Feature(**_tuples(one)) for one in kept["features"]),
         training=Training(**kept["training"] | {"first_day": date.fromisoformat(kept["training"]["first_day"])}),
         drift=DriftPolicy(**kept["drift"]),
         promotion=Promotion(**_tuples(kept.get("promotion", {}))),
         evaluation=Evaluation(**_tuples(kept.get("evaluation", {}))),
     )
+
+
+def _worth(task: Mapping[str, Any]) -> dict[str, Value | Cost]:
+    """The parts of a task that are dataclasses themselves."""
+    parts: dict[str, type[Value | Cost]] = {"value": Value, "cost": Cost}
+    return {name: part(**task[name]) for name, part in parts.items() if task.get(name)}
 
 
 _PARTS = ("task", "features", "training", "drift", "promotion", "evaluation")

@@ -50,6 +50,8 @@ def of_version(case: UseCase, recipe: Mapping[str, Any]) -> Task:
             "another question is another use case. Put the task back, and give the new one a name of its own"
         )
     own: dict[str, Any] = {name: tuple(values) for name, values in told.items()}
+    if isinstance(case.task, Multiclass):
+        own["class_weights"] = ()  # those of today are of the classes of today, and of a fit alone
     return of(replace(case, task=replace(case.task, **own))) if own else today
 
 

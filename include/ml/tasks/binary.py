@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from include.contracts.use_case import Binary, UseCase
+from include.contracts.use_case import Binary, UseCase, Value
 from include.ml import comparison, metrics
 from include.ml.comparison import ByDay
 from include.ml.tasks.interface import (
@@ -37,8 +37,19 @@ class BinaryTask:
     limits: Binary
 
     kind: ClassVar[str] = "binary"
-    higher_is_better: ClassVar[frozenset[str]] = frozenset({"auc", "baseline_auc", "top_decile_lift"})
+    higher_is_better: ClassVar[frozenset[str]] = frozenset(
+        {
+            "auc",
+            "average_precision",
+            "baseline_auc",
+            "recall_at_budget",
+            "top_decile_lift",
+            "value",
+            "value_without",
+        }
+    )
     eval_metric: ClassVar[str] = "logloss"
+    loss: ClassVar[str] = "log_loss"
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -54,9 +65,16 @@ class BinaryTask:
 
     @property
     def compared(self) -> tuple[Compared, ...]:
+        limits = self.limits
+        asked_for = (
+            ("average_precision", "average precision within days", limits.max_average_precision_loss),
+            ("recall_at_budget", "recall at the budget", limits.max_recall_loss),
+            ("value", "value a row", limits.value.max_loss if limits.value else None),
+        )
         return (
-            Compared("auc", "AUC within days", self.limits.max_auc_loss),
-            Compared("log_loss", "log loss", self.limits.max_log_loss_loss),
+            Compared("auc", "AUC within days", limits.max_auc_loss),
+            Compared("log_loss", "log loss", limits.max_log_loss_loss),
+            *(Compared(metric, words, margin) for metric, words, margin in asked_for if margin is not None),
         )
 
     @property
@@ -85,6 +103,12 @@ class BinaryTask:
                 "fitted on, and one row is no pattern. Take more days, or look at the labels in dbt"
             )
 
+    def class_weights(self, fitted: Array) -> tuple[float, ...]:
+        weight = self.limits.positive_weight
+        if weight == "balanced":
+            weight = float((fitted == 0).sum() / (fitted == 1).sum())
+        return () if weight == 1 else (1.0, float(weight))
+
     def scores(self, output: Array) -> Array:
         return of_shape(self.case, output)
 
@@ -102,14 +126,40 @@ class BinaryTask:
         return {"score": self.scores_of(predictions)}
 
     def quality(self, labels: Array, scores: Array) -> dict[str, float]:
-        return metrics.quality(labels, scores)
+        """With ``value`` a row, and ``value_without``: that of acting on all rows or on none, whichever is more."""
+        found = metrics.quality(labels, scores)
+        if value := self.limits.value:
+            always = np.where(labels == 1, value.true_positive, value.false_positive).mean()
+            never = np.where(labels == 1, value.false_negative, value.true_negative).mean()
+            found |= {
+                "value": float(self._values(value, labels, scores).mean()),
+                "value_without": float(max(always, never)),
+            }
+        return found
+
+    @staticmethod
+    def _values(value: Value, labels: Array, scores: Array) -> Array:
+        """What each row is worth where one acts from the threshold on."""
+        acted = np.where(labels == 1, value.true_positive, value.false_positive)
+        left = np.where(labels == 1, value.false_negative, value.true_negative)
+        return np.where(scores >= value.threshold, acted, left)
+
+    def _top(self, rows: int) -> int:
+        """How many of a day's rows can be acted on."""
+        limits = self.limits
+        return limits.budget_per_day or max(1, round(rows * (limits.budget_share or 0)))
 
     def by_day(self, labels: Array, scores: Array, day_of: Array, days: int) -> dict[str, ByDay]:
-        losses = metrics.log_losses(labels, scores)
-        return {
+        found = {
             "auc": comparison.pairs_in_order(labels, scores, day_of, days),
-            "log_loss": comparison.mean(losses, day_of, days),
+            "log_loss": comparison.mean(metrics.log_losses(labels, scores), day_of, days),
+            "average_precision": comparison.average_precision(labels, scores, day_of, days),
         }
+        if self.limits.has_budget:
+            found["recall_at_budget"] = comparison.recall(labels, scores, day_of, days, self._top)
+        if value := self.limits.value:
+            found["value"] = comparison.mean(self._values(value, labels, scores), day_of, days)
+        return found
 
     def usual(self, fitted: Array) -> dict[str, float]:
         return {}
@@ -124,9 +174,17 @@ class BinaryTask:
         return {f"rows with {self.case.label}": labels.astype(np.float64)}
 
     def beside(self, usual: Mapping[str, float], rows: pl.DataFrame, labels: Array, output: Array) -> dict[str, float]:
-        """``baseline_auc``: of ranking by the baseline feature alone; missing values rank in the middle."""
+        """``baseline_auc``: of ranking by the baseline feature alone; missing values rank in the middle.
+
+        ``recall_at_budget``, where there is a budget: of the positives, those among the highest scores of their day.
+        """
         values = rows[self.limits.baseline].cast(pl.Float64)
-        return {"baseline_auc": metrics.auc(labels, values.fill_null(values.median()).to_numpy())}
+        found = {"baseline_auc": metrics.auc(labels, values.fill_null(values.median()).to_numpy())}
+        if self.limits.has_budget:
+            day_of = rows[self.case.day].rank("dense").to_numpy().astype(np.intp) - 1
+            caught = comparison.recall(labels, self.scores(output), day_of, int(day_of.max()) + 1, self._top)
+            found["recall_at_budget"] = float(caught.sums.sum() / caught.counts.sum()) if labels.any() else NAN
+        return found
 
     def daily(self, labels: Array, scores: Array) -> dict[str, float]:
         return {"auc": metrics.auc(labels, scores), "gap": float(scores.mean() - labels.mean())}

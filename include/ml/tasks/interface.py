@@ -94,6 +94,11 @@ class Task(Protocol):
         ...
 
     @property
+    def loss(self) -> str:
+        """The metric that a fit makes smaller, by its name in :meth:`by_day`."""
+        ...
+
+    @property
     def columns(self) -> dict[str, pl.DataType]:
         """The columns of the predictions table that hold what is predicted, in their order."""
         ...
@@ -112,6 +117,10 @@ class Task(Protocol):
 
     def check_learnable(self, labels: Array) -> None:
         """Raise UnfitLabelError where nothing can be learned from these labels, all those that a model is fitted on."""
+        ...
+
+    def class_weights(self, fitted: Array) -> tuple[float, ...]:
+        """How many rows a row of each code counts for in a fit on the labels ``fitted``; empty: one each."""
         ...
 
     def scores(self, output: Array) -> Array:
@@ -139,7 +148,10 @@ class Task(Protocol):
         ...
 
     def by_day(self, labels: Array, scores: Array, day_of: Array, days: int) -> dict[str, ByDay]:
-        """What each metric of ``compared`` is made of. ``day_of`` has the number of each row's day, from 0."""
+        """What each metric is made of that versions can be compared by, day by day; ``compared`` has some of them.
+
+        ``day_of`` has the number of each row's day, from 0.
+        """
         ...
 
     def usual(self, fitted: Array) -> dict[str, float]:

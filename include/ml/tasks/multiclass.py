@@ -40,8 +40,11 @@ class MulticlassTask:
     limits: Multiclass
 
     kind: ClassVar[str] = "multiclass"
-    higher_is_better: ClassVar[frozenset[str]] = frozenset({"auc", "accuracy", "baseline_accuracy", "skill"})
+    higher_is_better: ClassVar[frozenset[str]] = frozenset(
+        {"auc", "average_precision", "accuracy", "baseline_accuracy", "skill"}
+    )
     eval_metric: ClassVar[str] = "mlogloss"
+    loss: ClassVar[str] = "log_loss"
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -89,6 +92,14 @@ class MulticlassTask:
         if len(np.unique(labels)) == 1:
             raise constant(self.case, self.classes[labels[0]], len(labels))
 
+    def class_weights(self, fitted: Array) -> tuple[float, ...]:
+        weights = self.limits.class_weights
+        if weights == "balanced":
+            counts = np.bincount(fitted, minlength=len(self.classes))
+            # A class that no row has teaches nothing, whatever it would count for.
+            return tuple(float(len(fitted) / (np.count_nonzero(counts) * n)) if n else 1.0 for n in counts)
+        return tuple(float(one) for one in weights)
+
     def scores(self, output: Array) -> Array:
         raw = of_shape(self.case, output, len(self.classes))
         return np.asarray(raw / raw.sum(axis=1, keepdims=True))  # 32-bit shares do not quite add up to 1
@@ -128,6 +139,12 @@ class MulticlassTask:
             "mean_score": float(likely.mean()),
             # By the rows of each class: the AUC of one that has two rows is all chance. NaN of one class alone.
             "auc": float(np.average(aucs, weights=rows)),
+            # Each class alike: it is asked for where some are rare.
+            "average_precision": float(
+                np.mean(
+                    [metrics.average_precision((labels == code).astype(np.int8), scores[:, code]) for code in codes]
+                )
+            ),
             "log_loss": metrics.log_loss_of_classes(labels, scores),
             "brier": metrics.brier_of_classes(labels, scores),
             "calibration_error": metrics.calibration_error(right, likely),

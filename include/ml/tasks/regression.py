@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from include.contracts.use_case import Regression, UseCase
+from include.contracts.use_case import Cost, Regression, UseCase
 from include.ml import comparison, metrics
 from include.ml.comparison import ByDay
 from include.ml.tasks.interface import (
@@ -58,6 +58,10 @@ class RegressionTask:
         return "mae" if self.quantiles else "rmse"
 
     @property
+    def loss(self) -> str:
+        return "pinball_loss" if self.quantiles else "rmse"
+
+    @property
     def recipe(self) -> dict[str, Any]:
         return {"kind": self.kind, "quantiles": list(self.quantiles)}
 
@@ -94,7 +98,9 @@ class RegressionTask:
 
     @property
     def compared(self) -> tuple[Compared, ...]:
-        return (Compared(self.error, self.error.upper(), self.limits.max_error_loss, relative=True),)
+        found = (Compared(self.error, self.error.upper(), self.limits.max_error_loss, relative=True),)
+        margin = self.limits.cost.max_loss if self.limits.cost else None
+        return found if margin is None else (*found, Compared("cost", "cost a row", margin, relative=True))
 
     @property
     def watched(self) -> tuple[Watched, ...]:
@@ -123,6 +129,9 @@ class RegressionTask:
     def check_learnable(self, labels: Array) -> None:
         if (labels == labels[0]).all():
             raise constant(self.case, f"{labels[0]:g}", len(labels))
+
+    def class_weights(self, fitted: Array) -> tuple[float, ...]:
+        return ()
 
     def scores(self, output: Array) -> Array:
         if not self.quantiles:
@@ -163,11 +172,26 @@ class RegressionTask:
             found["pinball_loss"] = metrics.pinball_loss(labels, scores, self.quantiles)
         if len(self.quantiles) > 1:
             found["coverage"] = _covered(labels, scores)
+        if cost := self.limits.cost:
+            found["cost"] = float(self._costs(cost, labels, scores).mean())
         return found
+
+    def _costs(self, cost: Cost, labels: Array, scores: Array) -> Array:
+        """What each row costs where the quantile that costs least is taken, or the prediction where it is not there."""
+        at = next((n for n, q in enumerate(self.quantiles) if abs(q - cost.level) < 1e-9), self._middle)
+        off = scores[:, at] - labels
+        return np.maximum(cost.over * off, -cost.under * off)
 
     def by_day(self, labels: Array, scores: Array, day_of: Array, days: int) -> dict[str, ByDay]:
         off, root = scores[:, self._middle] - labels, self.error == "rmse"
-        return {self.error: comparison.mean(off**2 if root else np.abs(off), day_of, days, root=root)}
+        found = {self.error: comparison.mean(off**2 if root else np.abs(off), day_of, days, root=root)}
+        if self.quantiles:
+            found["pinball_loss"] = comparison.mean(
+                metrics.pinball_losses(labels, scores, self.quantiles), day_of, days
+            )
+        if cost := self.limits.cost:
+            found["cost"] = comparison.mean(self._costs(cost, labels, scores), day_of, days)
+        return found
 
     def usual(self, fitted: Array) -> dict[str, float]:
         return {"usual": float(np.median(fitted) if self.quantiles else fitted.mean())}
