@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from math import inf
 from typing import Any, Literal
 
+from include.contracts.search import Scalar, Search
 from include.contracts.tuples import require_tuples
 
 STAGES = ("features", "predict", "monitor", "train")
@@ -78,9 +79,10 @@ class Training:
         holdout_days: the last days, never trained on: what a version is judged by.
         min_train_days: fewer than this many days to train on is an error.
         seed, threads: both fixed, so that the same data gives the same bytes.
+        search: look for better parameters before each training; None trains with these.
     """
 
-    params: dict[str, float | int | str]
+    params: dict[str, Scalar]
     rounds: int
     first_day: date
     early_stopping_rounds: int | None = None
@@ -90,12 +92,15 @@ class Training:
     min_train_days: int = 28
     seed: int = 7
     threads: int = 2
+    search: Search | None = None
 
     def __post_init__(self) -> None:
         if (self.early_stopping_rounds is not None) != (self.valid_days > 0):
             raise ValueError("early_stopping_rounds and valid_days go together: set both or neither")
         if "scale_pos_weight" in self.params:
             raise ValueError("scale_pos_weight makes scores of probabilities: set positive_weight in the task instead")
+        if self.search is not None:
+            self.search.choices(self.params, self.rounds)
 
 
 @dataclass(frozen=True)
@@ -522,6 +527,12 @@ class UseCase:
         if strange := set(self.evaluation.slices) - {*self.entity, *names}:
             raise ValueError(
                 f"use case {self.name}: slices are columns of entity or features, and not {', '.join(sorted(strange))}"
+            )
+        search = self.training.search
+        if search is not None and search.days < 2 * self.overlap_days:
+            raise ValueError(
+                f"use case {self.name}: a search on {search.days} days tells nothing of labels that take "
+                f"{self.label_days}: give it {2 * self.overlap_days} or more"
             )
         self._check_baseline()
 

@@ -40,6 +40,8 @@ class Training:
         seconds: that fitting and judging took.
         evaluation: which measurements of ``include.ml.evaluation`` the metrics have; 0 where a release made none.
         champion: the champion that it is to be compared with; None where there was none.
+        chosen: what a search has changed in the parameters of the spec.
+        searched: what the search came to, as ``include.ml.search.Found.summary``; empty where the spec has none.
     """
 
     request_key: str
@@ -60,6 +62,8 @@ class Training:
     environment: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     evaluation: int = 0
+    chosen: dict[str, float | int | str] = field(default_factory=dict)
+    searched: dict[str, float | int | str] = field(default_factory=dict)
     trained_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -139,6 +143,7 @@ _TYPES: Mapping[str, pl.DataType] = {
     "Word": pl.String(),
     "list[str]": pl.String(),  # JSON
     "dict[str, float]": pl.String(),  # JSON
+    "dict[str, float | int | str]": pl.String(),  # JSON
     "dict[str, int]": pl.String(),  # JSON
     "dict[str, str]": pl.String(),  # JSON
 }

@@ -28,11 +28,12 @@ from include.ml.model_files import MODEL_FILE, REFERENCE_FILE, USE_CASE_FILE, sh
 from include.ml.reference import Reference, features_of
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from mlflow import ActiveRun, MlflowClient
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models.signature import ModelSignature
 
     from include.ml.ledger import Champion
+    from include.ml.search import Found
     from include.ml.train import Keys, Trained
 
 
@@ -268,6 +269,8 @@ def register(case: UseCase, night: date, keys: Keys, data: Dataset, trained: Tra
         environment=environment.of_training(),
         seconds=trained.seconds,
         evaluation=evaluation.VERSION,
+        chosen=trained.searched.chosen if trained.searched else {},
+        searched=trained.searched.summary() if trained.searched else {},
     )
     model_files.keep_fitted(case, model)
     record.append_training(case, training)
@@ -292,9 +295,15 @@ def _register_with(case: UseCase, run_name: str, tags: dict[str, str], files: di
     import mlflow
 
     training = asdict(case.training)
+    training.pop("search")
     params = training.pop("params") | training | {"features": len(case.features)}
     mlflow.set_experiment(case.name)
-    with mlflow.start_run(run_name=run_name, tags=tags), tempfile.TemporaryDirectory() as folder:
+    with mlflow.start_run(run_name=run_name, tags=tags) as run, tempfile.TemporaryDirectory() as folder:
+        if trained.searched is not None:
+            params |= trained.searched.chosen | {
+                f"search_{name}": of for name, of in trained.searched.summary().items()
+            }
+            _log_trials(run, trained.searched, tags["request_key"])
         mlflow.log_params(params)
         mlflow.log_metrics(evaluation.shown(finite(trained.metrics | trained.timings)))
         for name, content in files.items():
@@ -311,6 +320,35 @@ def _register_with(case: UseCase, run_name: str, tags: dict[str, str], files: di
         )
         # The tags go with the creation: a version is never there without its request key.
         mlflow.register_model(logged.model_uri, case.name, await_registration_for=30, tags=tags)
+
+
+def _log_trials(run: ActiveRun, found: Found, request_key: str) -> None:
+    """Each trial of a search as a child of the training's run, with its score after each step."""
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param
+    from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+    from include.ml.search import STEPS
+
+    client = MlflowClient()
+    for one in found.trials:
+        began, ended = int(1000 * one.began), int(1000 * (one.began + one.seconds))
+        name = f"trial {one.number}" if one.number else "trial 0: the spec's own parameters"
+        # With the key, a run that a kill leaves behind is known as ours and ended (``finish_killed``).
+        tags = {
+            MLFLOW_PARENT_RUN_ID: run.info.run_id,
+            "request_key": request_key,
+            "pruned": str(one.pruned).lower(),
+            "trial": str(one.number),
+        }
+        child = client.create_run(run.info.experiment_id, began, tags, name).info.run_id
+        steps = one.steps if one.pruned else {**one.steps, STEPS: one.score}
+        client.log_batch(
+            child,
+            [Metric(found.metric, score, ended, step) for step, score in steps.items() if isfinite(score)],
+            [Param(name, str(value)) for name, value in one.params.items()],
+        )
+        client.set_terminated(child, "FINISHED", ended)
 
 
 def signature(case: UseCase) -> ModelSignature:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from include.contracts.search import Range, Search
 from include.contracts.use_case import (
     Binary,
     Cost,
@@ -30,7 +31,7 @@ from include.contracts.use_case import (
 from include.core.errors import BadRequestError
 from include.core.settings import settings
 from include.lake.delta import VersionMissingError
-from include.ml import code, dataset, environment, errors, fitting, model_files, record, registry, train
+from include.ml import code, dataset, environment, errors, fitting, model_files, record, registry, search, train
 from include.ml.dataset import DataMissingError, Dataset
 from include.ml.fitting import Device
 
@@ -76,6 +77,7 @@ def reproduce(name: str, version: int) -> Reproduced:
     with errors.of_mlflow(f"to tell about version {version} of {name}"):
         found = MlflowClient().get_model_version(name, str(version))
     case, training = _spec_of(name, found), _training_of(name, found)
+    case = search.applied(case, training.chosen)
     data, rows, differs = _rows(case, training)
     differs += _circumstances(training)
     if data is None:
@@ -134,11 +136,19 @@ def spec_of(kept: Mapping[str, Any]) -> UseCase:
         **{name: _tuples(value) for name, value in kept.items() if name not in _PARTS},
         task=TASKS[kind](**_tuples(task) | _worth(task)),
         features=tuple(Feature(**_tuples(one)) for one in kept["features"]),
-        training=Training(**kept["training"] | {"first_day": date.fromisoformat(kept["training"]["first_day"])}),
+        training=_training_spec(kept["training"]),
         drift=DriftPolicy(**kept["drift"]),
         promotion=Promotion(**_tuples(kept.get("promotion", {}))),
         evaluation=Evaluation(**_tuples(kept.get("evaluation", {}))),
     )
+
+
+def _training_spec(kept: Mapping[str, Any]) -> Training:
+    values = dict(kept) | {"first_day": date.fromisoformat(kept["first_day"])}
+    if found := values.get("search"):
+        space = {name: Range(**one) if isinstance(one, Mapping) else tuple(one) for name, one in found["space"].items()}
+        values["search"] = Search(**found | {"space": space})
+    return Training(**values)
 
 
 def _worth(task: Mapping[str, Any]) -> dict[str, Value | Cost]:

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -25,6 +26,7 @@ from include.ml import (
     record,
     reference,
     registry,
+    search,
     tasks,
 )
 from include.ml.checkpoint import Checkpoint
@@ -49,6 +51,7 @@ class Trained:
         reference: see ``include.ml.reference``.
         champion: the champion that it is to be compared with, its version, or None where there is none.
         timings: how long scoring takes; see ``include.ml.evaluation``.
+        searched: the search that its parameters came of; None where the spec has none.
     """
 
     booster: xgb.Booster
@@ -60,6 +63,7 @@ class Trained:
     champion: int | None
     seconds: float = 0.0
     timings: dict[str, float] = field(default_factory=dict)
+    searched: search.Found | None = None
 
 
 def require_values(data: Dataset, theirs: reference.Reference, who: str) -> None:
@@ -77,6 +81,12 @@ def require_values(data: Dataset, theirs: reference.Reference, who: str) -> None
             )
 
 
+def split_of(case: UseCase, days: Collection[date]) -> Split:
+    """The days of a training set to fit on, to stop early by, and to judge by; ``days`` are those that have rows."""
+    first, last = min(days), max(days)
+    return dataset.split_days(case, first, last, set(dataset.days_between(first, last)) - set(days))
+
+
 def fit_and_judge(
     case: UseCase,
     data: Dataset,
@@ -92,9 +102,7 @@ def fit_and_judge(
     """
     begun, task = time.monotonic(), tasks.of(case)
     with encoded(case, data.frames()) as rows:  # all labels are checked, the holdout's too, before the fit
-        first, last = rows.days[0], rows.days[-1]
-        absent = set(dataset.days_between(first, last)) - set(rows.days)
-        split = dataset.split_days(case, first, last, absent)
+        split = split_of(case, rows.days)
         learned = rows.between(split.train)
         fitted = rows.labels[learned]
         task.check_learnable(fitted)
@@ -116,6 +124,16 @@ def fit_and_judge(
     version = champion.model_version if champion else None
     times = evaluation.timings(case, booster, holdout)
     return Trained(booster, device, gpu, split, found, seen, version, round(time.monotonic() - begun, 3), times)
+
+
+def searched(case: UseCase, data: Dataset, device: Device, recipe: str) -> search.Found | None:
+    """What a search for parameters finds on the days to fit on, where the spec has one; told, as it takes long."""
+    if case.training.search is None:
+        return None
+    frame = data.frame
+    found = search.run(case, frame, split_of(case, frame[case.day].unique().to_list()).train, device, recipe)
+    print(found)
+    return found
 
 
 @dataclass(frozen=True)
@@ -184,9 +202,12 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
             tasks.of_version(case, theirs["task"])
             dataset.check_columns(case, data.columns, features_of(theirs), who=who)
             require_values(data, theirs, who)
-        kept = checkpoint.of(case, keys.recipe)
-        trained = fit_and_judge(case, data, where, champion, registry.fitted(case, keys.recipe), kept)
-        made = registry.register(case, night, keys, data, trained, code)
+        found = searched(case, data, where, keys.recipe)
+        chosen = found.chosen if found else {}
+        kept = checkpoint.of(case, _digest(keys.recipe, chosen))
+        applied, fitted_before = search.applied(case, chosen), registry.fitted(case, keys.recipe)
+        trained = fit_and_judge(applied, data, where, champion, fitted_before, kept)
+        made = registry.register(case, night, keys, data, replace(trained, searched=found), code)
         kept.remove()
         training = record.training_of(case, keys.request, model_files.sha256(bytes(trained.booster.save_raw("ubj"))))
         if training is not None:
