@@ -44,7 +44,7 @@ def found(case: UseCase, recipe: str = "one", change: pl.Expr | None = None) -> 
     """What a search finds on the toy days, with some of the rows changed."""
     data = dataset.load(case, FIRST, NIGHT)
     frame = data.frame if change is None else data.frame.with_columns(change)
-    return search.run(case, frame, train.split_of(case, data).train, "cpu", recipe)
+    return search.run(case, frame, train.split_of(case, set(data.frame[case.day])).train, "cpu", recipe)
 
 
 def same(one: Found, other: Found) -> bool:
@@ -103,7 +103,7 @@ def test_where_nothing_is_better_the_spec_s_own_parameters_stay(toy: UseCase) ->
 
 def test_neither_holdout_nor_validation_is_seen(toy: UseCase) -> None:
     case = searching(toy, rounds=20, early_stopping_rounds=3, valid_days=3)
-    split = train.split_of(case, dataset.load(case, FIRST, NIGHT))
+    split = train.split_of(case, set(dataset.load(case, FIRST, NIGHT).frame[case.day]))
     assert split.valid is not None
     turned = pl.when(pl.col("flight_date") >= split.valid[0]).then(1 - pl.col("is_head")).otherwise("is_head")
     one, other = found(case, "as they are"), found(case, "turned", turned.alias("is_head"))
@@ -127,7 +127,7 @@ def test_of_other_tasks_too(world: World, lake: object) -> None:
     world.write(FIRST, 45)
     case = replace(world.case, training=replace(world.case.training, search=Search(trials=3, days=5, blocks=1)))
     data = dataset.load(case, FIRST, FIRST + timedelta(44))
-    made = search.run(case, data.frame, train.split_of(case, data).train, "cpu", "one")
+    made = search.run(case, data.frame, train.split_of(case, set(data.frame[case.day])).train, "cpu", "one")
     assert made.metric == {"weather": "log_loss", "sales": "pinball_loss"}[case.name]
     assert made.best == min(trial.score for trial in made.trials if not trial.pruned)
     assert set(made.trials[1].params) == set(made.trials[0].params) >= {"max_depth", "learning_rate"}
@@ -136,7 +136,7 @@ def test_of_other_tasks_too(world: World, lake: object) -> None:
 def test_each_block_is_scored_by_a_fit_on_the_days_before_it(toy: UseCase) -> None:
     case = searching(toy, replace(SEARCH, days=4, blocks=2, trials=2))
     made, data = found(case), dataset.load(case, FIRST, NIGHT)
-    newest, older = search.splits_of(case, Search(days=4, blocks=2), train.split_of(case, data).train, set())
+    newest, older = search.splits_of(case, Search(days=4, blocks=2), train.split_of(case, set(data.frame[case.day])).train, set())
     assert older.train[1] < older.holdout[0] <= older.holdout[1] < newest.holdout[0]
     assert newest.train[1] == older.holdout[1]
     assert made.days == (older.holdout[0], newest.holdout[1])
