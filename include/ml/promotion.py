@@ -154,12 +154,26 @@ def look_again(name: str, through: date) -> dict[str, Any] | None:
     """
     case = use_case(name)
     with ledger.deploying(case):  # or another one is promoted before the one that waits is looked at
-        champion = ledger.latest_champion(case)
-        found = record.waiting(case, champion.model_version if champion else None)
-        # One that was champion and was taken back does not come again by itself.
-        if found is None or found.model_version in {row.model_version for row in ledger.read(case)}:
-            return None
-        return _promoted(case, found.model_version, through, "gates")
+        version = _waits(case, through)
+        return _promoted(case, version, through, "gates") if version else None
+
+
+def _waits(case: UseCase, through: date) -> int | None:
+    """The version that waits for its next look, or for what a try that was killed has not carried out of its last.
+
+    One that was champion and was taken back does not come again by itself.
+    """
+    champion = ledger.latest_champion(case)
+    serving = champion.model_version if champion else None
+    was_champion = {row.model_version for row in ledger.read(case)}
+    if found := record.waiting(case, serving):
+        return None if found.model_version in was_champion else found.model_version
+    last = record.newest_judgement(case)
+    if last is None or last.verdict != "promote":
+        return None
+    # By then it is champion, and the alias may lack.
+    this_look = last.model_version == serving and last.last == dataset.newest_label_day(case, through)
+    return last.model_version if last.model_version not in was_champion or this_look else None
 
 
 def _judged(

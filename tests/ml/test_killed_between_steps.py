@@ -21,6 +21,8 @@ from tests.ml.crossing import OPERATIONS, Outcome
 SAMPLE = [
     ("train", "mlflow.start_run"),
     ("promote", "include.lake.commit.commit"),
+    ("look again", "include.ml.ledger.append"),
+    ("look again", "include.ml.registry.show_champion"),
     ("roll back", "include.ml.registry.show_champion"),
 ]
 """Of `make test`: who is killed, before which step."""

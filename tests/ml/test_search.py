@@ -136,7 +136,8 @@ def test_of_other_tasks_too(world: World, lake: object) -> None:
 def test_each_block_is_scored_by_a_fit_on_the_days_before_it(toy: UseCase) -> None:
     case = searching(toy, replace(SEARCH, days=4, blocks=2, trials=2))
     made, data = found(case), dataset.load(case, FIRST, NIGHT)
-    newest, older = search.splits_of(case, Search(days=4, blocks=2), train.split_of(case, set(data.frame[case.day])).train, set())
+    days = train.split_of(case, set(data.frame[case.day])).train
+    newest, older = search.splits_of(case, Search(days=4, blocks=2), days, set())
     assert older.train[1] < older.holdout[0] <= older.holdout[1] < newest.holdout[0]
     assert newest.train[1] == older.holdout[1]
     assert made.days == (older.holdout[0], newest.holdout[1])
