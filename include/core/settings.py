@@ -133,6 +133,12 @@ class Settings(BaseSettings):
     )
 
     device: str = Field("auto", description="where XGBoost trains: auto, cpu or cuda")
+    # Under CUDA's own name.
+    cuda_visible_devices: str = Field(
+        "",
+        validation_alias=AliasChoices("CUDA_VISIBLE_DEVICES"),
+        description="the GPUs that may be used, by number or UUID; none: all, and -1: no GPU",
+    )
     matrix_gib: float = Field(
         4, gt=0, description="the memory that a training's bins may take, at 6 bytes a value; more is kept on disk"
     )

@@ -15,7 +15,7 @@ from xgboost.callback import CallbackContainer, TrainingCallback
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
 from include.core.settings import settings
-from include.ml import errors, imbalance, tasks
+from include.ml import errors, gpu, imbalance, tasks
 from include.ml.checkpoint import Checkpoint, History
 from include.ml.dataset import Split
 from include.ml.encoded import Batches, Encoded, encoded, on_disk
@@ -31,23 +31,6 @@ class WrongDeviceError(NeedsAttentionError):
     """A booster was not trained where it was meant to be."""
 
 
-def gpu_names() -> list[str]:
-    """The NVIDIA GPUs of this machine by name; empty where there is no driver."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
-    try:
-        return [
-            str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(index)))
-            for index in range(pynvml.nvmlDeviceGetCount())
-        ]
-    finally:
-        pynvml.nvmlShutdown()
-
-
 def choose_device(requested: str) -> Device:
     """``auto`` becomes ``cuda`` where there are a GPU and an XGBoost that can use it, else ``cpu``.
 
@@ -57,7 +40,7 @@ def choose_device(requested: str) -> Device:
         raise ValueError(f"device is `{requested}`; it must be auto, cpu or cuda (NOCTURNE_DEVICE)")
     if requested == "cpu":
         return "cpu"
-    usable = bool(xgb.build_info().get("USE_CUDA")) and bool(gpu_names())
+    usable = bool(xgb.build_info().get("USE_CUDA")) and bool(gpu.names())
     if requested == "cuda" and not usable:
         raise WrongDeviceError(
             "device cuda was asked for, but no GPU is visible, or this XGBoost is built without CUDA"

@@ -21,6 +21,7 @@ from include.ml import (
     environment,
     evaluation,
     fitting,
+    gpu,
     ledger,
     model_files,
     record,
@@ -32,7 +33,7 @@ from include.ml import (
 from include.ml.checkpoint import Checkpoint
 from include.ml.code import Code, code_state
 from include.ml.dataset import Dataset, Split
-from include.ml.encoded import encoded
+from include.ml.encoded import encoded, quantised_bytes
 from include.ml.fitting import Device
 from include.ml.reference import features_of
 from include.ml.scoring import predicted
@@ -106,9 +107,10 @@ def fit_and_judge(
         learned = rows.between(split.train)
         fitted = rows.labels[learned]
         task.check_learnable(fitted)
-        booster = fitted_before
+        booster, watched = fitted_before, dict[str, float]()
         if booster is None:
-            booster = fitting.fit(case, rows, split, device, checkpoint=kept)
+            with gpu.taken(device, quantised_bytes(len(fitted), len(case.features))) as watched:
+                booster = fitting.fit(case, rows, split, device, checkpoint=kept)
         judged = rows.between(split.holdout)
         labels, given = rows.labels[judged], predicted(case, booster, case.features, rows.matrices(judged))
         scores = task.scores(given)
@@ -120,10 +122,10 @@ def fit_and_judge(
         shares = fitting.gain_shares(booster)
         found |= evaluation.measure(case, booster, holdout, given, fitted, rows.day_of[learned], shares)
         seen = reference.build(case, rows.columns(), rows.day_of, shares, split.holdout, labels, scores)
-    gpu = fitting.gpu_names()[0] if device == "cuda" else ""
+    graphics = gpu.names()[0] if device == "cuda" else ""
     version = champion.model_version if champion else None
-    times = evaluation.timings(case, booster, holdout)
-    return Trained(booster, device, gpu, split, found, seen, version, round(time.monotonic() - begun, 3), times)
+    times = evaluation.timings(case, booster, holdout) | watched
+    return Trained(booster, device, graphics, split, found, seen, version, round(time.monotonic() - begun, 3), times)
 
 
 def searched(case: UseCase, data: Dataset, device: Device, recipe: str) -> search.Found | None:
@@ -131,7 +133,9 @@ def searched(case: UseCase, data: Dataset, device: Device, recipe: str) -> searc
     if case.training.search is None:
         return None
     frame = data.frame
-    found = search.run(case, frame, split_of(case, frame[case.day].unique().to_list()).train, device, recipe)
+    days = split_of(case, frame[case.day].unique().to_list()).train
+    with gpu.taken(device, 0):
+        found = search.run(case, frame, days, device, recipe)
     print(found)
     return found
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from include.core.settings import settings
-from tests.benchmarks import dialects, expectations, features, history, ingest, memory, point_in_time
+from tests.benchmarks import dialects, expectations, features, history, ingest, memory, point_in_time, training
 
 # Each has ``run``, which gives comparisons by name: each turn's seconds (or MiB) of ours and of one peer.
 BENCHMARKS = {
@@ -22,6 +22,7 @@ BENCHMARKS = {
     "history": history,
     "point_in_time": point_in_time,
     "expectations": expectations,
+    "training": training,
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 import xgboost as xgb
 
 from include.contracts.use_case import Promotion, UseCase
-from include.ml import dataset, errors, fitting, ledger, scoring, train
+from include.ml import dataset, errors, fitting, gpu, ledger, scoring, train
 from include.ml.code import Code
 from tests.ml.conftest import FIRST, ROWS
 
@@ -78,9 +78,9 @@ def test_a_silent_fallback_to_the_cpu_is_an_error(
 
 def test_choosing_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xgb, "build_info", lambda: {"USE_CUDA": True})
-    monkeypatch.setattr(fitting, "gpu_names", lambda: ["NVIDIA H100"])
+    monkeypatch.setattr(gpu, "names", lambda: ["NVIDIA H100"])
     assert [fitting.choose_device(word) for word in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
-    monkeypatch.setattr(fitting, "gpu_names", list)
+    monkeypatch.setattr(gpu, "names", list)
     assert fitting.choose_device("auto") == "cpu"
     with pytest.raises(fitting.WrongDeviceError, match="no GPU is visible"):
         fitting.choose_device("cuda")
@@ -110,7 +110,7 @@ def test_what_ran_out_may_be_there_at_another_try(message: str) -> None:
         raise xgb.core.XGBoostError(message)
 
 
-@pytest.mark.skipif(not fitting.gpu_names(), reason="no GPU")
+@pytest.mark.skipif(not gpu.names(), reason="no GPU")
 def test_training_on_a_gpu(toy: UseCase, data: dataset.Dataset) -> None:
     trained = train.fit_and_judge(toy, data, "cuda", None)
     assert trained.gpu
