@@ -4,6 +4,7 @@ import json
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -111,13 +112,14 @@ def fit(
     Raises UnfitFeatureError, UnfitLabelError, WrongDeviceError after a fallback, ModelRefusedError for data or
     parameters that XGBoost does not take.
     """
-    if isinstance(rows, pl.DataFrame):
-        with encoded(case, [rows]) as found:
-            return fit(case, found, split, device, callbacks=callbacks, checkpoint=checkpoint)
     asked = f"to train {case.name} with the parameters of include/use_cases/{case.name}/spec.py"
-    with errors.of_xgboost(asked), warnings.catch_warnings(record=True) as warned:
+    with (
+        encoded(case, [rows]) if isinstance(rows, pl.DataFrame) else nullcontext(rows) as found,
+        errors.of_xgboost(asked),
+        warnings.catch_warnings(record=True) as warned,
+    ):
         warnings.simplefilter("always")
-        bins = matrices(case, rows, split)
+        bins = matrices(case, found, split)
         booster = boost(case, bins, device, callbacks=callbacks, checkpoint=checkpoint)
     said = [str(one.message) for one in warned]
     # A misspelt parameter would train another model than the one that was asked for, with no more than this.

@@ -171,9 +171,11 @@ def _waits(case: UseCase, through: date) -> int | None:
     last = record.newest_judgement(case)
     if last is None or last.verdict != "promote":
         return None
-    # By then it is champion, and the alias may lack.
-    this_look = last.model_version == serving and last.last == dataset.newest_label_day(case, through)
-    return last.model_version if last.model_version not in was_champion or this_look else None
+    if last.model_version in was_champion:  # the alias may lack
+        left = last.model_version == serving and last.last == dataset.newest_label_day(case, through)
+    else:  # persons are asked once
+        left = not case.promotion.approvals or approvals.open_judgement(case) is not None
+    return last.model_version if left else None
 
 
 def _judged(

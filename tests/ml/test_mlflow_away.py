@@ -166,7 +166,7 @@ def test_a_finished_training_is_never_lost_and_never_registered_twice(
 ) -> None:
     fits: list[int] = []
     fit = fitting.fit
-    monkeypatch.setattr(fitting, "fit", lambda *given: (fits.append(1), fit(*given))[1])
+    monkeypatch.setattr(fitting, "fit", lambda *given, **named: (fits.append(1), fit(*given, **named))[1])
     with coins.broken(kind, at, times) as fault:
         said = failure(coins)
     assert fault.seen, "MLflow was asked that"
@@ -183,7 +183,7 @@ def test_a_finished_training_is_never_lost_and_never_registered_twice(
 @pytest.mark.parametrize("kind", ["refused", pytest.param("503", marks=pytest.mark.full)])
 def test_without_mlflow_nothing_is_fitted(coins: Coins, monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
     with monkeypatch.context() as patch, coins.broken(kind, "experiments/get-by-name"):
-        patch.setattr(fitting, "fit", lambda *_: pytest.fail("hours of training, for nothing"))
+        patch.setattr(fitting, "fit", lambda *_, **__: pytest.fail("hours of training, for nothing"))
         with pytest.raises(errors.RegistryAwayError, match=f"MLflow was asked to list the runs of {coins.name}"):
             coins.train()
     assert coins.train()["created"]

@@ -171,8 +171,8 @@ def test_quantiles_that_do_not_cover_are_refused() -> None:
 
 
 def test_quantiles_that_cross_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = train.output
-    monkeypatch.setattr(train, "output", lambda *arguments: given(*arguments)[:, ::-1])
+    given = train.predicted
+    monkeypatch.setattr(train, "predicted", lambda *arguments: given(*arguments)[:, ::-1])
     assert any("cross, over 5.0%" in one for one in judged(SALES))
 
 
