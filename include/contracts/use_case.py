@@ -422,7 +422,7 @@ class Evaluation:
     max_parity_gap: float = 0.15
     slice_level: float = 0.05
     max_missing_loss: float = 2.0
-    max_noise_loss: float = 0.1
+    max_noise_loss: float = 0.3
     max_gain_share: float = 0.995
     max_label_shift: float = 0.5
     max_model_mib: float = 256.0

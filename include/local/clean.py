@@ -15,6 +15,7 @@ STATE = frozenset(
     {
         *(MARKER, LOCK, "airflow", "cache", "dbt", "ivy", "jars", "lake", "landing", "lock", "log", "mlflow"),
         *("installation.json", "openlineage", "report", "run", "secrets", "spark", "stream"),
+        *("checkpoints", "scratch", "searches"),  # of trainings
     }
 )
 # What set-up alone makes, by which an installation is known that an earlier release made, without a marker.

@@ -62,7 +62,7 @@ SPEC = UseCase(
     ),
     # Four weeks have 28 rows of an airport, each of another day. Without any one feature the error was at most .13
     # above the usual's.
-    evaluation=Evaluation(slices=("origin",), min_slice_rows=28, max_missing_loss=0.5),
+    evaluation=Evaluation(slices=("origin",), min_slice_rows=28, max_missing_loss=0.5, max_noise_loss=0.1),
     # Three rows a day, and four weeks of them are still of one season: only a PSI above the largest of those nine
     # months, 3.45, means anything.
     drift=DriftPolicy(
