@@ -409,8 +409,8 @@ class Evaluation:
         max_missing_loss: with any one feature missing, the loss may be above the usual's by at most this share.
         max_noise_loss: where each number is off by a tenth of its spread, it may rise by this share of the usual's.
         max_gain_share: a feature of several that carries a larger share of the gain may be the label by another name.
-        max_label_shift: how far the holdout's labels may be from those of training: as a share of rows, or of numbers
-            in standard deviations. Days must be certain of it too.
+        max_label_shift: how far the holdout's labels may be from those of training where there is no champion yet: as
+            a share of rows, or of numbers in standard deviations. Days must be certain of it too.
         max_model_mib: largest model, in MiB.
         max_ms_p99: milliseconds in which 99 of 100 single rows are scored.
     """

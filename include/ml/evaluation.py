@@ -374,12 +374,14 @@ def timings(
 # --- the gate ---
 
 
-def reasons(case: UseCase, found: Mapping[str, float]) -> list[str]:
-    """Why a version with these measurements of its training must not become champion, whatever it is compared with.
+def reasons(case: UseCase, found: Mapping[str, float], *, has_champion: bool = False) -> list[str]:
+    """Why a version with these measurements of its training must not become champion.
 
-    What is missing fails. Groups are judged apart, by ``slice_reasons``.
+    What is missing fails. Groups are judged apart, by ``slice_reasons``. Beside a champion, labels that have moved are
+    no reason: that the world has moved is what a retraining is for, and the days of both tell which of them is better.
     """
-    return [*_of_suspicion(case, found), *_of_odd_input(case.evaluation, found), *_of_size(case.evaluation, found)]
+    suspected = _of_suspicion(case, found) + ([] if has_champion else _of_labels(case.evaluation, found))
+    return [*suspected, *_of_odd_input(case.evaluation, found), *_of_size(case.evaluation, found)]
 
 
 # Written as "not good" throughout, so that what is missing fails.
@@ -397,10 +399,14 @@ def _of_suspicion(case: UseCase, found: Mapping[str, float]) -> list[str]:
             f"{name or 'no feature'} carries {share:.1%} of the gain, over {spec.max_gain_share:.1%}: it may be the "
             "label by another name"
         )
-    shifts = _all(found, "label_shift/")
-    if not shifts:
+    if not _all(found, "label_shift/"):
         said.append("nobody has held the labels of the holdout against those of training")
-    for what, shift in shifts.items():
+    return said
+
+
+def _of_labels(spec: Evaluation, found: Mapping[str, float]) -> list[str]:
+    said = []
+    for what, shift in _all(found, "label_shift/").items():
         certain = not abs(found.get(f"label_shift_z/{what}", NAN)) < LABEL_SHIFT_Z
         if certain and not abs(shift) <= spec.max_label_shift:
             by = f"{shift:+.1%}" if what.startswith("rows ") else f"{shift:+.2f} standard deviations"

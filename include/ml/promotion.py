@@ -226,7 +226,7 @@ def _considered(
 def alone(case: UseCase, version: int, training: Training, judged_by: str) -> Judgement:
     """By the limits of the task on the holdout, where there is no champion."""
     task = tasks.of(case)
-    reasons = task.reasons(training.metrics) + evaluated(case, training)
+    reasons = task.reasons(training.metrics) + evaluated(case, training, has_champion=False)
     if training.evaluation:
         found = evaluation.of_record(case.evaluation, training.metrics)
         reasons += evaluation.slice_reasons(case, found, None, "that of always the usual")
@@ -247,9 +247,9 @@ def alone(case: UseCase, version: int, training: Training, judged_by: str) -> Ju
     )
 
 
-def evaluated(case: UseCase, training: Training) -> list[str]:
+def evaluated(case: UseCase, training: Training, *, has_champion: bool) -> list[str]:
     """What its training's measurements refuse it for. A release that made none is not held against it."""
-    return evaluation.reasons(case, training.metrics) if training.evaluation else []
+    return evaluation.reasons(case, training.metrics, has_champion=has_champion) if training.evaluation else []
 
 
 def beside(
@@ -312,7 +312,8 @@ def beside(
     verdict, reasons = judge(case, own, champions, gains, look, versions, champion.model_version)
     groups = evaluation.groups(case, rows, *((of.task, of.labels, of.scores) for of in (ours, other)))
     against = f"version {champion.model_version}'s"
-    if failed := [*evaluated(case, training), *evaluation.slice_reasons(case, groups, look, against)]:
+    own_failed = evaluated(case, training, has_champion=True)
+    if failed := [*own_failed, *evaluation.slice_reasons(case, groups, look, against)]:
         verdict, reasons = "refuse", [*(reasons if verdict == "refuse" else []), *failed]
     return replace(
         none,

@@ -108,6 +108,9 @@ def test_each_limit_has_its_reason(
 def test_labels_that_moved_by_chance_are_no_suspicion(sound: dict[str, float]) -> None:
     moved = {"label_shift/rows with is_head": 0.6, "label_shift_z/rows with is_head": 2.0}
     assert evaluation.reasons(toy_case(), sound | moved) == []
+    certain = moved | {"label_shift_z/rows with is_head": 9.0}
+    assert evaluation.reasons(toy_case(), sound | certain)
+    assert evaluation.reasons(toy_case(), sound | certain, has_champion=True) == [], "a retraining is for this"
 
 
 def test_one_feature_alone_carries_all_and_is_not_suspected_of_it() -> None:
