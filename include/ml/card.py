@@ -480,29 +480,23 @@ def history_of(case: UseCase, version: int) -> tuple[list[Judgement], list[Said]
     return judgements, sorted(said, key=lambda one: one.when)
 
 
+HOW = {ledger.ROLLBACK: "put back as champion", ledger.BY_HAND: "champion by hand"}
 ANSWERS = {"ask": "asked for an approval", "approve": "approved", "reject": "rejected", "timeout": "nobody answered"}
 
 
 def _approvals(case: UseCase, version: int) -> list[Said]:
     """What persons were asked, and have answered, of a version."""
-    schema: dict[str, pl.DataType] = {
-        "model_version": pl.Int64(),
-        "word": pl.String(),
-        "who": pl.String(),
-        "why": pl.String(),
-        "said_at": pl.Datetime("us", "UTC"),
-    }
-    rows = record.lines(f"gold.{case.name}__approvals", schema).filter(model_version=version)
     return [
-        Said(f"{when:%Y-%m-%d %H:%M}", ANSWERS.get(word, word), who or "", why or "")
-        for word, who, why, when in rows.select("word", "who", "why", "said_at").iter_rows()
+        Said(f"{one.said_at:%Y-%m-%d %H:%M}", ANSWERS.get(one.word, one.word), one.who or "", one.why or "")
+        for one in record.approvals(case)
+        if one.model_version == version
     ]
 
 
 def _deployed(before: Champion | None, row: Champion, version: int) -> Iterable[Said]:
     when = f"{row.decided_at:%Y-%m-%d %H:%M}"
     if row.model_version == version:
-        how = "put back as champion" if row.how else "champion"
+        how = HOW.get(row.how or "", "champion")
         yield Said(when, f"{how} from {row.effective_from} on", row.decided_by, row.reason)
     elif before is not None and before.model_version == version:
         yield Said(when, f"replaced by version {row.model_version} from {row.effective_from} on", row.decided_by, "")

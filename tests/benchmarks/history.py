@@ -62,7 +62,7 @@ def looks(last: date) -> None:
     for table in TABLES:
         publications.known(table, window)
         publications.since(datetime.now(UTC), table, [last])
-        delta.read_days(*table.split("."), window[-1], last, day="day")  # type: ignore[misc]
+        delta.read_days(*table.split("."), window[-1], last, day="day")
     usage.days_of("gold.predictions")
     chain.last("ledger.publications")
 

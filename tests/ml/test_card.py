@@ -262,8 +262,30 @@ def test_a_file_that_was_changed_gives_no_card(toy: UseCase, mlflow_store: None,
         card.today(toy, 1)
 
 
-def test_what_persons_have_answered_is_part_of_the_history(toy: UseCase, mlflow_store: None) -> None:
+def test_who_made_it_champion_and_how_is_part_of_the_history(toy: UseCase, mlflow_store: None) -> None:
+    train.train("toy", NIGHT, "cpu")
+    (made,) = record.trainings(toy)
+    for how in (ledger.BY_HAND, ledger.ROLLBACK):
+        ledger.append(
+            toy,
+            model_version=1,
+            effective_from=NIGHT,
+            decided_by="ann",
+            reason="it was right",
+            run_id="",
+            model_sha256=made.model_sha256,
+            reference_sha256=made.reference_sha256,
+            trained_from=made.trained_from,
+            fitted_through=made.fitted_through,
+            trained_through=made.trained_through,
+            how=how,
+        )
+    shown = text(card.today(toy, 1))
+    assert f"champion by hand from {NIGHT} on" in shown
+    assert f"put back as champion from {NIGHT} on" in shown
 
+
+def test_what_persons_have_answered_is_part_of_the_history(toy: UseCase, mlflow_store: None) -> None:
     train.train("toy", NIGHT, "cpu")
     row = {"model_version": 1, "word": "reject", "who": "ann", "why": "not in summer", "said_at": datetime.now(UTC)}
     chain.append("gold.toy__approvals", pl.DataFrame([row]), "an answer")

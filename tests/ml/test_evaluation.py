@@ -322,4 +322,4 @@ def test_a_slice_is_a_column_that_training_reads() -> None:
     with pytest.raises(ValueError, match="slices are columns of entity or features, and not known_from"):
         toy_case(evaluation=Evaluation(slices=("known_from",)))
     with pytest.raises(ValueError, match="slices is 'metal' and no tuple"):
-        Evaluation(slices="metal")  # type: ignore[arg-type]
+        Evaluation(slices="metal")

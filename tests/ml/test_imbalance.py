@@ -165,7 +165,7 @@ def test_what_is_stored_predicts_so_and_a_version_is_compared_with_one_of_other_
     ("made", "said"),
     [
         (lambda: Binary(baseline="a", positive_weight=0), "positive_weight is 0; it must be above 0"),
-        (lambda: Binary(baseline="a", positive_weight="many"), "or `balanced`"),  # type: ignore[arg-type]
+        (lambda: Binary(baseline="a", positive_weight="many"), "or `balanced`"),
         (lambda: Multiclass(("a", "b"), class_weights=(1.0,)), "give each class one above 0"),
         (lambda: Training({"scale_pos_weight": 9}, 1, FIRST), "set positive_weight in the task instead"),
         (lambda: Binary(baseline="a", budget_per_day=5, budget_share=0.1), "set one of them"),
@@ -286,7 +286,7 @@ def test_what_the_spec_asks_for_is_compared_with_the_champion_and_can_refuse(
 
 def test_specs_with_values_and_costs_come_back_from_their_json() -> None:
     coins = weighted(toy_case(), value=Value(2.0, -1.0, max_loss=0.1), budget_share=0.1, positive_weight="balanced")
-    sales = replace(SALES.case, task=replace(SALES.case.task, cost=Cost(1.0, 3.0)))  # type: ignore[type-var]
+    sales = replace(SALES.case, task=replace(SALES.case.task, cost=Cost(1.0, 3.0)))
     kinds = weighted(WEATHER.case, class_weights=(1.0, 2.0, 3.0))
     for case in (coins, sales, kinds):
         assert reproduce.spec_of(json.loads(json.dumps(asdict(case), default=str))) == case

@@ -165,7 +165,7 @@ def test_what_a_decision_reads_does_not_grow_with_history(drifted: UseCase, monk
 
     def counted(layer: str, name: str, first: date, last: date, **kwargs: object) -> pl.DataFrame:
         scanned.append((first, last))
-        return read(layer, name, first, last, **kwargs)  # type: ignore[arg-type]
+        return read(layer, name, first, last, **kwargs)
 
     monkeypatch.setattr(delta, "read_days", counted)
     policy.decide_night("toy", NIGHT + timedelta(8))

@@ -206,7 +206,7 @@ def time_passes() -> None:
     """What happens to a lake: days are written again, all is compacted and vacuumed, tables are made anew."""
     write_again("returns")
     before = {table: delta.version("gold", table) for name in ROWS for table in tables(name)}
-    maintain.compact(None, "run")  # type: ignore[arg-type]  # Spark is asked for spools alone
+    maintain.compact(None, "run")  # Spark is asked for spools alone
     assert all(delta.version("gold", table) > version for table, version in before.items()), "each was compacted"
     write_again("weather")
     files = len(list((settings().lake / "gold").rglob("*.parquet")))

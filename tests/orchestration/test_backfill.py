@@ -82,8 +82,8 @@ class Recorded:
 
 
 def backfilled(airflow: Recorded, nights: str, each: Each = Each.MONTH) -> list[str]:
-    runs = backfill.run(airflow, source("flights"), Partitions.parse(nights), each)  # type: ignore[arg-type]
-    return [run.key for run in runs if run.dag_id == HEAD]  # type: ignore[attr-defined]
+    runs = backfill.run(airflow, source("flights"), Partitions.parse(nights), each)
+    return [run.key for run in runs if run.dag_id == HEAD]
 
 
 def test_there_is_a_run_for_each_month_one_after_the_other() -> None:
