@@ -188,28 +188,25 @@ def _judged(
     judged_by: str,
 ) -> Judgement:
     """The last judgement of ``version``, or a new one where a look is due, which is written down."""
-    new = _considered(case, version, run_id, training, champion, through, judged_by)
+    new = considered(case, version, run_id, training, champion, through, judged_by)
     if new != record.last_judgement(case, version):
         record.append_judgement(case, new)
     return new
 
 
 def considered(
-    case: UseCase, version: int, run_id: str, training: Training, champion: ledger.Champion | None
-) -> Judgement:
-    """How it stands with ``version`` beside the champion of now, by what its training knew. Nothing is written."""
-    return _considered(case, version, run_id, training, champion, None, "gates")
-
-
-def _considered(
     case: UseCase,
     version: int,
     run_id: str,
     training: Training,
     champion: ledger.Champion | None,
-    through: date | None,
-    judged_by: str,
+    through: date | None = None,
+    judged_by: str = "gates",
 ) -> Judgement:
+    """How it stands with ``version`` beside the champion of now. Nothing is written.
+
+    By what is known in the partition ``through``; None is that of its training.
+    """
     against = champion.model_version if champion else None
     last = record.last_judgement(case, version)
     # What was decided stands. What was decided against another champion, and not carried out, does not.
