@@ -12,8 +12,11 @@ import json
 import random
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
+from io import BytesIO
+from itertools import batched
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
     from upath import UPath
 
 ATTEMPTS = 8
-HASHED_ROWS = 100_000
-"""So many rows at a time become text, which is larger than they are."""
+HASHED_ROWS, AT_ONCE = 10_000, 8
+"""So many rows become text in one go, which is larger than they are, and so many of these are in memory."""
 # Columns that a migration has given another name, in versions of before it.
 FORMER_NAMES = {"night": "ingestion_date"}
 CONFIGURATION = {"delta.checkpointInterval": "20"}
@@ -184,16 +187,25 @@ def hash_in_order(frames: Iterable[pl.DataFrame]) -> str:
     The order of columns does not matter.
     """
     digest = hashlib.sha256()
-    for number, frame in enumerate(frames):
-        columns = sorted(frame.columns)
-        if number == 0:
-            digest.update(repr([(name, str(frame.schema[name])) for name in columns]).encode())
-        for rows in frame.select(columns).iter_slices(HASHED_ROWS):
-            # Text, not Arrow bytes: these do not depend on chunks or on the library's version. With every string
-            # quoted, an empty one differs from a null.
-            text = rows.write_csv(include_header=False, quote_style="non_numeric", null_value="")
-            digest.update(text.encode())
+    with ThreadPoolExecutor(2) as threads:  # Polars writes a small frame in one, and sha256 waits for it
+        for number, frame in enumerate(frames):
+            columns = sorted(frame.columns)
+            if number == 0:
+                digest.update(repr([(name, str(frame.schema[name])) for name in columns]).encode())
+            for some in batched(frame.select(columns).iter_slices(HASHED_ROWS), AT_ONCE):
+                for text in threads.map(_text, some):
+                    digest.update(text.getbuffer())
     return digest.hexdigest()
+
+
+def _text(rows: pl.DataFrame) -> BytesIO:
+    """Text, not Arrow bytes: these do not depend on chunks or on the library's version.
+
+    With every string quoted, an empty one differs from a null.
+    """
+    text = BytesIO()
+    rows.write_csv(text, include_header=False, quote_style="non_numeric", null_value="")
+    return text
 
 
 def replace_days(

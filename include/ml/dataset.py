@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from include.contracts.use_case import UNKNOWN, Feature, UseCase
+from include.core.ahead import ahead
 from include.core.errors import NeedsAttentionError
 from include.lake import delta, publications, usage
 from include.sources import sources
@@ -127,7 +128,8 @@ class Dataset:
         whole = ~pl.col(case.day).is_in(gaps)
         wanted, known = (int(rows.filter(whole)["len"].sum()) for rows in (self._rows_a_day, labels))
         try:
-            both = sum(self._both(part).filter(whole).select(pl.len()).collect().item() for part in self._parts)
+            counted = [self._both(part).filter(whole).select(pl.len()) for part in self._parts]
+            both = sum(rows.item() for rows in ahead((rows.collect for rows in counted), self._ahead))
         except pl.exceptions.ComputeError as error:
             if "validation" not in str(error):
                 raise
@@ -155,9 +157,16 @@ class Dataset:
         return parts(self._rows_a_day.rows())
 
     def frames(self) -> Iterator[pl.DataFrame]:
-        """All rows, part by part. The parts follow each other, so that sorting each sorts all."""
-        for part in self._parts:
-            yield self._matched(part).sort(self.case.key).collect().rechunk()
+        """All rows, part by part; the next ones are being read. As they follow each other, sorting each sorts all."""
+        return ahead((partial(self._part, days) for days in self._parts), self._ahead)
+
+    def _part(self, days: tuple[date, date]) -> pl.DataFrame:
+        return self._matched(days).sort(self.case.key).collect().rechunk()
+
+    @property
+    def _ahead(self) -> int:
+        """How many parts are read at a time while another one is looked at; Polars uses more threads for each."""
+        return max(1, self.case.training.threads // 2)
 
     def _matched(self, days: tuple[date, date]) -> pl.LazyFrame:
         """What has features and a label to learn from, in no particular order."""
@@ -172,13 +181,16 @@ class Dataset:
         return joined.select(*columns)
 
     def _features(self, days: tuple[date, date]) -> pl.LazyFrame:
-        table = self.case.features_table
-        return delta.scan_days("gold", table, *days, day=self.case.day, version=self.versions[table])
+        return between(self.case, self._tables[self.case.features_table], days)
 
     def _labels(self, days: tuple[date, date]) -> pl.LazyFrame:
-        table = self.case.labels_table
-        rows = delta.scan_days("gold", table, *days, day=self.case.day, version=self.versions[table])
+        rows = between(self.case, self._tables[self.case.labels_table], days)
         return rows.filter(pl.col(KNOWN) <= self.as_of).select(*self.case.key, self.case.label)
+
+    @cached_property
+    def _tables(self) -> dict[str, pl.LazyFrame]:
+        """Both tables at their versions: to open one reads its log."""
+        return {table: delta.scan("gold", table, version) for table, version in self.versions.items()}
 
 
 def labelled[Frame: (pl.DataFrame, pl.LazyFrame)](case: UseCase, rows: Frame) -> Frame:

@@ -16,7 +16,9 @@ shows against all of it: a week is drifted when it differs from those months mor
 """
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from itertools import batched
 from typing import Any
 
 import numpy as np
@@ -112,21 +114,27 @@ def build(
 ) -> Reference:
     """The reference of a model. ``columns`` are the features of its whole training set, and ``days`` are its days.
 
-    Of the features, which come in the order of the spec, each is looked at once, by itself.
+    The features come in the order of the spec. Each is looked at once, by itself, as many at a time as threads are.
     """
     task = tasks.of(case)
     unique_days, day_index = np.unique(days, return_inverse=True)
-    features = {}
-    for feature, values in zip(case.features, columns, strict=True):
+
+    def of_feature(feature: Feature, values: npt.NDArray[Any]) -> dict[str, Any]:
         edges = feature_edges(feature, values)
         per_day = counts_by_day(values, day_index, len(unique_days), edges)
-        features[feature.name] = {
+        return {
             "edges": edges,
             "shares": metrics.shares(per_day.sum(axis=0)).tolist(),
             "weight": weights.get(feature.name, 0.0),
             "psi_limit": psi_limit(per_day, case.drift.drift_window_days),
             "day_psi_limit": psi_limit(per_day, 1),
         }
+
+    features: dict[str, dict[str, Any]] = {}
+    with ThreadPoolExecutor(case.training.threads) as threads:
+        for some in batched(zip(case.features, columns, strict=True), case.training.threads):
+            named, values = zip(*some, strict=True)
+            features |= zip([one.name for one in named], threads.map(of_feature, named, values), strict=True)
     scores = {}
     for name, values in task.watched_values(task.frame(holdout_scores)).items():
         edges = metrics.bin_edges(values)

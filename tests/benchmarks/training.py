@@ -90,7 +90,7 @@ def boosting(turns: int) -> dict[str, list[dict[str, float]]]:
     found: dict[str, list[dict[str, float]]] = {"ours": [], "xgboost.train": []}
     data = dataset.load(CASE, FIRST, NIGHT)
     with encoded.encoded(CASE, data.frames()) as rows:
-        of = fitting.matrices(CASE, rows, dataset.split_days(CASE, FIRST, NIGHT))
+        of = fitting.matrices(CASE, rows, dataset.split_days(CASE, FIRST, NIGHT), "cpu")
         sides = {
             "ours": lambda: fitting.boost(CASE, of, "cpu", checkpoint=checkpoint.of(CASE, "")),
             "xgboost.train": lambda: xgb.train(params_of(CASE), of.train, TREES),
@@ -185,7 +185,7 @@ def fitted(trees: int, gib: float) -> dict[str, float]:
 def binned(folder: str) -> dict[str, float]:
     """The size of the bins of all rows, as XGBoost writes them to a file, in MiB."""
     with encoded.encoded(CASE, dataset.load(CASE, FIRST, NIGHT).frames()) as rows:
-        found = encoded.Batches(rows, slice(0, rows.rows), Path(folder) / "bins")
+        found = encoded.Batches(rows, slice(0, rows.rows), cache=Path(folder) / "bins")
         kept = xgb.ExtMemQuantileDMatrix(found, nthread=2, enable_categorical=True)
         size = sum(path.stat().st_size for path in Path(folder).glob("bins*"))
         del kept
