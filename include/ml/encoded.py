@@ -7,11 +7,14 @@ all rows with all features in memory, and labels alone are kept there.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import polars as pl
@@ -88,10 +91,17 @@ class Encoded:
 class Batches(xgb.DataIter):
     """The rows of some days for XGBoost, ``BATCH_ROWS`` at a time, each time from the first."""
 
-    def __init__(self, rows: Encoded, which: slice, weights: Weights = (), cache: Path | None = None) -> None:
-        """``weights`` are what a row of each class counts for, and ``cache`` is what the names of XGBoost's files
-        begin with, where it keeps any."""
-        self._rows, self._which, self._weights, self._at = rows, which, weights, which.start
+    def __init__(
+        self,
+        rows: Encoded,
+        which: slice,
+        weights: Weights = (),
+        cache: Path | None = None,
+        put: Callable[[Floats], Any] = np.asarray,
+    ) -> None:
+        """``weights`` are what a row of each class counts for. ``cache`` is what the names of XGBoost's files begin
+        with, where it keeps any. ``put`` brings a batch to where its bins are made."""
+        self._rows, self._which, self._weights, self._at, self._put = rows, which, weights, which.start, put
         super().__init__(cache_prefix=None if cache is None else str(cache))
 
     def next(self, input_data: Callable[..., None]) -> bool:
@@ -100,7 +110,7 @@ class Batches(xgb.DataIter):
         rows = slice(self._at, min(self._at + BATCH_ROWS, self._which.stop))
         case = self._rows.case
         input_data(
-            data=self._rows.matrix(rows),
+            data=self._put(self._rows.matrix(rows)),
             label=self._rows.labels[rows],
             weight=imbalance.of_rows(self._weights, self._rows.labels[rows]),
             feature_names=list(case.feature_names),
@@ -123,16 +133,21 @@ def encoded(case: UseCase, frames: Iterable[pl.DataFrame]) -> Iterator[Encoded]:
     with scratch(f"{case.name}-rows") as folder:
         with ExitStack() as stack:
             files = [stack.enter_context((folder / str(place)).open("wb")) for place in range(len(case.features))]
+            threads = stack.enter_context(ThreadPoolExecutor(case.training.threads))
             for frame in frames:
                 labels.append(task.labels(frame[case.label]))
                 _count(rows_of, frame[case.day])
-                for file, feature in zip(files, case.features, strict=True):
-                    require_exact(feature, frame[feature.name])
-                    dataset.encode(feature, frame[feature.name]).to_numpy().tofile(file)
+                columns = [frame[name] for name in case.feature_names]
+                deque(threads.map(_write, files, case.features, columns), maxlen=0)  # raises what one of them raises
         if list(rows_of) != sorted(rows_of):
             raise ValueError(f"the rows of {case.name} are not sorted by {case.day}")
         ends = tuple(np.cumsum(list(rows_of.values())).tolist())
         yield Encoded(case, folder, tuple(rows_of), ends, np.concatenate(labels) if labels else np.empty(0))
+
+
+def _write(file: BinaryIO, feature: Feature, values: pl.Series) -> None:
+    require_exact(feature, values)
+    dataset.encode(feature, values).to_numpy().tofile(file)
 
 
 def _count(rows_of: dict[date, int], days: pl.Series) -> None:

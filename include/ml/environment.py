@@ -6,6 +6,7 @@ import hashlib
 import platform
 
 from include.core.settings import settings
+from include.ml import gpu
 from include.ml.code import Code
 
 
@@ -21,6 +22,7 @@ def of_training() -> dict[str, str]:
         "xgboost": xgboost.__version__,
         "numpy": numpy.__version__,
         "polars": polars.__version__,
+        "cupy": gpu.cupy_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "requirements": hashlib.sha256(lock.read_bytes()).hexdigest()[:12] if lock.is_file() else "unknown",
     }

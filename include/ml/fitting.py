@@ -27,6 +27,13 @@ type Device = Literal["cpu", "cuda"]
 EVERY_SECONDS = 20.0
 """How often a training says how far it is, and is kept. To keep it takes milliseconds; a kill costs as much as this."""
 
+LOADED_ROUNDS = 25
+"""After so many rounds on a GPU the booster is loaded from its own bytes, killed or not, and only then it is kept.
+
+What XGBoost has there beside the trees, the sums of them for each row or where sampled columns are drawn, differs in
+its last digits, or its place, from what it has of loaded trees. On the CPU it is the same.
+"""
+
 
 class WrongDeviceError(NeedsAttentionError):
     """A booster was not trained where it was meant to be."""
@@ -68,22 +75,32 @@ class Matrices:
     weights: Weights
 
 
-def matrices(case: UseCase, rows: Encoded, split: Split) -> Matrices:
+def matrices(case: UseCase, rows: Encoded, split: Split, device: Device) -> Matrices:
     """The rows of a split in bins: in memory, or on disk beside ``rows`` where they would take more than the setting.
 
-    How they are cut into batches makes no difference to the bins: XGBoost takes in one row after the other.
+    On the CPU it makes no difference to the bins how they are cut into batches: XGBoost takes in one row after the
+    other. For a GPU the bins are made there where CuPy is installed, which takes a fifth of the time, and how they are
+    cut makes a difference; batches are always as large. Raises WrongDeviceError where it must be there and is not.
     """
     learned = rows.between(split.train)
     large = on_disk(learned.stop - learned.start, case.features, settings().matrix_gib)
     kind = xgb.ExtMemQuantileDMatrix if large else xgb.QuantileDMatrix
+    put = gpu.to_gpu() if device == "cuda" else None
+    if large and device == "cuda" and put is None:
+        raise WrongDeviceError(
+            f"the bins of {learned.stop - learned.start} rows take more than {settings().matrix_gib:g} GiB, and so "
+            "many reach a GPU by CuPy only: install cupy-cuda13x, or train on the CPU (NOCTURNE_DEVICE=cpu), or raise "
+            "NOCTURNE_MATRIX_GIB where there is memory"
+        )
     if large:
         print(f"the bins of {learned.stop - learned.start} rows are kept on disk: over {settings().matrix_gib:g} GiB")
 
     weights = tasks.of(case).class_weights(rows.labels[learned])
 
     def of(which: slice, like: xgb.DMatrix | None) -> xgb.DMatrix:
+        cache = rows.folder / "bins" if large else None
         return kind(
-            Batches(rows, which, weights, rows.folder / "bins" if large else None),
+            Batches(rows, which, weights, cache, put or np.asarray),
             max_bin=int(case.training.params.get("max_bin", 256)),
             nthread=case.training.threads,
             enable_categorical=True,
@@ -119,7 +136,7 @@ def fit(
         warnings.catch_warnings(record=True) as warned,
     ):
         warnings.simplefilter("always")
-        bins = matrices(case, found, split)
+        bins = matrices(case, found, split, device)
         booster = boost(case, bins, device, callbacks=callbacks, checkpoint=checkpoint)
     said = [str(one.message) for one in warned]
     # A misspelt parameter would train another model than the one that was asked for, with no more than this.
@@ -155,8 +172,12 @@ def boost(
     if evals:
         params["eval_metric"] = task.eval_metric
     kept = checkpoint.load() if checkpoint is not None else None
-    booster = xgb.Booster(params, [of.train, *(one for one, _ in evals)], model_file=kept[0] if kept else None)
-    own: list[TrainingCallback] = [Progress(training.rounds, checkpoint)]
+
+    def loaded(model: bytearray | None) -> xgb.Booster:
+        return xgb.Booster(params, [of.train, *(one for one, _ in evals)], model_file=model)
+
+    booster = loaded(kept[0] if kept else None)
+    own: list[TrainingCallback] = [Progress(training.rounds, checkpoint, 1 if device == "cpu" else LOADED_ROUNDS)]
     if evals and training.early_stopping_rounds:
         own.append(Stopping(training.early_stopping_rounds))
     container = CallbackContainer([*callbacks, *own])
@@ -166,6 +187,8 @@ def boost(
         print(f"going on after round {begin} of {training.rounds}, where the training was when it ended")
     booster = container.before_training(booster)
     for number in range(begin, training.rounds):
+        if device != "cpu" and number > begin and number % LOADED_ROUNDS == 0:
+            booster = loaded(booster.save_raw("ubj"))
         if container.before_iteration(booster, number, of.train, evals):
             break
         booster.update(of.train, number)
@@ -203,21 +226,24 @@ class Stopping(TrainingCallback):
 
 
 class Progress(TrainingCallback):
-    """Every ``EVERY_SECONDS``: a line on how far the training is, and the checkpoint."""
+    """Every ``EVERY_SECONDS``: a line on how far the training is. And the checkpoint, then or after the round when it
+    can be kept, which is each of ``rounds_kept``."""
 
-    def __init__(self, rounds: int, checkpoint: Checkpoint | None) -> None:
+    def __init__(self, rounds: int, checkpoint: Checkpoint | None, rounds_kept: int) -> None:
         super().__init__()
-        self._rounds, self._checkpoint = rounds, checkpoint
-        self._begun = self._last = time.monotonic()
+        self._rounds, self._checkpoint, self._rounds_kept = rounds, checkpoint, rounds_kept
+        self._begun = self._told = self._kept = time.monotonic()
 
     def after_iteration(self, model: xgb.Booster, epoch: int, evals_log: Any) -> bool:
         now = time.monotonic()
-        if now - self._last >= EVERY_SECONDS:
-            self._last = now
+        if now - self._told >= EVERY_SECONDS:
+            self._told = now
             loss = f", validation loss {losses_of(evals_log)[-1]:.5g}" if evals_log else ""
             print(f"round {epoch + 1} of {self._rounds}{loss}, {now - self._begun:.0f} s", flush=True)
-            if self._checkpoint is not None:
-                self._checkpoint.save(model, evals_log)
+        is_due = now - self._kept >= EVERY_SECONDS and (epoch + 1) % self._rounds_kept == 0
+        if self._checkpoint is not None and is_due:
+            self._kept = now
+            self._checkpoint.save(model, evals_log)
         return False
 
 

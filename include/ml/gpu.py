@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from statistics import mean
-from typing import Any
+from typing import Any, cast
 
 from include.core.errors import NocturneError
 from include.core.lease import lease
@@ -64,6 +65,23 @@ def names() -> list[str]:
     """The GPUs that CUDA sees, by name; empty where there is no driver."""
     with _nvml() as nvml:
         return [] if nvml is None else [str(nvml.nvmlDeviceGetName(one)) for one in _visible(nvml)]
+
+
+def cupy_version() -> str:
+    """The version of CuPy, under the names that it is published by; ``none`` where it is not installed."""
+    for name in ("cupy-cuda13x", "cupy-cuda12x", "cupy"):
+        with suppress(PackageNotFoundError):
+            return version(name)
+    return "none"
+
+
+def to_gpu() -> Callable[[Any], Any] | None:
+    """What brings an array to the GPU, so that XGBoost makes its bins there; None where CuPy is not installed."""
+    if cupy_version() == "none":
+        return None
+    import cupy  # type: ignore[import-not-found,unused-ignore]
+
+    return cast("Callable[[Any], Any]", cupy.asarray)
 
 
 @contextmanager

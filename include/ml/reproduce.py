@@ -190,6 +190,6 @@ def _circumstances(training: record.Training) -> list[str]:
     if (then := training.code) != (today := environment.code_key(now)):
         found.append(f"the code is {today}, and was {then}")
     for name, value in environment.of_training().items():
-        if (was := training.environment.get(name)) != value:
+        if (was := training.environment.get(name, "none")) != value:
             found.append(f"{name} is {value}, and was {was}")
     return found

@@ -1,4 +1,4 @@
-"""What is read of a GPU, with NVML's answers made up: this has not seen a device."""
+"""What is read of a GPU, with NVML's answers made up."""
 
 from __future__ import annotations
 
