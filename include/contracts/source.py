@@ -37,6 +37,9 @@ MOST_DIGITS = 38
 # How long nobody has written to a file that rests.
 RESTS = timedelta(minutes=5)
 
+# What ends the name of the table of counts.
+COMPLETENESS = "__completeness"
+
 # What a source's or a feed's name may be: joined by two lines, as in a table's name, they still tell which is which.
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
@@ -655,3 +658,8 @@ class Source:
 def table(source: Source, feed: Feed) -> str:
     """The name of the feed's bronze table, without the layer."""
     return f"{source.name}__{feed.name}"
+
+
+def completeness_table(source: Source) -> str:
+    """The name of the table of what became of the rows of each of its files, without the layer."""
+    return f"{source.name}{COMPLETENESS}"

@@ -18,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from include.contracts.source import Source, table
+from include.contracts.source import Source, completeness_table, table
 from include.contracts.use_case import UseCase
 from include.lake import chain, commit, delta, migrations, publications, removals, usage
 from include.lake.digest import NOTHING, contents
@@ -46,7 +46,7 @@ def edited_lines(name: str) -> Iterator[str]:
 
 def incomplete(source: Source) -> Iterator[str]:
     """The files whose rows are not where the completeness table says."""
-    name = f"{source.name}__completeness"
+    name = completeness_table(source)
     if not delta.exists("bronze", name):
         return
     for row in delta.read_all("bronze", name).sort("feed", "ingestion_date").iter_rows(named=True):

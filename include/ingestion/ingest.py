@@ -7,15 +7,16 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import polars as pl
 
-from include.contracts.source import Feed, Source, table
+from include.contracts.source import Feed, Source, completeness_table, table
 from include.core.errors import NeedsAttentionError
 from include.core.partitions import Partitions
 from include.core.settings import settings
-from include.ingestion import counting, kernel, landing, late, verdicts
+from include.ingestion import completeness, counting, kernel, landing, late, verdicts
+from include.ingestion.completeness import TERMS, Counts
 from include.ingestion.landing import Plan, path_of
 from include.lake import candidate, commit, delta, publications, publish
 from include.lake.commit import Change
@@ -24,21 +25,12 @@ from include.lake.publish import Judged, Partition, Publication, Request, within
 
 log = logging.getLogger(__name__)
 
-# The right side of the completeness equation, and which rows of a candidate each of its terms counts. A late row is
-# sound by itself and counts for what it turns out to be beside the other rows of its day.
-TERMS = {
-    "published": pl.col("_reason").is_null() & ~pl.col("_copy") & ~pl.col("_late"),
-    "quarantined": pl.col("_reason").is_not_null() & ~pl.col("_copy"),
-    "deduplicated": pl.col("_copy") & ~pl.col("_late"),
-}
 BY = ("partition_day", "ingestion_date")
 BESIDE = ("arrived_at", "run", "file_columns")  # what a row in quarantine is told by, and is no content of it
 MOST_NUMBERED = 10_000  # rows in quarantine whose lines are looked up, for which their file is read once more
 
 # The candidate table of each feed.
 Candidates = dict[str, str]
-# Terms of the completeness equation of one file, with what it is about; and how many of each term were late rows.
-Counts = dict[str, Any]
 
 
 class Resolved(TypedDict):
@@ -103,13 +95,15 @@ def audit(source: Source, nights: Partitions, plan: Plan, candidates: Candidates
 
     def audit_feed(feed: Feed) -> tuple[list[Counts], Resolved | None]:
         rows = kernel.judged(candidates[feed.name])
-        counts, any_late = _count(rows, feed, plan)
+        counts, any_late = completeness.counted(rows, feed, plan)
         resolved = None
         if any_late or late.has_store(source, feed):
             resolved = _resolve(source, nights, plan, feed, rows)
-            counts = _with_late(source, feed, counts, resolved)
-        own = {str(day) for day in _days(plan, feed)}
-        if problems := [line for row in counts if row["partition_day"] in own for line in complete(feed, row)]:
+            counts = completeness.with_late(source, feed, counts, resolved["candidate"], resolved["days"])
+        own = {str(day) for day in landing.days_of(plan, feed)}
+        if problems := [
+            line for row in counts if row["partition_day"] in own for line in completeness.complete(feed, row)
+        ]:
             raise IncompleteError("\n".join(problems))
         return counts, resolved
 
@@ -125,7 +119,7 @@ def _judged_by(source: Source, plan: Plan) -> list[str]:
     """The published tables that decide what becomes of a row: none, where no row may come late."""
     feeds = [feed for feed in map(source.feed, plan) if feed.late_days or late.has_store(source, feed)]
     tables = [f"bronze.{name}" for feed in feeds for name in (table(source, feed), late.store(source, feed))]
-    return [*tables, f"bronze.{_completeness(source)}"] if tables else []
+    return [*tables, f"bronze.{completeness_table(source)}"] if tables else []
 
 
 def publish_all(
@@ -158,7 +152,7 @@ def publish_all(
             for row in found["counts"]
         }
         return [
-            *_record(source, plan, found["counts"]),
+            *completeness.changes(source, plan, found["counts"]),
             *publications.changes(published, versions, run, terms, _origins(source, plan), f"polars {pl.__version__}"),
         ]
 
@@ -176,7 +170,11 @@ def _requests(
     source: Source, feed: Feed, plan: Plan, candidates: Candidates, audited: Audited, run: str
 ) -> list[Request]:
     """What a feed's candidate makes of its published tables."""
-    name, nights, resolved = f"bronze.{table(source, feed)}", _nights(plan, feed), audited["late"].get(feed.name)
+    name, nights, resolved = (
+        f"bronze.{table(source, feed)}",
+        landing.nights_of(plan, feed),
+        audited["late"].get(feed.name),
+    )
     judged = kernel.judged(candidates[feed.name])
     scope = within("ingestion_date", nights)
     if resolved:
@@ -222,7 +220,7 @@ def ingested(source: Source, nights: Partitions) -> list[str]:
 
     None where the source is closed on all of them. Raises NotIngestedError where there should be some.
     """
-    name = _completeness(source)
+    name = completeness_table(source)
     found: set[str] = set()
     if delta.exists("bronze", name):
         rows = delta.read_days("bronze", name, nights.first, nights.last, columns=["feed"], day="ingestion_date")
@@ -239,39 +237,6 @@ def touched(source: Source, nights: Partitions) -> list[date]:
         days = publications.days_of([f"bronze.{table(source, feed)}"], nights.days)
         found |= {feed.night(day) for day in days}
     return sorted(found - set(nights.days))
-
-
-def complete(feed: Feed, row: Counts) -> list[str]:
-    """What is wrong with the completeness equation of one feed and day; empty where it holds."""
-    rows, quarantined = int(row["rows_in"]), int(row["quarantined"])
-    accounted = int(row["published"]) + quarantined + int(row["deduplicated"])
-    problems = []
-    if rows != accounted:
-        problems.append(
-            f"{feed.name} {row['partition_day']}: the file has {rows} rows and {accounted} are accounted for ({row})"
-        )
-    if quarantined > feed.max_quarantined_share * rows:
-        problems.append(
-            f"{feed.name} {row['partition_day']}: {quarantined} of {rows} rows break the contract, more than the "
-            f"{feed.max_quarantined_share:.0%} allowed; see _reason in the candidate table"
-        )
-    if rows and not int(row["published"]) and not problems:
-        problems.append(
-            f"{feed.name} {row['partition_day']}: all {rows} rows are copies of others; is it another day's file?"
-        )
-    return problems
-
-
-def _completeness(source: Source) -> str:
-    return f"{source.name}__completeness"
-
-
-def _days(plan: Plan, feed: Feed) -> list[date]:
-    return [date.fromisoformat(day) for day in plan[feed.name]]
-
-
-def _nights(plan: Plan, feed: Feed) -> list[date]:
-    return [feed.night(day) for day in _days(plan, feed)]
 
 
 def _own_partition(row: Counts) -> Partition:
@@ -310,7 +275,7 @@ def refused(source: Source, plan: Plan, candidates: Candidates, audited: Audited
     found = [pl.DataFrame(schema={"feed": pl.String, "ingestion_date": pl.Date, "reason": pl.String, "raw": pl.String})]
     for name in plan:
         rows = _refused(kernel.judged(candidates[name]), audited["late"].get(name))
-        own = rows.filter(within("ingestion_date", _nights(plan, source.feed(name))))
+        own = rows.filter(within("ingestion_date", landing.nights_of(plan, source.feed(name))))
         found.append(
             own.select(pl.lit(name).alias("feed"), "ingestion_date", "reason", "raw").collect(engine="streaming")
         )
@@ -351,101 +316,9 @@ def _for_each_feed[T](source: Source, plan: Plan, step: Callable[[Feed], T]) -> 
         return list(pool.map(step, (feed for feed in source.feeds if feed.name in plan)))
 
 
-def _count(judged: pl.LazyFrame, feed: Feed, plan: Plan) -> tuple[list[Counts], bool]:
-    """The terms of each file without its late rows, and whether there are late ones."""
-    terms = [where.sum().alias(term) for term, where in (TERMS | {"late": pl.col("_late")}).items()]
-    found = judged.group_by("ingestion_date").agg(terms).collect(engine="streaming")
-    by_night = {row["ingestion_date"]: row for row in found.iter_rows(named=True)}
-    counts: list[Counts] = []
-    for day, batch in plan[feed.name].items():
-        added = {column for file in batch["files"].values() for column in landing.added(file, feed)}
-        night = feed.night(date.fromisoformat(day))
-        accounted = {term: int(by_night[night][term]) if night in by_night else 0 for term in TERMS}
-        counts.append(
-            {"ingestion_date": str(night), "feed": feed.name, "partition_day": day, "rows_in": batch["rows"]}
-            | {"files": len(batch["files"])}
-            | accounted
-            | {f"late_{term}": 0 for term in TERMS}
-            | {"added_columns": ", ".join(sorted(added))}
-        )
-    return counts, any(row["late"] for row in by_night.values())
-
-
 def _resolve(source: Source, nights: Partitions, plan: Plan, feed: Feed, judged: pl.LazyFrame) -> Resolved:
     """Give the late rows their verdicts, in a candidate of their own."""
-    rows, days = late.resolve(source, feed, judged, _nights(plan, feed), _days(plan, feed))
+    rows, days = late.resolve(source, feed, judged, landing.nights_of(plan, feed), landing.days_of(plan, feed))
     name = candidate.name(f"bronze.{late.store(source, feed)}", candidate.suffix(nights))
     candidate.write(name, [rows])
     return {"candidate": name, "days": [str(day) for day in days]}
-
-
-def _with_late(source: Source, feed: Feed, counts: list[Counts], resolved: Resolved) -> list[Counts]:
-    """``counts`` with the late rows added, and the counts of other nights' files whose late rows were looked at."""
-    found = candidate.rows(resolved["candidate"]).select("ingestion_date", late.VERDICT).collect()
-    # Only nights of which something may have changed: what a night costs must not grow with history.
-    looked_at = set(found["ingestion_date"]) - {date.fromisoformat(row["ingestion_date"]) for row in counts}
-    if looked_at and late.has_store(source, feed):
-        # A night's other late rows, of days that this run does not touch, keep the verdicts they have.
-        there = delta.scan("bronze", late.store(source, feed)).filter(pl.col("ingestion_date").is_in(looked_at))
-        untouched = ~pl.col("partition_day").is_in(list(map(date.fromisoformat, resolved["days"])))
-        found = pl.concat([found, there.filter(untouched).select("ingestion_date", late.VERDICT).collect()])
-    by_verdict = {
-        (str(night), verdict): n for night, verdict, n in found.group_by("ingestion_date", late.VERDICT).len().rows()
-    }
-    own = {row["ingestion_date"] for row in counts}
-    others = _recorded(source, feed, {night for night, _ in by_verdict} - own)
-    return [_add_late(row, by_verdict) for row in [*counts, *others]]
-
-
-def _add_late(row: Counts, by_verdict: dict[tuple[str, str], int]) -> Counts:
-    new = {f"late_{term}": by_verdict.get((row["ingestion_date"], term), 0) for term in TERMS}
-    return row | {term: row[term] - row[f"late_{term}"] + new[f"late_{term}"] for term in TERMS} | new
-
-
-def _recorded(source: Source, feed: Feed, nights: set[str]) -> list[Counts]:
-    """The counts on record of the files of other nights."""
-    name = _completeness(source)
-    if not nights or not delta.exists("bronze", name):
-        return []
-    first, last = date.fromisoformat(min(nights)), date.fromisoformat(max(nights))
-    rows = delta.read_days("bronze", name, first, last, day="ingestion_date").with_columns(
-        pl.col("ingestion_date", "partition_day").cast(pl.String)
-    )
-    return rows.filter((pl.col("feed") == feed.name) & pl.col("ingestion_date").is_in(nights)).to_dicts()
-
-
-def _record(source: Source, plan: Plan, counts: list[Counts]) -> list[Change]:
-    """The change of the completeness table: the nights of ``counts``, where they are not what is there already."""
-    if not counts:  # of days on which the source is closed
-        return []
-    name = _completeness(source)
-    rows = pl.DataFrame(counts).with_columns(pl.col("ingestion_date", "partition_day").str.to_date())
-    nights = rows["ingestion_date"].unique().to_list()
-    if not delta.exists("bronze", name):
-        return [commit.frame_change(f"bronze.{name}", rows, ["ingestion_date"], lambda partition: True)]
-    there = delta.scan("bronze", name).filter(pl.col("ingestion_date").is_in(nights)).collect()
-    # A feed that a night of this run no longer has goes; those of another run's nights stay.
-    own = {night for feed in plan for night in _nights(plan, source.feed(feed))}
-    kept = there.filter(~pl.col("ingestion_date").is_in(own)).join(rows, on=["ingestion_date", "feed"], how="anti")
-    rows = pl.concat([rows, kept], how="diagonal_relaxed")
-    new, old = (_by_night(frame, rows.columns) for frame in (rows, there))
-    changed = {
-        night
-        for night in new.keys() | old.keys()
-        if night not in new or night not in old or not new[night].equals(old[night])
-    }
-    if not changed:
-        return []
-    rows = rows.filter(pl.col("ingestion_date").is_in(changed))
-    return [
-        commit.frame_change(
-            f"bronze.{name}", rows, ["ingestion_date"], lambda partition: partition["ingestion_date"] in changed
-        )
-    ]
-
-
-def _by_night(counts: pl.DataFrame, columns: Sequence[str]) -> dict[date, pl.DataFrame]:
-    """The rows of each night, such that equal ones are equal; a column that is not there yet is null."""
-    lacking = [pl.lit(None).alias(name) for name in columns if name not in counts.columns]
-    rows = counts.with_columns(lacking).select(columns).sort("feed")
-    return {night: part for (night,), part in rows.partition_by("ingestion_date", as_dict=True).items()}

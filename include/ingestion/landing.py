@@ -273,6 +273,16 @@ def plan(source: Source, nights: Partitions) -> Plan:
     return found
 
 
+def days_of(plan: Plan, feed: Feed) -> list[date]:
+    """The days whose files a plan has, of one feed."""
+    return [date.fromisoformat(day) for day in plan[feed.name]]
+
+
+def nights_of(plan: Plan, feed: Feed) -> list[date]:
+    """The nights that these files are of."""
+    return [feed.night(day) for day in days_of(plan, feed)]
+
+
 def added(file: File, feed: Feed) -> list[str]:
     """The columns of ``file`` that its feed does not name."""
     promised = {column.name for column in feed.columns}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from include.contracts.source import Feed, Mode, Source
+from include.contracts.source import Feed, Mode, Source, completeness_table
 from include.contracts.source import table as table_of
 from include.core.errors import NeedsAttentionError
 from include.core.settings import SPARK, settings
@@ -156,7 +156,7 @@ def to_retain(sources: Iterable[Source]) -> Plan:
             days_gone += _days_before(f"{table}__stream", feed.night(cutoff), "ingestion_date")
         # The counts go first: transform refuses a night without them. With them, and without the rows that they
         # count, it would take the night for an empty one and publish that.
-        plan.removals += [*_counts_before(f"bronze.{source.name}__completeness", cutoffs), *days_gone]
+        plan.removals += [*_counts_before(f"bronze.{completeness_table(source)}", cutoffs), *days_gone]
     return plan
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from include.contracts.source import COMPLETENESS
 from include.core.errors import NeedsAttentionError
 from include.core.settings import Settings, settings
 
@@ -215,7 +216,7 @@ COUNTS = {
 def _without_counts() -> list[str]:
     from include.lake import usage
 
-    tables = [one for one in usage.tables() if one.startswith("bronze.") and one.endswith("__completeness")]
+    tables = [one for one in usage.tables() if one.startswith("bronze.") and one.endswith(COMPLETENESS)]
     return [one for one in tables if not _columns(one) >= COUNTS.keys()]
 
 

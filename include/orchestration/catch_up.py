@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 
-from include.contracts.source import Source
+from include.contracts.source import Source, completeness_table
 from include.core.partitions import Partitions, ranges
 from include.core.settings import settings
 from include.ingestion import landing
@@ -25,7 +25,7 @@ CATCH_UP_DAYS = 14
 
 def not_ingested(source: Source, now: datetime) -> list[date]:
     """The nights that are over, of which a file has landed and none was ingested, or not all, in order."""
-    table = f"{source.name}__completeness"
+    table = completeness_table(source)
     done = (
         set(delta.read_all("bronze", table, columns=["ingestion_date"])["ingestion_date"])
         if delta.exists("bronze", table)
@@ -42,7 +42,7 @@ def not_ingested(source: Source, now: datetime) -> list[date]:
 def _has_more(source: Source, now: datetime) -> set[date]:
     """The nights of the last ``CATCH_UP_DAYS`` of which more files are there than were ingested: some came later."""
     several = [feed for feed in source.feeds if not feed.is_one_file]
-    table, recent = f"{source.name}__completeness", now.date() - timedelta(CATCH_UP_DAYS)
+    table, recent = completeness_table(source), now.date() - timedelta(CATCH_UP_DAYS)
     if not several or not delta.exists("bronze", table):
         return set()
     counts = delta.read_days("bronze", table, recent, now.date(), day="ingestion_date")

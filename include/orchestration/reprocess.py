@@ -14,11 +14,12 @@ from typing import TypedDict
 import polars as pl
 from rich.table import Table
 
-from include.contracts.source import Feed, Source, table
+from include.contracts.source import Feed, Source, completeness_table, table
 from include.core.errors import NeedsAttentionError
 from include.core.partitions import Partitions
 from include.core.settings import settings
 from include.ingestion import counting, ingest, landing, reasons
+from include.ingestion.completeness import Counts
 from include.lake import delta
 from include.orchestration.airflow_client import Airflow
 
@@ -87,11 +88,11 @@ def foreseen(of: Source, rows: pl.DataFrame) -> Foreseen:
 
 
 def _published(of: Source, night: date, feeds: set[str]) -> int:
-    counts = delta.read_days("bronze", f"{of.name}__completeness", night, night, day="ingestion_date")
+    counts = delta.read_days("bronze", completeness_table(of), night, night, day="ingestion_date")
     return int(counts.filter(pl.col("feed").is_in(list(feeds)))["published"].sum())
 
 
-def _foreseen(of: Source, night: date, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[ingest.Counts]]:
+def _foreseen(of: Source, night: date, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[Counts]]:
     """``rows`` of one night, each with its fate, and the completeness of the files that they came in."""
     nights = Partitions(night, night)
     plan = landing.plan(of, nights)

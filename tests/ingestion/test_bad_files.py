@@ -24,7 +24,7 @@ import pyarrow.parquet
 import pytest
 
 from include.contracts.source import Column, Compression, Feed, Format, Source
-from include.ingestion import ingest, kernel, landing
+from include.ingestion import completeness, kernel, landing
 from tests.ingestion.test_documents import HTML, LETTERS, PAGES, REFUSED, pdf
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "bad-files.md"
@@ -571,10 +571,10 @@ def verdict(name: str, feed: Feed, content: bytes) -> str:
         return f"**the load fails**: {str(failed).partition(f'{path}: ')[2]}"
     judged = kernel.judged(name)
     batch: landing.Batch = {"rows": file["rows"], "sha256": file["sha256"], "files": {path.name: file}}
-    (counts,), _ = ingest._count(judged, feed, {feed.name: {str(DAY): batch}})
-    if problems := ingest.complete(feed, counts):
+    (counts,), _ = completeness.counted(judged, feed, {feed.name: {str(DAY): batch}})
+    if problems := completeness.complete(feed, counts):
         return f"**the night fails**: {problems[0].removeprefix(f'{feed.name} {DAY}: ')}"
-    reasons = Counter(judged.filter(ingest.TERMS["quarantined"]).collect()["_reason"])
+    reasons = Counter(judged.filter(completeness.TERMS["quarantined"]).collect()["_reason"])
     said = [f"**published**: {counts['published']} rows"]
     said += [f"without the new column {name}" for name in (counts["added_columns"],) if name]
     said += [f"quarantined: {n} × {reason}" for reason, n in sorted(reasons.items())]

@@ -4,7 +4,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from include.contracts.source import Column, Feed
-from include.ingestion.ingest import complete
+from include.ingestion.completeness import complete
 
 FEED = Feed("trips", "trips", (Column("a", "int", "a"),), key=("a",), max_quarantined_share=0.05)
 numbers = st.integers(0, 10**6)
