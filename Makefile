@@ -58,6 +58,9 @@ train: venv ## use_case=… partition=…: train on all that is known by that da
 promote: venv ## use_case=… version=… [why=… yes=1]: what promoting a version that waits, or is older, would do; yes=1 does it
 	@$(NOCTURNE) promote $(given)
 
+accept: venv ## use_case=… partition=… feature=a,b [why=… yes=1]: what of a refused night was unlike the days before; yes=1 lets it through
+	@$(NOCTURNE) accept $(given)
+
 rollback: venv ## use_case=… [version=] [why=… yes=1]: what putting back the version that served before would do; yes=1 does it
 	@$(NOCTURNE) rollback $(given)
 

@@ -16,8 +16,9 @@ def features() -> None:
     """Silver to gold: what is known of tomorrow's flights, and how today's went.
 
     **Reads** `silver.*`. **Writes** `gold.flight_delays__features` of the day after the partition, whose schedule is
-    known, and `gold.flight_delays__labels` of the partition's own day, which has just ended. **Parameters**: `from` and
-    `to` for a range.
+    known, `gold.flight_delays__labels` of the partition's own day, which has just ended, and
+    `gold.flight_delays__profiles`; what the feature gate refuses, to `gold.flight_delays__faults`. **Parameters**:
+    `from` and `to` for a range.
 
     **Waits** for the partitions of its look-back that are on their way, without a worker. **Fails** at once, naming the
     partition, where one of them has failed or has not landed; and where a model, a test or an expectation of the

@@ -44,6 +44,13 @@ NIGHTS = (
         SERVICES,
     ),
     Command(
+        "accept",
+        "let a feature through that the gate has refused, since the world has really changed so",
+        "include.cli.runs:accept",
+        f"{CASE} --partition 2013-06-01 --feature distance_miles --why 'the summer schedule' --yes",
+        ENVIRONMENT,
+    ),
+    Command(
         "rollback",
         "put back the version of a model that served before, at once",
         "include.cli.runs:rollback",

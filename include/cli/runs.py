@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 
 from include.cli.console import console
-from include.cli.options import day, flag, partition
+from include.cli.options import day, flag, names, partition
 from include.core.errors import BadRequestError
 from include.core.partitions import Partitions, require_past
 from include.core.settings import settings
@@ -122,6 +122,33 @@ def promote(given: argparse.Namespace) -> int:
     by_person.ask(case.name, request, given.version, who, given.why)
     by_person.carry_out(case.name, request)
     print(plan)
+    return 0
+
+
+def accept_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--use-case", required=True)
+    parser.add_argument("--partition", type=partition, required=True, help="the night that the gate has refused")
+    parser.add_argument("--feature", type=names, required=True, help="which of its features, as a,b")
+    parser.add_argument("--why", default="", help="for the ledger")
+    flag(parser, "--yes", "do it; else it is only said")
+
+
+def accept(given: argparse.Namespace) -> int:
+    """0 where it is done, or said. Raises NothingRefusedError, BadRequestError."""
+    from include.quality import acceptance
+
+    case, nights = use_case(given.use_case), given.partition
+    if not given.yes:
+        for line in acceptance.plan(case, nights, given.feature):
+            print(line.said)
+        print("nothing was done; yes=1 why='…' lets it through, and makes it part of what later days are compared with")
+        return 0
+    if not given.why:
+        raise BadRequestError("what is accepted is written down with its reason: why='the summer schedule begins'")
+    done = acceptance.accept(case, nights, given.feature, f"{getpass.getuser()} on the command line", given.why)
+    for line in done:
+        print(f"accepted: {line.said}")
+    print(f"clear the failed run of {case.name}_features for {nights} from its first task")
     return 0
 
 

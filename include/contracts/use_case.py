@@ -596,7 +596,8 @@ class UseCase:
         """Its DAGs in Airflow, one a stage."""
         return tuple(f"{self.name}_{stage}" for stage in STAGES)
 
-    # Tables, all in the gold layer. dbt writes the first two, include/ml the others.
+    # Tables, all in the gold layer. dbt writes features and labels, include/quality profiles and faults, include/ml the
+    # others.
     @property
     def features_table(self) -> str:
         return f"{self.name}__features"
@@ -604,6 +605,10 @@ class UseCase:
     @property
     def labels_table(self) -> str:
         return f"{self.name}__labels"
+
+    @property
+    def profiles_table(self) -> str:
+        return f"{self.name}__profiles"
 
     @property
     def predictions_table(self) -> str:
@@ -634,6 +639,16 @@ class UseCase:
         return f"{self.name}__approvals"
 
     @property
+    def faults_table(self) -> str:
+        return f"{self.name}__faults"
+
+    @property
     def ledgers(self) -> tuple[str, ...]:
         """Those of its tables that are only ever added to, and sealed."""
-        return (self.trainings_table, self.judgements_table, self.approvals_table, self.deployments_table)
+        return (
+            self.trainings_table,
+            self.judgements_table,
+            self.approvals_table,
+            self.deployments_table,
+            self.faults_table,
+        )

@@ -171,11 +171,12 @@ def of_ingest(source: Source, plan: Plan, published: Sequence[Publication]) -> l
 
 
 def of_dbt(stage: str, published: Sequence[Publication]) -> list[Step]:
-    """A step a model, from the tables that its SQL names."""
+    """A step a model, from the tables that its SQL names. What was published beside them is no model's."""
     graph = lineage.graph(lineage.manifest_of(stage))
     return [
         Step(one.table.partition(".")[2], [read(up.table) for up in graph[one.table]], [written(one.table, one.rows)])
         for one in published
+        if one.table in graph
     ]
 
 

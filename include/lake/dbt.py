@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -167,8 +167,12 @@ def candidate_for(table: str, build: Build) -> str:
     return next(one.name for one in candidates_of(build) if one.table == table)
 
 
-def publish_built(stage: str, build: Build, run: str = "by hand") -> list[Publication]:
-    """Publish every candidate of ``build``, all at once.
+def publish_built(
+    stage: str, build: Build, run: str = "by hand", beside: Mapping[Candidate, Sequence[str]] | None = None
+) -> list[Publication]:
+    """Publish every candidate of ``build``, and those ``beside`` them that are of the same nights, all at once.
+
+    Of those beside them, the columns that do not count as content.
 
     Raises StaleBuildError where another run has published some of it since this build was begun: that one may have
     read newer rows.
@@ -178,7 +182,7 @@ def publish_built(stage: str, build: Build, run: str = "by hand") -> list[Public
     from include.lake.publish import Judged, Request
 
     begun, of = datetime.fromisoformat(build["begun"]), build["nights"]
-    nights, made = [*Partitions.parse(of).days, *also_built(build)], candidates_of(build)
+    nights, made = [*Partitions.parse(of).days, *also_built(build)], [*candidates_of(build), *(beside or {})]
     days_of = {one.table: [night + timedelta(one.lead_days) for night in nights] for one in made if not one.whole}
 
     def judged() -> Judged:
@@ -189,7 +193,13 @@ def publish_built(stage: str, build: Build, run: str = "by hand") -> list[Public
                     f"{one.table}: {', '.join(sorted(others))} has published days of {of} while they were being "
                     "built here. Clear this run from its first task."
                 )
-        return Judged([Request(one.table, candidate.rows(one.name), [one.day], one.scope(nights)) for one in made])
+        ignored = beside or {}
+        return Judged(
+            [
+                Request(one.table, candidate.rows(one.name), [one.day], one.scope(nights), ignored.get(one, ()))
+                for one in made
+            ]
+        )
 
     return publish.publish_all(
         judged,

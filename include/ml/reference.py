@@ -3,7 +3,7 @@
 A reference is a plain dictionary, stored as ``reference.json`` beside the model:
 
     inputs:   [{name, kind, levels}]    what the model takes, in its order; the place of a level is its code
-    features: {name: {edges, shares, weight, psi_limit, day_psi_limit}}   over all days of the training set
+    features: {name: {edges, shares, weight, psi_limit}}    over all days of the training set
     task:     {kind, classes or quantiles}                  what it predicts, as its task keeps it
     scores:   {column: {edges, shares}}                     over the holdout, which the model never saw
     holdout:  {first, last, quality: {...}, daily: {name: [...]}}       by the names of the task
@@ -12,7 +12,6 @@ A reference is a plain dictionary, stored as ``reference.json`` beside the model
 Shares are those of ``metrics.bin_counts``: one more than there are edges, then the missing ones. ``weight`` is the
 feature's share of the model's total gain. ``psi_limit`` is the largest PSI that a window of the training set itself
 shows against all of it: a week is drifted when it differs from those months more than any week of them did.
-``day_psi_limit`` is the same of single days, for the feature gate.
 """
 
 from collections.abc import Iterable, Sequence
@@ -127,7 +126,6 @@ def build(
             "shares": metrics.shares(per_day.sum(axis=0)).tolist(),
             "weight": weights.get(feature.name, 0.0),
             "psi_limit": psi_limit(per_day, case.drift.drift_window_days),
-            "day_psi_limit": psi_limit(per_day, 1),
         }
 
     features: dict[str, dict[str, Any]] = {}

@@ -26,8 +26,8 @@ DOCS = {
     "features": """\
 Silver to gold: what is known of the event date after the partition, and the labels that have become known.
 
-**Reads** `silver.*`. **Writes** `gold.<case>__features` and `gold.<case>__labels`. **Parameters**: `from` and `to`
-for a range.
+**Reads** `silver.*`. **Writes** `gold.<case>__features`, `gold.<case>__labels` and `gold.<case>__profiles`; what the
+feature gate refuses, to `gold.<case>__faults`. **Parameters**: `from` and `to` for a range.
 
 **Waits** for the partitions of its look-back that are on their way, without a worker. **Fails** at once, naming the
 partition, where one of them has failed or has not landed; and where a model, a test or an expectation of the
@@ -146,7 +146,7 @@ def build(case: str) -> DbtBuild:
 
 
 def audit(case: str, built: Any) -> Any:
-    """The feature gate: nothing is scored or trained on that has not passed it."""
+    """The feature gate: nothing is scored or trained on that has not passed it, each day beside the days before it."""
 
     @task(task_id="audit", doc_md=audit.__doc__)
     def check(built):
@@ -158,18 +158,17 @@ def audit(case: str, built: Any) -> Any:
 
 
 def publish(case: str, built: Any) -> Any:
-    """Replace exactly these days, and announce them."""
+    """Replace exactly these days, with the profiles that the gate has made of them, and announce them."""
 
     @task(task_id="publish", doc_md=publish.__doc__, outlets=[assets.features(case)])
     def replace(built, **context):
         from include.governance import events
-        from include.lake import dbt
+        from include.quality import features
 
-        stage = f"{case}_features"
-        published = dbt.publish_built(stage, built, run=defaults.name_of(context))
+        published = features.publish_built(case, built, run=defaults.name_of(context))
         print(*published, sep="\n")
         assets.announce(context, assets.features(case), of_run(context))
-        events.emit(context, events.of_dbt, stage, published)
+        events.emit(context, events.of_dbt, f"{case}_features", published)
 
     return replace(built)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +52,18 @@ def _exception(result: Any) -> str | None:
     return next((one["exception_message"] for one in found if one.get("raised_exception")), None)
 
 
-def check(name: str, key: str, rows: pl.LazyFrame, expectations: Sequence[Expectation]) -> None:
+def check(
+    name: str,
+    key: str,
+    rows: pl.LazyFrame,
+    expectations: Sequence[Expectation],
+    said: Mapping[str, str] | None = None,
+    to_do: str = "",
+) -> None:
     """Validate ``rows`` and keep the result as ``var/report/gates/<name>/<key>.json``.
+
+    ``said`` is, by column, what is said of one that failed, where that says more than the expectation does; ``to_do``
+    ends the message.
 
     Raises GateFailedError naming everything that failed, or GateUncheckedError where all that did is that something
     could not be checked.
@@ -65,10 +75,14 @@ def check(name: str, key: str, rows: pl.LazyFrame, expectations: Sequence[Expect
     if failed:
         unchecked = all(_exception(one) for one in failed)
         what = "could not be checked" if unchecked else "failed"
-        lines = "".join(f"\n- {describe(one)}" for one in failed)
+        lines = "".join(f"\n- {_said(one, said or {}) or describe(one)}" for one in failed)
         raise (GateUncheckedError if unchecked else GateFailedError)(
-            f"{name} {key}: {len(failed)} of {len(results)} expectations {what}; nothing was published.{lines}"
+            f"{name} {key}: {len(failed)} of {len(results)} expectations {what}; nothing was published.{lines}{to_do}"
         )
+
+
+def _said(result: Any, said: Mapping[str, str]) -> str | None:
+    return None if _exception(result) else said.get(result.expectation_config.kwargs.get("column", ""))
 
 
 def keep(path: Path, content: dict[str, Any]) -> None:

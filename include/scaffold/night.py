@@ -117,7 +117,7 @@ def features(case: UseCase, nights: Partitions, say: Say = print) -> list[Public
     with _built(stage, nights, _folder_of(case)) as built:
         gate.audit(case.name, built)
         say("the feature gate let it through")
-        return dbt.publish_built(stage, built, run=RUN)
+        return gate.publish_built(case.name, built, run=RUN)
 
 
 def _folder_of(case: UseCase) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, timedelta
+from types import SimpleNamespace
 
-import numpy as np
 import polars as pl
 import pytest
 
 from include.contracts.use_case import Feature, UseCase
-from include.ml import dataset, ledger, reference
+from include.ml import dataset, ledger, model_files, reference
 from include.quality import features, gate
 from include.quality.gate import GateFailedError
 from include.sources import source
@@ -26,7 +25,6 @@ CASE = toy_case(
         Feature("noise"),
     ),
 )
-DAYS = 40
 
 
 def rows(days: int = 1) -> pl.DataFrame:
@@ -70,76 +68,6 @@ def test_one_thing_may_be_predicted_on_many_days() -> None:
     assert check(CASE, again) == []
 
 
-@pytest.fixture(scope="module")
-def trained() -> reference.Reference:
-    """What a champion that was trained on the first 40 days knows of them."""
-    known = toy_rows(FIRST, DAYS)
-    days = known["flight_date"].to_numpy().astype("datetime64[D]")
-    labels = known["is_head"].to_numpy()
-    holdout = (FIRST + timedelta(DAYS - 7), FIRST + timedelta(DAYS - 1))
-    late = days >= np.datetime64(holdout[0])
-    scores = np.linspace(0, 1, int(late.sum()))
-    return reference.build(CASE, dataset.matrix(CASE.features, known).T, days, {}, holdout, labels[late], scores)
-
-
-def distant(trained: reference.Reference, found: pl.DataFrame) -> list[str]:
-    measured = features.distances(CASE, trained, found.lazy())
-    try:
-        gate.check("gold.toy__features.psi", "2020-02-20", measured.lazy(), features.distance_suite(CASE, trained))
-    except GateFailedError as failed:
-        return [line.removeprefix("- ") for line in str(failed).splitlines()[1:]]
-    return []
-
-
-def later(days: int) -> pl.DataFrame:
-    return toy_rows(date(2020, 6, 1), days).drop("is_head")
-
-
-def test_days_like_those_of_the_training_set_pass(trained: reference.Reference) -> None:
-    assert distant(trained, later(60)) == []
-
-
-@pytest.mark.parametrize(
-    ("change", "feature"),
-    [
-        (pl.lit(None, pl.Float64).alias("noise"), "noise"),  # its source has gone
-        (pl.lit(0.0).alias("noise"), "noise"),  # filled with a constant
-        (pl.col("weight") * 1.8 + 32, "weight"),  # in another unit
-        (pl.lit("gold").alias("metal"), "metal"),
-    ],
-)
-def test_one_day_unlike_all_of_them_is_named(trained: reference.Reference, change: pl.Expr, feature: str) -> None:
-    days = later(3)
-    changed = days.filter(pl.col("flight_date") == date(2020, 6, 2)).with_columns(change)
-    lines = distant(trained, pl.concat([days.filter(pl.col("flight_date") != date(2020, 6, 2)), changed]))
-    assert len(lines) == 1
-    limit = round(trained["features"][feature]["day_psi_limit"] + features.PSI_MARGIN, 3)
-    assert lines[0].startswith(f"{feature}: expect_column_max_to_be_between (max_value {limit}")
-    assert "observed_value" in lines[0]
-
-
-def test_a_champion_of_an_earlier_version_is_named(trained: reference.Reference) -> None:
-    before = {name: {"edges": one["edges"], "shares": one["shares"]} for name, one in trained["features"].items()}
-    with pytest.raises(features.NoLimitsError, match=r"these features: 3, the first weight\..* DAG toy_train"):
-        features.distance_suite(CASE, {**trained, "features": before})
-
-
-def test_distances_are_a_row_a_day(trained: reference.Reference) -> None:
-    found = features.distances(CASE, trained, later(3).lazy())
-    assert found.columns == ["flight_date", "weight", "metal", "noise"]
-    assert len(found) == 3
-
-
-def test_days_are_compared_by_what_the_champion_takes_and_not_by_the_spec(trained: reference.Reference) -> None:
-    """A feature added, one removed and a vocabulary in another order, before a version has learned of it."""
-    turned = Feature("metal", "categorical", vocabulary=("tin", "iron", "gold"))
-    changed = toy_case(features=(Feature("noise"), turned, Feature("humidity")), context=("known_from", "weight"))
-    before, after = (features.distances(case, trained, later(3).lazy()) for case in (CASE, changed))
-    assert after.equals(before)
-    told = [each.column for each in features.distance_suite(changed, trained)]
-    assert told == ["weight", "metal", "noise"]
-
-
 def test_of_a_closed_day_there_may_be_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """2020-06-06 is a Saturday. Of an open day none at all are refused, where the spec wants different values."""
     wants_metals = replace(CASE, sources=("coins",))
@@ -148,26 +76,27 @@ def test_of_a_closed_day_there_may_be_no_rows(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(features, "source", lambda name: coins)
     monkeypatch.setattr(features.dbt, "candidate_for", lambda table, build: "none")
     monkeypatch.setattr(features.candidate, "rows", lambda name: rows().clear().lazy())
-    features.audit("toy", {"nights": "2020-06-05"})
+    made = {"name": "candidate.gold__toy__features__x", "table": "gold.toy__features", "day": "flight_date"}
+    features.audit("toy", {"nights": "2020-06-05", "candidates": [made | {"lead_days": 1}]})
     with pytest.raises(GateFailedError, match="metal"):
-        features.audit("toy", {"nights": "2020-06-08"})
+        features.audit("toy", {"nights": "2020-06-08", "candidates": [made | {"lead_days": 1}]})
 
 
-def test_each_day_is_compared_with_its_own_champion(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """History that is built once more has no champion, though the last of its days has one."""
-    compared = []
-    monkeypatch.setattr(
-        features,
-        "_audit_distances_from",
-        lambda champion, case, table, days, rows: compared.append((champion, str(days))),
-    )
+def test_what_each_days_champion_takes_has_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A feature that was taken out of the spec is compared as long as a champion takes it."""
+    kept, taken_out = toy_case(features=(Feature("noise"),), context=("known_from", "weight", "metal")), "weight"
+    asked: list[str] = []
+
+    def references(case: UseCase, champion: SimpleNamespace) -> reference.Reference:
+        asked.append(champion.model_version)
+        return {"inputs": reference.inputs_of([Feature("noise"), Feature(champion.takes)])}
+
+    first, second = (SimpleNamespace(model_version=n, takes=name) for n, name in ((1, taken_out), (2, "gone")))
+    monkeypatch.setattr(model_files, "load_reference", references)
     monkeypatch.setattr(ledger, "read", lambda case: [])
-    monkeypatch.setattr(
-        ledger, "pick", lambda decided, day: None if day.day < 4 else "first" if day.day < 6 else "second"
-    )
-    days = [date(2020, 1, day) for day in range(1, 8) for _ in range(2)]
-    features._audit_distances(CASE, "gold.toy__features", pl.LazyFrame({"flight_date": days}))
-    assert compared == [("first", "2020-01-04..2020-01-05"), ("second", "2020-01-06..2020-01-07")]
-    assert "2020-01-01..2020-01-03 has no champion" in capsys.readouterr().out
+    monkeypatch.setattr(ledger, "pick", lambda decided, day: None if day.day < 4 else first if day.day < 6 else second)
+    days = toy_rows(FIRST, 5).drop("is_head").lazy()
+    assert [one.name for one in features._taken(kept, days)] == ["noise", "weight"]
+    assert asked == [1]
+    with pytest.raises(dataset.DataMissingError, match=r"version 2 of toy, which is champion of 2020-01-06.*gone"):
+        features._taken(kept, toy_rows(FIRST, 7).drop("is_head").lazy())

@@ -1,0 +1,231 @@
+"""A fault of one column shows on its first day, by its name and its kind; sound days pass, and so does a short past."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from include.contracts.use_case import Feature, UseCase
+from include.quality import faults, profiles
+from include.quality.profiles import DAY
+from tests.ml.conftest import toy_case
+
+FIRST, DAYS, ROWS = date(2019, 6, 1), 200, 150
+KNOWN = FIRST + timedelta(140)
+
+CASE = toy_case(
+    task=replace(toy_case().task, baseline="flights"),
+    context=(),
+    features=(
+        Feature("temperature"),
+        Feature("hour"),
+        Feature("miles"),
+        Feature("late_share"),
+        Feature("weekday"),
+        Feature("flights"),
+        Feature("daylight"),
+        Feature("network_share"),
+        Feature("carrier", "categorical", vocabulary=tuple("ABCDEF")),
+    ),
+)
+
+
+def rows(day: date) -> pl.DataFrame:
+    """A day of flights: weather of three airports, a schedule that a weekday has, shares and numbers that scatter."""
+    at, random = (day - FIRST).days, np.random.default_rng(day.toordinal())
+    weekend = day.isoweekday() > 5
+    airport, route, carrier = (random.integers(0, number, ROWS) for number in (3, 30, 6))
+    season = 60 + 25 * np.sin(at / 58) + random.normal(0, 4)
+    late = np.random.default_rng((day.toordinal(), 1)).beta(2, 8, 6)
+    return pl.DataFrame(
+        {
+            "coin_id": [f"{day}-{n}" for n in range(ROWS)],
+            "flight_date": [day] * ROWS,
+            "temperature": (season + random.normal(0, 2, 3))[airport],
+            "hour": random.choice(range(5, 23) if not weekend else range(7, 21), ROWS),
+            "miles": np.random.default_rng(5).integers(100, 2600, 30)[route],
+            "late_share": late[carrier],
+            "weekday": [day.isoweekday()] * ROWS,
+            "flights": random.poisson(40, ROWS),
+            "daylight": at + random.normal(0, 0.3, ROWS),
+            "network_share": [float(np.random.default_rng((day.toordinal(), 2)).beta(20, 80))] * ROWS,
+            "carrier": np.array(list("ABCDEF"))[np.minimum(carrier, random.integers(2, 6, ROWS))],
+        }
+    )
+
+
+def of(frames: list[pl.DataFrame], case: UseCase = CASE) -> pl.DataFrame:
+    found = profiles.of_days(case, case.features, pl.concat(frames).lazy())
+    return pl.concat([pl.DataFrame(schema=profiles.SCHEMA), found], how="diagonal")
+
+
+@pytest.fixture(scope="module")
+def year() -> pl.DataFrame:
+    """The profiles of all days, with how far each is from those before it."""
+    found = of([rows(FIRST + timedelta(n)) for n in range(DAYS)])
+    return faults.judge(found, set(found[DAY]), (), {}).profiles
+
+
+def judged(
+    year: pl.DataFrame, *broken: pl.DataFrame, accepted: faults.Accepted | None = None, since: date = FIRST
+) -> faults.Judged:
+    """What is said of days that are ``broken``, beside the sound ones before them."""
+    found = of(list(broken))
+    days = set(found[DAY])
+    past = year.filter((pl.col(DAY) >= since) & ~pl.col(DAY).is_in(days) & (pl.col(DAY) < max(days)))
+    together = pl.concat([past, found], how="diagonal").sort(DAY, maintain_order=True)
+    return faults.judge(together, days, days, accepted or {})
+
+
+def named(judged: faults.Judged) -> dict[str, str]:
+    return {fault.feature: fault.kind for fault in judged.faults}
+
+
+def test_no_sound_day_is_stopped(year: pl.DataFrame) -> None:
+    days = set(year[DAY])
+    found = faults.judge(year.select(profiles.MEASURED).pipe(_unmeasured), days, days, {})
+    assert [fault.said for fault in found.faults] == []
+    assert found.scores.height == DAYS
+
+
+def _unmeasured(found: pl.DataFrame) -> pl.DataFrame:
+    return pl.concat([pl.DataFrame(schema=profiles.SCHEMA), found], how="diagonal")
+
+
+BROKEN: Mapping[str, tuple[pl.Expr, str]] = {
+    "°F to °C": ((pl.col("temperature") - 32) / 1.8, "another unit or scale, as if from °F to °C"),
+    "miles to km": (pl.col("miles") * 1.609344, "miles to kilometres"),
+    "hour to minute": (
+        pl.col("hour") * 60,
+        "another unit or scale, as if from hours to minutes, or minutes to seconds",
+    ),
+    "share to percent": (pl.col("network_share") * 100, "another unit or scale, as if from shares to percent"),
+    "a weekday's index": (pl.col("weekday") % 7 + 1, "other values"),
+    "one value": (pl.lit(40).alias("flights"), "constant"),
+    "one airport's": (pl.col("temperature").first().over("flight_date"), "constant"),
+    "nothing": (pl.lit(None, pl.Float64).alias("late_share"), "empty"),
+    "a third of it": (pl.when(pl.int_range(pl.len()) % 3 > 0).then("miles").alias("miles"), "nulls"),
+    "another column": (pl.col("flights").alias("miles"), "another column's values, as if of flights"),
+    "others' names": (pl.col("carrier").str.to_lowercase(), "values never seen"),
+    "one name": (pl.lit("A").alias("carrier"), "constant"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_one_day_of_one_column_is_named(year: pl.DataFrame, name: str) -> None:
+    change, kind = BROKEN[name]
+    day = KNOWN + timedelta(20)
+    found = judged(year, rows(day).with_columns(change))
+    (fault,) = found.faults
+    assert fault.feature == change.meta.output_name()
+    assert kind in fault.kind
+    assert f"It was on {day - timedelta(1)} " in fault.said
+    assert (found.scores[fault.feature] > 1).all()
+
+
+def test_a_column_that_stays_what_it_was_yesterday_is_stuck(year: pl.DataFrame) -> None:
+    """But for one that has a single value a day, which may well be the same again."""
+    yesterday = rows(KNOWN - timedelta(1))
+    stale = rows(KNOWN).with_columns(yesterday["temperature"], yesterday["network_share"])
+    assert named(judged(year, stale)) == {"temperature": "stuck"}
+
+
+def test_too_few_days_are_told_and_stop_nothing(year: pl.DataFrame) -> None:
+    day = KNOWN + timedelta(20)
+    changed, since = rows(day).with_columns(miles=pl.col("miles") * 1.6), day - timedelta(60)
+    found = judged(year, changed, since=since)
+    assert (found.faults, [fault.feature for fault in found.told]) == ([], ["miles"])
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"), [(pl.lit(None, pl.Float64).alias("miles"), "empty"), (pl.lit(40).alias("miles"), "constant")]
+)
+def test_after_two_weeks_what_was_never_empty_or_constant_stops(year: pl.DataFrame, change: pl.Expr, kind: str) -> None:
+    day = FIRST + timedelta(20)
+    assert named(judged(year, rows(day).with_columns(change))) == {"miles": kind}
+    assert named(judged(year, rows(day).with_columns(change), since=day - timedelta(13))) == {}
+
+
+def test_a_column_that_begins_is_no_fault(year: pl.DataFrame) -> None:
+    before = year.with_columns(
+        pl.when(pl.col("feature") == "miles")
+        .then(None if name not in ("nulls", "distinct") else pl.lit(value))
+        .otherwise(name)
+        .alias(name)
+        for name, value in {
+            "nulls": ROWS,
+            "distinct": 0,
+            "quantiles": None,
+            "values": None,
+            "lowest": None,
+            "highest": None,
+            "top": None,
+            "counts": None,
+        }.items()
+    )
+    assert named(judged(before, rows(KNOWN))) == {}
+
+
+def test_of_what_goes_on_in_a_range_the_first_day_is_told(year: pl.DataFrame) -> None:
+    days = [KNOWN + timedelta(n) for n in range(5)]
+    found = judged(year, *(rows(day).with_columns(miles=pl.col("miles") * 1.609344) for day in days))
+    assert [(fault.feature, fault.day) for fault in found.faults] == [("miles", days[0])]
+
+
+def test_what_is_accepted_is_what_later_days_are_compared_with(year: pl.DataFrame) -> None:
+    days = [KNOWN + timedelta(n) for n in range(12)]
+    broken = [rows(day).with_columns(miles=pl.col("miles") * 1.609344) for day in days]
+    (fault,) = judged(year, broken[0]).faults
+    accepted = {(days[0], "miles"): fault.changes}
+    found = judged(year, *broken, accepted=accepted)
+    assert found.faults == []
+    assert [one.feature for one in found.accepted] == ["miles"]
+    # And back again, two weeks later, is a fault again: what was accepted is no measure of sound days.
+    again = [*broken, rows(days[-1] + timedelta(1)).cast({"miles": pl.Float64})]
+    assert set(named(judged(year, *again, accepted=accepted))) == {"miles"}
+
+
+def test_an_acceptance_is_of_what_was_shown(year: pl.DataFrame) -> None:
+    (fault,) = judged(year, rows(KNOWN).with_columns(miles=pl.col("miles") * 1.609344)).faults
+    accepted = {(KNOWN, "miles"): fault.changes}
+    farther = rows(KNOWN).with_columns(miles=pl.col("miles") * 1000)
+    assert named(judged(year, farther, accepted=accepted)) == {
+        "miles": "another unit or scale, as if from a thousand times"
+    }
+    assert set(named(judged(year, rows(KNOWN).with_columns(miles=None), accepted=accepted))) == {"miles"}
+
+
+def test_days_of_a_calendar_with_gaps_are_compared_with_the_last_ones(year: pl.DataFrame) -> None:
+    """Closed on weekends: Monday's day before is Friday."""
+    open_days = year.filter(pl.col(DAY).dt.weekday() <= 5)
+    days = set(open_days[DAY])
+    found = faults.judge(_unmeasured(open_days.select(profiles.MEASURED)), days, days, {})
+    assert [fault.said for fault in found.faults] == []
+    monday = next(day for day in sorted(days) if day > KNOWN and day.isoweekday() == 1)
+    changed = rows(monday).with_columns(miles=pl.col("miles") * 1.609344)
+    assert set(named(judged(found.profiles, changed))) == {"miles"}
+
+
+def test_after_missing_nights_a_day_has_had_more_time_to_change(year: pl.DataFrame) -> None:
+    """As where nights run at the same time, or one waits for somebody: a sound day passes, a fault does not."""
+    day = KNOWN + timedelta(20)
+    known = year.filter(pl.col(DAY) < day - timedelta(5))
+    assert named(judged(known, rows(day))) == {}
+    assert set(named(judged(known, rows(day).with_columns(pl.col("miles") * 1.609344)))) == {"miles"}
+    assert named(judged(known, rows(day).with_columns(pl.col("daylight") + 20))) == {"daylight": "other values"}
+
+
+def test_after_weeks_without_a_day_nothing_is_known(year: pl.DataFrame) -> None:
+    day = KNOWN + timedelta(20)
+    found = judged(year.filter(pl.col(DAY) < day - timedelta(15)), rows(day).with_columns(pl.col("miles") * 1.609344))
+    assert (named(found), {fault.feature for fault in found.told}) == ({}, {"miles"})
+
+
+def test_probability_of_several() -> None:
+    assert faults.at_least(1, 3, 0.1) == pytest.approx(1 - 0.9**3)
+    assert faults.at_least(3, 3, 0.1) == pytest.approx(0.001)
