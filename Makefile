@@ -61,8 +61,14 @@ promote: venv ## use_case=… version=… [why=… yes=1]: what promoting a vers
 accept: venv ## use_case=… partition=… feature=a,b [why=… yes=1]: what of a refused night was unlike the days before; yes=1 lets it through
 	@$(NOCTURNE) accept $(given)
 
-rollback: venv ## use_case=… [version=] [why=… yes=1]: what putting back the version that served before would do; yes=1 does it
+rollback: venv ## use_case=… [version=] [since=] [why=… yes=1]: what putting back the version that served before would do; yes=1 does it
 	@$(NOCTURNE) rollback $(given)
+
+stale: venv ## use_case=… [from= to=]: partitions whose features, predictions or measurements are out of date, and why
+	@$(NOCTURNE) stale $(given)
+
+refresh: venv ## use_case=… [from= to=] [yes=1]: what is stale; yes=1 makes it again, features first
+	@$(NOCTURNE) refresh $(given)
 
 stream: venv ## source=… [every=10]: spool its events as they come, looking every so many seconds, until Ctrl-C
 	@$(NOCTURNE) stream $(given)

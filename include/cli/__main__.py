@@ -65,6 +65,20 @@ NIGHTS = (
         SERVICES,
     ),
     Command(
+        "stale",
+        "partitions whose features, predictions or measurements are of something that is not there now, and why",
+        "include.cli.runs:stale",
+        CASE,
+        ENVIRONMENT,
+    ),
+    Command(
+        "refresh",
+        "make again what is stale, and nothing else",
+        "include.cli.runs:refresh",
+        f"{CASE} --yes",
+        SERVICES,
+    ),
+    Command(
         "reprocess",
         "ingest again what the quarantine holds, after a fix",
         "include.cli.runs:reprocess",

@@ -9,10 +9,11 @@ import argparse
 import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from include.cli.console import console
 from include.cli.options import day, flag, names, partition
+from include.contracts.use_case import UseCase
 from include.core.errors import BadRequestError
 from include.core.partitions import Partitions, require_past
 from include.core.settings import settings
@@ -74,23 +75,79 @@ def train(given: argparse.Namespace) -> int:
 def rollback_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--use-case", required=True)
     parser.add_argument("--version", type=int, help="one that was champion before (the one that served last)")
+    parser.add_argument("--since", type=day, help="event date from which on, scored days too (the first unscored one)")
     parser.add_argument("--why", default="", help="for the ledger")
     flag(parser, "--yes", "do it; else it is only said")
 
 
 def rollback(given: argparse.Namespace) -> int:
-    """0 where it is done, or said. Raises NothingToRollBackError, BadRequestError."""
+    """0 where it is done, or said. Raises NothingToRollBackError, BadRequestError.
+
+    Where a day to go back from was given, the days since are scored again, and what was measured of them.
+    """
     from include.ml import rollback as going_back
 
     case = use_case(given.use_case)
     if not given.yes:
-        print(f"{going_back.plan(case, given.version)}\nnothing was done; yes=1 why='…' does it")
+        print(f"{going_back.plan(case, given.version, given.since)}\nnothing was done; yes=1 why='…' does it")
         return 0
     if not given.why:
         raise BadRequestError("a rollback is written down with its reason: why='scores look wrong'")
-    found, new = going_back.carry_out(case, given.version, f"{getpass.getuser()} on the command line", given.why)
+    who = f"{getpass.getuser()} on the command line"
+    found, new = going_back.carry_out(case, given.version, who, given.why, given.since)
     print(f"{found}{'' if new else ': it is champion already, nothing was written'}")
+    return _refreshed(case, found.effective_from - timedelta(case.horizon_days), date.max) if given.since else 0
+
+
+def stale_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--use-case", required=True)
+    parser.add_argument("--from", dest="first", type=day, default=date.min, help="first night (all)")
+    parser.add_argument("--to", dest="last", type=day, default=date.max, help="last night, included (all)")
+
+
+def stale(given: argparse.Namespace) -> int:
+    """0 where nothing is stale, 1 where something is, which is printed with why."""
+    from include.governance import staleness
+    from include.orchestration import refresh as refreshing
+
+    found = staleness.find(use_case(given.use_case), given.first, given.last)
+    print(*refreshing.told(found), sep="\n")
+    return 1 if found else 0
+
+
+def refresh_arguments(parser: argparse.ArgumentParser) -> None:
+    stale_arguments(parser)
+    flag(parser, "--yes", "do it; else it is only said")
+
+
+def refresh(given: argparse.Namespace) -> int:
+    """0 where nothing is stale afterwards, or it was only said, 1 where something is. Raises NocturneError."""
+    from include.governance import staleness
+    from include.orchestration import refresh as refreshing
+
+    case = use_case(given.use_case)
+    if given.yes:
+        return _refreshed(case, given.first, given.last)
+    found = staleness.find(case, given.first, given.last)
+    print(*refreshing.told(found), *(["nothing was done; yes=1 makes these again"] if found else []), sep="\n")
     return 0
+
+
+def _refreshed(case: UseCase, first: date, last: date) -> int:
+    """Make again what is stale of the nights ``first`` to ``last``. 0 where nothing is stale afterwards."""
+    from include.governance import staleness
+    from include.orchestration import refresh as refreshing
+    from include.orchestration.airflow_client import Airflow
+
+    found = staleness.find(case, first, last)
+    print(*refreshing.told(found), sep="\n")
+    if not found:
+        return 0
+    airflow = Airflow(settings())
+    with watching(f"{airflow.url}/dags"):
+        runs, left = refreshing.run(airflow, case, first, last)
+    print(f"{len(runs)} runs, all well", *refreshing.told(left), sep="\n")
+    return 1 if left else 0
 
 
 def promote_arguments(parser: argparse.ArgumentParser) -> None:

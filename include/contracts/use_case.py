@@ -643,6 +643,10 @@ class UseCase:
         return f"{self.name}__faults"
 
     @property
+    def made_table(self) -> str:
+        return f"{self.name}__made"
+
+    @property
     def ledgers(self) -> tuple[str, ...]:
         """Those of its tables that are only ever added to, and sealed."""
         return (
@@ -651,4 +655,5 @@ class UseCase:
             self.approvals_table,
             self.deployments_table,
             self.faults_table,
+            self.made_table,
         )

@@ -27,6 +27,7 @@ from include.ingestion import landing
 from include.lake import delta, publications
 from include.ml import dataset, ledger
 from include.ml.ledger import Champion
+from include.serving.batch import FEATURES
 from include.sources import sources
 
 NEAR = 4  # ids that are named beside an unknown one
@@ -257,6 +258,7 @@ def find_prediction(case: UseCase, asked: str) -> Prediction:
     row = found.row(0, named=True)
     version, at = delta.written("gold", case.predictions_table, case.day, row[case.day]) or (None, None)
     entity = {name: row.pop(name) for name in case.entity}
+    row.pop(FEATURES, None)
     return Prediction(asked, row.pop(case.day), entity, row, row.pop("model_version"), version, at)
 
 

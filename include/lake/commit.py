@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -203,6 +204,12 @@ def committing() -> Iterator[None]:
     with lease("lake"):
         recover()
         yield
+
+
+def moment() -> datetime:
+    """A time, now, at which nobody commits: what is published by then can be read, and what comes later cannot."""
+    with committing():
+        return datetime.now(UTC)
 
 
 def commit_all(changes: Sequence[Change], what: str) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
     from upath import UPath
 
+    from include.lake.commit import Change
     from include.lake.publish import Publication
 
 PROJECT = "dbt_project"
@@ -167,12 +168,19 @@ def candidate_for(table: str, build: Build) -> str:
     return next(one.name for one in candidates_of(build) if one.table == table)
 
 
-def publish_built(
-    stage: str, build: Build, run: str = "by hand", beside: Mapping[Candidate, Sequence[str]] | None = None
-) -> list[Publication]:
-    """Publish every candidate of ``build``, and those ``beside`` them that are of the same nights, all at once.
+type Also = Callable[[Build, str], Sequence[Change]]
 
-    Of those beside them, the columns that do not count as content.
+
+def publish_built(
+    stage: str,
+    build: Build,
+    run: str = "by hand",
+    also: Also = lambda build, run: (),
+    beside: Mapping[Candidate, Sequence[str]] | None = None,
+) -> list[Publication]:
+    """Publish every candidate of ``build``, all at once, with the changes that ``also`` makes while nobody commits.
+
+    And the candidates ``beside`` them that are of the same nights; of these, the columns that do not count as content.
 
     Raises StaleBuildError where another run has published some of it since this build was begun: that one may have
     read newer rows.
@@ -204,9 +212,10 @@ def publish_built(
     return publish.publish_all(
         judged,
         f"{stage} {of}",
-        lambda versions, published: publications.changes(
-            published, versions, run, engine=build["engine"], built=days_of
-        ),
+        lambda versions, published: [
+            *publications.changes(published, versions, run, engine=build["engine"], built=days_of),
+            *also(build, run),
+        ],
     )
 
 

@@ -150,6 +150,15 @@ def _with_days(publication: Publication, days: Iterable[date]) -> Publication:
     return replace(publication, content={(day,): NOTHING for day in days} | publication.content)
 
 
+def contents_of(table: str, days: Sequence[date]) -> dict[date, str]:
+    """The newest content of each of ``days`` of a table above bronze, in one word; without those never published."""
+    if not delta.exists(LAYER, TABLE):
+        return {}
+    wanted = (pl.col("table") == table) & pl.col("partition_day").is_in(list(days))
+    lines = delta.scan(LAYER, TABLE).filter(wanted).select("partition_day", "revision", "content").collect()
+    return dict(lines.sort("revision").select("partition_day", "content").iter_rows())
+
+
 def known(table: str, days: Sequence[date]) -> set[date]:
     """The ones of ``days`` of which ``table`` was ever published, be it without rows."""
     found = set(usage.days_of(table))  # which may be older than the ledger

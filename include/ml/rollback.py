@@ -1,13 +1,14 @@
 """Back to the version that served before, or to any that ever was champion: a person's decision, in the ledger at once.
 
-The days that are scored keep their champion. The policy asks for no retraining until a version becomes champion in
+The days that are scored keep their champion, unless a day to go back from is given: those since are stale then, and
+are scored again by ``make refresh``. The policy asks for no retraining until a version becomes champion in
 another way: it would train again what was taken back.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
@@ -30,7 +31,8 @@ class Plan:
     Attributes:
         serving: the champion of now.
         back: the decision of the ledger by which the version to go back to served.
-        effective_from: the first event date that it scores: the first that nobody has scored yet.
+        effective_from: the first event date that it scores: the first that nobody has scored yet, or an earlier one
+            that was asked for.
     """
 
     serving: Champion
@@ -45,10 +47,11 @@ class Plan:
         )
 
 
-def plan(case: UseCase, version: int | None = None) -> Plan:
+def plan(case: UseCase, version: int | None = None, since: date | None = None) -> Plan:
     """What going back to ``version`` would do; None is the one that served before the champion of now.
 
-    Raises NothingToRollBackError.
+    It takes effect on the event date ``since``, but not before the version that it replaces did, nor on days that were
+    over when its labels were known. Raises NothingToRollBackError.
     """
     decided = ledger.read(case)
     serving = ledger.pick(decided, date.max)
@@ -67,7 +70,10 @@ def plan(case: UseCase, version: int | None = None) -> Plan:
             f"version {wanted} of {case.name} was never champion, and goes through the gates; champions were "
             f"{', '.join(map(str, known))}"
         )
-    return Plan(serving, back, ledger.first_free_day(case, back.trained_through))
+    if since is None:
+        return Plan(serving, back, ledger.first_free_day(case, back.trained_through))
+    others = [row.effective_from for row in decided if row.model_version != wanted]
+    return Plan(serving, back, max(since, back.trained_through + timedelta(case.overlap_days), *others))
 
 
 def _served_before(case: UseCase, serving: Champion) -> int | None:
@@ -79,7 +85,7 @@ def _served_before(case: UseCase, serving: Champion) -> int | None:
     return int(last[VERSION][0]) if last.height else None
 
 
-def carry_out(case: UseCase, version: int | None, who: str, why: str) -> tuple[Plan, bool]:
+def carry_out(case: UseCase, version: int | None, who: str, why: str, since: date | None = None) -> tuple[Plan, bool]:
     """Put a version back. Returns the plan, and whether anything was written: asked again, nothing is.
 
     Its files are looked at before, so that what is put back can score. MLflow's alias follows the ledger; where MLflow
@@ -87,8 +93,10 @@ def carry_out(case: UseCase, version: int | None, who: str, why: str) -> tuple[P
     Raises NothingToRollBackError, DamagedModelError.
     """
     with ledger.deploying(case):
-        found = plan(case, version)
-        new = found.back.model_version != found.serving.model_version
+        found = plan(case, version, since)
+        first = found.serving if since is None else ledger.pick(ledger.read(case), found.effective_from)
+        # All decisions of a later day are for this version, or the plan would begin after them.
+        new = first is None or found.back.model_version != first.model_version
         if new:
             model_files.load_booster(case, found.back)
             model_files.load_reference(case, found.back)

@@ -24,7 +24,7 @@ SCHEDULES = {
     "NullTimetable": "nothing by itself: a person starts it",
 }
 """What a DAG runs for, by the class of its timetable."""
-STAGES = ("ingest", "transform", "reprocess", "features", "predict", "monitor", "train", "promote")
+STAGES = ("ingest", "transform", "reprocess", "features", "predict", "monitor", "train", "promote", "refresh")
 """In the order of the data's path."""
 
 

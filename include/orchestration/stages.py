@@ -19,6 +19,7 @@ from include.core.partitions import Partitions, of_run
 from include.orchestration import assets, defaults
 from include.orchestration.operators.approve import Approve
 from include.orchestration.operators.dbt import DbtBuild
+from include.orchestration.operators.run_again import RunAgain
 from include.use_cases import use_case
 
 # What a stage's DAG says of itself in Airflow, where its function in the DAG file does not.
@@ -162,10 +163,11 @@ def publish(case: str, built: Any) -> Any:
 
     @task(task_id="publish", doc_md=publish.__doc__, outlets=[assets.features(case)])
     def replace(built, **context):
-        from include.governance import events
+        from include.governance import events, staleness
         from include.quality import features
 
-        published = features.publish_built(case, built, run=defaults.name_of(context))
+        also = staleness.recording(use_case(case))
+        published = features.publish_built(case, built, defaults.name_of(context), also)
         print(*published, sep="\n")
         assets.announce(context, assets.features(case), of_run(context))
         events.emit(context, events.of_dbt, f"{case}_features", published)
@@ -240,10 +242,12 @@ def measure(case: str) -> Any:
 
     @task(task_id="measure", doc_md=measure.__doc__)
     def store(**context):
+        from include.governance import staleness
         from include.ml import monitor
 
         nights = of_run(context)
-        return monitor.measure(case, nights.first, nights.last)
+        with staleness.measuring(use_case(case), nights, run=defaults.name_of(context)):
+            return monitor.measure(case, nights.first, nights.last)
 
     return store()
 
@@ -372,6 +376,54 @@ def score_waiting(case: str, promoted: Any) -> Any:
         return _scored(case, Partitions.parse(promoted["waiting"]), context)
 
     return predict(promoted)
+
+
+# --- refresh ---
+
+
+def refreshed(case: str, stage: str) -> tuple[Any, Any]:
+    """Two tasks: look what is stale of a stage by now, and run that stage for it, a range after the other."""
+
+    @task(
+        task_id=f"stale_{stage}",
+        doc_md="Which partitions have to pass this stage again, by what is there now.",
+        trigger_rule="none_failed",
+    )
+    def look(**context):
+        from include.governance import staleness
+        from include.orchestration import refresh
+
+        found = staleness.find(use_case(case), *_asked(context))
+        print(*refresh.told([one for one in found if one.stage == stage]), sep="\n")
+        return refresh.conf(found, stage)
+
+    again = RunAgain.partial(
+        task_id=stage,
+        doc_md="Run the stage for each of them.",
+        trigger_dag_id=f"{case}_{stage}",
+        max_active_tis_per_dagrun=1,
+    )
+    looked = look()
+    return looked, again.expand(conf=looked)
+
+
+def still_stale(case: str) -> Any:
+    """Say what is stale now: what was published meanwhile has made it so."""
+
+    @task(task_id="report", doc_md=still_stale.__doc__, trigger_rule="none_failed")
+    def report(**context):
+        from include.governance import staleness
+        from include.orchestration import refresh
+
+        print(*refresh.told(staleness.find(use_case(case), *_asked(context))), sep="\n")
+
+    return report()
+
+
+def _asked(context: Any) -> tuple[date, date]:
+    """The first and the last night of a run that may be given either, or neither: all, then."""
+    first, last = context["params"].get("from"), context["params"].get("to")
+    return date.fromisoformat(first or str(date.min)), date.fromisoformat(last or str(date.max))
 
 
 # --- promote, by persons ---

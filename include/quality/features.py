@@ -203,11 +203,16 @@ def _keep(case: UseCase, build: dbt.Build, found: pl.DataFrame) -> None:
     candidate.write(name, [found])
 
 
-def publish_built(name: str, build: dbt.Build, run: str = "by hand") -> list[Publication]:
-    """Publish what ``build`` made for the use case ``name`` and the profiles that its audit has made, all at once."""
+def publish_built(
+    name: str, build: dbt.Build, run: str = "by hand", also: dbt.Also = lambda build, run: ()
+) -> list[Publication]:
+    """Publish what ``build`` made for the use case ``name`` and the profiles that its audit has made, all at once.
+
+    With the changes that ``also`` makes while nobody commits.
+    """
     case = use_case(name)
     beside = _profiles_of(case, build)
     there = {beside: profiles.CHANGES} if candidate.exists(beside.name) else {}
-    published = dbt.publish_built(f"{name}_features", build, run, there)
+    published = dbt.publish_built(f"{name}_features", build, run, also, there)
     candidate.remove([beside.name])
     return published

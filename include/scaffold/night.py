@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 import httpx
@@ -21,10 +21,11 @@ from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
 from include.core.partitions import Partitions
 from include.core.settings import Settings, settings
+from include.governance import staleness
 from include.ingestion import ingest as ingestion
 from include.ingestion import landing
 from include.ingestion.connectors import fetch
-from include.lake import candidate, dbt, spark
+from include.lake import candidate, commit, dbt, spark
 from include.lake.dbt import Build
 from include.lake.publish import Publication
 from include.local import compare_engines
@@ -94,7 +95,7 @@ def _built(
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Build]:
     """The candidates of ``dbt build``, tested; they are removed afterwards."""
-    begun, suffix, of = datetime.now(UTC), candidate.suffix(nights), of or settings()
+    begun, suffix, of = commit.moment(), candidate.suffix(nights), of or settings()
     left: dict[str, Any] = {}
     try:
         compare_engines.build(
@@ -117,7 +118,7 @@ def features(case: UseCase, nights: Partitions, say: Say = print) -> list[Public
     with _built(stage, nights, _folder_of(case)) as built:
         gate.audit(case.name, built)
         say("the feature gate let it through")
-        return gate.publish_built(case.name, built, run=RUN)
+        return gate.publish_built(case.name, built, RUN, staleness.recording(case))
 
 
 def _folder_of(case: UseCase) -> str:
@@ -145,7 +146,8 @@ def after_features(case: UseCase, nights: Partitions, say: Say = print) -> Itera
         say(f"{_changed(done)} gold.{case.predictions_table} {days}: {done['rows']} rows, {versions}")
 
     def measure() -> None:
-        done = monitor.measure(case.name, nights.first, nights.last)
+        with staleness.measuring(case, nights, run=RUN):
+            done = monitor.measure(case.name, nights.first, nights.last)
         say(f"{_changed(done)} gold.{case.monitoring_table} {nights}: {done['rows']} rows")
         for metric, value in done["quality"].items():
             shown = "cannot be told" if value is None else f"{value:.4g}"

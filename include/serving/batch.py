@@ -9,9 +9,14 @@ import polars as pl
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
 from include.core.partitions import Partitions
-from include.lake import delta, publications, usage
+from include.lake import commit, delta, publications, usage
 from include.ml import dataset, ledger, scoring
 from include.use_cases import use_case
+
+FEATURES = "features_content"
+"""The column of a predictions table that says which content of its day's features a row was made from.
+
+As ``content`` of the ledger of publications has it; null of a day that was published before there was that ledger."""
 
 
 class IncompletePredictionsError(NeedsAttentionError, ValueError):
@@ -77,7 +82,9 @@ def _predict(case: UseCase, first: date, last: date) -> dict[str, Any]:
     decided = ledger.read(case)
     days = dataset.days_between(first, last)
     champions = {day: ledger.require_champion(case, decided, day) for day in days}
-    version = delta.version("gold", case.features_table)
+    with commit.committing():  # so that the contents are those of that version
+        version = delta.version("gold", case.features_table)
+        contents = publications.contents_of(f"gold.{case.features_table}", days)
     features = delta.read_days("gold", case.features_table, first, last, day=case.day, version=version)
     gaps = dataset.quiet_days(case, first, last)
     if features.is_empty() and publications.known(f"gold.{case.features_table}", days) == set(days):
@@ -94,6 +101,8 @@ def _predict(case: UseCase, first: date, last: date) -> dict[str, Any]:
     # Of two versions one may have classes that the other has not.
     predictions = pl.concat(parts, how="diagonal")
     check_complete(case, features, predictions)
+    content = pl.col(case.day).replace_strict(contents, default=None, return_dtype=pl.String)
+    predictions = predictions.with_columns(content.alias(FEATURES))
     predictions = with_columns_of_table(case, predictions)
     written = delta.replace_days("gold", case.predictions_table, predictions, first, last, day=case.day)
     counts = predictions.group_by(scoring.VERSION).len().sort(scoring.VERSION).iter_rows()

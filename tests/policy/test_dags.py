@@ -32,6 +32,8 @@ def by_person(case: str) -> list[str]:
     return ["ask", *("approve", "approve_too")[: use_cases()[case].promotion.approvals], "promote", "score"]
 
 
+# What is stale of each stage, and the stage for it: each is looked at when the one before has ended.
+REFRESH = ["stale_features", "features", "stale_predict", "predict", "stale_monitor", "monitor", "report"]
 # What the DAG of one use case has beside the tasks of its stage, as {"flight_delays_predict": ["count"]}. These come
 # after the announcement, so that nobody waits for them, and announce nothing.
 MORE: dict[str, list[str]] = {}
@@ -39,7 +41,7 @@ MORE: dict[str, list[str]] = {}
 OF_THE_LAKE = {
     "lakehouse_maintain": ["plan", "retain", "compact", "vacuum", "sweep", "report"],
     "lakehouse_catchup": ["look"],
-    "lakehouse_rollback": ["put_back"],
+    "lakehouse_rollback": ["put_back", "rescore"],
 }
 # Of a source that use cases read beside others: a task each, from which nothing follows.
 INPUTS = {
@@ -55,6 +57,7 @@ CONTRACT = {
         for stage, tasks in OF_A_USE_CASE.items()
     },
     **{f"{case}_promote": by_person(case) for case in use_cases()},
+    **{f"{case}_refresh": REFRESH for case in use_cases()},
     **OF_THE_LAKE,
 }
 # Where the spec wants approvals: from it nothing follows that waits.
@@ -67,7 +70,11 @@ REQUESTS = {
 CONTRACT |= {dag_id: [*CONTRACT[dag_id], *tasks] for dag_id, tasks in REQUESTS.items()}
 CONTRACT |= {dag_id: [*CONTRACT[dag_id], *tasks] for dag_id, tasks in INPUTS.items()}
 # A person starts them, and they announce nothing themselves: what they start does.
-BY_HAND = ("lakehouse_rollback", *(f"lakehouse_reprocess_{source}" for source in sources()))
+BY_HAND = (
+    "lakehouse_rollback",
+    *(f"lakehouse_reprocess_{source}" for source in sources()),
+    *(f"{case}_refresh" for case in use_cases()),
+)
 # What comes after the announcement and keeps nobody waiting: removing what was only needed on the way, dbt's pages.
 AFTERWARDS = ("discard", "docs")
 # The asset that the last task of each announces, those aside; no other task does, but for the first predictions of a
@@ -88,7 +95,7 @@ LATE_CHAMPIONS = {f"{case}_monitor": {"look_again": [f"{case}.champion"]} for ca
 PARAMS = {
     "lakehouse_maintain": ["dry_run"],
     "lakehouse_catchup": [],
-    "lakehouse_rollback": ["use_case", "version", "why"],
+    "lakehouse_rollback": ["since", "use_case", "version", "why"],
     **{f"{case}_promote": ["version", "why"] for case in use_cases()},
 }
 STAGES = (
@@ -103,6 +110,7 @@ STAGES = (
     "catchup",
     "reprocess",
     "rollback",
+    "refresh",
 )
 DAG_FILES = sorted((ROOT / "dags").rglob("*.py"))
 MOST_LINES = 120

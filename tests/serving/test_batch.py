@@ -30,7 +30,13 @@ def test_each_row_is_scored_once_and_stamped(champion: UseCase) -> None:
     assert done == told | {"features_version": version}
     rows = delta.read_all("gold", champion.predictions_table)
     assert sorted(rows["coin_id"]) == sorted(toy_rows(TOMORROW, 1)["coin_id"])
-    assert rows.schema == {"coin_id": pl.String, "flight_date": pl.Date, "score": pl.Float64, "model_version": pl.Int64}
+    assert rows.schema == {
+        "coin_id": pl.String,
+        "flight_date": pl.Date,
+        "score": pl.Float64,
+        "model_version": pl.Int64,
+        "features_content": pl.String,
+    }
     assert rows["score"].is_between(0, 1).all()
 
 

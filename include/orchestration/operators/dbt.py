@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 from airflow.sdk import Context
@@ -50,7 +50,10 @@ class DbtBuild(DbtBuildLocalOperator):
 
     def execute(self, context: Context, **kwargs: Any) -> dbt.Build:
         """Returns what the tasks behind it need to know: whichever machine they run on, they are told."""
-        nights, begun = of_run(context), datetime.now(UTC)
+        # Not on top: a DAG file that names this module must not import Polars.
+        from include.lake import commit
+
+        nights, begun = of_run(context), commit.moment()
         suffix, also = candidate.suffix(nights), self.also(context)
         if not self.select:  # of a day without files there is nothing to build
             return dbt.built(nights, also, begun, spark.engine(), suffix, dbt.NOTHING_BUILT)
