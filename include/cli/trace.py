@@ -46,6 +46,8 @@ def partitions(found: Iterable[Partition]) -> Table:
 def model_lines(found: Trace) -> list[str]:
     """The model version, who put it in charge, and what MLflow says of it."""
     champion, tags, version = found.champion, found.tags, found.prediction.model_version
+    if version is None:
+        return ["none: what is usual among the labels that were known by then, since no model could score the day"]
     lines = [
         f"{found.use_case} version {version}  {settings().mlflow_url}/#/models/{found.use_case}/versions/{version}"
     ]

@@ -437,6 +437,25 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Scoring:
+    """How days are scored.
+
+    Attributes:
+        fallback: whether a day whose champion cannot be loaded, or fails, is scored by the champion before it, or by
+            what is usual, each row marked as such, and somebody told. Else the night fails.
+        reasons: how many features each prediction names that moved it most, with by how much; 0: none. It takes about
+            as long again as scoring does, or several times as long (docs/decisions/scoring.md).
+    """
+
+    fallback: bool = True
+    reasons: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.reasons, bool) or not isinstance(self.reasons, int) or self.reasons < 0:
+            raise ValueError(f"reasons is {self.reasons!r}; it must be a number of features, or 0")
+
+
+@dataclass(frozen=True)
 class DriftPolicy:
     """When the sensors fire and when a retraining is asked for.
 
@@ -504,6 +523,7 @@ class UseCase:
     drift: DriftPolicy = field(default_factory=DriftPolicy)
     promotion: Promotion = field(default_factory=Promotion)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    scoring: Scoring = field(default_factory=Scoring)
     unlabelled: bool = False
     label_days: int = 0
     horizon_days: int = 1

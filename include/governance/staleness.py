@@ -32,7 +32,7 @@ from include.lake.commit import Change
 from include.lake.dbt import Build
 from include.ml import dataset, ledger
 from include.ml.ledger import Champion
-from include.ml.scoring import VERSION
+from include.ml.scoring import CHAMPION, SCORED_BY, VERSION
 from include.serving.batch import FEATURES
 
 type Stage = Literal["features", "predict", "monitor"]
@@ -248,8 +248,9 @@ def _bare(code: str) -> str:
 
 # --- what is there now ---
 
-type Stamps = dict[date, list[tuple[int, str | None]]]
-"""Of each day with predictions: by which versions, and from which content of the features."""
+type Stamp = tuple[int | None, str | None, str | None]
+type Stamps = dict[date, list[Stamp]]
+"""Of each day with predictions: by which versions, from which content of the features, and in whose place."""
 
 
 @dataclass(frozen=True)
@@ -363,11 +364,12 @@ def _stamps(case: UseCase, first: date = date.min, last: date = date.max) -> Sta
     if not delta.exists("gold", case.predictions_table):
         return {}
     rows = delta.scan("gold", case.predictions_table).filter(pl.col(case.day).is_between(first, last))
-    if FEATURES not in rows.collect_schema().names():  # scored before that was written down
-        rows = rows.with_columns(pl.lit(None, pl.String).alias(FEATURES))
+    unsaid = [name for name in (FEATURES, SCORED_BY) if name not in rows.collect_schema().names()]
+    rows = rows.with_columns(pl.lit(None, pl.String).alias(name) for name in unsaid)  # scored before it was said
     found: Stamps = {}
-    for day, *stamp in rows.select(case.day, VERSION, FEATURES).unique().collect().sort(pl.all()).iter_rows():
-        found.setdefault(day, []).append((stamp[0], stamp[1]))
+    stamps = rows.select(case.day, VERSION, FEATURES, SCORED_BY).unique().collect().sort(pl.all())
+    for day, version, content, by in stamps.iter_rows():
+        found.setdefault(day, []).append((version, content, by))
     return found
 
 
@@ -430,10 +432,12 @@ def _stale_predictions(now: _Now, features: Mapping[date, list[str]]) -> dict[da
     return found
 
 
-def _other_stamp(now: _Now, day: date, champion: Champion, stamp: tuple[int, str | None]) -> Iterator[str]:
+def _other_stamp(now: _Now, day: date, champion: Champion, stamp: Stamp) -> Iterator[str]:
     """How predictions of ``day`` with this ``stamp`` differ from those of ``champion`` on the features of now."""
-    version, content = stamp
-    if version != champion.model_version:
+    version, content, by = stamp
+    if (by or CHAMPION) != CHAMPION:
+        yield f"{day} was scored by the {by}, since its champion could not"
+    elif version != champion.model_version:
         yield f"scored by version {version}, and version {champion.model_version} is champion of {day}"
     line = now.newest(f"gold.{now.case.features_table}", day)
     if line is None:

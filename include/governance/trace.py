@@ -27,6 +27,7 @@ from include.ingestion import landing
 from include.lake import delta, publications
 from include.ml import dataset, ledger
 from include.ml.ledger import Champion
+from include.ml.scoring import CHAMPION, SCORED_BY
 from include.serving.batch import FEATURES
 from include.sources import sources
 
@@ -48,6 +49,7 @@ class Prediction:
         day: the event date that it is for.
         entity: the entity's columns.
         predicted: the columns that say what was predicted, as its task has them.
+        model_version: None where no model could score the day.
         version: of the Delta table, in which the row's day was written last.
         scored_at: of that version; None, as ``version``, where the table's log does not go back so far.
     """
@@ -56,7 +58,7 @@ class Prediction:
     day: date
     entity: dict[str, Any]
     predicted: dict[str, Any]
-    model_version: int
+    model_version: int | None
     version: int | None
     scored_at: datetime | None
 
@@ -259,6 +261,8 @@ def find_prediction(case: UseCase, asked: str) -> Prediction:
     version, at = delta.written("gold", case.predictions_table, case.day, row[case.day]) or (None, None)
     entity = {name: row.pop(name) for name in case.entity}
     row.pop(FEATURES, None)
+    if row.get(SCORED_BY) == CHAMPION:
+        row.pop(SCORED_BY)
     return Prediction(asked, row.pop(case.day), entity, row, row.pop("model_version"), version, at)
 
 
@@ -335,7 +339,7 @@ def trace(case: UseCase, asked: str, tags_of: Callable[[int], dict[str, str] | N
     champion = ledger.pick(
         [row for row in ledger.read(case) if row.model_version == prediction.model_version], date.max
     )
-    tags = tags_of(prediction.model_version)
+    tags = tags_of(prediction.model_version) if prediction.model_version else None
     return Trace(
         use_case=case.name,
         prediction=prediction,

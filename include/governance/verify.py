@@ -22,7 +22,7 @@ from include.contracts.source import Source, completeness_table, table
 from include.contracts.use_case import UseCase
 from include.lake import chain, commit, delta, migrations, publications, removals, usage
 from include.lake.digest import NOTHING, contents
-from include.ml import ledger
+from include.ml import ledger, scoring
 from include.sources import sources
 from include.use_cases import use_cases
 
@@ -122,11 +122,15 @@ def other_content(name: str, lines: pl.DataFrame) -> Iterator[str]:
 
 
 def other_champions(case: UseCase) -> Iterator[str]:
-    """The days that were scored by another version than the deployment ledger names for them."""
+    """The days that were scored by another version than the deployment ledger names for them.
+
+    Those that are marked as scored by somebody else are named by ``make stale``.
+    """
     if not delta.exists("gold", case.predictions_table):
         return
     decided = ledger.read(case)
-    found = delta.scan("gold", case.predictions_table).group_by(case.day, "model_version").len().collect()
+    rows = scoring.of_champions(delta.scan("gold", case.predictions_table))
+    found = rows.group_by(case.day, "model_version").len().collect()
     for day, version, rows in found.sort(case.day).iter_rows():
         champion = ledger.pick(decided, day)
         if champion is None or champion.model_version != version:

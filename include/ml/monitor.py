@@ -359,6 +359,7 @@ def measure(name: str, first_night: date, last_night: date) -> dict[str, Any]:
         columns = tasks.of(case).columns | {scoring.VERSION: pl.Int64()}
         nothing = (pl.lit(None, kind).alias(name) for name, kind in columns.items())
         predictions = features.select(case.key).clear().with_columns(nothing)
+    others, predictions = scoring.of_others(predictions), scoring.of_champions(predictions)
     matured = _matured(case, predictions, labels)
     references = {
         champion.model_version: model_files.load_reference(case, champion)
@@ -371,11 +372,21 @@ def measure(name: str, first_night: date, last_night: date) -> dict[str, Any]:
         measure_night(case, night, champion, references[champion.model_version], features, predictions, matured)
         for night, champion in champions.items()
     ]
-    rows = pl.concat(frames)
+    rows = pl.concat([*frames, *(_left_out(case, night, champion, others) for night, champion in champions.items())])
     written = delta.replace_days("gold", case.monitoring_table, rows, first_night, last_night, day="partition_day")
     newest = frames[-1].filter((pl.col("sensor") == "quality") & pl.col("metric").str.starts_with(DAY))
     quality_of_day = {metric.removeprefix(DAY): value for metric, value in newest.select("metric", "value").iter_rows()}
     return {"nights": len(frames), "rows": rows.height, "changed": written.changed, "quality": quality_of_day}
+
+
+def _left_out(case: UseCase, night: date, champion: Champion, others: pl.DataFrame) -> pl.DataFrame:
+    """How many rows of the night's window nothing was measured of, since somebody else had to score them, if any."""
+    last = night + timedelta(case.horizon_days)
+    first = last - timedelta(case.drift.drift_window_days - 1)
+    of_window = dataset.between(case, others, (first, last))
+    found = Measurement("fallback", "rows", first, last, of_window[case.day].n_unique(), of_window.height, None)
+    row = asdict(found) | {"partition_day": night, "model_version": champion.model_version}
+    return pl.DataFrame([row] if of_window.height else [], schema=SCHEMA)
 
 
 def measurements(case: UseCase, night: date, last: date | None = None) -> pl.DataFrame:

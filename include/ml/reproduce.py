@@ -23,6 +23,7 @@ from include.contracts.use_case import (
     Multiclass,
     Promotion,
     Regression,
+    Scoring,
     TaskSpec,
     Training,
     UseCase,
@@ -140,6 +141,7 @@ def spec_of(kept: Mapping[str, Any]) -> UseCase:
         drift=DriftPolicy(**kept["drift"]),
         promotion=Promotion(**_tuples(kept.get("promotion", {}))),
         evaluation=Evaluation(**_tuples(kept.get("evaluation", {}))),
+        scoring=Scoring(**kept.get("scoring", {})),
     )
 
 
@@ -157,7 +159,7 @@ def _worth(task: Mapping[str, Any]) -> dict[str, Value | Cost]:
     return {name: part(**task[name]) for name, part in parts.items() if task.get(name)}
 
 
-_PARTS = ("task", "features", "training", "drift", "promotion", "evaluation")
+_PARTS = ("task", "features", "training", "drift", "promotion", "evaluation", "scoring")
 
 
 def _tuples(value: Any) -> Any:

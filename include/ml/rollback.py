@@ -15,7 +15,7 @@ import polars as pl
 from include.contracts.use_case import UseCase
 from include.core.errors import BadRequestError
 from include.lake import delta
-from include.ml import ledger, model_files, registry
+from include.ml import ledger, model_files, registry, scoring
 from include.ml.ledger import Champion
 from include.ml.scoring import VERSION
 
@@ -80,7 +80,8 @@ def _served_before(case: UseCase, serving: Champion) -> int | None:
     """The version that scored the newest day of those that the champion of now did not score."""
     if not delta.exists("gold", case.predictions_table):
         return None
-    scored = delta.scan("gold", case.predictions_table).filter(pl.col(VERSION) != serving.model_version)
+    rows = scoring.of_champions(delta.scan("gold", case.predictions_table))
+    scored = rows.filter(pl.col(VERSION) != serving.model_version)
     last = scored.sort(case.day).select(VERSION).tail(1).collect()
     return int(last[VERSION][0]) if last.height else None
 

@@ -49,6 +49,14 @@ class Tell(BaseNotifier):
             within(PATIENCE, lambda: post(alert))
 
 
+def tell(context: Mapping[str, Any], said: str, todo: str) -> None:
+    """Tell of what went wrong in a task that goes on all the same: kept and posted as a failure is."""
+    alert: Alert = {**of(context), "error": str(redact(said[:LONGEST])), "todo": todo}
+    keep(alert)
+    log.error("%s", text(alert))
+    within(PATIENCE, lambda: post(alert))
+
+
 def of(context: Mapping[str, Any]) -> Alert:
     """What the context of a failed task or run says."""
     run, ti, error = context.get("dag_run"), context.get("ti"), context.get("exception")

@@ -16,12 +16,13 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from include.core.errors import BadRequestError
 from include.core.partitions import Partitions, of_run
-from include.orchestration import assets, defaults
+from include.orchestration import alerts, assets, defaults
 from include.orchestration.operators.approve import Approve
 from include.orchestration.operators.dbt import DbtBuild
 from include.orchestration.operators.run_again import RunAgain
 from include.use_cases import use_case
 
+AGAIN = "then `make refresh use_case={case} yes=1` has the champion score these days again"
 # What a stage's DAG says of itself in Airflow, where its function in the DAG file does not.
 DOCS = {
     "features": """\
@@ -212,7 +213,10 @@ def _scored(case: str, days: Partitions, context: Any) -> dict[str, Any]:
     from include.governance import events
     from include.serving import batch
 
-    result = batch.predict(case, days.first, days.last)
+    ti = context["ti"]
+    result = batch.predict(case, days.first, days.last, is_last_try=ti.try_number > ti.max_tries)
+    for said in result["fallback"]:
+        alerts.tell(context, said, f"restore what it names, or have another champion; {AGAIN.format(case=case)}")
     assets.announce(context, assets.predictions(case), days.shift(-use_case(case).horizon_days), **result)
     if result["rows"]:
         events.emit(context, events.of_scoring, case, result)

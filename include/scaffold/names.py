@@ -24,7 +24,12 @@ SQL = frozenset(
     )
 )
 # What the tables of the platform add to those of a case.
-OURS = frozenset({*BOOKKEEPING, "known_from", "score", "predicted", "model_version"})
+OURS = frozenset(
+    {
+        *BOOKKEEPING,
+        *("known_from", "score", "predicted", "model_version", "features_content", "scored_by", "decision", "reasons"),
+    }
+)
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 

@@ -143,7 +143,8 @@ def after_features(case: UseCase, nights: Partitions, say: Say = print) -> Itera
     def score() -> None:
         done = batch.predict(case.name, days.first, days.last)
         versions = ", ".join(f"{rows} by version {version}" for version, rows in done["by_version"].items())
-        say(f"{_changed(done)} gold.{case.predictions_table} {days}: {done['rows']} rows, {versions}")
+        how = "; ".join([versions or "by no version", *done["fallback"]])
+        say(f"{_changed(done)} gold.{case.predictions_table} {days}: {done['rows']} rows, {how}")
 
     def measure() -> None:
         with staleness.measuring(case, nights, run=RUN):

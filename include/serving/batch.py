@@ -11,6 +11,8 @@ from include.core.errors import NeedsAttentionError
 from include.core.partitions import Partitions
 from include.lake import commit, delta, publications, usage
 from include.ml import dataset, ledger, scoring
+from include.serving import fallback
+from include.serving.fallback import Fallback
 from include.use_cases import use_case
 
 FEATURES = "features_content"
@@ -37,19 +39,21 @@ def check_complete(case: UseCase, features: pl.DataFrame, predictions: pl.DataFr
         )
 
 
-def predict(name: str, first: date, last: date) -> dict[str, Any]:
+def predict(name: str, first: date, last: date, *, is_last_try: bool = False) -> dict[str, Any]:
     """Task: score the days ``first`` to ``last`` (event dates) of use case ``name``, and publish the predictions.
 
     Reads the features table and the ledger; replaces those days of the predictions table. Scoring again writes nothing
-    where nothing changed. Raises NoChampionError, DataMissingError (days or columns), UnfitFeatureError,
-    UnfitOutputError, TableMissingError and IncompletePredictionsError.
+    where nothing changed. Where a champion cannot be loaded, or fails, somebody else scores its days
+    (``include.serving.fallback``); where that may pass, only at the last try. Raises NoChampionError, DataMissingError
+    (days or columns), UnfitFeatureError, TableMissingError and IncompletePredictionsError, and where there is no
+    fallback DamagedModelError, ModelRefusedError, UnfitOutputError, and RegistryAwayError.
 
-    Returns ``rows``, ``days``, ``by_version`` (rows of each model version), ``changed``, ``table_version``, and the
-    ``features_version`` that was read.
+    Returns ``rows``, ``days``, ``by_version`` (rows of each model version), ``changed``, ``table_version``, the
+    ``features_version`` that was read, and ``fallback``: a sentence for each champion whose days somebody else scored.
     """
     case = use_case(name)
     with ledger.deploying(case):
-        return _predict(case, first, last)
+        return _predict(case, first, last, is_last_try)
 
 
 def with_champion(name: str, days: Partitions) -> Partitions:
@@ -78,7 +82,7 @@ def waiting(name: str, since: date) -> Partitions | None:
     return Partitions(days[0], days[-1]) if days else None
 
 
-def _predict(case: UseCase, first: date, last: date) -> dict[str, Any]:
+def _predict(case: UseCase, first: date, last: date, is_last_try: bool) -> dict[str, Any]:
     decided = ledger.read(case)
     days = dataset.days_between(first, last)
     champions = {day: ledger.require_champion(case, decided, day) for day in days}
@@ -92,12 +96,14 @@ def _predict(case: UseCase, first: date, last: date) -> dict[str, Any]:
     dataset.require_days(case.features_table, features, first, last, case.day, gaps)
     # Sorted: the written files are then the same for the same content.
     features = features.sort(case.key)
-    parts = []
+    parts, fallen_back = list[pl.DataFrame](), list[Fallback]()
     for champion, group in groupby(days, key=champions.__getitem__):
         of_champion = list(group)
         rows = dataset.between(case, features, (of_champion[0], of_champion[-1]))
         if rows.height:
-            parts.append(scoring.score_rows(case, champion, rows))
+            scored, instead = fallback.score(case, decided, champion, rows, is_last_try)
+            parts.append(scored)
+            fallen_back += [instead] if instead else []
     # Of two versions one may have classes that the other has not.
     predictions = pl.concat(parts, how="diagonal")
     check_complete(case, features, predictions)
@@ -105,7 +111,7 @@ def _predict(case: UseCase, first: date, last: date) -> dict[str, Any]:
     predictions = predictions.with_columns(content.alias(FEATURES))
     predictions = with_columns_of_table(case, predictions)
     written = delta.replace_days("gold", case.predictions_table, predictions, first, last, day=case.day)
-    counts = predictions.group_by(scoring.VERSION).len().sort(scoring.VERSION).iter_rows()
+    counts = predictions.group_by(scoring.VERSION).len().drop_nulls().sort(scoring.VERSION).iter_rows()
     return {
         "rows": predictions.height,
         "days": len(days),
@@ -113,6 +119,7 @@ def _predict(case: UseCase, first: date, last: date) -> dict[str, Any]:
         "changed": written.changed,
         "table_version": written.version,
         "features_version": version,
+        "fallback": [str(one) for one in fallen_back],
     }
 
 
@@ -123,7 +130,7 @@ def _nothing(case: UseCase, first: date, last: date, version: int) -> dict[str, 
         none = delta.scan("gold", case.predictions_table).clear().collect()
         written = delta.replace_days("gold", case.predictions_table, none, first, last, day=case.day)
         found |= {"changed": written.changed, "table_version": written.version}
-    return found | {"features_version": version}
+    return found | {"features_version": version, "fallback": []}
 
 
 def with_columns_of_table(case: UseCase, predictions: pl.DataFrame) -> pl.DataFrame:

@@ -15,7 +15,18 @@ from include.core.settings import settings
 
 # Modules, each with ``run``, which gives comparisons by name: each turn's seconds (or MiB) of ours and of one peer.
 # Imported when they run: that of the GPU needs little more than XGBoost, and no Spark.
-BENCHMARKS = ("ingest", "dialects", "memory", "features", "history", "point_in_time", "expectations", "training", "gpu")
+BENCHMARKS = (
+    "ingest",
+    "dialects",
+    "memory",
+    "features",
+    "history",
+    "point_in_time",
+    "expectations",
+    "training",
+    "scoring",
+    "gpu",
+)
 
 
 def summary(comparison: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from include.contracts.use_case import UseCase
 from include.core.partitions import Partitions
 from include.core.settings import settings
 from include.governance import staleness, verify
-from include.lake import delta, usage
+from include.lake import delta, publications, usage
 from include.ml import ledger, rollback
 from include.orchestration import refresh
 from include.orchestration.airflow_client import Run
@@ -96,6 +96,9 @@ def test_after_sound_nights_nothing_is_stale_and_a_refresh_writes_nothing(
     stages: Stages, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert found(stages.case) == []
+    stamps = delta.read_all("gold", "toy__predictions").select("flight_date", batch.FEATURES).unique()
+    days = stamps["flight_date"].to_list()
+    assert dict(stamps.iter_rows()) == publications.contents_of("gold.toy__features", days)
     before = versions()
     assert refreshed(stages) == ([], [])
     assert versions() == before

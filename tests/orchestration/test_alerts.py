@@ -95,6 +95,15 @@ def test_one_message_says_it_all(chat: Chat) -> None:
     assert [{key: sent[key] for key in one} for one in kept()] == kept()
 
 
+def test_a_task_that_goes_on_can_tell_of_what_went_wrong(chat: Chat) -> None:
+    """As where somebody else than its champion has scored a day."""
+    said = "version 2 could not score 2013-06-03"
+    alerts.tell(failed(None, task="score"), said, "restore it")
+    (sent,), (line,) = chat.got, kept()
+    assert (line["task"], line["error"], line["todo"]) == ("score", said, "restore it")
+    assert said in sent["text"]
+
+
 def test_a_task_that_took_too_long_says_which_setting_gives_it_more(chat: Chat) -> None:
     Tell()(failed(AirflowTaskTimeout("Timeout, PID: 7")))
     assert "NOCTURNE_TASK_MINUTES" in chat.got[0]["text"]

@@ -1,16 +1,19 @@
+from dataclasses import replace
 from datetime import date, timedelta
 from threading import Thread
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
+import xgboost as xgb
 
-from include.contracts.use_case import UseCase
+from include.contracts.use_case import Cost, Feature, Regression, Scoring, UseCase, Value
 from include.core.partitions import Partitions
 from include.lake import delta
-from include.ml import dataset, ledger
+from include.ml import dataset, ledger, scoring, tasks
 from include.serving import batch
-from tests.ml.conftest import FIRST, ROWS, toy_rows, write_days
+from tests.ml.conftest import FIRST, ROWS, toy_case, toy_rows, write_days
 
 NIGHT = FIRST + timedelta(29)
 TOMORROW = NIGHT + timedelta(1)
@@ -27,7 +30,7 @@ def test_each_row_is_scored_once_and_stamped(champion: UseCase) -> None:
     done = batch.predict("toy", TOMORROW, TOMORROW)
     version = delta.version("gold", champion.features_table)
     told = {"rows": ROWS, "days": 1, "by_version": {"1": ROWS}, "changed": True, "table_version": 0}
-    assert done == told | {"features_version": version}
+    assert done == told | {"features_version": version, "fallback": []}
     rows = delta.read_all("gold", champion.predictions_table)
     assert sorted(rows["coin_id"]) == sorted(toy_rows(TOMORROW, 1)["coin_id"])
     assert rows.schema == {
@@ -35,6 +38,7 @@ def test_each_row_is_scored_once_and_stamped(champion: UseCase) -> None:
         "flight_date": pl.Date,
         "score": pl.Float64,
         "model_version": pl.Int64,
+        "scored_by": pl.String,
         "features_content": pl.String,
     }
     assert rows["score"].is_between(0, 1).all()
@@ -123,3 +127,74 @@ def test_the_days_that_wait_for_a_champion(champion: UseCase) -> None:
     assert batch.waiting("toy", TOMORROW) is None
     assert batch.waiting("toy", day_after) == Partitions(day_after, day_after)
     assert batch.waiting("toy", day_after + timedelta(9)) is None
+
+
+def changed(champion: UseCase, monkeypatch: pytest.MonkeyPatch, **values: Any) -> pl.DataFrame:
+    """The predictions of TOMORROW where the spec has other values."""
+    case = replace(champion, **values)
+    monkeypatch.setattr("include.use_cases.use_cases", lambda: {case.name: case})
+    batch.predict("toy", TOMORROW, TOMORROW)
+    return delta.read_all("gold", case.predictions_table).sort("coin_id")
+
+
+def test_a_prediction_says_what_to_do_where_the_spec_says_what_that_is_worth(
+    champion: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To act on a tail costs 3, and on a head it brings 1: it pays from a probability of 3/4 on."""
+    worth = replace(champion.task, value=Value(true_positive=1.0, false_positive=-3.0))  # type: ignore[type-var]
+    rows = changed(champion, monkeypatch, task=worth)
+    assert rows["decision"].to_list() == (rows["score"] >= 0.75).to_list()
+    assert rows["decision"].n_unique() == 2
+    without = changed(champion, monkeypatch)
+    assert without["decision"].null_count() == ROWS
+
+
+@pytest.mark.parametrize(("quantiles", "wanted"), [((), 0), ((0.25, 0.5, 0.75), 2), ((0.1, 0.5), 1)])
+def test_of_a_number_it_is_the_quantile_that_costs_least(quantiles: tuple[float, ...], wanted: int) -> None:
+    """A unit too little costs three times one too much: three of four should be below."""
+    task = tasks.of(toy_case(task=Regression(baseline="noise", quantiles=quantiles, cost=Cost(over=1, under=3))))
+    scores = np.asarray([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])[:, : max(1, len(quantiles))]
+    found = scoring.framed(task, scores)
+    assert found["decision"].to_list() == scores[:, wanted].tolist()
+
+
+def test_a_prediction_names_what_moved_it_most(champion: UseCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a coin falls on its head hangs on its weight; what moved it adds up to its log odds."""
+    rows = changed(champion, monkeypatch, scoring=Scoring(reasons=3))
+    told = [[part.rsplit(" ", 1) for part in one.split("; ")] for one in rows["reasons"]]
+    assert all({name for name, _ in one} == {"weight", "metal", "noise"} for one in told)
+    sizes = [[abs(float(by)) for _, by in one] for one in told]
+    assert all(one == sorted(one, reverse=True) for one in sizes)
+    first = [one[0][0] for one in told]
+    assert first.count("weight") > ROWS / 2
+    odds = np.log(rows["score"].to_numpy() / (1 - rows["score"].to_numpy()))
+    sums = np.asarray([sum(float(by) for _, by in one) for one in told])
+    assert np.ptp(odds - sums) < 0.01, "but for what is added for every row"
+    assert changed(champion, monkeypatch)["reasons"].null_count() == ROWS
+    fewer = changed(champion, monkeypatch, scoring=Scoring(reasons=1))
+    assert fewer["reasons"].to_list() == [one.split("; ")[0] for one in rows["reasons"]]
+
+
+def test_a_reason_of_several_outputs_is_of_the_one_that_is_predicted() -> None:
+    """Three classes, each of which one feature tells."""
+    random = np.random.default_rng(1)
+    values = random.random((600, 3), dtype=np.float32)
+    classes = values.argmax(axis=1)
+    features = [Feature(f"x{n}") for n in range(3)]
+    booster = xgb.train(
+        {"objective": "multi:softprob", "num_class": 3, "max_depth": 3, "nthread": 1},
+        xgb.DMatrix(values, classes, feature_names=["x0", "x1", "x2"], feature_types=["q"] * 3),
+        20,
+    )
+    case = toy_case()
+    told = scoring.reasons(case, booster, features, values, classes, 1)
+    right = np.mean([one.startswith(f"x{n} +") for one, n in zip(told, classes, strict=True)])
+    assert right > 0.6
+    others = scoring.reasons(case, booster, features, values, (classes + 1) % 3, 1)
+    assert np.mean([" -" in one for one in others]) > 0.9
+
+
+@pytest.mark.parametrize("reasons", [-1, True, 1.5])
+def test_a_number_of_reasons_is_one(reasons: Any) -> None:
+    with pytest.raises(ValueError, match="reasons is"):
+        Scoring(reasons=reasons)

@@ -118,6 +118,13 @@ class BinaryTask:
     def scores_of(self, predictions: pl.DataFrame) -> Array:
         return predictions["score"].to_numpy()
 
+    def decision(self, scores: Array) -> pl.Series | None:
+        value = self.limits.value
+        return None if value is None else pl.Series(scores >= value.threshold)
+
+    def explained(self, scores: Array) -> Array:
+        return np.zeros(len(scores), dtype=np.int64)
+
     def problem(self, predictions: pl.DataFrame) -> str | None:
         good = predictions["score"].is_between(0, 1).fill_null(False).all()
         return None if good else "a score is not a probability"

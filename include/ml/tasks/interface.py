@@ -135,6 +135,14 @@ class Task(Protocol):
         """``frame`` the other way round. A class that the predictions have no column of has the probability 0."""
         ...
 
+    def decision(self, scores: Array) -> pl.Series | None:
+        """What to do with each row, by what the spec says that it is worth or costs; None where it says nothing."""
+        ...
+
+    def explained(self, scores: Array) -> Array:
+        """The number of the booster's output that each row's prediction is, where it has several."""
+        ...
+
     def problem(self, predictions: pl.DataFrame) -> str | None:
         """What is wrong with some row of predictions; None where each is one."""
         ...

@@ -116,6 +116,12 @@ class MulticlassTask:
         )
         return there.to_numpy()
 
+    def decision(self, scores: Array) -> pl.Series | None:
+        return None
+
+    def explained(self, scores: Array) -> Array:
+        return np.asarray(scores.argmax(axis=1))
+
     def problem(self, predictions: pl.DataFrame) -> str | None:
         scores = predictions.select(self._score_columns)
         good = scores.select(pl.all_horizontal(pl.all().is_between(0, 1).fill_null(False))).to_series().all()

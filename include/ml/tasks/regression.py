@@ -147,6 +147,13 @@ class RegressionTask:
         in_order = sorted(self._column_of, key=self._column_of.__getitem__)
         return predictions.select(in_order).to_numpy()
 
+    def decision(self, scores: Array) -> pl.Series | None:
+        cost = self.limits.cost
+        return None if cost is None else pl.Series(scores[:, self._cheapest(cost)])
+
+    def explained(self, scores: Array) -> Array:
+        return np.full(len(scores), self._middle)
+
     def problem(self, predictions: pl.DataFrame) -> str | None:
         scores = self.scores_of(predictions).astype(np.float64)
         if not np.isfinite(scores).all():
@@ -178,9 +185,12 @@ class RegressionTask:
 
     def _costs(self, cost: Cost, labels: Array, scores: Array) -> Array:
         """What each row costs where the quantile that costs least is taken, or the prediction where it is not there."""
-        at = next((n for n, q in enumerate(self.quantiles) if abs(q - cost.level) < 1e-9), self._middle)
-        off = scores[:, at] - labels
+        off = scores[:, self._cheapest(cost)] - labels
         return np.maximum(cost.over * off, -cost.under * off)
+
+    def _cheapest(self, cost: Cost) -> int:
+        """The number of the quantile that costs least, or of the prediction where it is not predicted."""
+        return next((n for n, q in enumerate(self.quantiles) if abs(q - cost.level) < 1e-9), self._middle)
 
     def by_day(self, labels: Array, scores: Array, day_of: Array, days: int) -> dict[str, ByDay]:
         off, root = scores[:, self._middle] - labels, self.error == "rmse"
