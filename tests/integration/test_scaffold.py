@@ -86,6 +86,13 @@ def test_nights_are_gated_scored_and_monitored(repository: Repository, company: 
 
 
 def test_a_change_of_the_world_is_noticed_and_learned(repository: Repository) -> None:
+    # Twice as many from one night to the next might as well be a fault: the gate stops it until a person has said no.
+    command = ("backfill", "--source", REGRESSION.source, "--from", CHANGED[0], "--to", CHANGED[1], "--at-once")
+    repository.nocturne(*command, code=1)
+    refused = read(repository, f"{REGRESSION.case}__faults")
+    nights = f"{refused['partition_day'].min()}..{refused['partition_day'].max()}"
+    which = ("--use-case", REGRESSION.case, "--partition", nights, "--feature", ",".join(refused["feature"].unique()))
+    repository.nocturne("accept", *which, "--why", "another operator has closed", "--yes")
     said = backfill(repository, REGRESSION, CHANGED, at_once=True)
     assert f"{REGRESSION.case}_train" in said, "the policy asked for it"
     decided = read(repository, f"{REGRESSION.case}__decisions").sort("partition_day")
