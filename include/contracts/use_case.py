@@ -443,8 +443,8 @@ class Scoring:
     Attributes:
         fallback: whether a day whose champion cannot be loaded, or fails, is scored by the champion before it, or by
             what is usual, each row marked as such, and somebody told. Else the night fails.
-        reasons: how many features each prediction names that moved it most, with by how much; 0: none. It takes about
-            as long again as scoring does, or several times as long (docs/decisions/scoring.md).
+        reasons: how many features each prediction names that moved it most, with by how much; 0: none. It takes
+            many times as long as scoring does (docs/decisions/scoring.md).
     """
 
     fallback: bool = True

@@ -11,6 +11,7 @@ from include.core.errors import NeedsAttentionError
 from include.core.partitions import Partitions
 from include.lake import commit, delta, publications, usage
 from include.ml import dataset, ledger, scoring
+from include.ml.ledger import Champion
 from include.serving import fallback
 from include.serving.fallback import Fallback
 from include.use_cases import use_case
@@ -85,31 +86,28 @@ def waiting(name: str, since: date) -> Partitions | None:
 def _predict(case: UseCase, first: date, last: date, is_last_try: bool) -> dict[str, Any]:
     decided = ledger.read(case)
     days = dataset.days_between(first, last)
-    champions = {day: ledger.require_champion(case, decided, day) for day in days}
+    for day in days:
+        ledger.require_champion(case, decided, day)
     with commit.committing():  # so that the contents are those of that version
         version = delta.version("gold", case.features_table)
         contents = publications.contents_of(f"gold.{case.features_table}", days)
-    features = delta.read_days("gold", case.features_table, first, last, day=case.day, version=version)
+    scan = delta.scan_days("gold", case.features_table, first, last, day=case.day, version=version)
+    a_day = scan.group_by(case.day).len().sort(case.day).collect()
     gaps = dataset.quiet_days(case, first, last)
-    if features.is_empty() and publications.known(f"gold.{case.features_table}", days) == set(days):
+    if a_day.is_empty() and publications.known(f"gold.{case.features_table}", days) == set(days):
         return _nothing(case, first, last, version)
-    dataset.require_days(case.features_table, features, first, last, case.day, gaps)
-    # Sorted: the written files are then the same for the same content.
-    features = features.sort(case.key)
+    dataset.require_days(case.features_table, a_day, first, last, case.day, gaps)
     parts, fallen_back = list[pl.DataFrame](), list[Fallback]()
-    for champion, group in groupby(days, key=champions.__getitem__):
-        of_champion = list(group)
-        rows = dataset.between(case, features, (of_champion[0], of_champion[-1]))
-        if rows.height:
-            scored, instead = fallback.score(case, decided, champion, rows, is_last_try)
-            parts.append(scored)
-            fallen_back += [instead] if instead else []
+    # Some days at a time: of a long range the features, which are wide, are never in memory all at once.
+    for part in dataset.parts(a_day.rows()):
+        features = dataset.between(case, scan, part).collect()
+        scored, instead = _scored(case, decided, features, is_last_try)
+        parts.append(scored)
+        fallen_back += instead
     # Of two versions one may have classes that the other has not.
     predictions = pl.concat(parts, how="diagonal")
-    check_complete(case, features, predictions)
     content = pl.col(case.day).replace_strict(contents, default=None, return_dtype=pl.String)
-    predictions = predictions.with_columns(content.alias(FEATURES))
-    predictions = with_columns_of_table(case, predictions)
+    predictions = with_columns_of_table(case, predictions.with_columns(content.alias(FEATURES)))
     written = delta.replace_days("gold", case.predictions_table, predictions, first, last, day=case.day)
     counts = predictions.group_by(scoring.VERSION).len().drop_nulls().sort(scoring.VERSION).iter_rows()
     return {
@@ -119,8 +117,28 @@ def _predict(case: UseCase, first: date, last: date, is_last_try: bool) -> dict[
         "changed": written.changed,
         "table_version": written.version,
         "features_version": version,
-        "fallback": [str(one) for one in fallen_back],
+        "fallback": [str(one) for one in fallback.joined(fallen_back)],
     }
+
+
+def _scored(
+    case: UseCase, decided: list[Champion], features: pl.DataFrame, is_last_try: bool
+) -> tuple[pl.DataFrame, list[Fallback]]:
+    """The predictions of some days, complete and sorted, and who else than their champions has made them."""
+    parts, fallen_back = list[pl.DataFrame](), list[Fallback]()
+    for champion, group in groupby(sorted(features[case.day].unique()), key=lambda day: ledger.pick(decided, day)):
+        if champion is None:
+            raise AssertionError("each day has a champion")
+        days = list(group)
+        scored, instead = fallback.score(
+            case, decided, champion, dataset.between(case, features, (days[0], days[-1])), is_last_try
+        )
+        parts.append(scored)
+        fallen_back += [instead] if instead else []
+    predictions = pl.concat(parts, how="diagonal")
+    check_complete(case, features, predictions)
+    # Sorted: the written files are then the same for the same content.
+    return predictions.sort(case.key), fallen_back
 
 
 def _nothing(case: UseCase, first: date, last: date, version: int) -> dict[str, Any]:

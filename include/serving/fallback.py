@@ -9,7 +9,7 @@ night is told, and ``make stale`` lists the day until its champion has scored it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
@@ -89,6 +89,18 @@ def score(
     if found is None:
         raise failed
     return told(found, scoring.PRIOR, None)
+
+
+def joined(found: Sequence[Fallback]) -> list[Fallback]:
+    """``found``, in the order of days: what is of one champion, by the same and for the same reason, as one."""
+    out: list[Fallback] = []
+    for one in found:
+        last = out[-1] if out else None
+        if last and (last.champion, last.by, last.version, last.why) == (one.champion, one.by, one.version, one.why):
+            out[-1] = replace(last, last=one.last, rows=last.rows + one.rows)
+        else:
+            out.append(one)
+    return out
 
 
 def before(decided: Sequence[Champion], champion: Champion) -> Champion | None:

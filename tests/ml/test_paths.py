@@ -69,7 +69,7 @@ def test_from_training_to_a_decision(
     rows = world.rows(day(41), 9)
     assert done["rows"] == rows.height
     scored = days_of(case, day(41), day(49))
-    assert set(scored.columns) == {*case.key, *predicted, "model_version"}
+    assert set(scored.columns) == {*case.key, *predicted, "model_version", "scored_by", "features_content"}
     assert scored.select(case.key).sort(case.key).equals(rows.select(case.key).sort(case.key))
     assert not batch.predict(case.name, day(41), day(49))["changed"]
 

@@ -11,7 +11,8 @@ import xgboost as xgb
 from include.contracts.use_case import Cost, Feature, Regression, Scoring, UseCase, Value
 from include.core.partitions import Partitions
 from include.lake import delta
-from include.ml import dataset, ledger, scoring, tasks
+from include.ml import dataset, errors, ledger, model_files, scoring, tasks
+from include.ml.reference import features_of
 from include.serving import batch
 from tests.ml.conftest import FIRST, ROWS, toy_case, toy_rows, write_days
 
@@ -198,3 +199,27 @@ def test_a_reason_of_several_outputs_is_of_the_one_that_is_predicted() -> None:
 def test_a_number_of_reasons_is_one(reasons: Any) -> None:
     with pytest.raises(ValueError, match="reasons is"):
         Scoring(reasons=reasons)
+
+
+def test_a_range_that_is_read_in_parts_gives_what_it_gives_at_once(
+    champion: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = (TOMORROW, TOMORROW + timedelta(1))
+    batch.predict("toy", *days)
+    read = []
+    scored = batch._scored
+    monkeypatch.setattr(batch, "_scored", lambda *given: read.append(given[2].height) or scored(*given))
+    monkeypatch.setattr(dataset, "PART_ROWS", ROWS)
+    assert batch.predict("toy", *days)["changed"] is False
+    assert read == [ROWS, ROWS]
+
+
+def test_a_model_of_other_features_is_refused(champion: UseCase) -> None:
+    """It would take whatever stands at the place of a feature."""
+    (of,) = ledger.read(champion)
+    booster, reference = model_files.load_booster(champion, of), model_files.load_reference(champion, of)
+    features = features_of(reference)
+    rows = toy_rows(TOMORROW, 1)
+    assert len(scoring.output(champion, booster, features, rows)) == ROWS
+    with pytest.raises(errors.ModelRefusedError, match="or in another order: their order"):
+        scoring.output(champion, booster, features[::-1], rows)
