@@ -10,14 +10,14 @@ from include.cli.console import console, show
 from include.contracts.use_case import UseCase
 from include.features import catalogue
 from include.features.catalogue import Catalogue
-from include.lake import delta
-from include.ml import ledger, registry
+from include.lake import delta, usage
+from include.ml import ledger, monitor, registry
 from include.ml.ledger import Champion
-from include.ml.monitor import WINDOW
+from include.ml.monitor import DAY, EVIDENCE, INPUTS
 from include.ml.reference import Reference
 from include.use_cases import use_case, use_cases
 
-COLUMNS = ("feature", "unit", "as of", "look-back", "gain", "missing", "PSI", "limit", "versions")
+COLUMNS = ("feature", "unit", "as of", "look-back", "gain", "missing", "PSI", "evidence", "versions")
 
 
 def spans(numbers: Iterable[int]) -> str:
@@ -31,22 +31,31 @@ def spans(numbers: Iterable[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
 
 
-def drift(case: UseCase, champion: Champion) -> dict[str, tuple[float, float]]:
-    """PSI and its limit of each feature, in the newest window that was measured against ``champion``."""
+def drift(case: UseCase, champion: Champion) -> dict[str, tuple[float, float, bool]]:
+    """Of each feature its PSI and the evidence of drift, in the newest night that was measured for ``champion``.
+
+    And whether it drifts: where the sensor has fired, and the feature carries a tenth of its evidence or more.
+    """
     if not delta.exists("gold", case.monitoring_table):
         return {}
-    rows = delta.read_all("gold", case.monitoring_table).filter(
-        sensor="input_drift", metric=f"{WINDOW}psi", model_version=champion.model_version
-    )
-    newest = rows.drop_nulls("value").filter(pl.col("partition_day") == pl.col("partition_day").max())
-    return {name: (value, limit) for name, value, limit in newest.select("feature", "value", "threshold").iter_rows()}
+    night = max(usage.days_of(f"gold.{case.monitoring_table}"), default=None)
+    newest = monitor.measurements(case, night) if night else pl.DataFrame(schema=monitor.SCHEMA)
+    of_inputs = newest.filter(sensor=INPUTS, model_version=champion.model_version).drop_nulls("value")
+    psi = dict(of_inputs.filter(metric=f"{DAY}psi").select("feature", "value").iter_rows())
+    found = dict(of_inputs.filter(metric=EVIDENCE).select("feature", "value").iter_rows())
+    reading = monitor.read_input_drift(newest)
+    carried = reading.evidence.get("carried_by", {})
+    return {
+        name: (value, found.get(name, 1.0), reading.fired and carried.get(name, 0.0) >= 0.1)
+        for name, value in psi.items()
+    }
 
 
 def rows(
     shown: Catalogue,
     references: Mapping[int, Reference],
     champion: Champion | None,
-    drifts: Mapping[str, tuple[float, float]],
+    drifts: Mapping[str, tuple[float, float, bool]],
 ) -> list[tuple[str, ...]]:
     """A row of ``COLUMNS`` for each feature, those that give the champion most first.
 
@@ -60,7 +69,7 @@ def rows(
         of_champion = (
             (f"{known[name]['weight']:.1%}", f"{known[name]['shares'][-1]:.1%}") if name in known else ("", "")
         )
-        psi = tuple(f"{value:.2f}" for value in drifts[name]) if name in drifts else ("", "")
+        psi = (f"{drifts[name][0]:.2f}", f"{drifts[name][1]:.3g}") if name in drifts else ("", "")
         users = spans(version for version, names in takes.items() if name in names)
         found.append(
             (name, entry.unit, entry.as_of, catalogue.look_back(entry.look_back_days), *of_champion, *psi, users)
@@ -88,10 +97,10 @@ def features(given: argparse.Namespace) -> int:
         drifts = drift(case, champion) if champion else {}
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in COLUMNS:
-            table.add_column(column, justify="right" if column in ("gain", "missing", "PSI", "limit") else "left")
+            table.add_column(column, justify="right" if column in ("gain", "missing", "PSI", "evidence") else "left")
         for row in rows(catalogue.read(case), registry.references(case), champion, drifts):
             name = row[0]
-            drifted = name in drifts and drifts[name][0] > drifts[name][1]
+            drifted = name in drifts and drifts[name][2]
             table.add_row(*row, style="red" if drifted else None)
         who = "no champion yet"
         if champion:
@@ -102,6 +111,6 @@ def features(given: argparse.Namespace) -> int:
         show(table)
         console.print(
             "gain: share of what the champion's trees gain by it; missing: share of its training rows without a value; "
-            "PSI: of the newest window against them, red above its limit"
+            "PSI: of the newest night's day against them; evidence: that days are not as they were, red where it fires"
         )
     return 0

@@ -16,8 +16,8 @@ from include.contracts.tuples import require_tuples
 STAGES = ("features", "predict", "monitor", "train")
 """What becomes of a partition, in this order; each is the DAG ``<use case>_<stage>``."""
 
-INDEPENDENT_SPANS = 3
-"""So many spans of days whose labels do not overlap a quality window holds at least."""
+LOOK_BACK_NIGHTS = 28
+"""Evidence goes on from a night at most so many nights before; what lies farther back has faded."""
 
 UNKNOWN = "unknown"
 """The category level that stands for every value outside a vocabulary, and for null."""
@@ -184,8 +184,8 @@ class Binary:
         max_calibration_error: largest expected calibration error, in probability.
         max_auc_loss: the margin: so much AUC, within days, the challenger may truly lose to the champion.
         max_log_loss_loss: the same for log loss, in nats a row.
-        quality_auc_drop: the quality sensor fires where the mean daily AUC fell by this much against the holdout …
-        quality_calibration_gap: … or mean score and mean label differ by this much, in probability.
+        quality_auc_drop: what the quality sensor tolerates: so far may the daily AUC be below the holdout's …
+        quality_calibration_gap: … and so much may mean score less mean label have moved, in probability.
         positive_weight: how many rows a row of label 1 counts for in the fit; ``balanced``: so that both labels count
             for the same. Scores stay probabilities (docs/decisions/search.md).
         budget_per_day, budget_share: how many rows of a day, or which share of them, can be acted on; one of the two,
@@ -202,7 +202,7 @@ class Binary:
     max_calibration_error: float = 0.10
     max_auc_loss: float = 0.01
     max_log_loss_loss: float = 0.015
-    quality_auc_drop: float = 0.05
+    quality_auc_drop: float = 0.0
     quality_calibration_gap: float = 0.05
     positive_weight: float | Literal["balanced"] = 1.0
     budget_per_day: int | None = None
@@ -246,8 +246,8 @@ class Multiclass:
         min_class_rows: fewer training rows of a class than this are too few to learn it.
         max_calibration_error: largest expected calibration error of the most likely class, in probability.
         max_auc_loss, max_log_loss_loss: the margins, what the challenger may truly lose to the champion.
-        quality_log_loss_rise: the quality sensor fires where the mean daily log loss rose by this, in nats a row, …
-        quality_calibration_gap: … or the mean probability of the predicted class and how often it is right differ so.
+        quality_log_loss_rise: what the quality sensor tolerates: so far may daily log loss be above the holdout's, …
+        quality_calibration_gap: … and so far may the predicted class's mean probability less its hits have moved.
         class_weights: how many rows a row of each class counts for in the fit, in the order of the classes;
             ``balanced``: so that all classes count for the same; empty: one each. Scores stay probabilities.
     """
@@ -296,9 +296,10 @@ class Regression:
         max_error_loss: the margin: by this share the challenger's error may truly be above the champion's.
         max_crossed: largest share of rows whose quantiles are not in rising order before they are sorted.
         max_coverage_gap: how far the share of labels between the outermost quantiles may be from what they promise.
-        quality_error_rise: the quality sensor fires where the mean daily error rose by this share of the holdout's …
-        quality_bias: … or predictions are off by this share of the holdout's error, in the mean and in one direction …
-        quality_coverage_gap: … or the share of labels between the outermost quantiles is off by this.
+        quality_error_rise: what the quality sensor tolerates: so much, in shares of the holdout's error, may the daily
+            error have risen, …
+        quality_bias: … or the mean difference have moved, …
+        quality_coverage_gap: … and so far may the share of labels between the outermost quantiles have.
         cost: what a unit too much and one too little costs; None where nobody has said.
     """
 
@@ -457,37 +458,36 @@ class Scoring:
 
 @dataclass(frozen=True)
 class DriftPolicy:
-    """When the sensors fire and when a retraining is asked for.
+    """How sure the sensors must be, and when a retraining is asked for. What became of older fields:
+    docs/decisions/evidence.md.
 
     Attributes:
-        drift_window_days: scored days that the two drift sensors look at together. Single days differ too much
-            from each other to mean anything: the rows of one day share what happened on it.
-        drift_min_days: fewer days with data than this in the window is too little evidence.
-        drift_min_rows: the same in rows.
-        feature_psi_floor: a feature counts as drifted only above this PSI, and above the largest PSI that any window
-            of the champion's own training data shows (its ``psi_limit``).
-        input_drift_share: the sensor fires when drifted features carry at least this share of the model's gain.
-        prediction_psi: the sensor fires when the PSI of the scores against the champion's holdout reaches this.
-        quality_window_days: days with labels that the quality sensor looks at together.
-        quality_min_days: fewer such days is too little evidence.
-        quality_z: what the task's quality limits say must differ by this many standard errors too. Days are the
-            independent unit; where labels overlap, spans of ``label_days`` + 1 days are.
+        false_alarm_rate: the share of quiet nights in which any sensor of drift and quality may fire, all together.
         cool_down_days: no retraining before so many days of labels are new since the champion's training data
             ended, nor within so many days of the last request.
         max_age_days: retrain on schedule when the champion's data is this old, sensors or not.
+        max_label_days: retrain when so many days of labels are new; None: that is no reason.
+        budget, budget_days: at most so many retrainings are asked for in so many days.
+        max_refusals: a champion of which so many retrainings in a row came to nothing (they failed, or were refused) is
+            left alone until another one takes over, or a person trains.
     """
 
-    drift_window_days: int = 7
-    drift_min_days: int = 5
-    drift_min_rows: int = 1000
-    feature_psi_floor: float = 0.2
-    input_drift_share: float = 0.33
-    prediction_psi: float = 0.25
-    quality_window_days: int = 14
-    quality_min_days: int = 7
-    quality_z: float = 2.0
+    false_alarm_rate: float = 0.01
     cool_down_days: int = 31
     max_age_days: int = 120
+    max_label_days: int | None = None
+    budget: int = 6
+    budget_days: int = 366
+    max_refusals: int = 3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.false_alarm_rate < 0.5:
+            raise ValueError(f"drift: false_alarm_rate is {self.false_alarm_rate}; it must be above 0 and below 0.5")
+        if self.max_label_days is not None and self.max_label_days < 1:
+            raise ValueError(f"drift: max_label_days is {self.max_label_days}; it must be a number of days, or None")
+        for name in ("budget", "budget_days", "max_refusals"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"drift: {name} is {getattr(self, name)}; it must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -586,20 +586,6 @@ class UseCase:
     def overlap_days(self) -> int:
         """How many days in a row have labels that share time with each other; 1 where each is a day's own."""
         return self.label_days + 1
-
-    @property
-    def quality_window_days(self) -> int:
-        """Event dates that the quality sensor looks at together.
-
-        Those of the policy, or more where labels overlap, to hold ``INDEPENDENT_SPANS`` spans that do not.
-        """
-        spans = INDEPENDENT_SPANS * self.overlap_days if self.label_days else 0
-        return max(self.drift.quality_window_days, spans)
-
-    @property
-    def quality_min_days(self) -> int:
-        """Fewer event dates with labels than this are too little evidence: without two spans there is no scatter."""
-        return max(self.drift.quality_min_days, 2 * self.overlap_days if self.label_days else 0)
 
     @property
     def looks(self) -> tuple[int, ...]:

@@ -507,8 +507,8 @@ def _windows(case: UseCase, night: date) -> dict[str, tuple[date, date]]:
     """The first and the last event date that the measurements of ``night`` read, by table."""
     scored, known = night + timedelta(case.horizon_days), dataset.newest_label_day(case, night)
     return {
-        f"gold.{case.features_table}": (scored - timedelta(case.drift.drift_window_days - 1), scored),
-        f"gold.{case.labels_table}": (known - timedelta(case.quality_window_days - 1), known),
+        f"gold.{case.features_table}": (scored, scored),
+        f"gold.{case.labels_table}": (known, known),
     }
 
 

@@ -155,12 +155,19 @@ class Group:
 def groups(case: UseCase, rows: pl.DataFrame, ours: Rows, theirs: Rows) -> list[Group]:
     """The groups of the spec's slices in ``rows``, the largest first, of a column at most ``MOST_GROUPS``."""
     found = []
+    for name, within in slices_of(case, rows).items():
+        column, value = name.split("=", 1)
+        found.append(_group(case, rows, column, value, within, ours, theirs))
+    return found
+
+
+def slices_of(case: UseCase, rows: pl.DataFrame) -> dict[str, npt.NDArray[np.bool_]]:
+    """Which of ``rows`` are in each group, by ``column=value``; the largest first, of a column ``MOST_GROUPS``."""
+    found: dict[str, npt.NDArray[np.bool_]] = {}
     for column in case.evaluation.slices:
         values = rows[column].cast(pl.String).fill_null("(none)")
-        for value, _ in values.value_counts(sort=True).sort(["count", column], descending=[True, False]).iter_rows():
-            found.append(_group(case, rows, column, value, (values == value).to_numpy(), ours, theirs))
-            if sum(one.column == column for one in found) == MOST_GROUPS:
-                break
+        counted = values.value_counts(sort=True).sort(["count", column], descending=[True, False]).head(MOST_GROUPS)
+        found |= {f"{column}={value}": (values == value).to_numpy() for value in counted[column]}
     return found
 
 

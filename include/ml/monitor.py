@@ -1,12 +1,17 @@
 """What became knowable in a night: quality of matured predictions, drift of inputs and of scores. And three sensors.
 
 In the night of day T the labels of day T - label_days mature, and day T + horizon has just been scored. Everything here
-is measured for the champion of day T, against its own reference, and depends on nothing later: measuring a night again
-gives the same rows. Single days are stored to be looked at; the sensors look at windows, because the rows of one day
-share what happened on it, and even a calm week has days that differ wildly.
+is measured for the champion of day T, against its own reference. Of each feature, score and quality figure, of all rows
+and of each declared slice, the day's numbers take the evidence of the night before one step further
+(``include.ml.evidence``); what it has come to is stored with the night, so that no night reads more than the one before
+it. A night without rows carries the evidence on. A new champion begins anew.
+
+A night depends on earlier ones and on nothing later: measuring it again gives the same rows. Earlier nights that nobody
+has measured are measured first, and where an earlier night changes, the later ones that are stored are measured again.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from math import isfinite
@@ -15,11 +20,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from include.contracts.use_case import UseCase
-from include.lake import delta
-from include.ml import dataset, ledger, metrics, model_files, scoring, tasks
+from include.contracts.use_case import LOOK_BACK_NIGHTS, UseCase
+from include.core.lease import lease
+from include.lake import delta, usage
+from include.ml import dataset, evidence, ledger, metrics, model_files, scoring, tasks
+from include.ml.evidence import Floats, Quiet, State
 from include.ml.ledger import Champion
-from include.ml.reference import Reference, daily_quality, features_of
+from include.ml.reference import Reference, feature_by_day, features_of, quality_by_day, quality_units, scores_by_day
 from include.ml.tasks import Watched
 from include.use_cases import use_case
 
@@ -27,22 +34,35 @@ SCHEMA: dict[str, pl.DataType] = {
     "partition_day": pl.Date(),
     "sensor": pl.String(),
     "metric": pl.String(),
-    "feature": pl.String(),  # empty where a metric is not of one feature, or one column of the predictions
+    "feature": pl.String(),  # a feature, a column of the predictions or a figure of quality; empty of all together
+    "slice": pl.String(),  # column=value; empty of all rows
     "window_from": pl.Date(),
     "window_to": pl.Date(),
     "days": pl.Int32(),
     "n": pl.Int64(),
     "value": pl.Float64(),  # null where it cannot be computed
     "threshold": pl.Float64(),  # null where nothing is compared with it
+    "weight": pl.Float64(),  # of evidence, in that of its sensor
+    "state": pl.String(),  # of evidence: where it stands, as JSON, for the next night to go on from
     "model_version": pl.Int64(),
 }
 
-DAY, WINDOW = "day_", ""
-"""Prefixes of metric names: of the newest day alone, and of the trailing window."""
+DAY, EVIDENCE = "day_", "evidence"
+"""What the names of metrics of the newest day begin with, and the metric that sensors look at."""
 
+CONSTANT, AGAINST = "constant", "against"
+"""Two facts that need no evidence over nights: all predictions of a day are one, or say the opposite of what came."""
 
-MOST_CERTAIN = 99.0
-"""As large as a z is stored."""
+CONSTANT_ROWS, AGAINST_ERRORS = 20, 6.0
+"""So many predictions that are all one are no chance, nor are those that are wrong by so many standard errors."""
+
+INPUTS, SCORES, QUALITY = "input_drift", "prediction_drift", "quality"
+
+SIDES = {"lower": (-1,), "higher": (1,), "either": (-1, 1)}
+"""The directions in which a change of quality counts."""
+
+type Key = tuple[str, str, str]
+"""What is watched: the sensor; a feature, column or figure; a slice, empty for all rows."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +78,9 @@ class Measurement:
     value: float | None
     threshold: float | None = None
     feature: str = ""
+    slice: str = ""
+    weight: float | None = None
+    state: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,225 +96,399 @@ class SensorReading:
         return asdict(self)
 
 
-# --- measuring: pure functions on frames that hold at least the window's days ---
+@dataclass(frozen=True)
+class Stream:
+    """Something that is watched: what it does on quiet days, and what counts as a change of it; see ``evidence.step``.
+
+    ``weight`` is its share in the evidence of its sensor.
+    """
+
+    quiet: Quiet
+    weight: float
+    sides: tuple[int, ...] = (-1, 1)
+    follows: float = evidence.FOLLOWS
+    tolerated: float = 0.0
 
 
-def measure_inputs(case: UseCase, reference: Reference, features: pl.DataFrame, last: date) -> list[Measurement]:
-    """PSI and Jensen-Shannon distance of each feature that the version takes, for the day ``last`` and its window."""
-    policy = case.drift
-    first = last - timedelta(policy.drift_window_days - 1)
-    window = dataset.between(case, features, (first, last))
-    if not window.height:
-        # A night that was looked at and had nothing is told from one that nobody has measured.
-        return [Measurement("input_drift", "drifted_share", first, last, 0, 0, None, policy.input_drift_share)]
+@dataclass(frozen=True)
+class Told:
+    """What the ``rows`` of one day tell of a stream: its numbers, and how far each may be off by chance."""
+
+    numbers: Floats
+    floors: Floats
+    rows: int
+
+
+@dataclass(frozen=True)
+class Night:
+    """The rows that a night brings: of the day just scored, and of the day whose labels are known now.
+
+    ``predictions`` and ``matured`` are the champion's own; ``matured`` has the columns of the slices. ``left_out`` rows
+    of the day just scored are by somebody else, since the champion could not score them.
+    """
+
+    night: date
+    scored: date
+    labelled: date
+    features: pl.DataFrame
+    predictions: pl.DataFrame
+    matured: pl.DataFrame
+    left_out: int = 0
+
+
+# --- what is watched ---
+
+
+def streams(case: UseCase, reference: Reference) -> dict[Key, Stream]:
+    """All that is watched of a version, by the quiet days that its reference has kept.
+
+    Of one of an earlier release, whose reference has kept none of inputs and scores, its quality alone.
+    """
+    return _of_inputs(reference) | _of_scores(reference) | _of_quality(case, reference)
+
+
+def _of_inputs(reference: Reference) -> dict[Key, Stream]:
+    """Half of the weight goes by what the model makes of a feature, and half to all alike: it may be of no use yet."""
+    kept = {name: of for name, of in reference["features"].items() if of.get("quiet")}
+    gain = sum(of["weight"] for of in kept.values())
+    return {
+        (INPUTS, name, ""): Stream(
+            Quiet.from_dict(of["quiet"]), ((of["weight"] / gain if gain else 1 / len(kept)) + 1 / len(kept)) / 2
+        )
+        for name, of in kept.items()
+    }
+
+
+def _of_scores(reference: Reference) -> dict[Key, Stream]:
+    kept = {column: of["quiet"] for column, of in reference["scores"].items() if of.get("quiet")}
+    return {(SCORES, column, ""): Stream(Quiet.from_dict(quiet), 1 / len(kept)) for column, quiet in kept.items()}
+
+
+def _of_quality(case: UseCase, reference: Reference) -> dict[Key, Stream]:
+    """Against what the gate promised, which follows no season."""
+    task = tasks.since(tasks.of_version(case, reference["task"]), tasks.of(case))
+    watched = {one.metric: one for one in task.watched}
+    found: dict[tuple[str, str], Quiet | None] = {
+        ("", name): _promised(case, reference, one) for name, one in watched.items()
+    }
+    for name, of in reference.get("slices", {}).items():
+        found |= {(name, metric): Quiet.from_dict(quiet) for metric, quiet in of.items() if quiet}
+    there = {key: quiet for key, quiet in found.items() if quiet and key[1] in watched}
+    weights = _with_slices(there)
+    return {
+        (QUALITY, name, group): Stream(
+            quiet, weights[group, name], SIDES[watched[name].worse], 0.0, watched[name].limit
+        )
+        for (group, name), quiet in there.items()
+    }
+
+
+def _promised(case: UseCase, reference: Reference, watched: Watched) -> Quiet | None:
+    """What a figure did on the days of the holdout."""
+    holdout, task = reference["holdout"], tasks.of_version(case, reference["task"])
+    daily = np.asarray(holdout["daily"].get(watched.daily, []), dtype=np.float64)
+    unit = quality_units(task, holdout["daily"]).get(watched.metric, 1.0)
+    first = date.fromisoformat(holdout["first"])
+    days = [first + timedelta(n) for n in range(len(daily))]
+    return evidence.learn(daily[:, np.newaxis] / unit, days, follows=0.0, overlap=case.overlap_days)
+
+
+def _with_slices(there: Iterable[tuple[str, str]]) -> dict[tuple[str, str], float]:
+    """The weight of each (slice, name): half of it is that of all rows, the other half that of their slices."""
+    keys = list(there)
+    sliced = sum(group != "" for group, _ in keys)
+    whole = len(keys) - sliced
+    share = 0.5 if whole and sliced else 1.0
+    return {key: share / (sliced if key[0] else whole) for key in keys}
+
+
+# --- measuring: pure functions on the rows of one night ---
+
+
+def told(case: UseCase, reference: Reference, watched: Iterable[Key], rows: Night) -> dict[Key, Told]:
+    """What the night tells of each of ``watched``. What has no rows is not there."""
+    wanted = set(watched)
+    found = dict(_told_inputs(case, reference, rows)) | dict(_told_scores(case, reference, rows))
+    found |= dict(_told_quality(case, reference, wanted, rows))
+    return {key: one for key, one in found.items() if key in wanted}
+
+
+def _told_inputs(case: UseCase, reference: Reference, rows: Night) -> Iterator[tuple[Key, Told]]:
+    if not rows.features.height:
+        return
     taken = features_of(reference)
-    values, newest = dataset.matrix(taken, window), (window[case.day] == last).to_numpy()
-    days, found, drifted = window[case.day].n_unique(), [], 0.0
+    values = dataset.matrix(taken, rows.features)
+    for column, feature in enumerate(taken):
+        edges = reference["features"][feature.name]["edges"]
+        numbers, floors = feature_by_day(feature, values[:, column], _one_day(values), 1, edges)
+        yield (INPUTS, feature.name, ""), Told(numbers[0], floors[0], len(values))
+
+
+def _told_scores(case: UseCase, reference: Reference, rows: Night) -> Iterator[tuple[Key, Told]]:
+    if not rows.predictions.height:
+        return
+    for column, values in tasks.of_version(case, reference["task"]).watched_values(rows.predictions).items():
+        numbers, floors = scores_by_day(values, _one_day(values), 1, reference["scores"][column]["edges"])
+        yield (SCORES, column, ""), Told(numbers[0], floors[0], len(values))
+
+
+def _told_quality(case: UseCase, reference: Reference, wanted: set[Key], rows: Night) -> Iterator[tuple[Key, Told]]:
+    task, whole = tasks.since(tasks.of_version(case, reference["task"]), tasks.of(case)), dict[str, Floats]()
+    units = quality_units(task, reference["holdout"]["daily"])
+    for group, of_group in _groups(rows.matured, wanted):
+        labels, scores = task.labels(of_group[case.label]), task.scores_of(of_group)
+        floor = evidence.share_floor(np.asarray([float(len(labels))]))
+        for metric, value in quality_by_day(task, units, labels, scores, _one_day(scores), 1).items():
+            own = value if not group else value - whole[metric]
+            whole.setdefault(metric, value)
+            if not np.isnan(own[0]):
+                yield (QUALITY, metric, group), Told(own, floor, len(labels))
+
+
+def _one_day(values: Any) -> Any:
+    """The number of the day, which is one, of each of ``values``."""
+    return np.zeros(len(values), dtype=np.intp)
+
+
+def _groups(rows: pl.DataFrame, wanted: set[Key]) -> Iterator[tuple[str, pl.DataFrame]]:
+    """All rows first, then those of each slice whose quality is watched; nothing where there are none."""
+    for group in ["", *sorted({key[2] for key in wanted if key[0] == QUALITY and key[2]})]:
+        of_group = rows
+        if group:
+            column, value = group.split("=", 1)
+            of_group = rows.filter(pl.col(column).cast(pl.String).fill_null("(none)") == value)
+        if of_group.height:
+            yield group, of_group
+
+
+def advanced(
+    watched: Mapping[Key, Stream], before: Mapping[Key, State], found: Mapping[Key, Told], rows: Night
+) -> dict[Key, State]:
+    """Where each stream stands after the night. What the night tells nothing of stands where it stood."""
+    after = {}
+    for key, stream in watched.items():
+        state = before.get(key) or evidence.begin(stream.quiet, stream.sides)
+        if (one := found.get(key)) is not None:
+            day = rows.labelled if key[0] == QUALITY else rows.scored
+            state = evidence.step(
+                stream.quiet,
+                state,
+                day,
+                one.numbers,
+                one.floors,
+                sides=stream.sides,
+                follows=stream.follows,
+                tolerated=stream.tolerated,
+            )
+        after[key] = state
+    return after
+
+
+def limit(case: UseCase) -> float:
+    """The evidence from which on a sensor fires: the three of them share the rate of false alarms."""
+    return len(READERS) / case.drift.false_alarm_rate
+
+
+def measure_evidence(
+    case: UseCase, watched: Mapping[Key, Stream], states: Mapping[Key, State], found: Mapping[Key, Told], rows: Night
+) -> list[Measurement]:
+    """The evidence of each sensor, and of each stream, with where it stands."""
+    made = []
+    for sensor in READERS:
+        day = rows.labelled if sensor == QUALITY else rows.scored
+        own = {key: stream for key, stream in watched.items() if key[0] == sensor}
+        of_night = [found[key].rows for key in own if key in found]
+        total = sum(stream.weight * states[key].evidence for key, stream in own.items()) if own else None
+        made.append(
+            Measurement(
+                sensor, EVIDENCE, day, day, int(bool(of_night)), max(of_night, default=0), total, round(limit(case), 6)
+            )
+        )
+        for key, stream in own.items():
+            state, there = states[key], found.get(key)
+            made.append(
+                Measurement(
+                    sensor,
+                    EVIDENCE,
+                    state.day or day,
+                    day,
+                    int(there is not None),
+                    there.rows if there else 0,
+                    state.evidence,
+                    None,
+                    key[1],
+                    key[2],
+                    stream.weight,
+                    json.dumps(state.to_dict()),
+                )
+            )
+    return made
+
+
+def measure_inputs(case: UseCase, reference: Reference, rows: Night) -> list[Measurement]:
+    """PSI and Jensen-Shannon distance of each feature, of the day just scored. To be looked at: nothing is decided."""
+    if not rows.features.height:
+        return []
+    taken, found, day = features_of(reference), [], rows.scored
+    values = dataset.matrix(taken, rows.features)
     for column, name in enumerate(feature.name for feature in taken):
         of_feature = reference["features"][name]
         expected = np.asarray(of_feature["shares"])
-        limit = max(policy.feature_psi_floor, of_feature["psi_limit"])
-        for prefix, start, rows, span in (
-            (WINDOW, first, values[:, column], days),
-            (DAY, last, values[newest, column], 1),
-        ):
-            if not len(rows):
-                continue
-            actual = metrics.shares(metrics.bin_counts(rows, of_feature["edges"]))
-            distance = metrics.psi(expected, actual)
-            js = metrics.jensen_shannon(expected, actual)
-            # A single day is compared with nothing: the limit is that of windows.
-            threshold = limit if prefix == WINDOW else None
-            found += [
-                Measurement("input_drift", f"{prefix}psi", start, last, span, len(rows), distance, threshold, name),
-                Measurement("input_drift", f"{prefix}js", start, last, span, len(rows), js, None, name),
-            ]
-            if prefix == WINDOW and distance > limit:
-                drifted += of_feature["weight"]
-    summary = Measurement(
-        "input_drift", "drifted_share", first, last, days, window.height, drifted, policy.input_drift_share
-    )
-    return [summary, *found]
-
-
-def measure_scores(case: UseCase, reference: Reference, predictions: pl.DataFrame, last: date) -> list[Measurement]:
-    """PSI of what is predicted, for the day ``last`` and the window that ends with it.
-
-    Where several numbers are predicted for a row, each one's, and the largest.
-    """
-    first = last - timedelta(case.drift.drift_window_days - 1)
-    task, found = tasks.of_version(case, reference["task"]), []
-    for prefix, start, limit in ((WINDOW, first, case.drift.prediction_psi), (DAY, last, None)):
-        rows = dataset.between(case, predictions, (start, last))
-        if not rows.height:
-            continue
-        days, distances = rows[case.day].n_unique(), {}
-        for column, values in task.watched_values(rows).items():
-            before = reference["scores"][column]
-            counts = metrics.bin_counts(values, before["edges"])
-            distances[column] = metrics.psi(np.asarray(before["shares"]), metrics.shares(counts))
-        of_columns = distances if len(distances) > 1 else {}
+        actual = metrics.shares(metrics.bin_counts(values[:, column], of_feature["edges"]))
+        distance, js = metrics.psi(expected, actual), metrics.jensen_shannon(expected, actual)
         found += [
-            Measurement("prediction_drift", f"{prefix}psi", start, last, days, rows.height, value, limit, column)
-            for column, value in {"": max(distances.values()), **of_columns}.items()
+            Measurement(INPUTS, f"{DAY}psi", day, day, 1, len(values), distance, feature=name),
+            Measurement(INPUTS, f"{DAY}js", day, day, 1, len(values), js, feature=name),
         ]
     return found
 
 
-def measure_quality(case: UseCase, reference: Reference, matured: pl.DataFrame, last: date) -> list[Measurement]:
-    """Quality of predictions with labels, for the day ``last`` and the window that ends with it.
+def measure_scores(case: UseCase, reference: Reference, rows: Night) -> list[Measurement]:
+    """PSI of what is predicted, of each column; and whether all predictions of the day are one."""
+    if not rows.predictions.height:
+        return []
+    task, day, n = tasks.of_version(case, reference["task"]), rows.scored, rows.predictions.height
+    found, constant = [], True
+    for column, values in task.watched_values(rows.predictions).items():
+        before = reference["scores"][column]
+        counts = metrics.bin_counts(values, before["edges"])
+        distance = metrics.psi(np.asarray(before["shares"]), metrics.shares(counts))
+        found.append(Measurement(SCORES, f"{DAY}psi", day, day, 1, n, distance, feature=column))
+        # Scores that were one number in the holdout as well say nothing new.
+        constant &= bool(np.ptp(values) == 0) and len(before["edges"]) > 2 and n >= CONSTANT_ROWS
+    return [Measurement(SCORES, CONSTANT, day, day, 1, n, float(constant), 1.0), *found]
 
-    ``matured`` has day, label and what was predicted. Days are the independent unit, or spans of days whose labels do
-    not overlap: what the task watches are means of daily values, and their ``_z`` says how many standard errors between
-    days they are away from no change.
-    """
+
+def measure_quality(case: UseCase, reference: Reference, rows: Night) -> list[Measurement]:
+    """Quality of the day whose labels are known now, and whether its predictions say the opposite of what came."""
+    matured, day = rows.matured, rows.labelled
+    if not matured.height:
+        return []
     task = tasks.since(tasks.of_version(case, reference["task"]), tasks.of(case))
-    first = last - timedelta(case.quality_window_days - 1)
-    found = []
-    for prefix, start in ((WINDOW, first), (DAY, last)):
-        rows = dataset.between(case, matured, (start, last)).sort(case.day)
-        if not rows.height:
-            continue
-        labels, scores = task.labels(rows[case.label]), task.scores_of(rows)
-        days = rows[case.day].n_unique()
-
-        def add(metric: str, value: float, threshold: float | None = None) -> None:
-            kept = value if isfinite(value) else None
-            found.append(
-                Measurement("quality", prefix + metric, start, last, days, rows.height, kept, threshold)  # noqa: B023
-            )
-
-        for metric, value in task.quality(labels, scores).items():
-            if metric != "n":
-                add(metric, value)
-        if prefix == WINDOW:
-            now = daily_quality(task, labels, scores, rows[case.day].to_numpy())
-            for watched in task.watched:
-                value, z = change(watched, reference["holdout"]["daily"], now, case.overlap_days)
-                add(watched.metric, value, watched.limit)
-                add(f"{watched.metric}_z", _finite(z), case.drift.quality_z)
-    return found
+    labels, scores = task.labels(matured[case.label]), task.scores_of(matured)
+    found = {f"{DAY}{name}": value for name, value in task.quality(labels, scores).items() if name != "n"}
+    against = task.against(labels, scores)
+    return [
+        Measurement(QUALITY, AGAINST, day, day, 1, matured.height, against, AGAINST_ERRORS),
+        *(
+            Measurement(QUALITY, name, day, day, 1, matured.height, value if isfinite(value) else None)
+            for name, value in found.items()
+        ),
+    ]
 
 
-def change(
-    watched: Watched, then: dict[str, list[float]], now: dict[str, list[float]], overlap: int
-) -> tuple[float, float]:
-    """How much worse a daily value is than it was in the holdout, and by how many standard errors; worse is positive.
+def measure_night(
+    case: UseCase,
+    champion: Champion,
+    reference: Reference,
+    watched: Mapping[Key, Stream],
+    before: Mapping[Key, State],
+    rows: Night,
+) -> tuple[pl.DataFrame, dict[Key, State]]:
+    """All measurements of one night, in the schema of the monitoring table, and where evidence stands after it."""
+    found = told(case, reference, watched, rows)
+    after = advanced(watched, before, found, rows)
+    made = [
+        *measure_evidence(case, watched, after, found, rows),
+        *measure_inputs(case, reference, rows),
+        *measure_scores(case, reference, rows),
+        *measure_quality(case, reference, rows),
+        *_left_out(rows),
+    ]
+    table = [asdict(each) | {"partition_day": rows.night, "model_version": champion.model_version} for each in made]
+    return pl.DataFrame(table, schema=SCHEMA), after
 
-    Of one that is worse in either direction, how far it is from zero. ``then`` and ``now`` are daily values by name.
-    """
-    unit = (_mean(then[watched.unit]) if watched.unit else 1.0) or 1.0
-    before, after = ([value / unit for value in daily[watched.daily]] for daily in (then, now))
-    if watched.worse == "either":
-        return _mean(after), metrics.z_of_mean(after, overlap)
-    z = metrics.z_of_difference(before, after, overlap)
-    return (_mean(after) - _mean(before), z) if watched.worse == "higher" else (_mean(before) - _mean(after), -z)
 
-
-def _mean(values: list[float]) -> float:
-    return float(np.mean(values)) if values else float("nan")
-
-
-def _finite(z: float) -> float:
-    """Days without any scatter make a difference certain: a large number, where no number would read as none."""
-    return float(np.clip(z, -MOST_CERTAIN, MOST_CERTAIN))
+def _left_out(rows: Night) -> list[Measurement]:
+    """How many rows nothing was measured of, since somebody else had to score them, if any."""
+    found = Measurement("fallback", "rows", rows.scored, rows.scored, 1, rows.left_out, None)
+    return [found] if rows.left_out else []
 
 
 # --- the sensors: what the stored measurements of one night mean ---
 
 
-def _window_rows(rows: pl.DataFrame, sensor: str) -> dict[str, dict[str, Any]]:
-    """The window measurements of a sensor that are not of one feature, by metric."""
-    of_sensor = rows.filter((pl.col("sensor") == sensor) & (pl.col("feature") == ""))
-    return {row["metric"]: row for row in of_sensor.iter_rows(named=True) if not row["metric"].startswith(DAY)}
-
-
-def _too_little(sensor: str, row: dict[str, Any] | None, days: int, least: int) -> SensorReading | None:
-    """A reading that has not fired, where ``row`` stands on less than it takes."""
-    if row is None:
+def _read(sensor: str, what: str, unwatched: str, rows: pl.DataFrame) -> SensorReading:
+    """The reading of ``sensor`` by one night's measurements; it fires on ``what``."""
+    own = rows.filter(pl.col("sensor") == sensor)
+    of_evidence = own.filter(pl.col("metric") == EVIDENCE)
+    whole = of_evidence.filter((pl.col("feature") == "") & (pl.col("slice") == ""))
+    if whole.is_empty():
         return SensorReading(sensor, False, "nothing to measure", {"n": 0, "days": 0})
-    if row["days"] < days or row["n"] < least:
-        reason = f"too little evidence: {row['days']} days, {row['n']} rows; it takes {days} days and {least} rows"
-        return SensorReading(sensor, False, reason, _evidence(row))
-    return None
-
-
-def _evidence(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "metric": row["metric"],
-        "value": None if row["value"] is None else round(row["value"], 4),
+    row = whole.row(0, named=True)
+    facts = {one["metric"]: one for one in own.filter(pl.col("metric").is_in([CONSTANT, AGAINST])).to_dicts()}
+    broken = [fact for name, fact in _FACTS.items() if name in facts and _reached(facts[name])]
+    seen: dict[str, Any] = {
+        "metric": EVIDENCE,
+        "value": None if row["value"] is None else float(f"{row['value']:.4g}"),
         "threshold": row["threshold"],
         "window": f"{row['window_from']}..{row['window_to']}",
         "days": row["days"],
         "n": row["n"],
     }
+    if row["value"] is None:
+        return SensorReading(sensor, bool(broken), "; ".join([*broken, unwatched]), seen)
+    carried = carriers(of_evidence)
+    fired = bool(broken) or _reached(row)
+    by = ", ".join(f"{name} {share:.0%}" for name, share in carried.items())
+    said = [*broken, f"evidence of {row['value']:.3g} that {what} ({row['threshold']:g} fires)"]
+    if fired and carried:
+        said[-1] += f", carried by {by}"
+    if not row["n"]:
+        said.append("this night has no rows, and the evidence of earlier ones stands")
+    return SensorReading(sensor, fired, "; ".join(said), seen | {"carried_by": carried})
 
 
-def read_input_drift(case: UseCase, rows: pl.DataFrame) -> SensorReading:
-    """Fires when drifted features carry ``input_drift_share`` of the gain. ``rows``: one night's measurements."""
-    policy = case.drift
-    row = _window_rows(rows, "input_drift").get("drifted_share")
-    thin = _too_little("input_drift", row, policy.drift_min_days, policy.drift_min_rows)
-    if thin is not None or row is None:
-        return thin or SensorReading("input_drift", False, "nothing to measure", {})
-    per_feature = rows.filter((pl.col("sensor") == "input_drift") & (pl.col("metric") == "psi"))
-    drifted = per_feature.filter(pl.col("value") > pl.col("threshold")).sort("value", "feature", descending=True)
-    fired = row["value"] >= policy.input_drift_share
-    reason = (
-        f"{drifted.height} of {per_feature.height} features, with {row['value']:.0%} of the model's gain, differ from "
-        f"its training data more than any week of it did ({policy.input_drift_share:.0%} fires)"
+_FACTS = {
+    CONSTANT: "all predictions of the day are the same",
+    AGAINST: "the predictions of the day say the opposite of what came",
+}
+
+
+def _reached(row: Mapping[str, Any]) -> bool:
+    return row["value"] is not None and row["value"] >= row["threshold"]
+
+
+def carriers(of_evidence: pl.DataFrame, most: int = 5) -> dict[str, float]:
+    """Which features and slices carry the evidence of a sensor, by their share of it, the largest first."""
+    single = of_evidence.filter((pl.col("feature") != "") | (pl.col("slice") != ""))
+    parts = single.with_columns(part=pl.col("weight") * pl.col("value")).sort(
+        "part", "feature", "slice", descending=True
     )
-    worst = {name: round(value, 3) for name, value in drifted.select("feature", "value").head(5).iter_rows()}
-    return SensorReading("input_drift", fired, reason, _evidence(row) | {"features": worst})
+    total = parts["part"].sum()
+    return {
+        f"{row['feature']} of {row['slice']}" if row["slice"] else row["feature"]: round(row["part"] / total, 3)
+        for row in parts.head(most).iter_rows(named=True)
+        if total and row["part"] / total >= 0.01
+    }
 
 
-def read_prediction_drift(case: UseCase, rows: pl.DataFrame) -> SensorReading:
-    """Fires when the scores' PSI reaches ``prediction_psi``. ``rows``: one night's measurements."""
-    policy = case.drift
-    row = _window_rows(rows, "prediction_drift").get("psi")
-    thin = _too_little("prediction_drift", row, policy.drift_min_days, policy.drift_min_rows)
-    if thin is not None or row is None:
-        return thin or SensorReading("prediction_drift", False, "nothing to measure", {})
-    reason = f"PSI of the scores against the holdout's is {row['value']:.3f} ({policy.prediction_psi} fires)"
-    return SensorReading("prediction_drift", row["value"] >= policy.prediction_psi, reason, _evidence(row))
+EARLIER = "the champion is of an earlier release, which kept nothing to tell it by: watched from the next champion on"
 
 
-def read_quality(case: UseCase, rows: pl.DataFrame) -> SensorReading:
-    """Fires when something that the task watches is worse by enough, and by more than days differ by chance."""
-    policy, watched = case.drift, tasks.of(case).watched
-    found = _window_rows(rows, "quality")
-    thin = _too_little("quality", found.get(watched[0].metric), case.quality_min_days, policy.drift_min_rows)
-    if thin is not None:
-        return thin
-    # A value is null where no day of a window tells it, as an AUC without both classes.
-    value = {metric: row["value"] for metric, row in found.items() if row["value"] is not None}
-    said, fired = [], []
-    for one in watched:
-        size, z = value.get(one.metric, 0.0), value.get(f"{one.metric}_z", 0.0)
-        said.append(f"{one.words.format(value=size)} (z {z:.1f}; {one.limit} fires)")
-        sized, certain = (abs(size), abs(z)) if one.worse == "either" else (size, z)
-        if sized >= one.limit and certain >= policy.quality_z:
-            fired.append(one)
-    reason = f"{', '.join(said)}, {'both' if len(said) == 2 else 'each'} from z {policy.quality_z} on"
-    others = {metric: round(value[metric], 4) for metric in sorted(value) if found[metric]["threshold"] is not None}
-    named = (fired or watched)[0].metric
-    return SensorReading("quality", bool(fired), reason, _evidence(found[named]) | {"metrics": others})
+def read_input_drift(rows: pl.DataFrame) -> SensorReading:
+    """Fires on evidence that features are not as they were. ``rows``: one night's measurements."""
+    return _read(INPUTS, "inputs are not as they were", EARLIER, rows)
 
 
-READERS: dict[str, Callable[[UseCase, pl.DataFrame], SensorReading]] = {
-    "input_drift": read_input_drift,
-    "prediction_drift": read_prediction_drift,
-    "quality": read_quality,
+def read_prediction_drift(rows: pl.DataFrame) -> SensorReading:
+    """Fires on evidence that scores are not as they were, and where all are one. ``rows``: one night's measurements."""
+    return _read(SCORES, "scores are not as they were", EARLIER, rows)
+
+
+def read_quality(rows: pl.DataFrame) -> SensorReading:
+    """Fires on evidence that predictions are worse than promised, and where they say the opposite of what came."""
+    return _read(QUALITY, "quality is worse than promised", "the champion's holdout has too few days to tell by", rows)
+
+
+READERS: dict[str, Callable[[pl.DataFrame], SensorReading]] = {
+    INPUTS: read_input_drift,
+    SCORES: read_prediction_drift,
+    QUALITY: read_quality,
 }
 
 
 # --- tasks ---
-
-
-def _read_if_there(case: UseCase, table: str, first: date, last: date) -> pl.DataFrame | None:
-    if not delta.exists("gold", table):
-        return None
-    return delta.read_days("gold", table, first, last, day=case.day)
 
 
 def _matured(case: UseCase, predictions: pl.DataFrame, labels: pl.DataFrame | None) -> pl.DataFrame:
@@ -304,113 +501,176 @@ def _matured(case: UseCase, predictions: pl.DataFrame, labels: pl.DataFrame | No
     return predictions.join(known, on=case.key, how="inner", validate="1:1")
 
 
-def measure_night(
-    case: UseCase,
-    night: date,
-    champion: Champion,
-    reference: Reference,
-    features: pl.DataFrame,
-    predictions: pl.DataFrame,
-    matured: pl.DataFrame,
-) -> pl.DataFrame:
-    """All measurements of one night, in the schema of the monitoring table. The frames may hold more days."""
-    scored = night + timedelta(case.horizon_days)
-    own = pl.col(scoring.VERSION) == champion.model_version
-    found = [
-        *measure_inputs(case, reference, features, scored),
-        # Only its own scores: another version's, against this one's reference, would look like drift.
-        *measure_scores(case, reference, predictions.filter(own), scored),
+@dataclass(frozen=True)
+class _Tables:
+    """What is read of the lake for some nights: of the days scored in them, and of those whose labels they know."""
+
+    case: UseCase
+    features: pl.DataFrame
+    predictions: pl.DataFrame
+    others: pl.DataFrame
+    matured: pl.DataFrame
+
+    @classmethod
+    def of(cls, case: UseCase, first: date, last: date) -> "_Tables":
+        scored = (first + timedelta(case.horizon_days), last + timedelta(case.horizon_days))
+        known = (dataset.newest_label_day(case, first), dataset.newest_label_day(case, last))
+        features = delta.read_days("gold", case.features_table, *scored, day=case.day)
+        slices = [name for name in case.evaluation.slices if name not in case.entity and name in features.columns]
+        new, old = (_days(case, case.predictions_table, days) for days in (scored, known))
+        if new is None or old is None:
+            columns = tasks.of(case).columns | {scoring.VERSION: pl.Int64()}
+            nothing = (pl.lit(None, kind).alias(name) for name, kind in columns.items())
+            new = old = features.select(case.key).clear().with_columns(nothing)
+        matured = _matured(case, scoring.of_champions(old), _days(case, case.labels_table, known))
+        if slices:
+            groups = delta.read_days("gold", case.features_table, *known, day=case.day, columns=[*case.key, *slices])
+            matured = matured.join(groups, on=case.key, how="left")
+        return cls(case, features, scoring.of_champions(new), scoring.of_others(new), matured)
+
+    def night(self, night: date, champion: Champion) -> Night:
+        case, own = self.case, pl.col(scoring.VERSION) == champion.model_version
+        scored, labelled = night + timedelta(case.horizon_days), dataset.newest_label_day(case, night)
         # What came later was not known in that night, and must not change what was measured in it.
-        *measure_quality(
-            case,
-            reference,
-            matured.filter(own & (pl.col(dataset.KNOWN) <= night)),
-            dataset.newest_label_day(case, night),
-        ),
-    ]
-    rows = [asdict(each) | {"partition_day": night, "model_version": champion.model_version} for each in found]
-    return pl.DataFrame(rows, schema=SCHEMA)
+        known = pl.col(dataset.KNOWN) <= night
+        return Night(
+            night,
+            scored,
+            labelled,
+            self.features.filter(pl.col(case.day) == scored).sort(case.key),
+            # Only its own scores: another version's, against this one's reference, would look like drift.
+            self.predictions.filter(own & (pl.col(case.day) == scored)).sort(case.key),
+            self.matured.filter(own & (pl.col(case.day) == labelled) & known).sort(case.key),
+            self.others.filter(pl.col(case.day) == scored).height,
+        )
+
+
+def _days(case: UseCase, table: str, days: tuple[date, date], columns: list[str] | None = None) -> pl.DataFrame | None:
+    """Those days of a table; None where there is no such table."""
+    if not delta.exists("gold", table):
+        return None
+    return delta.read_days("gold", table, *days, day=case.day, columns=columns)
+
+
+def _kept(rows: pl.DataFrame) -> dict[Key, str]:
+    """Where evidence stood after the night of ``rows``, as it is stored."""
+    kept = rows.filter(pl.col("state").is_not_null())
+    return {(row["sensor"], row["feature"], row["slice"]): row["state"] for row in kept.iter_rows(named=True)}
+
+
+def _states(rows: pl.DataFrame) -> dict[Key, State]:
+    return {key: State.from_dict(json.loads(kept)) for key, kept in _kept(rows).items()}
+
+
+def _before(case: UseCase, decided: list[Champion], first: date) -> tuple[date, dict[Key, State]]:
+    """From which night on to measure for ``first`` to have its evidence, and where that stood after the night before.
+
+    That is ``first`` itself where the night before is stored, and else the night after the last stored one.
+    """
+    champion = ledger.pick(decided, first)
+    earliest = first - timedelta(LOOK_BACK_NIGHTS)
+    for back in (first - timedelta(1), earliest):  # most nights need one night, and read no more
+        rows = measurements(case, back, first - timedelta(1)).filter(pl.col("state").is_not_null())
+        if champion is not None and not rows.is_empty():
+            newest = max(rows["partition_day"])
+            of_newest = rows.filter(pl.col("partition_day") == newest)
+            if of_newest["model_version"][0] == champion.model_version:
+                return newest + timedelta(1), _states(of_newest)
+            return max(newest + timedelta(1), champion.effective_from), {}
+    return (max(earliest, champion.effective_from) if champion else first), {}
+
+
+def _measured(
+    case: UseCase, decided: list[Champion], nights: Iterable[date], states: dict[Key, State], version: int
+) -> tuple[list[pl.DataFrame], dict[Key, State]]:
+    """The measurements of each of ``nights``, one after the other, which have a champion, and where evidence stands.
+
+    ``states`` are those of ``version`` before them.
+    """
+    champions = {night: champion for night in nights if (champion := ledger.pick(decided, night)) is not None}
+    tables = _Tables.of(case, min(champions), max(champions))
+    known: dict[int, tuple[Reference, dict[Key, Stream]]] = {}
+    frames = []
+    for night, champion in champions.items():
+        if champion.model_version != version:
+            version, states = champion.model_version, {}  # evidence is of one version
+        if version not in known:
+            reference = model_files.load_reference(case, champion)
+            who = f"version {version} of {case.name}"
+            dataset.check_columns(case, tables.features.columns, features_of(reference), who=who)
+            known[version] = reference, streams(case, reference)
+        reference, watched = known[version]
+        made, states = measure_night(case, champion, reference, watched, states, tables.night(night, champion))
+        frames.append(made)
+    return frames, states
 
 
 def measure(name: str, first_night: date, last_night: date) -> dict[str, Any]:
     """Task: measure the nights ``first_night`` to ``last_night`` of use case ``name``, and store what was found.
 
-    Reads features, labels, predictions and the ledger; replaces those nights of the monitoring table. Nights before
-    the first champion have nothing to measure and get no rows. Raises TableMissingError when there are no features.
+    Reads features, labels, predictions, the ledger and the night before; replaces those nights of the monitoring
+    table. Nights before them that nobody has measured are measured too, and so are later ones that are stored, where
+    what they stand on has changed. Nights before the first champion have nothing to measure and get no rows. Raises
+    TableMissingError when there are no features.
 
-    Returns ``nights`` (measured ones), ``rows``, ``changed``, ``quality`` (of the last day whose labels the last
-    night knows, where it has some).
+    Returns ``nights`` (measured ones, of those asked for), ``rows``, ``changed``, ``quality`` (of the last day whose
+    labels the last night knows, where it has some).
     """
     case = use_case(name)
+    with lease(f"measure {case.name}"):
+        return _measure(case, first_night, last_night)
+
+
+def _measure(case: UseCase, first_night: date, last_night: date) -> dict[str, Any]:
     decided = ledger.read(case)
-    champions = {
-        night: champion
-        for night in dataset.days_between(first_night, last_night)
-        if (champion := ledger.pick(decided, night)) is not None
-    }
-    if not champions:
+    asked = [night for night in dataset.days_between(first_night, last_night) if ledger.pick(decided, night)]
+    if not asked:
         return {"nights": 0, "rows": 0, "changed": False, "quality": {}, "reason": "no champion in these nights"}
-    back = max(case.drift.drift_window_days, case.quality_window_days + case.label_days)
-    first, last = min(champions) - timedelta(back), max(champions) + timedelta(case.horizon_days)
-    features = delta.read_days("gold", case.features_table, first, last, day=case.day)
-    predictions = _read_if_there(case, case.predictions_table, first, last)
-    labels = _read_if_there(case, case.labels_table, first, last)
-    if predictions is None:
-        columns = tasks.of(case).columns | {scoring.VERSION: pl.Int64()}
-        nothing = (pl.lit(None, kind).alias(name) for name, kind in columns.items())
-        predictions = features.select(case.key).clear().with_columns(nothing)
-    others, predictions = scoring.of_others(predictions), scoring.of_champions(predictions)
-    matured = _matured(case, predictions, labels)
-    references = {
-        champion.model_version: model_files.load_reference(case, champion)
-        for champion in {row.model_version: row for row in champions.values()}.values()
-    }
-    for version, reference in references.items():
-        who = f"version {version} of {case.name}"
-        dataset.check_columns(case, features.columns, features_of(reference), who=who)
-    frames = [
-        measure_night(case, night, champion, references[champion.model_version], features, predictions, matured)
-        for night, champion in champions.items()
-    ]
-    rows = pl.concat([*frames, *(_left_out(case, night, champion, others) for night, champion in champions.items())])
-    written = delta.replace_days("gold", case.monitoring_table, rows, first_night, last_night, day="partition_day")
-    newest = frames[-1].filter((pl.col("sensor") == "quality") & pl.col("metric").str.starts_with(DAY))
+    begin, states = _before(case, decided, asked[0])
+    champion = ledger.pick(decided, begin)
+    nights = dataset.days_between(begin, last_night)
+    frames, states = _measured(case, decided, nights, states, champion.model_version if champion else 0)
+    of_last = frames[-1]
+    stored_later = {day for day in usage.days_of(f"gold.{case.monitoring_table}") if day > last_night}
+    end = last_night
+    if stored_later and _kept(measurements(case, last_night)) != _kept(of_last):
+        end = max(stored_later)
+        later, version = dataset.days_between(last_night + timedelta(1), end), int(of_last["model_version"][0])
+        frames += _measured(case, decided, later, states, version)[0]
+    rows = pl.concat(frames)
+    first = min(begin, first_night)
+    written = delta.replace_days("gold", case.monitoring_table, rows, first, end, day="partition_day")
+    newest = of_last.filter((pl.col("sensor") == QUALITY) & pl.col("metric").str.starts_with(DAY))
     quality_of_day = {metric.removeprefix(DAY): value for metric, value in newest.select("metric", "value").iter_rows()}
-    return {"nights": len(frames), "rows": rows.height, "changed": written.changed, "quality": quality_of_day}
-
-
-def _left_out(case: UseCase, night: date, champion: Champion, others: pl.DataFrame) -> pl.DataFrame:
-    """How many rows of the night's window nothing was measured of, since somebody else had to score them, if any."""
-    last = night + timedelta(case.horizon_days)
-    first = last - timedelta(case.drift.drift_window_days - 1)
-    of_window = dataset.between(case, others, (first, last))
-    found = Measurement("fallback", "rows", first, last, of_window[case.day].n_unique(), of_window.height, None)
-    row = asdict(found) | {"partition_day": night, "model_version": champion.model_version}
-    return pl.DataFrame([row] if of_window.height else [], schema=SCHEMA)
+    return {"nights": len(asked), "rows": rows.height, "changed": written.changed, "quality": quality_of_day}
 
 
 def measurements(case: UseCase, night: date, last: date | None = None) -> pl.DataFrame:
-    """The stored measurements of one night, or of the nights to ``last``; empty where none was measured."""
+    """The stored measurements of one night, or of the nights to ``last``; empty where none was measured.
+
+    What a release before this one has stored has no slice, weight or state.
+    """
+    nothing = pl.DataFrame(schema=SCHEMA)
     if not delta.exists("gold", case.monitoring_table):
-        return pl.DataFrame(schema=SCHEMA)
-    return delta.read_days("gold", case.monitoring_table, night, last or night, day="partition_day")
+        return nothing
+    found = delta.read_days("gold", case.monitoring_table, night, last or night, day="partition_day")
+    return pl.concat([nothing, found], how="diagonal").with_columns(pl.col("slice").fill_null(""))
 
 
 def _sense(name: str, sensor: str, night: date) -> dict[str, Any]:
-    case = use_case(name)
-    return READERS[sensor](case, measurements(case, night)).to_dict()
+    return READERS[sensor](measurements(use_case(name), night)).to_dict()
 
 
 def input_drift(name: str, night: date) -> dict[str, Any]:
     """Task: whether the inputs of use case ``name`` have drifted as of ``night``: sensor, fired, reason, evidence."""
-    return _sense(name, "input_drift", night)
+    return _sense(name, INPUTS, night)
 
 
 def prediction_drift(name: str, night: date) -> dict[str, Any]:
     """Task: whether the scores have drifted as of ``night``: sensor, fired, reason, evidence."""
-    return _sense(name, "prediction_drift", night)
+    return _sense(name, SCORES, night)
 
 
 def quality(name: str, night: date) -> dict[str, Any]:
     """Task: whether matured predictions have become worse as of ``night``: sensor, fired, reason, evidence."""
-    return _sense(name, "quality", night)
+    return _sense(name, QUALITY, night)

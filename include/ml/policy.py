@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from itertools import takewhile
 from typing import Any, Literal
 
 import polars as pl
@@ -15,6 +16,7 @@ from include.lake import delta
 from include.ml import ledger, monitor, record
 from include.ml.ledger import Champion
 from include.ml.monitor import SensorReading
+from include.ml.record import Training
 from include.use_cases import use_case
 
 SCHEMA: dict[str, pl.DataType] = {
@@ -44,28 +46,82 @@ class Decision:
         return asdict(self) | {"partition_day": str(self.partition_day)}
 
 
+type Outcome = Literal["open", "promoted", "waits", "refused", "failed"]
+
+FAILED_NIGHTS = 7
+"""A training that nobody has written down so many nights after it was asked for has failed, and may be asked for again:
+there are as many new days of labels."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A night that asked for a retraining of a champion, and what has come of it so far."""
+
+    night: date
+    model_version: int | None
+    outcome: Outcome
+    became: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"night": str(self.night)}
+
+
+def schedule(policy: DriftPolicy, night: date, champion: Champion, label_days: int) -> SensorReading:
+    """Fires where the champion's data is as old as the spec allows."""
+    age = fresh_days(night, champion, label_days)
+    reason = f"the champion's data ended {age} days ago ({policy.max_age_days} fires)"
+    return SensorReading("schedule", age >= policy.max_age_days, reason, {"age_days": age})
+
+
+def new_labels(policy: DriftPolicy, night: date, champion: Champion, label_days: int) -> SensorReading:
+    """Fires where the spec wants a retraining for new labels, and there are enough."""
+    fresh, wanted = fresh_days(night, champion, label_days), policy.max_label_days
+    fires = f"{wanted} fires" if wanted else "that is no reason in the spec"
+    return SensorReading(
+        "new_labels",
+        wanted is not None and fresh >= wanted,
+        f"{fresh} days of labels are new ({fires})",
+        {"new_label_days": fresh},
+    )
+
+
+def fresh_days(night: date, champion: Champion, label_days: int) -> int:
+    """How many days of labels are known in ``night`` that the champion has not seen."""
+    return (night - timedelta(label_days) - champion.trained_through).days
+
+
+GROUNDS = {
+    "quality": "quality is worse than promised",
+    "prediction_drift": "scores have drifted",
+    "input_drift": "inputs have drifted",
+    "schedule": "the champion is as old as the spec allows",
+    "new_labels": "there are enough new labels",
+}
+"""Sensors, and what it means that one has fired: the first of them is the reason that is given."""
+
+
 def decide(
     policy: DriftPolicy,
     night: date,
     champion: Champion | None,
     readings: Sequence[SensorReading],
-    last_request: date | None,
+    requests: Sequence[Request] = (),
     label_days: int = 0,
     held: Champion | None = None,
 ) -> Decision:
     """Whether to ask for a retraining in ``night``. Pure: the same state gives the same decision.
 
-    ``champion`` is that of day ``night``, ``readings`` are of that night, ``last_request`` is the nearest other night
-    with a "yes", where one is within the cool-down; in ``night`` the labels of the day ``label_days`` before it are
-    known. ``held`` is the champion of all if a person has put it back: then nothing is asked for. Worse quality is
-    reason enough. Drift is reason only when inputs and scores drift together: inputs alone may be of no consequence,
-    scores alone are what a model is for.
+    ``champion`` is that of day ``night``, ``readings`` are of that night, and any sensor that fired is a reason.
+    ``requests`` are the other nights with a "yes", earlier or later ones, of the policy's budget and cool-down: they
+    say when that must wait. In ``night`` the labels of the day ``label_days`` before it are known. ``held`` is the
+    champion of all if a person has put it back: then nothing is asked for.
     """
     fired = sorted(reading.sensor for reading in readings if reading.fired)
+    nearest = min(requests, key=lambda one: (abs(night - one.night), one.night), default=None)
     evidence: dict[str, Any] = {
         "fired": fired,
         "sensors": {reading.sensor: reading.evidence | {"reason": reading.reason} for reading in readings},
-        "last_request": str(last_request) if last_request else None,
+        "last_request": str(nearest.night) if nearest else None,
     }
     if champion is None:
         return Decision(night, "no", "there is no champion yet that could need a retraining", evidence, None)
@@ -75,36 +131,77 @@ def decide(
             "becomes champion in another way ends that: make train"
         )
         return Decision(night, "no", said, evidence, champion.model_version)
-    fresh = (night - timedelta(label_days) - champion.trained_through).days
+    fresh = fresh_days(night, champion, label_days)
     evidence |= {
         "trained_through": str(champion.trained_through),
         "new_label_days": fresh,
         "cool_down_days": policy.cool_down_days,
     }
-    why = _grounds(policy, fired, fresh)
+    why = next((words for sensor, words in GROUNDS.items() if sensor in fired), None)
     saw = f"; fired: {', '.join(fired)}" if fired else "; no sensor fired"
 
     def answer(decision: Literal["yes", "no"], reason: str) -> Decision:
         return Decision(night, decision, reason, evidence, champion.model_version)
 
     if why is None:
-        return answer("no", ("not enough to retrain" if fired else "nothing calls for it") + saw)
+        return answer("no", "nothing calls for it" + saw)
     if fresh < policy.cool_down_days:
         return answer("no", f"cool-down: {fresh} days of new labels, {policy.cool_down_days} are needed{saw}")
-    if last_request is not None and abs((night - last_request).days) < policy.cool_down_days:
-        return answer("no", f"cool-down: a retraining was asked for on {last_request}{saw}")
+    if (wait := _must_wait(policy, night, champion, requests)) is not None:
+        return answer("no", wait + saw)
     return answer("yes", why + saw)
 
 
-def _grounds(policy: DriftPolicy, fired: Sequence[str], age_days: int) -> str | None:
-    """The first good reason to retrain, or None."""
-    if "quality" in fired:
-        return "quality has become worse"
-    if "input_drift" in fired and "prediction_drift" in fired:
-        return "inputs and scores have drifted together"
-    if age_days >= policy.max_age_days:
-        return f"the champion's data ended {age_days} days ago"
+def _must_wait(policy: DriftPolicy, night: date, champion: Champion, requests: Sequence[Request]) -> str | None:
+    """Why nothing is asked for in ``night`` though there is reason to, by what was asked for; None where it may be."""
+    for one in sorted(requests, key=lambda one: (abs(night - one.night), one.night)):
+        waits = FAILED_NIGHTS if one.outcome == "failed" else policy.cool_down_days
+        if abs((night - one.night).days) < waits:
+            return f"cool-down: a retraining was asked for on {one.night}{f': {one.became}' if one.became else ''}"
+    earlier = sorted((one for one in requests if one.night < night), key=lambda one: one.night, reverse=True)
+    lost = list(takewhile(lambda one: one.outcome in ("refused", "failed"), earlier))
+    lost = [one for one in lost if one.model_version == champion.model_version]
+    if len(lost) >= policy.max_refusals:
+        return (
+            f"given up: the last {len(lost)} retrainings of version {champion.model_version} came to nothing, the "
+            f"newest of {lost[0].night}: {lost[0].became}. Look at why, and train by hand: make train"
+        )
+    spent = [one for one in earlier if (night - one.night).days < policy.budget_days]
+    if len(spent) >= policy.budget:
+        return f"budget: {len(spent)} retrainings in {policy.budget_days} days, and {policy.budget} are allowed"
     return None
+
+
+def outcome_of(
+    case: UseCase, night: date, model_version: int | None, trainings: Sequence[Training], today: date
+) -> tuple[Outcome, str]:
+    """What has come by night ``today`` of the retraining of ``model_version`` that ``night`` asked for."""
+    made = [one for one in trainings if one.partition >= night and one.champion == model_version]
+    if not made:
+        if (today - night).days < FAILED_NIGHTS:
+            return "open", ""
+        return "failed", "no training came of it"
+    first = min(made, key=lambda one: one.partition)
+    judged = [one for one in record.judgements(case) if one.model_sha256 == first.model_sha256]
+    if not judged:
+        return "open", ""
+    last = judged[-1]
+    words: dict[str, tuple[Outcome, str]] = {
+        "promote": ("promoted", f"version {last.model_version} was let through"),
+        "wait": ("waits", f"version {last.model_version} waits"),
+        "refuse": ("refused", f"version {last.model_version} was refused: {last.reasons[0]}"),
+    }
+    return words[last.verdict]
+
+
+def asked_for(case: UseCase, first: date, last: date, today: date) -> list[Request]:
+    """The nights ``first`` to ``last`` that asked for a retraining, and what has come of each by night ``today``."""
+    rows = stored(case, first, last).filter(pl.col("decision") == "yes")
+    trainings = record.trainings(case) if rows.height else []
+    return [
+        Request(night, version, *outcome_of(case, night, version, trainings, today))
+        for night, version in rows.select("partition_day", "model_version").iter_rows()
+    ]
 
 
 def stored(case: UseCase, first: date = date.min, last: date = date.max) -> pl.DataFrame:
@@ -145,16 +242,16 @@ def train_as_of(name: str, asked: date, last: date) -> date:
 
 
 def _decide_nights(case: UseCase, first: date, last: date) -> list[dict[str, Any]]:
-    decided = ledger.read(case)
+    decided, policy = ledger.read(case), case.drift
     latest = ledger.pick(decided, date.max)
     held = latest if latest is not None and latest.how == ledger.ROLLBACK else None
     measured = monitor.measurements(case, first, last)
     # Nights may run out of order: a request of a later night counts as well when an earlier one is decided on
-    # afterwards. One that is farther away than a cool-down says nothing: what a night reads does not grow with history.
-    near = timedelta(max(case.drift.cool_down_days - 1, 0))
-    there = stored(case, first - near, last + near)
-    kept = {row["partition_day"]: row for row in there.iter_rows(named=True) if first <= row["partition_day"] <= last}
-    requests = set(there.filter(pl.col("decision") == "yes")["partition_day"])
+    # afterwards. What is farther away than budget and cool-down says nothing: a night does not read all of history.
+    cool = timedelta(max(policy.cool_down_days - 1, 0))
+    back = max(cool, timedelta(policy.budget_days - 1))
+    requests = {one.night: one for one in asked_for(case, first - back, last + cool, last)}
+    kept = {row["partition_day"]: row for row in stored(case, first, last).iter_rows(named=True)}
     found, rows = [], []
     for night in (first + timedelta(n) for n in range((last - first).days + 1)):
         champion, of_night = ledger.pick(decided, night), measured.filter(pl.col("partition_day") == night)
@@ -162,10 +259,11 @@ def _decide_nights(case: UseCase, first: date, last: date) -> list[dict[str, Any
             raise NotMeasuredError(
                 f"{case.monitoring_table} has nothing for the night {night}: run `measure` for it first"
             )
-        readings = [read(case, of_night) for read in monitor.READERS.values()]
-        others = sorted((abs(night - one), one) for one in requests if one != night)
-        asked = others[0][1] if others and others[0][0] <= near else None
-        made = decide(case.drift, night, champion, readings, asked, case.label_days, held)
+        readings = [read(of_night) for read in monitor.READERS.values()]
+        if champion is not None:
+            readings += [sense(policy, night, champion, case.label_days) for sense in (schedule, new_labels)]
+        near = [one for one in requests.values() if one.night != night and night - back <= one.night <= night + cool]
+        made = decide(policy, night, champion, readings, near, case.label_days, held)
         if before := kept.get(night):
             decision = Decision(**before | {"evidence": json.loads(before["evidence"])})
             differs = (decision.decision, decision.reason) != (made.decision, made.reason)
@@ -173,7 +271,7 @@ def _decide_nights(case: UseCase, first: date, last: date) -> list[dict[str, Any
             rows.append(before)
             continue
         if made.decision == "yes":
-            requests.add(night)
+            requests[night] = Request(night, made.model_version, "open")
         found.append(made.to_dict() | {"created": True, "differs": False})
         rows.append(asdict(made) | {"evidence": json.dumps(made.evidence, sort_keys=True)})
     if len(kept) < len(rows):

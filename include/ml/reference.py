@@ -3,18 +3,20 @@
 A reference is a plain dictionary, stored as ``reference.json`` beside the model:
 
     inputs:   [{name, kind, levels}]    what the model takes, in its order; the place of a level is its code
-    features: {name: {edges, shares, weight, psi_limit}}    over all days of the training set
+    features: {name: {edges, shares, weight, quiet}}        over all days of the training set
     task:     {kind, classes or quantiles}                  what it predicts, as its task keeps it
-    scores:   {column: {edges, shares}}                     over the holdout, which the model never saw
+    scores:   {column: {edges, shares, quiet}}              over the holdout, which the model never saw
+    slices:   {slice: {metric: quiet}}                      the quality of groups, less that of all rows of the day
     holdout:  {first, last, quality: {...}, daily: {name: [...]}}       by the names of the task
     data:     {first, last}
 
 Shares are those of ``metrics.bin_counts``: one more than there are edges, then the missing ones. ``weight`` is the
-feature's share of the model's total gain. ``psi_limit`` is the largest PSI that a window of the training set itself
-shows against all of it: a week is drifted when it differs from those months more than any week of them did.
+feature's share of the model's total gain. ``quiet`` is what the numbers of its days did: ``evidence.Quiet``, or null
+where there were too few days; of scores, on all days of the training set. A reference of an earlier release has neither
+``quiet`` nor ``slices``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from itertools import batched
@@ -24,7 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from include.contracts.use_case import Feature, UseCase
-from include.ml import metrics, tasks
+from include.ml import evidence, metrics, tasks
+from include.ml.evidence import Floats
 from include.ml.tasks import Task
 
 type Reference = dict[str, Any]
@@ -66,20 +69,6 @@ def counts_by_day(
     return counts.reshape(days, width)
 
 
-def window_sums(per_day: npt.NDArray[np.int64], window: int) -> npt.NDArray[np.int64]:
-    """Sums over each ``window`` consecutive days, shape (days − window + 1) × bins."""
-    total = np.vstack([np.zeros((1, per_day.shape[1]), dtype=np.int64), per_day.cumsum(axis=0)])
-    return np.asarray(total[window:] - total[:-window], dtype=np.int64)
-
-
-def psi_limit(per_day: npt.NDArray[np.int64], window: int) -> float:
-    """The largest PSI of any ``window`` consecutive days against all days; 0 where there are too few days."""
-    if len(per_day) < window:
-        return 0.0
-    whole = metrics.shares(per_day.sum(axis=0))
-    return max(metrics.psi(whole, metrics.shares(counts)) for counts in window_sums(per_day, window) if counts.sum())
-
-
 def daily_quality(
     task: Task, labels: npt.NDArray[Any], scores: npt.NDArray[Any], days: npt.NDArray[Any]
 ) -> dict[str, list[float]]:
@@ -91,6 +80,92 @@ def daily_quality(
             found.setdefault(name, [])
             if not np.isnan(value):
                 found[name].append(value)
+    return found
+
+
+def feature_by_day(
+    feature: Feature, values: npt.NDArray[Any], day_index: npt.NDArray[Any], days: int, edges: list[float]
+) -> tuple[Floats, Floats]:
+    """The numbers by which a feature is watched, each day (days × numbers), and their floors; see ``evidence.step``."""
+    if feature.kind == "categorical":
+        return evidence.shares_by_day(counts_by_day(values, day_index, days, edges)[:, :-1])
+    return evidence.numeric_by_day(values, day_index, days, edges)
+
+
+def scores_by_day(
+    values: npt.NDArray[Any], day_index: npt.NDArray[Any], days: int, edges: Sequence[float]
+) -> tuple[Floats, Floats]:
+    """The same of one column of predictions, none of which is missing."""
+    numbers, floors = evidence.numeric_by_day(values, day_index, days, edges)
+    return numbers[:, :2], floors[:, :2]
+
+
+def quality_by_day(
+    task: Task,
+    units: Mapping[str, float],
+    labels: npt.NDArray[Any],
+    scores: npt.NDArray[Any],
+    day_index: npt.NDArray[Any],
+    days: int,
+) -> dict[str, Floats]:
+    """What the quality sensor watches, each day, by its metric; NaN where a day does not tell it.
+
+    ``units`` are those of ``quality_units``.
+    """
+    found = {watched.metric: np.full(days, np.nan) for watched in task.watched}
+    for day in range(days):
+        of_day = day_index == day
+        if of_day.any():
+            daily = task.daily(labels[of_day], scores[of_day])
+            for watched in task.watched:
+                found[watched.metric][day] = daily[watched.daily] / units[watched.metric]
+    return found
+
+
+def quality_units(task: Task, daily: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """What one of each watched metric is, by the ``daily`` values of the holdout."""
+    return {
+        one.metric: (float(np.mean(daily[one.unit])) if one.unit and daily.get(one.unit) else 1.0) or 1.0
+        for one in task.watched
+    }
+
+
+def _quiet_slices(
+    task: Task,
+    units: Mapping[str, float],
+    labels: npt.NDArray[Any],
+    given: npt.NDArray[Any],
+    days: npt.NDArray[Any],
+    slices: Mapping[str, npt.NDArray[np.bool_]],
+    overlap: int,
+) -> Reference:
+    """What the quality of groups does on the days of the holdout, by their names; ``slices`` are their rows.
+
+    Beside all rows of the same day: what a day does to all of them is nobody's own.
+    """
+    dates, index = np.unique(days, return_inverse=True)
+    whole, found = quality_by_day(task, units, labels, given, index, len(dates)), {}
+    for name, within in slices.items():
+        own = quality_by_day(task, units, labels[within], given[within], index[within], len(dates))
+        found[name] = {
+            metric: quiet_of((told - whole[metric])[:, np.newaxis], _dates(dates), follows=0.0, overlap=overlap)
+            for metric, told in own.items()
+        }
+    return found
+
+
+def quiet_of(
+    numbers: Floats, days: Sequence[date], *, follows: float = evidence.FOLLOWS, overlap: int = 1
+) -> dict[str, Any] | None:
+    """What ``evidence.learn`` learns of the days of which ``numbers`` has rows, as a reference keeps it."""
+    there = ~np.isnan(numbers).all(axis=1)
+    kept = [day for day, is_there in zip(days, there, strict=True) if is_there]
+    quiet = evidence.learn(numbers[there], kept, follows=follows, overlap=overlap)
+    return quiet.to_dict() if quiet else None
+
+
+def _dates(days: npt.NDArray[Any]) -> list[date]:
+    found: list[date] = days.astype("datetime64[D]").tolist()
     return found
 
 
@@ -110,13 +185,19 @@ def build(
     holdout: tuple[date, date],
     holdout_labels: npt.NDArray[Any],
     holdout_scores: npt.NDArray[Any],
+    slices: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+    every_score: npt.NDArray[Any] | None = None,
 ) -> Reference:
     """The reference of a model. ``columns`` are the features of its whole training set, and ``days`` are its days.
 
     The features come in the order of the spec. Each is looked at once, by itself, as many at a time as threads are.
+    ``slices`` are groups of the holdout that are watched by themselves: which of its rows are theirs. ``every_score``
+    are the scores of the whole training set, by which it is learned how days of scores differ: a fortnight tells little
+    of that. None: the holdout's.
     """
     task = tasks.of(case)
     unique_days, day_index = np.unique(days, return_inverse=True)
+    every_day = _dates(unique_days)
 
     def of_feature(feature: Feature, values: npt.NDArray[Any]) -> dict[str, Any]:
         edges = feature_edges(feature, values)
@@ -125,7 +206,7 @@ def build(
             "edges": edges,
             "shares": metrics.shares(per_day.sum(axis=0)).tolist(),
             "weight": weights.get(feature.name, 0.0),
-            "psi_limit": psi_limit(per_day, case.drift.drift_window_days),
+            "quiet": quiet_of(feature_by_day(feature, values, day_index, len(unique_days), edges)[0], every_day),
         }
 
     features: dict[str, dict[str, Any]] = {}
@@ -133,11 +214,22 @@ def build(
         for some in batched(zip(case.features, columns, strict=True), case.training.threads):
             named, values = zip(*some, strict=True)
             features |= zip([one.name for one in named], threads.map(of_feature, named, values), strict=True)
-    scores = {}
+    first, last = np.datetime64(holdout[0]), np.datetime64(holdout[1])
+    of_holdout = days[(days >= first) & (days <= last)]
+    whole = every_score is not None
+    watched_days, watched_index = np.unique(days if whole else of_holdout, return_inverse=True)
+    every = task.watched_values(task.frame(every_score if every_score is not None else holdout_scores))
+    scores: Reference = {}
     for name, values in task.watched_values(task.frame(holdout_scores)).items():
         edges = metrics.bin_edges(values)
-        scores[name] = {"edges": edges, "shares": metrics.shares(metrics.bin_counts(values, edges)).tolist()}
-    first, last = np.datetime64(holdout[0]), np.datetime64(holdout[1])
+        numbers, _ = scores_by_day(every[name], watched_index, len(watched_days), edges)
+        scores[name] = {
+            "edges": edges,
+            "shares": metrics.shares(metrics.bin_counts(values, edges)).tolist(),
+            "quiet": quiet_of(numbers, _dates(watched_days)),
+        }
+    daily = daily_quality(task, holdout_labels, holdout_scores, of_holdout)
+    units = quality_units(task, daily)
     return {
         "inputs": inputs_of(case.features),
         "features": features,
@@ -147,7 +239,10 @@ def build(
             "first": str(holdout[0]),
             "last": str(holdout[1]),
             "quality": task.quality(holdout_labels, holdout_scores),
-            "daily": daily_quality(task, holdout_labels, holdout_scores, days[(days >= first) & (days <= last)]),
+            "daily": daily,
         },
+        "slices": _quiet_slices(
+            task, units, holdout_labels, holdout_scores, of_holdout, slices or {}, case.overlap_days
+        ),
         "data": {"first": str(unique_days[0]), "last": str(unique_days[-1])},
     }

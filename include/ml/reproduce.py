@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -138,11 +138,17 @@ def spec_of(kept: Mapping[str, Any]) -> UseCase:
         task=TASKS[kind](**_tuples(task) | _worth(task)),
         features=tuple(Feature(**_tuples(one)) for one in kept["features"]),
         training=_training_spec(kept["training"]),
-        drift=DriftPolicy(**kept["drift"]),
+        drift=_drift_policy(kept["drift"]),
         promotion=Promotion(**_tuples(kept.get("promotion", {}))),
         evaluation=Evaluation(**_tuples(kept.get("evaluation", {}))),
         scoring=Scoring(**kept.get("scoring", {})),
     )
+
+
+def _drift_policy(kept: Mapping[str, Any]) -> DriftPolicy:
+    """Without the limits of an earlier release, by which no model was made."""
+    known = {one.name for one in fields(DriftPolicy)}
+    return DriftPolicy(**{name: value for name, value in kept.items() if name in known})
 
 
 def _training_spec(kept: Mapping[str, Any]) -> Training:

@@ -112,7 +112,8 @@ def fit_and_judge(
             with gpu.taken(device, quantised_bytes(len(fitted), len(case.features))) as watched:
                 booster = fitting.fit(case, rows, split, device, checkpoint=kept)
         judged = rows.between(split.holdout)
-        labels, given = rows.labels[judged], predicted(case, booster, case.features, rows.matrices(judged))
+        everything = predicted(case, booster, case.features, rows.matrices(slice(0, rows.rows)))
+        labels, given = rows.labels[judged], everything[judged]
         scores = task.scores(given)
         # Columns as the table has them, as a baseline and groups take them: of the holdout's days alone.
         holdout = data.narrowed(split.holdout, case.features).frame
@@ -121,7 +122,9 @@ def fit_and_judge(
         found |= {"trees": float(booster.num_boosted_rounds()), "rows": float(rows.rows)}
         shares = fitting.gain_shares(booster)
         found |= evaluation.measure(case, booster, holdout, given, fitted, rows.day_of[learned], shares)
-        seen = reference.build(case, rows.columns(), rows.day_of, shares, split.holdout, labels, scores)
+        groups = evaluation.slices_of(case, holdout)
+        known = (split.holdout, labels, scores, groups, task.scores(everything))
+        seen = reference.build(case, rows.columns(), rows.day_of, shares, *known)
     graphics = gpu.names()[0] if device == "cuda" else ""
     version = champion.model_version if champion else None
     times = evaluation.timings(case, booster, holdout) | watched

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from include.contracts.use_case import UseCase
+from include.contracts.use_case import LOOK_BACK_NIGHTS, UseCase
 from include.core.errors import NeedsAttentionError, StoppedError
 from include.core.partitions import BadPartitionError, Partitions, ranges
 from include.core.settings import settings
@@ -116,10 +116,9 @@ def awaited_by_features(
 
 
 def awaited_by_monitor(use_case_name: str, nights: Partitions) -> list[date]:
-    """The nights of the longest window that have landed and lack their labels, or the predictions a champion owes."""
+    """The nights whose evidence counts that have landed and lack their labels, or the predictions a champion owes."""
     case = use_case(use_case_name)
-    window = max(case.drift.drift_window_days, case.quality_window_days)
-    back = Partitions(nights.first - timedelta(window), nights.last)
+    back = Partitions(nights.first - timedelta(LOOK_BACK_NIGHTS), nights.last)
     labelled = publications.known(f"gold.{case.labels_table}", [night - case.matures for night in back.days])
     ahead = back.shift(case.horizon_days).days
     scored = usage.days_of(f"gold.{case.predictions_table}")
@@ -139,7 +138,7 @@ def before_features(source_name: str) -> tuple[str, ...]:
 
 
 def before_monitor(use_case_name: str) -> tuple[str, ...]:
-    """The DAGs that a night has to pass before the monitor's windows can have it."""
+    """The DAGs that a night has to pass before the monitor can measure it."""
     of_sources = (dag_id for name in use_case(use_case_name).sources for dag_id in before_features(name))
     return *of_sources, f"{use_case_name}_features", f"{use_case_name}_predict"
 
@@ -181,13 +180,13 @@ def _nights_of(run: Run) -> set[date]:
         return set()
 
 
-def are_through(awaited: Sequence[date], dag_ids: Sequence[str], run: Any, of: str) -> bool:
+def are_through(awaited: Sequence[date], dag_ids: Sequence[str], run: Any, of: str, *, goes_on: bool = False) -> bool:
     """Whether nothing is awaited of the source ``of`` by the ``run`` any more.
 
     Else says what for, where runs of ``dag_ids`` bring it.
 
-    Raises StoppedError naming the first of the nights that nobody brings. One without a run that has failed gets a
-    little time from the start of ``run``, since it may be about to be started.
+    Raises StoppedError naming the first of the nights that nobody brings, unless the run ``goes_on`` without them. One
+    without a run that has failed gets a little time from the start of ``run``, since it may be about to be started.
     """
     if not awaited:
         return True
@@ -197,7 +196,12 @@ def are_through(awaited: Sequence[date], dag_ids: Sequence[str], run: Any, of: s
     stopped = {
         night: last for night, last in found.stopped.items() if waited > PATIENCE or (last and last.state == "failed")
     }
-    if stopped:
+    if stopped and goes_on:
+        print("without the nights, which nobody brings,", *sorted(stopped))
+        awaited = [night for night in awaited if night not in stopped]
+        if not awaited:
+            return True
+    elif stopped:
         first = min(stopped)
         raise StoppedError(
             _stopped(first, stopped[first], [str(night) for night in sorted(stopped)], run, of), str(first)

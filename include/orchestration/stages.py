@@ -227,7 +227,7 @@ def _scored(case: str, days: Partitions, context: Any) -> dict[str, Any]:
 
 
 def window(case: str) -> Any:
-    """Wait for the partitions that the windows need and that are on their way beside this one."""
+    """Wait for earlier partitions whose evidence counts and that are on their way; go on without those that failed."""
 
     @task.sensor(**defaults.WAIT, task_id="window", doc_md=window.__doc__)
     def wait(**context):
@@ -235,7 +235,7 @@ def window(case: str) -> Any:
 
         awaited = readiness.awaited_by_monitor(case, of_run(context))
         return readiness.are_through(
-            awaited, readiness.before_monitor(case), context["dag_run"], use_case(case).sources[0]
+            awaited, readiness.before_monitor(case), context["dag_run"], use_case(case).sources[0], goes_on=True
         )
 
     return wait()

@@ -103,7 +103,7 @@ EVERY = {
         "month",
         "day.month",
         "window_days=1096, holdout_days=8, min_train_days=26",
-        "drift_window_days=56, quality_window_days=91, cool_down_days=91, max_age_days=365",
+        "cool_down_days=91, max_age_days=365",
     ),
     "month": Every(
         (31, 92, 366),
@@ -114,7 +114,7 @@ EVERY = {
         "month",
         "day.month",
         "window_days=3653, holdout_days=6, min_train_days=18",
-        "drift_window_days=184, quality_window_days=366, cool_down_days=275, max_age_days=731",
+        "cool_down_days=275, max_age_days=731, budget_days=1096",
     ),
 }
 

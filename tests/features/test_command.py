@@ -29,9 +29,9 @@ CHAMPION: Any = SimpleNamespace(model_version=3)
 
 def test_what_the_champion_gains_most_by_comes_first() -> None:
     references = {1: reference(weight=1, colour=0), 3: reference(weight=0.25, metal=0.75), 2: reference(weight=1)}
-    assert command.rows(SHOWN, references, CHAMPION, {"weight": (0.301, 0.2)}) == [
+    assert command.rows(SHOWN, references, CHAMPION, {"weight": (0.301, 0.2, False)}) == [
         ("metal", "gram", "scales", "7 days", "75.0%", "25.0%", "", "", "3"),
-        ("weight", "gram", "scales", "7 days", "25.0%", "25.0%", "0.30", "0.20", "1-3"),
+        ("weight", "gram", "scales", "7 days", "25.0%", "25.0%", "0.30", "0.2", "1-3"),
         ("noise", "gram", "scales", "7 days", "", "", "", "", ""),
         ("colour", "not in the spec any more", "", "", "", "", "", "", "1"),
     ]

@@ -50,9 +50,7 @@ def toy_case(**changes: object) -> UseCase:
             min_train_days=10,
             threads=1,
         ),
-        "drift": DriftPolicy(
-            drift_window_days=3, drift_min_days=2, drift_min_rows=100, quality_min_days=3, cool_down_days=5
-        ),
+        "drift": DriftPolicy(cool_down_days=5),
     }
     return UseCase(**(values | changes))  # type: ignore[arg-type]
 

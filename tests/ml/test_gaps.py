@@ -80,4 +80,5 @@ def test_a_night_with_nothing_in_its_windows_is_measured_and_decided(gappy: UseC
     night = NIGHT + timedelta(8)
     assert monitor.measure("toy", night, night)["nights"] == 1
     assert monitor.measurements(gappy, night).filter(pl.col("n") > 0).is_empty()
+    assert monitor.input_drift("toy", night)["reason"].endswith("the evidence of earlier ones stands")
     assert policy.decide_night("toy", night)["decision"] == "no"

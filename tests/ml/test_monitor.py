@@ -1,12 +1,13 @@
+import shutil
 from dataclasses import replace
 from datetime import date, timedelta
 
 import polars as pl
 import pytest
 
-from include.contracts.use_case import DriftPolicy, UseCase
+from include.contracts.use_case import DriftPolicy, Evaluation, UseCase
 from include.lake import delta
-from include.ml import dataset, monitor
+from include.ml import dataset, ledger, model_files, monitor, promotion, train
 from include.ml.monitor import SCHEMA
 from include.serving import batch
 from tests.ml.conftest import FIRST, ROWS, toy_case, toy_rows, write_days
@@ -28,18 +29,68 @@ def live(deployed: UseCase) -> UseCase:
     return deployed
 
 
-def stored(case: UseCase, night: date, metric: str, feature: str = "") -> dict[str, object]:
-    rows = monitor.measurements(case, night)
-    return rows.filter((pl.col("metric") == metric) & (pl.col("feature") == feature)).row(0, named=True)
+def stored(case: UseCase, night: date, sensor: str, metric: str, feature: str = "") -> dict[str, object]:
+    rows = monitor.measurements(case, night).filter(sensor=sensor, metric=metric, feature=feature, slice="")
+    return rows.row(0, named=True)
 
 
 def test_nights_alone_and_as_a_range_give_the_same(live: UseCase) -> None:
-    for n in (3, 1, 2):
-        assert monitor.measure("toy", NIGHT + days(n), NIGHT + days(n))["changed"]
+    assert monitor.measure("toy", NIGHT + days(3), NIGHT + days(3))["changed"]
     version = delta.version("gold", live.monitoring_table)
-    again = monitor.measure("toy", NIGHT + days(1), NIGHT + days(3))
-    assert (again["nights"], again["changed"]) == (3, False)
+    for first, last in ((1, 1), (2, 2), (1, 3)):
+        again = monitor.measure("toy", NIGHT + days(first), NIGHT + days(last))
+        assert (again["nights"], again["changed"]) == (last - first + 1, False)
     assert delta.version("gold", live.monitoring_table) == version
+
+
+def test_a_night_in_between_that_comes_late_ends_as_if_it_had_been_in_time(live: UseCase) -> None:
+    """Night 3 was refused, and mended after night 6: what stands on it is measured again."""
+    rows = delta.read_days("gold", live.features_table, NIGHT + days(4), NIGHT + days(4))
+    delta.replace_days("gold", live.features_table, rows.clear(), NIGHT + days(4), NIGHT + days(4))
+    scores = delta.read_days("gold", live.predictions_table, NIGHT + days(4), NIGHT + days(4))
+    delta.replace_days("gold", live.predictions_table, scores.clear(), NIGHT + days(4), NIGHT + days(4))
+    for n in range(1, 7):
+        monitor.measure("toy", NIGHT + days(n), NIGHT + days(n))
+    without = monitor.measurements(live, NIGHT + days(6))
+    delta.replace_days("gold", live.features_table, rows, NIGHT + days(4), NIGHT + days(4))
+    delta.replace_days("gold", live.predictions_table, scores, NIGHT + days(4), NIGHT + days(4))
+    assert monitor.measure("toy", NIGHT + days(3), NIGHT + days(3))["nights"] == 1
+    mended = monitor.measurements(live, NIGHT + days(1), NIGHT + days(6))
+    assert not mended.filter(partition_day=NIGHT + days(6)).equals(without)
+    shutil.rmtree(str(delta.table_path("gold", live.monitoring_table)))
+    monitor.measure("toy", NIGHT + days(1), NIGHT + days(6))
+    in_time = monitor.measurements(live, NIGHT + days(1), NIGHT + days(6))
+    assert delta.content_hash(in_time) == delta.content_hash(mended)
+
+
+def test_a_night_reads_the_night_before_and_no_more(live: UseCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monitor.measure("toy", NIGHT + days(1), NIGHT + days(6))
+    read, scanned = delta.read_days, []
+
+    def counted(layer: str, name: str, first: date, last: date, **kwargs: object) -> pl.DataFrame:
+        scanned.append((name, (last - first).days + 1))
+        return read(layer, name, first, last, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(delta, "read_days", counted)
+    monitor.measure("toy", NIGHT + days(7), NIGHT + days(7))
+    assert max(span for _, span in scanned) == 1
+    assert [name for name, _ in scanned].count(live.monitoring_table) == 1
+
+
+def test_a_night_without_rows_carries_the_evidence_on_and_says_so(live: UseCase) -> None:
+    write_days(live, NIGHT + days(4), 5, shift=3.0)
+    batch.predict("toy", NIGHT + days(4), NIGHT + days(8))
+    monitor.measure("toy", NIGHT + days(1), NIGHT + days(6))
+    before = monitor.input_drift("toy", NIGHT + days(6))
+    for table in (live.features_table, live.predictions_table):
+        rows = delta.read_days("gold", table, NIGHT + days(8), NIGHT + days(8))
+        delta.replace_days("gold", table, rows.clear(), NIGHT + days(8), NIGHT + days(8))
+    monitor.measure("toy", NIGHT + days(7), NIGHT + days(7))
+    after = monitor.input_drift("toy", NIGHT + days(7))
+    assert before["fired"]
+    assert (after["evidence"]["value"], after["evidence"]["n"]) == (before["evidence"]["value"], 0)
+    assert after["reason"].endswith("this night has no rows, and the evidence of earlier ones stands")
+    assert not before["reason"].endswith("stands")
 
 
 def test_quality_is_of_the_day_that_matured(live: UseCase) -> None:
@@ -50,10 +101,8 @@ def test_quality_is_of_the_day_that_matured(live: UseCase) -> None:
     joined = labels.join(scores, on="coin_id")
     expected = ((joined["score"] - joined["is_head"]) ** 2).mean()
     assert done["quality"]["brier"] == pytest.approx(expected)
-    row = stored(live, last, "day_brier")
+    row = stored(live, last, "quality", "day_brier")
     assert (row["window_from"], row["n"], row["days"], row["model_version"]) == (last, ROWS, 1, 1)
-    window = stored(live, last, "auc_drop")
-    assert (window["days"], window["n"]) == (7, 7 * ROWS)
 
 
 def test_calm_nights_fire_nothing(live: UseCase) -> None:
@@ -62,20 +111,116 @@ def test_calm_nights_fire_nothing(live: UseCase) -> None:
     for sensor in (monitor.input_drift, monitor.prediction_drift, monitor.quality):
         reading = sensor("toy", last)
         assert not reading["fired"], reading
-        assert reading["evidence"]["n"] > 0
+        assert reading["evidence"]["n"] == ROWS
 
 
 def test_shifted_inputs_fire_both_drift_sensors(live: UseCase) -> None:
     last = NIGHT + days(7)
-    write_days(live, NIGHT + days(6), 3, shift=3.0)
-    batch.predict("toy", NIGHT + days(6), NIGHT + days(8))
+    write_days(live, NIGHT + days(5), 4, shift=3.0)
+    batch.predict("toy", NIGHT + days(5), NIGHT + days(8))
     monitor.measure("toy", last, last)
     inputs, scores = monitor.input_drift("toy", last), monitor.prediction_drift("toy", last)
     assert inputs["fired"]
-    assert list(inputs["evidence"]["features"]) == ["weight"]
+    assert next(iter(inputs["evidence"]["carried_by"])) == "weight"
+    assert inputs["evidence"]["carried_by"]["weight"] > 0.9
+    assert "carried by weight" in inputs["reason"]
     assert scores["fired"]
-    assert scores["evidence"]["value"] >= 0.25
-    assert scores["evidence"]["window"] == f"{last - days(1)}..{last + days(1)}"
+    assert scores["evidence"]["value"] >= scores["evidence"]["threshold"] == 300
+    assert scores["evidence"]["window"] == f"{last + days(1)}..{last + days(1)}"
+
+
+def test_scores_that_are_all_one_fire_at_once(live: UseCase) -> None:
+    night = NIGHT + days(1)
+    rows = delta.read_days("gold", live.predictions_table, NIGHT + days(2), NIGHT + days(2))
+    delta.replace_days("gold", live.predictions_table, rows.with_columns(score=0.4), NIGHT + days(2), NIGHT + days(2))
+    monitor.measure("toy", night, night)
+    reading = monitor.prediction_drift("toy", night)
+    assert reading["fired"]
+    assert reading["reason"].startswith("all predictions of the day are the same; evidence of ")
+
+
+def test_predictions_that_say_the_opposite_fire_at_once(live: UseCase) -> None:
+    """An AUC of 0 on every day has no variance, and once was no evidence."""
+    night = NIGHT + days(1)
+    rows = delta.read_days("gold", live.labels_table, night, night)
+    scores = delta.read_days("gold", live.predictions_table, night, night).select("coin_id", "score")
+    turned = rows.join(scores, on="coin_id").with_columns(
+        is_head=(pl.col("score") < pl.col("score").median()).cast(pl.Int32)
+    )
+    delta.replace_days("gold", live.labels_table, turned.drop("score"), night, night)
+    monitor.measure("toy", night, night)
+    assert stored(live, night, "quality", "day_auc")["value"] == 0
+    reading = monitor.quality("toy", night)
+    assert reading["fired"]
+    assert reading["reason"].startswith("the predictions of the day say the opposite of what came; evidence of ")
+
+
+def test_a_slice_is_watched_beside_all_rows_of_its_day() -> None:
+    """What a day does to all rows is nobody's own: a gap of .3 everywhere is a slice's gap of 0."""
+    daily = {"auc": [0.7, 0.8] * 5, "gap": [0.0, 0.1] * 5}
+    reference = {"task": {"kind": "binary"}, "holdout": {"first": "2020-01-01", "daily": daily}}
+    labels, scores = [0, 1] * 40, [0.8] * 80
+    matured = pl.DataFrame(
+        {"flight_date": [NIGHT] * 80, "metal": ["gold"] * 40 + ["iron"] * 40, "is_head": labels, "score": scores}
+    )
+    rows = monitor.Night(NIGHT, NIGHT, NIGHT, matured.clear(), matured.clear(), matured)
+    key = ("quality", "calibration_gap", "metal=iron")
+    whole = ("quality", "calibration_gap", "")
+    found = monitor.told(toy_case(), reference, {key, whole}, rows)
+    assert (found[whole].numbers[0], found[key].numbers[0]) == (pytest.approx(0.3), pytest.approx(0))
+    turned = matured.with_columns(is_head=pl.when(metal="iron").then(0).otherwise("is_head"))
+    found = monitor.told(toy_case(), reference, {key}, replace(rows, matured=turned))
+    assert found[key].numbers[0] == pytest.approx(0.25)
+    assert found[key].rows == 40
+
+
+def test_each_slice_of_the_spec_is_watched(toy: UseCase, mlflow_store: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = replace(toy, evaluation=Evaluation(slices=("metal",), min_slice_rows=10**6))
+    monkeypatch.setattr("include.use_cases.use_cases", lambda: {case.name: case})
+    promotion.promote("toy", train.train("toy", NIGHT, "cpu")["version"])
+    write_days(case, NIGHT + days(1), 4)
+    batch.predict("toy", NIGHT + days(1), NIGHT + days(4))
+    monitor.measure("toy", NIGHT + days(3), NIGHT + days(3))
+    rows = monitor.measurements(case, NIGHT + days(3)).filter(metric="evidence", sensor="quality").drop_nulls("weight")
+    assert set(rows["slice"]) == {"", "metal=gold", "metal=iron", "metal=tin"}
+    assert rows["weight"].sum() == pytest.approx(1)
+    assert rows.filter(slice="")["weight"].sum() == pytest.approx(0.5)
+    watched = rows.with_columns(
+        value=pl.when((pl.col("slice") == "metal=iron") & (pl.col("feature") == "auc_drop")).then(1e6).otherwise(0.5)
+    )
+    assert next(iter(monitor.carriers(watched))) == "auc_drop of metal=iron"
+
+
+def test_a_version_of_an_earlier_release_is_watched_by_its_quality(
+    live: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reference has kept nothing of how days differ. Its holdout's daily figures it has."""
+    kept = model_files.load_reference
+
+    def of_then(case: UseCase, champion: ledger.Champion) -> dict[str, object]:
+        found = {name: part for name, part in kept(case, champion).items() if name != "slices"}
+        for part in ("features", "scores"):
+            found[part] = {name: {k: v for k, v in of.items() if k != "quiet"} for name, of in found[part].items()}
+        return found
+
+    monkeypatch.setattr(model_files, "load_reference", of_then)
+    monitor.measure("toy", NIGHT + days(7), NIGHT + days(7))
+    inputs, quality = monitor.input_drift("toy", NIGHT + days(7)), monitor.quality("toy", NIGHT + days(7))
+    assert (inputs["fired"], inputs["reason"]) == (False, monitor.EARLIER)
+    assert quality["evidence"]["value"] is not None
+    assert stored(live, NIGHT + days(7), "input_drift", "day_psi", "weight")["value"] is not None
+
+
+def test_nights_of_an_earlier_release_are_measured_again(live: UseCase) -> None:
+    """The table of then has no columns for evidence."""
+    monitor.measure("toy", NIGHT + days(1), NIGHT + days(2))
+    expected = monitor.measurements(live, NIGHT + days(1), NIGHT + days(3))
+    of_then = expected.filter(pl.col("metric") != monitor.EVIDENCE).drop("slice", "weight", "state")
+    shutil.rmtree(str(delta.table_path("gold", live.monitoring_table)))
+    delta.replace_days("gold", live.monitoring_table, of_then, NIGHT + days(1), NIGHT + days(2), day="partition_day")
+    monitor.measure("toy", NIGHT + days(3), NIGHT + days(3))
+    found = monitor.measurements(live, NIGHT + days(1), NIGHT + days(2))
+    assert delta.content_hash(found) == delta.content_hash(expected)
 
 
 def test_later_days_do_not_change_a_night(live: UseCase) -> None:
@@ -91,9 +236,9 @@ def test_another_versions_scores_are_left_out(live: UseCase) -> None:
     other = rows.with_columns(score=pl.lit(0.999), model_version=pl.lit(2, dtype=pl.Int64))
     delta.replace_days("gold", live.predictions_table, other, last, last + days(1))
     monitor.measure("toy", last, last)
-    assert stored(live, last, "psi")["n"] == ROWS
-    reading = monitor.prediction_drift("toy", last)
-    assert (reading["fired"], reading["reason"][:19]) == (False, "too little evidence")
+    assert stored(live, last, "prediction_drift", "evidence")["n"] == 0
+    assert stored(live, last, "quality", "evidence")["n"] == 0
+    assert not monitor.prediction_drift("toy", last)["fired"]
 
 
 def test_before_the_first_champion_there_is_nothing_to_measure(live: UseCase) -> None:
@@ -113,100 +258,47 @@ def test_columns_that_are_not_in_the_spec_are_refused(live: UseCase) -> None:
 # --- sensors on literal measurements ---
 
 
-def measured(
-    sensor: str, *values: tuple[str, str, float | None, float | None], n: int = 6000, spans: int = 7
-) -> pl.DataFrame:
-    """Rows as stored: metric, feature, value, threshold."""
-    fixed = {"partition_day": NIGHT, "sensor": sensor, "window_from": FIRST, "window_to": NIGHT, "days": spans, "n": n}
-    return pl.DataFrame(
-        [
-            fixed | {"metric": metric, "feature": feature, "value": value, "threshold": threshold, "model_version": 1}
-            for metric, feature, value, threshold in values
-        ],
-        schema=SCHEMA,
-    )
+def measured(*values: tuple[str, str, str, float | None, float | None, float | None]) -> pl.DataFrame:
+    """Rows as stored: metric, feature, slice, value, threshold, weight."""
+    fixed = {"partition_day": NIGHT, "sensor": "quality", "window_from": NIGHT, "window_to": NIGHT, "days": 1, "n": 60}
+    names = ("metric", "feature", "slice", "value", "threshold", "weight")
+    rows = [fixed | dict(zip(names, one, strict=True)) | {"state": None, "model_version": 1} for one in values]
+    return pl.DataFrame(rows, schema=SCHEMA)
 
 
-@pytest.mark.parametrize(("psi", "fired"), [(0.249, False), (0.25, True)])
-def test_prediction_sensor_fires_at_its_threshold(psi: float, fired: bool) -> None:
-    rows = measured("prediction_drift", ("psi", "", psi, 0.25), ("day_psi", "", 3.0, None))
-    reading = monitor.read_prediction_drift(CASE, rows)
-    assert reading.fired is fired
-    assert reading.evidence == {
-        "metric": "psi", "value": psi, "threshold": 0.25, "window": f"{FIRST}..{NIGHT}", "days": 7, "n": 6000
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(("n", "spans"), [(999, 7), (6000, 4)])
-def test_thin_evidence_never_fires(n: int, spans: int) -> None:
-    rows = measured("prediction_drift", ("psi", "", 9.0, 0.25), n=n, spans=spans)
-    reading = monitor.read_prediction_drift(CASE, rows)
-    assert not reading.fired
-    assert reading.reason.startswith("too little evidence")
-
-
-def test_input_sensor_names_the_features_that_drifted() -> None:
+@pytest.mark.parametrize(("value", "fired"), [(299.9, False), (300.0, True)])
+def test_a_sensor_fires_at_its_threshold_and_says_who_carries_it(value: float, fired: bool) -> None:
     rows = measured(
-        "input_drift",
-        ("drifted_share", "", 0.4, 0.33),
-        ("psi", "calm", 0.1, 0.2),
-        ("psi", "wild", 0.5, 0.2),
-        ("psi", "seasonal", 0.9, 5.0),
-        ("day_psi", "calm", 9.9, None),
+        ("evidence", "", "", value, 300.0, None),
+        ("evidence", "auc_drop", "", 20.0, None, 0.25),
+        ("evidence", "auc_drop", "carrier=UA", 5000.0, None, 0.05),
+        ("evidence", "calibration_gap", "", 0.1, None, 0.25),
+        ("day_auc", "", "", 0.7, None, None),
+        ("against", "", "", -8.0, 6.0, None),
     )
-    reading = monitor.read_input_drift(CASE, rows)
-    assert reading.fired
-    assert reading.evidence["features"] == {"wild": 0.5}
-
-
-@pytest.mark.parametrize(
-    ("drop", "drop_z", "gap", "gap_z", "fired", "named"),
-    [
-        (0.06, 2.5, 0.0, 0.0, True, "auc_drop"),
-        (0.06, 1.5, 0.0, 0.0, False, "auc_drop"),  # large, and no more than days differ by chance
-        (0.01, 5.0, 0.0, 0.0, False, "auc_drop"),  # certain, and too small to matter
-        (0.0, 0.0, -0.08, -2.5, True, "calibration_gap"),
-        (0.0, 0.0, 0.08, 2.5, True, "calibration_gap"),
-        (-0.1, -9.0, 0.0, 0.0, False, "auc_drop"),  # better is no alarm
-    ],
-)
-def test_quality_needs_size_and_certainty(
-    drop: float, drop_z: float, gap: float, gap_z: float, fired: bool, named: str
-) -> None:
-    rows = measured(
-        "quality",
-        ("auc_drop", "", drop, 0.05),
-        ("auc_drop_z", "", drop_z, 2.0),
-        ("calibration_gap", "", gap, 0.05),
-        ("calibration_gap_z", "", gap_z, 2.0),
-    )
-    reading = monitor.read_quality(CASE, rows)
+    reading = monitor.read_quality(rows)
     assert reading.fired is fired
-    assert reading.evidence["metric"] == named
+    assert reading.evidence["carried_by"] == {"auc_drop of carrier=UA": 0.98, "auc_drop": 0.02}
+    assert ("carried by auc_drop of carrier=UA 98%" in reading.reason) is fired
 
 
-def test_quality_where_every_coin_falls_on_its_head() -> None:
-    case = toy_case()
-    reference = {"task": {"kind": "binary"}, "holdout": {"daily": {"auc": [0.7, 0.75, 0.72], "gap": [0.0, 0.0, 0.0]}}}
+def test_a_night_that_nobody_measured_is_no_reading() -> None:
+    assert monitor.read_quality(measured()).reason == "nothing to measure"
+
+
+def test_the_sensors_share_the_rate_of_the_spec() -> None:
+    assert monitor.limit(CASE) == pytest.approx(300)
+    assert monitor.limit(toy_case(drift=DriftPolicy(false_alarm_rate=0.05))) == pytest.approx(60)
+
+
+def test_a_day_whose_labels_are_all_one_tells_the_gap_and_no_auc() -> None:
+    reference = {"task": {"kind": "binary"}, "holdout": {"daily": {"auc": [0.7] * 7, "gap": [0.0] * 7}}}
     matured = pl.DataFrame({"flight_date": [NIGHT] * 3, "is_head": [1, 1, 1], "score": [0.5, 0.6, 0.7]})
-    value = {each.metric: each.value for each in monitor.measure_quality(case, reference, matured, NIGHT)}
-    assert value["auc"] is value["auc_drop"] is None
-    assert value["calibration_gap"] == pytest.approx(-0.4)
-
-
-def test_a_change_that_is_the_same_every_day_is_certain() -> None:
-    """Days without scatter have no standard error: such a z once was stored as none, and read as no change."""
-    case = toy_case()
-    reference = {"task": {"kind": "binary"}, "holdout": {"daily": {"auc": [1.0, 1.0, 1.0], "gap": [0.0, 0.0, 0.0]}}}
-    one_day = pl.DataFrame({"is_head": [0, 1] * 40, "score": [0.9] * 80})
-    spans = [NIGHT - days(n) for n in range(4)]
-    matured = pl.concat([one_day.with_columns(flight_date=pl.lit(day)) for day in spans])
-    found = monitor.measure_quality(case, reference, matured, NIGHT)
-    value = {each.metric: each.value for each in found}
-    assert value["auc_drop"] == 0.5
-    assert value["auc_drop_z"] == value["calibration_gap_z"] == monitor.MOST_CERTAIN
-    rows = pl.DataFrame([{**vars(each), "partition_day": NIGHT, "model_version": 1} for each in found], schema=SCHEMA)
-    assert monitor.read_quality(case, rows).fired
+    rows = monitor.Night(NIGHT, NIGHT, NIGHT, matured.clear(), matured.clear(), matured)
+    wanted = {("quality", "auc_drop", ""), ("quality", "calibration_gap", "")}
+    found = monitor.told(toy_case(), reference, wanted, rows)
+    assert list(found) == [("quality", "calibration_gap", "")]
+    assert found["quality", "calibration_gap", ""].numbers == pytest.approx([-0.4])
 
 
 def test_a_row_of_which_is_known_that_it_has_no_label_is_not_measured(toy: UseCase) -> None:

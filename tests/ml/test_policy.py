@@ -18,7 +18,7 @@ from tests.ml.test_ledger import row
 
 POLICY = DriftPolicy(cool_down_days=31, max_age_days=120)
 CHAMPION = replace(row(1, date(2020, 6, 1)), trained_through=date(2020, 5, 31))
-SENSORS = ("input_drift", "prediction_drift", "quality")
+SENSORS = ("input_drift", "prediction_drift", "quality", "schedule", "new_labels")
 LATE = date(2020, 7, 1)
 
 
@@ -30,54 +30,96 @@ def readings(*fired: str) -> list[SensorReading]:
     ("fired", "decision", "reason"),
     [
         ((), "no", "nothing calls for it; no sensor fired"),
-        (("input_drift",), "no", "not enough to retrain; fired: input_drift"),
-        (("prediction_drift",), "no", "not enough to retrain; fired: prediction_drift"),
-        (("quality",), "yes", "quality has become worse; fired: quality"),
-        (("input_drift", "prediction_drift"), "yes", "inputs and scores have drifted together; fired: input_drift"),
-        (SENSORS, "yes", "quality has become worse; fired: input_drift, prediction_drift, quality"),
+        (("input_drift",), "yes", "inputs have drifted; fired: input_drift"),
+        (("prediction_drift",), "yes", "scores have drifted; fired: prediction_drift"),
+        (("quality",), "yes", "quality is worse than promised; fired: quality"),
+        (("schedule",), "yes", "the champion is as old as the spec allows; fired: schedule"),
+        (("new_labels",), "yes", "there are enough new labels; fired: new_labels"),
+        (SENSORS, "yes", "quality is worse than promised; fired: input_drift, new_labels, prediction_drift, quality"),
     ],
 )
 def test_what_is_reason_enough(fired: tuple[str, ...], decision: str, reason: str) -> None:
-    made = policy.decide(POLICY, LATE, CHAMPION, readings(*fired), None)
+    made = policy.decide(POLICY, LATE, CHAMPION, readings(*fired))
     assert made.decision == decision
     assert made.reason.startswith(reason)
 
 
 def test_cool_down_counts_new_labels() -> None:
-    early = policy.decide(POLICY, date(2020, 6, 30), CHAMPION, readings(*SENSORS), None)
-    assert (early.decision, early.reason) == (
-        "no",
-        "cool-down: 30 days of new labels, 31 are needed; fired: input_drift, prediction_drift, quality",
-    )
-    assert policy.decide(POLICY, date(2020, 7, 1), CHAMPION, readings(*SENSORS), None).decision == "yes"
+    early = policy.decide(POLICY, date(2020, 6, 30), CHAMPION, readings("quality"))
+    said = "cool-down: 30 days of new labels, 31 are needed; fired: quality"
+    assert (early.decision, early.reason) == ("no", said)
+    assert policy.decide(POLICY, date(2020, 7, 1), CHAMPION, readings("quality")).decision == "yes"
 
 
 def test_cool_down_and_age_count_labels_that_are_known() -> None:
     """With labels that take 30 days, those of the day before 2020-06-01 were the newest 30 nights later."""
 
-    def made(night: date, *fired: str) -> policy.Decision:
-        return policy.decide(POLICY, night, CHAMPION, readings(*fired), None, label_days=30)
+    def made(night: date) -> policy.Decision:
+        return policy.decide(POLICY, night, CHAMPION, readings("quality"), label_days=30)
 
-    assert made(date(2020, 7, 30), "quality").reason.startswith("cool-down: 30 days of new labels")
-    assert made(date(2020, 7, 31), "quality").decision == "yes"
-    assert made(date(2020, 10, 27)).decision == "no"
-    assert made(date(2020, 10, 28)).reason.startswith("the champion's data ended 120 days ago")
+    assert made(date(2020, 7, 30)).reason.startswith("cool-down: 30 days of new labels")
+    assert made(date(2020, 7, 31)).decision == "yes"
+    assert not policy.schedule(POLICY, date(2020, 10, 27), CHAMPION, 30).fired
+    assert policy.schedule(POLICY, date(2020, 10, 28), CHAMPION, 30).fired
+
+
+def asked(night: date, outcome: policy.Outcome = "open", version: int = 1) -> policy.Request:
+    return policy.Request(night, version, outcome, "it came to nothing" if outcome in ("failed", "refused") else "")
 
 
 @pytest.mark.parametrize(("requested", "decision"), [(-1, "no"), (-30, "no"), (-31, "yes"), (1, "no")])
 def test_nothing_is_asked_for_twice(requested: int, decision: str) -> None:
-    made = policy.decide(POLICY, LATE, CHAMPION, readings("quality"), LATE + timedelta(requested))
-    assert made.decision == decision
+    request = asked(LATE + timedelta(requested))
+    assert policy.decide(POLICY, LATE, CHAMPION, readings("quality"), [request]).decision == decision
 
 
-def test_age_alone_is_a_reason() -> None:
-    assert policy.decide(POLICY, date(2020, 9, 27), CHAMPION, readings(), None).decision == "no"
-    old = policy.decide(POLICY, date(2020, 9, 28), CHAMPION, readings(), None)
-    assert (old.decision, old.reason) == ("yes", "the champion's data ended 120 days ago; no sensor fired")
+def test_what_failed_is_asked_for_again_when_there_are_new_labels_and_what_was_refused_later() -> None:
+    def again(outcome: policy.Outcome, days: int) -> str:
+        night = LATE + timedelta(days)
+        return policy.decide(POLICY, night, CHAMPION, readings("quality"), [asked(LATE, outcome)]).decision
+
+    assert [again("failed", days) for days in (1, 6, 7)] == ["no", "no", "yes"]
+    assert [again("refused", days) for days in (7, 30, 31)] == ["no", "no", "yes"]
+    assert [again("open", days) for days in (7, 30, 31)] == ["no", "no", "yes"]
+
+
+def test_a_champion_whose_retrainings_come_to_nothing_is_left_alone_until_there_is_another() -> None:
+    lost = [asked(LATE + timedelta(40 * n), "refused") for n in range(3)]
+    night = LATE + timedelta(150)
+    made = policy.decide(POLICY, night, CHAMPION, readings("quality"), lost)
+    assert made.decision == "no"
+    assert made.reason.startswith(
+        "given up: the last 3 retrainings of version 1 came to nothing, the newest of 2020-09-19: it came to nothing"
+    )
+    assert policy.decide(POLICY, night, CHAMPION, readings("quality"), lost[1:]).decision == "yes"
+    assert policy.decide(POLICY, night, replace(CHAMPION, model_version=2), readings("quality"), lost).decision == "yes"
+    promoted = [*lost[:2], asked(lost[2].night, "promoted")]
+    assert policy.decide(POLICY, night, CHAMPION, readings("quality"), promoted).decision == "yes"
+
+
+def test_the_budget_of_retrainings_is_kept() -> None:
+    few = replace(POLICY, budget=2, budget_days=100)
+    spent = [asked(LATE, "promoted"), asked(LATE + timedelta(40), "promoted")]
+
+    def made(days: int) -> policy.Decision:
+        return policy.decide(few, LATE + timedelta(days), CHAMPION, readings("quality"), spent)
+
+    assert made(99).reason.startswith("budget: 2 retrainings in 100 days, and 2 are allowed")
+    assert made(100).decision == "yes"
+
+
+def test_schedule_and_new_labels_are_sensors() -> None:
+    old, due = date(2020, 9, 27), date(2020, 9, 28)
+    assert not policy.schedule(POLICY, old, CHAMPION, 0).fired
+    reading = policy.schedule(POLICY, due, CHAMPION, 0)
+    assert (reading.fired, reading.reason) == (True, "the champion's data ended 120 days ago (120 fires)")
+    assert not policy.new_labels(POLICY, due, CHAMPION, 0).fired
+    wanted = replace(POLICY, max_label_days=60)
+    assert [policy.new_labels(wanted, date(2020, 7, day), CHAMPION, 0).fired for day in (29, 30)] == [False, True]
 
 
 def test_without_a_champion_there_is_nothing_to_retrain() -> None:
-    made = policy.decide(POLICY, LATE, None, readings(*SENSORS), None)
+    made = policy.decide(POLICY, LATE, None, readings(*SENSORS))
     assert (made.decision, made.model_version) == ("no", None)
 
 
@@ -87,14 +129,15 @@ def test_without_a_champion_there_is_nothing_to_retrain() -> None:
     request=st.none() | st.dates(date(2020, 6, 1), date(2021, 6, 1)),
 )
 def test_policy_is_a_function_and_respects_its_cool_down(fired: set[str], night: date, request: date | None) -> None:
-    made = policy.decide(POLICY, night, CHAMPION, readings(*fired), request)
-    assert made == policy.decide(POLICY, night, CHAMPION, readings(*fired)[::-1], request)
+    requests = [asked(request)] if request else []
+    made = policy.decide(POLICY, night, CHAMPION, readings(*fired), requests)
+    assert made == policy.decide(POLICY, night, CHAMPION, readings(*fired)[::-1], requests)
     json.dumps(made.to_dict())
     assert made.evidence["fired"] == sorted(fired)
     if made.decision == "yes":
         assert (night - CHAMPION.trained_through).days >= 31
         assert request is None or abs((night - request).days) >= 31
-        assert fired or (night - CHAMPION.trained_through).days >= 120
+        assert fired
 
 
 # --- in the lake ---
@@ -169,8 +212,32 @@ def test_what_a_decision_reads_does_not_grow_with_history(drifted: UseCase, monk
 
     monkeypatch.setattr(delta, "read_days", counted)
     policy.decide_night("toy", NIGHT + timedelta(8))
-    assert len(scanned) == 2
-    assert max((last - first).days for first, last in scanned) == 2 * (drifted.drift.cool_down_days - 1)
+    assert len(scanned) == 3
+    assert max((last - first).days for first, last in scanned) < (
+        drifted.drift.budget_days + drifted.drift.cool_down_days
+    )
+
+
+def test_what_came_of_a_request_is_told_by_the_ledgers(toy: UseCase, mlflow_store: None) -> None:
+    promotion.promote("toy", train.train("toy", NIGHT, "cpu")["version"])
+    write_days(toy, NIGHT + timedelta(1), 9, shift=3.0)
+    batch.predict("toy", NIGHT + timedelta(1), NIGHT + timedelta(9))
+    night = NIGHT + timedelta(8)
+    monitor.measure("toy", night, night)
+    assert policy.decide_night("toy", night)["decision"] == "yes"
+
+    def became(today: date) -> policy.Request:
+        (one,) = policy.asked_for(toy, night, night, today)
+        return one
+
+    assert became(night + timedelta(1)).outcome == "open"
+    assert became(night + timedelta(7)).outcome == "failed"
+    trained = train.train("toy", night, "cpu")
+    assert became(night + timedelta(7)).outcome == "open", "not judged yet"
+    verdict = promotion.promote("toy", trained["version"])["verdict"]
+    words: dict[str, policy.Outcome] = {"promote": "promoted", "wait": "waits", "refuse": "refused"}
+    assert became(night).outcome == words[verdict]
+    assert became(night).became.startswith("version 2 ")
 
 
 def test_a_retraining_does_not_change_the_decision_that_asked_for_it(drifted: UseCase, mlflow_store: None) -> None:
@@ -190,7 +257,7 @@ def test_different_data_is_said_and_the_decision_kept(drifted: UseCase) -> None:
     policy.decide_night("toy", night)
     write_days(drifted, NIGHT + timedelta(1), 9)
     batch.predict("toy", NIGHT + timedelta(1), NIGHT + timedelta(9))
-    monitor.measure("toy", night, night)
+    monitor.measure("toy", NIGHT + timedelta(1), night)
     again = policy.decide_night("toy", night)
     assert (again["decision"], again["differs"]) == ("yes", True)
 

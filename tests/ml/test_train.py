@@ -57,7 +57,9 @@ def test_reference_describes_the_training_set(toy: UseCase, data: dataset.Datase
     for of_feature in reference["features"].values():
         assert len(of_feature["shares"]) == len(of_feature["edges"]) + 2
         assert sum(of_feature["shares"]) == pytest.approx(1)
-        assert 0 < of_feature["psi_limit"] < 0.5
+        assert 0 < of_feature["day_psi_limit"] < 2
+        # Mean, spread and missing share of a number; of a category, the share of each level.
+        assert len(of_feature["quiet"]["scale"]) == 3
     assert sum(each["weight"] for each in reference["features"].values()) == pytest.approx(1)
     assert reference["features"]["metal"]["edges"] == [0.5, 1.5]
     # A third each of gold, iron and tin; tin is outside the vocabulary.

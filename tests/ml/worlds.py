@@ -58,14 +58,7 @@ def training(**values: Any) -> Training:
     return Training(**({"params": params} | few | values))
 
 
-POLICY = DriftPolicy(
-    drift_window_days=5,
-    drift_min_days=3,
-    drift_min_rows=50,
-    quality_window_days=8,
-    quality_min_days=4,
-    cool_down_days=5,
-)
+POLICY = DriftPolicy(cool_down_days=5)
 TOWNS, SHOPS, PRODUCTS = 40, ("north", "south"), ("ale", "bread", "cheese", "dates", "eggs", "figs", "grapes", "ham")
 
 

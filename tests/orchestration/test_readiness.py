@@ -145,6 +145,17 @@ def test_the_night_to_mend_is_named_with_the_command(monkeypatch: pytest.MonkeyP
     assert "\n" not in said
 
 
+def test_the_monitor_goes_on_without_nights_that_have_failed_and_waits_for_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = [ran("2013-06-08", "failed"), ran("2013-06-10", "running")]
+    monkeypatch.setattr(readiness, "runs_with", lambda *_: runs)
+    begun = SimpleNamespace(partition_key="2013-06-12", start_date=datetime.now(UTC))
+    nights = [date(2013, 6, day) for day in (8, 10)]
+    assert not readiness.are_through(nights, [], begun, "flights", goes_on=True)
+    assert readiness.are_through(nights[:1], [], begun, "flights", goes_on=True)
+
+
 def test_a_night_that_nobody_started_gets_a_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "runs_with", lambda *_: [])
     begun = SimpleNamespace(partition_key="2013-06-10", start_date=datetime.now(UTC))

@@ -82,7 +82,7 @@ class BinaryTask:
         drop, gap = self.limits.quality_auc_drop, self.limits.quality_calibration_gap
         return (
             Watched("auc_drop", "auc", "lower", drop, "mean daily AUC fell by {value:.3f}"),
-            Watched("calibration_gap", "gap", "either", gap, "scores are off by {value:+.3f}"),
+            Watched("calibration_gap", "gap", "either", gap, "what scores are off by moved by {value:+.3f}"),
         )
 
     def labels(self, values: pl.Series) -> Array:
@@ -195,6 +195,12 @@ class BinaryTask:
 
     def daily(self, labels: Array, scores: Array) -> dict[str, float]:
         return {"auc": metrics.auc(labels, scores), "gap": float(scores.mean() - labels.mean())}
+
+    def against(self, labels: Array, scores: Array) -> float:
+        positives = int((labels == 1).sum())
+        pairs = positives * (len(labels) - positives)
+        error = float(np.sqrt((len(labels) + 1) / (12 * pairs))) if pairs else 1.0
+        return (0.5 - metrics.auc(labels, scores)) / error if pairs else 0.0
 
     def reasons(self, found: Mapping[str, float], champion: Mapping[str, float] = NOBODY) -> list[str]:
         gates, theirs, off = self.limits, champion.get("auc", NAN), champion.get("calibration_error", NAN)

@@ -49,11 +49,11 @@ class Watched:
     """A daily value that the quality sensor watches, and the measurement that it becomes.
 
     Attributes:
-        metric: the measurement's name; its certainty is stored as ``<metric>_z``.
+        metric: the measurement's name.
         daily: the daily value, by its name in ``Task.daily``.
-        worse: ``lower`` or ``higher`` than in the holdout, or away from zero in ``either`` direction.
-        limit: by how much it must be worse; always positive.
-        words: a format string that says in a sentence what the measured ``value`` means.
+        worse: ``lower`` or ``higher`` than in the holdout, or away from it in ``either`` direction.
+        limit: so much worse it may be; not negative.
+        words: a format string that says in a sentence what a ``value`` that is so much worse means.
         unit: the daily value whose mean over the holdout is one unit of the measurement; empty: as it is.
     """
 
@@ -108,7 +108,7 @@ class Task(Protocol):
 
     @property
     def watched(self) -> tuple[Watched, ...]:
-        """The most telling first: it stands for the others where none fires."""
+        """The most telling first."""
         ...
 
     def labels(self, values: pl.Series) -> Array:
@@ -191,6 +191,13 @@ class Task(Protocol):
 
     def daily(self, labels: Array, scores: Array) -> dict[str, float]:
         """What is watched, of the rows of one day; NaN where the day does not tell."""
+        ...
+
+    def against(self, labels: Array, scores: Array) -> float:
+        """By how many standard errors of independent rows the predictions of a day say the opposite of what came.
+
+        Of no skill at all it is about 0, and of good predictions far below; 0 where the day does not tell.
+        """
         ...
 
     def reasons(self, found: Mapping[str, float], champion: Mapping[str, float] = NOBODY) -> list[str]:

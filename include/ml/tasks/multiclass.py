@@ -78,7 +78,13 @@ class MulticlassTask:
         rise, gap = self.limits.quality_log_loss_rise, self.limits.quality_calibration_gap
         return (
             Watched("log_loss_rise", "log_loss", "higher", rise, "mean daily log loss rose by {value:.3f}"),
-            Watched("calibration_gap", "gap", "either", gap, "the likeliest classes' scores are off by {value:+.3f}"),
+            Watched(
+                "calibration_gap",
+                "gap",
+                "either",
+                gap,
+                "what the likeliest classes' scores are off by moved by {value:+.3f}",
+            ),
         )
 
     def labels(self, values: pl.Series) -> Array:
@@ -210,6 +216,11 @@ class MulticlassTask:
         right = scores.argmax(axis=1) == labels
         gap = float(scores.max(axis=1).mean() - right.mean())
         return {"log_loss": metrics.log_loss_of_classes(labels, scores), "gap": gap}
+
+    def against(self, labels: Array, scores: Array) -> float:
+        chance = 1 / scores.shape[1]
+        right = float((scores.argmax(axis=1) == labels).mean())
+        return (chance - right) / float(np.sqrt(chance * (1 - chance) / len(labels)))
 
     def reasons(self, found: Mapping[str, float], champion: Mapping[str, float] = NOBODY) -> list[str]:
         gates, theirs = self.limits, {name: champion.get(name, NAN) for name in ("auc", "skill", "accuracy")}

@@ -105,14 +105,17 @@ class RegressionTask:
     @property
     def watched(self) -> tuple[Watched, ...]:
         gates, name = self.limits, self.error.upper()
-        rise, off = f"mean daily {name} rose by {{value:.1%}}", f"predictions are off by {{value:+.2f}} of the {name}"
+        rise, off = (
+            f"mean daily {name} rose by {{value:.1%}}",
+            f"what predictions are off by moved by {{value:+.2f}} of the {name}",
+        )
         found = (
             Watched("error_rise", "error", "higher", gates.quality_error_rise, rise, unit="error"),
             Watched("bias", "bias", "either", gates.quality_bias, off, unit="error"),
         )
         if np.isnan(self._promised):
             return found
-        words = "the share of labels between the quantiles is off by {value:+.3f}"
+        words = "the share of labels between the quantiles moved by {value:+.3f}"
         return (*found, Watched("coverage_gap", "coverage_gap", "either", gates.quality_coverage_gap, words))
 
     def labels(self, values: pl.Series) -> Array:
@@ -243,6 +246,12 @@ class RegressionTask:
         if len(self.quantiles) > 1:
             found["coverage_gap"] = _covered(labels, scores) - self._promised
         return found
+
+    def against(self, labels: Array, scores: Array) -> float:
+        predicted = scores[:, self._middle]
+        if len(labels) < 3 or not (np.ptp(labels) and np.ptp(predicted)):
+            return 0.0
+        return float(-np.corrcoef(labels, predicted)[0, 1] * np.sqrt(len(labels)))
 
     def reasons(self, found: Mapping[str, float], champion: Mapping[str, float] = NOBODY) -> list[str]:
         gates, name, theirs = self.limits, self.error.upper(), champion.get("skill", NAN)

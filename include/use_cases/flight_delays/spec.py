@@ -89,6 +89,7 @@ SPEC = UseCase(
     # Five honest nights: no group was certainly worse than the usual, and without any one feature the loss was at most
     # .04 above the usual's.
     evaluation=Evaluation(slices=("carrier", "origin"), max_missing_loss=0.25, max_noise_loss=0.1),
-    # cool_down_days = 31: 14 days of holdout that the champion has not seen, and 17 days of new labels to learn from.
-    drift=DriftPolicy(cool_down_days=31),
+    # cool_down_days = 21: 14 days of holdout that the champion has not seen, and a week of new labels to learn from.
+    # max_age_days = 31: one year tells no season twice, so that each month is new to a champion of the months before.
+    drift=DriftPolicy(cool_down_days=21, max_age_days=31),
 )

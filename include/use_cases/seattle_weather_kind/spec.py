@@ -64,13 +64,6 @@ SPEC = UseCase(
         min_train_days=365,
     ),
     drift=DriftPolicy(
-        drift_window_days=182,
-        drift_min_days=150,
-        drift_min_rows=150,
-        input_drift_share=0.5,
-        prediction_psi=4.5,  # half a year beside half a year of another season: up to 4.4
-        quality_window_days=56,
-        quality_min_days=42,
         cool_down_days=212,  # 182 days of holdout that the champion has not seen, and 30 to learn from
         max_age_days=365,
     ),

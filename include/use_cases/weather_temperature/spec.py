@@ -63,17 +63,6 @@ SPEC = UseCase(
     # Four weeks have 28 rows of an airport, each of another day. Without any one feature the error was at most .13
     # above the usual's.
     evaluation=Evaluation(slices=("origin",), min_slice_rows=28, max_missing_loss=0.5, max_noise_loss=0.1),
-    # Three rows a day, and four weeks of them are still of one season: only a PSI above the largest of those nine
-    # months, 3.45, means anything.
-    drift=DriftPolicy(
-        drift_window_days=28,
-        drift_min_days=21,
-        drift_min_rows=60,
-        input_drift_share=0.5,
-        prediction_psi=3.5,
-        quality_window_days=28,
-        quality_min_days=21,
-        cool_down_days=45,
-    ),
+    drift=DriftPolicy(cool_down_days=45),
     enabled=False,  # an example: the demonstration is of flight_delays, and its nights are to stay short
 )

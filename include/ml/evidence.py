@@ -1,0 +1,325 @@
+"""Evidence over nights that a number is not as it was, with a stated rate of false alarms.
+
+A *number* is one figure a day: the mean of a feature, a share, an AUC. What it does on quiet days is learned from days
+of the champion's own training (:class:`Quiet`): its level, which follows the season; what is usual of each weekday; how
+much of yesterday's difference is there today; and how far days lie from what that foretells. Each night takes one step
+(:func:`step`): what was foretold is compared with what came, by likelihood ratios of a change of some size and of none.
+
+For one size of change, with λ = ``KEPT`` and the likelihood ratio L of the night,
+
+    e = (1 − λ) · L(the change came tonight) + λ · e before · L(it came earlier)
+
+is a Shiryaev-Roberts e-detector that forgets. While nothing changes, the expectation of e is at most 1 in every night,
+however many nights there were, so that e reaches 1/α in at most a share α of quiet nights (Markov), and on average not
+before 1/(α (1 − λ)) nights. A weighted mean of such values is one too: many sizes, numbers, features and slices are
+averaged, and none has to be paid for by a stricter limit. What is learned here is stored and read as plain lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+type Floats = npt.NDArray[np.float64]
+
+KEPT = 6 / 7
+"""λ: a change that began is looked for over about a week. Evidence that grows by less than -ln λ a night, as that of
+half a day's usual distance does, never adds up: that much is weather and season."""
+
+FOLLOWS = 1 / 28
+"""The share of each night's difference by which the level follows: what takes a month or more is season."""
+
+SIZES = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""The changes that are looked for, in usual distances of a day."""
+
+FREEDOM = 8.0
+"""Days scatter about what is foretold with the tails of Student's t of so many degrees of freedom: real ones do."""
+
+MOST_OFF = 20.0
+"""As far off counts as what is farther: beside both, the largest change and none are alike."""
+
+MOST = 1e9
+"""As large as evidence for one change becomes, so that it can fade when the change is over."""
+
+FARTHEST = 8.0
+"""A single value counts as at most so many spreads away from the middle: no row carries a day."""
+
+MOST_MEMORY = 0.98
+"""No difference is taken to last longer: half of it is gone after a month."""
+
+UNTOLD = 1e300
+"""The scale of a number that quiet days do not tell."""
+
+UNSEEN = 1.5
+"""Days scatter so much more in seasons that a champion has not seen than in those that it learned from."""
+
+NARROW = 0.05
+"""Added to a spread before its logarithm, so that a column of one value has one."""
+
+LEAST_DAYS, LEAST_WEEKS = 7, 4
+"""Fewer days than this tell nothing about quiet ones, and fewer weeks nothing about weekdays."""
+
+QUANTILES = (0.5, 0.9, 0.97)
+"""Of the distances of quiet days: the scale is such that the tails of Student's t lie outside of all of these."""
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """What some numbers do on quiet days. Arrays have one entry a number; ``week`` has a row of seven for each.
+
+    Attributes:
+        level: where they ended, or what was promised of them.
+        week: what is added on Monday to Sunday.
+        memory: the share of a day's difference from the level that is still there on the next.
+        scale: how far a day usually lies from what is foretold, in the number's unit.
+    """
+
+    level: Floats
+    week: Floats
+    memory: Floats
+    scale: Floats
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name).tolist() for name in ("level", "week", "memory", "scale")}
+
+    @classmethod
+    def from_dict(cls, kept: dict[str, Any]) -> Quiet:
+        return cls(*(np.asarray(kept[name], dtype=np.float64) for name in ("level", "week", "memory", "scale")))
+
+
+@dataclass(frozen=True)
+class State:
+    """Where some numbers stand after a night; of ``values`` (numbers × changes), each is the e of one change.
+
+    ``off`` is by how much each number was off its level on ``day``, the last one that had rows.
+    """
+
+    day: date | None
+    level: Floats
+    off: Floats
+    values: Floats
+
+    @property
+    def evidence(self) -> float:
+        """The e-value of all of them together."""
+        return float(self.values.mean()) if self.values.size else 1.0
+
+    @property
+    def by_number(self) -> Floats:
+        return np.asarray(self.values.mean(axis=1))
+
+    def to_dict(self) -> dict[str, Any]:
+        numbers = {name: getattr(self, name).tolist() for name in ("level", "off", "values")}
+        return {"day": str(self.day) if self.day else None, **numbers}
+
+    @classmethod
+    def from_dict(cls, kept: dict[str, Any]) -> State:
+        numbers = (np.asarray(kept[name], dtype=np.float64) for name in ("level", "off", "values"))
+        return cls(date.fromisoformat(kept["day"]) if kept["day"] else None, *numbers)
+
+
+def begin(quiet: Quiet, sides: Sequence[int] = (-1, 1)) -> State:
+    """Where numbers stand that nobody has watched yet. ``sides`` are the directions in which a change counts."""
+    return State(
+        None, quiet.level, np.zeros_like(quiet.level), np.ones((len(quiet.level), len(sides) * len(SIZES)), np.float64)
+    )
+
+
+def changes(sides: Sequence[int]) -> Floats:
+    """The changes that are looked for, in usual distances of a day, in the order of ``State.values``."""
+    return np.asarray([side * size for side in sides for size in SIZES])
+
+
+def likelihood_ratio(z: Floats, change: Floats) -> Floats:
+    """How much likelier ``z`` is where it is ``change`` too high than where it is not, by Student's t."""
+    own, changed = 1 + z**2 / FREEDOM, 1 + (z - change) ** 2 / FREEDOM
+    return np.asarray((own / changed) ** ((FREEDOM + 1) / 2))
+
+
+def step(
+    quiet: Quiet,
+    state: State,
+    day: date,
+    numbers: Floats,
+    floor: Floats,
+    *,
+    sides: Sequence[int] = (-1, 1),
+    follows: float = FOLLOWS,
+    tolerated: float = 0.0,
+) -> State:
+    """The state after ``day``, whose ``numbers`` came. Pure; NaN is a number that the day does not tell: it stays.
+
+    ``floor`` is how far a number of so many rows lies from the truth by chance alone: no distance counts for less.
+    ``tolerated`` is how far from the level a number may be before that is a change.
+    """
+    seen, scale = ~np.isnan(numbers), np.maximum(quiet.scale, floor)
+    off = np.where(seen, numbers - quiet.week[:, day.weekday()] - state.level, 0.0)
+    counted = off if not tolerated else _beyond(off, tolerated, sides)
+    passed = (day - state.day).days if state.day else 1
+    memory = quiet.memory ** max(passed, 1)
+    z = np.clip((counted - memory * state.off) / scale, -MOST_OFF, MOST_OFF)[:, np.newaxis]
+    change = changes(sides)[np.newaxis]
+    tonight = likelihood_ratio(z, change)
+    earlier = likelihood_ratio(z, change * (1 - memory)[:, np.newaxis])
+    values = np.minimum((1 - KEPT) * tonight + KEPT * state.values * earlier, MOST)
+    return State(
+        day if seen.any() else state.day,
+        np.where(seen, state.level + follows * off, state.level),
+        np.where(seen, counted, state.off),
+        np.where(seen[:, np.newaxis], values, state.values),
+    )
+
+
+def _beyond(off: Floats, tolerated: float, sides: Sequence[int]) -> Floats:
+    """What of a difference is more than is tolerated; where one direction counts, the other is no merit."""
+    if len(sides) == 1:
+        return np.asarray(off - sides[0] * tolerated)
+    return np.asarray(np.sign(off) * np.maximum(np.abs(off) - tolerated, 0.0))
+
+
+def learn(numbers: Floats, days: Sequence[date], *, follows: float = FOLLOWS, overlap: int = 1) -> Quiet | None:
+    """What numbers (days × numbers, NaN where a day does not tell one) do on quiet ``days``; None of too few days.
+
+    ``follows`` is what they will be watched with: 0 takes their mean for what is promised. Where the labels of
+    ``overlap`` days in a row share time with each other, so many days tell as much as one.
+    """
+    if len(days) < LEAST_DAYS:
+        return None
+    apart = float(np.median(np.diff([day.toordinal() for day in days])))
+    weekdays = np.asarray([day.weekday() for day in days]) if apart == 1 else None
+    learned = [_learned(numbers[:, n], weekdays, follows, overlap) for n in range(numbers.shape[1])]
+    level, week, memory, scale = (np.asarray(part, dtype=np.float64) for part in zip(*learned, strict=True))
+    # Event dates that are a week apart tell what is left after a week: this is kept by the day.
+    return Quiet(level, week.reshape(len(learned), 7), memory ** (1 / apart), scale)
+
+
+def _learned(
+    values: Floats, weekdays: npt.NDArray[Any] | None, follows: float, overlap: int
+) -> tuple[float, Floats, float, float]:
+    """Level, week, memory and scale of one number; of event dates that are no days in a row, ``weekdays`` is None."""
+    seen = ~np.isnan(values)
+    if seen.sum() < LEAST_DAYS:  # it is never told, or hardly ever: no distance counts
+        return 0.0, np.zeros(7), 0.0, UNTOLD
+    values, week = values[seen], np.zeros(7)
+    if weekdays is not None and len(values) >= 7 * LEAST_WEEKS:
+        week = _week(values, weekdays[seen])
+        values = values - week[weekdays[seen]]
+    level = float(values[:28].mean() if follows else values.mean())
+    off = np.empty(len(values))
+    for n, value in enumerate(values):
+        off[n] = value - level
+        level += follows * off[n]
+    memory = _memory(off)
+    return level, week, memory, _scale(off[1:] - memory * off[:-1], len(off) / overlap)
+
+
+def _week(values: Floats, weekdays: npt.NDArray[Any]) -> Floats:
+    """What each weekday differs by from the week around it; less, where few weeks tell it."""
+    around = np.convolve(values, np.ones(7) / 7, mode="same")
+    around[:3], around[-3:] = around[3], around[-4]
+    found = np.zeros(7)
+    for weekday in range(7):
+        its = (values - around)[weekdays == weekday]
+        found[weekday] = its.sum() / (len(its) + 3)
+    return found
+
+
+def _memory(off: Floats) -> float:
+    """The share of a difference that is still there on the next day.
+
+    Few days show too little of it (Kendall 1954), and to take it for less than it is makes false alarms: the fewer they
+    are, the more it is taken for.
+    """
+    days, squares = len(off), float(off @ off)
+    if not squares:
+        return 0.0
+    shown = float(off[:-1] @ off[1:]) / squares
+    return float(np.clip(shown + (1 + 3 * shown) / days + (1 - shown) * (4 / days) ** 2, 0.0, MOST_MEMORY))
+
+
+def _scale(errors: Floats, independent: float) -> float:
+    """A scale by which no more days lie far away than Student's t has there, and more where few days tell it."""
+    found = np.quantile(np.abs(errors), QUANTILES)
+    return float(np.max(found / _T_QUANTILES)) * (1 + 1 / independent**0.5) * UNSEEN
+
+
+def _t_quantiles() -> Floats:
+    """The quantiles of |t| at ``QUANTILES``, by the expansion of Cornish and Fisher: SciPy takes a second to import."""
+    found = []
+    for quantile in QUANTILES:
+        z = NormalDist().inv_cdf((1 + quantile) / 2)
+        first = (z**3 + z) / 4
+        second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+        third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+        found.append(z + first / FREEDOM + second / FREEDOM**2 + third / FREEDOM**3)
+    return np.asarray(found)
+
+
+_T_QUANTILES = _t_quantiles()
+
+
+# --- the numbers of a day ---
+
+
+def middle_and_spread(edges: Sequence[float]) -> tuple[float, float]:
+    """Where a numeric column has its middle, and how wide it is, by the inner edges of its bins, which are deciles.
+
+    A column that is one value throughout has next to no width: every other value is as far as can be.
+    """
+    if not len(edges):
+        return 0.0, 1.0
+    ordered = np.asarray(edges, dtype=np.float64)
+    middle = float(np.median(ordered))
+    width = float(ordered[-1] - ordered[0]) / (2 * NormalDist().inv_cdf(0.9))
+    return middle, max(width, 1e-6 * (1 + abs(middle)))
+
+
+def numeric_by_day(
+    values: npt.NDArray[Any], day_index: npt.NDArray[Any], days: int, edges: Sequence[float]
+) -> tuple[Floats, Floats]:
+    """Mean, spread and missing share of a numeric column, each day (days × 3), and their floors (days × 3).
+
+    Mean and spread are in widths of the column in training. The spread is as its logarithm and the share as the arcsine
+    of its root, which scatter alike wherever they lie. A day without a value tells neither mean nor spread.
+    """
+    middle, width = middle_and_spread(edges)
+    there = ~np.isnan(values)
+    of_day = day_index[there]
+    z = np.clip((values[there].astype(np.float64) - middle) / width, -FARTHEST, FARTHEST)
+    rows = np.bincount(day_index, minlength=days).astype(np.float64)
+    present = np.bincount(of_day, minlength=days).astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.bincount(of_day, weights=z, minlength=days) / present
+        square = np.bincount(of_day, weights=z**2, minlength=days) / present
+        missing = np.arcsin(np.sqrt(np.clip(1 - present / rows, 0, 1)))
+        variance = np.maximum(square - mean**2, 0.0)
+        one_row = FARTHEST**2 / np.maximum(present, 1)
+        narrow, without = (np.log(np.sqrt(np.maximum(of, 0)) + NARROW) for of in (variance, variance - one_row))
+    floors = np.column_stack([mean_floor(present), np.maximum(narrow - without, NARROW / 5), share_floor(rows)])
+    # One row is a column of its own width: two tell how wide a day is.
+    return np.column_stack([mean, np.where(present > 1, narrow, np.nan), missing]), np.nan_to_num(floors, nan=1.0)
+
+
+def shares_by_day(counts: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """The share of each level of a category, each day, and their floors; both, and ``counts``, are days × levels."""
+    rows = counts.sum(axis=1, keepdims=True).astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.arcsin(np.sqrt(counts / rows))
+    return found, np.broadcast_to(share_floor(rows), found.shape)
+
+
+def mean_floor(rows: Floats) -> Floats:
+    """What one row can do to a mean of so many; of few rows, how far it lies from the truth by chance."""
+    rows = np.maximum(rows, 1)
+    return np.asarray(np.minimum(FARTHEST / rows, 1 / np.sqrt(rows)))
+
+
+def share_floor(rows: Floats) -> Floats:
+    """How far the arcsine of a share's root lies from the truth by chance, of so many rows."""
+    return np.asarray(0.5 / np.sqrt(np.maximum(rows, 1)))
