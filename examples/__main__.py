@@ -1,4 +1,4 @@
-"""The demonstration: five months of history, a first champion, a week of nights, a retraining that drift asked for.
+"""The demonstration: five months of history, a first champion, a week of nights, a retraining that the policy wants.
 
 Does what an operator would do, through Airflow's API, on files that a replayed upstream puts in landing. Safe to
 repeat: a second run finds the same content and changes nothing. Exit code 0 only where all of it worked.
@@ -90,7 +90,7 @@ def run(also: Sequence[str] = ()) -> int:
     show = Demonstration(here, Airflow(here))
     console.print(
         "\nThe demonstration: flights from New York in 2013, night by night. Watch it in Airflow meanwhile.\n"
-        "[dim]history → first champion → a week of nights → the rest of June → nights until drift is sensed[/dim]\n"
+        "[dim]history → first champion → a week of nights → the rest of June → a retraining[/dim]\n"
     )
     show.airflow.wait_for_dags(DAGS)
     last_of_history = Partitions(HISTORY.last, HISTORY.last)

@@ -18,7 +18,7 @@ from include.core.partitions import Partitions
 from include.core.settings import Settings
 from include.lake import delta
 from include.local import control
-from include.ml import mlflow_api, record
+from include.ml import mlflow_api, policy, record
 from include.orchestration.airflow_client import Run
 from include.use_cases import use_case
 
@@ -94,6 +94,8 @@ def partitions(runs: list[Run]) -> list[Content]:
 def collect(settings: Settings, runs: list[Run], stages: dict[str, float], seconds: float) -> Content:
     """The content of ``run.json``."""
     completeness = delta.read_all("bronze", "flights__completeness").sort("feed", "partition_day")
+    # What came of a request says whether it was right: a version that was refused was no better than the champion.
+    became = {one.night: one.became for one in policy.asked_for(use_case(MODEL), date.min, date.max, date.max)}
     by_dag: dict[str, list[float]] = defaultdict(list)
     for run in runs:
         by_dag[run.dag_id].append(run.seconds or 0.0)
@@ -107,6 +109,7 @@ def collect(settings: Settings, runs: list[Run], stages: dict[str, float], secon
                 "decision": row["decision"],
                 "reason": row["reason"],
                 "evidence": json.loads(row["evidence"]),
+                "became": became.get(row["partition_day"], ""),
             }
             for row in decisions().to_dicts()
         ],
@@ -184,6 +187,9 @@ def show(console: Console, settings: Settings, content: Content) -> None:
     for reason, group in groupby(content["decisions"], key=lambda row: (row["decision"], row["reason"])):
         days = [row["partition"] for row in group]
         console.print(f"{days[0]}{f'..{days[-1]}' if len(days) > 1 else ''}  [bold]{reason[0]}[/bold]: {reason[1]}")
+        for row in content["decisions"]:
+            if row["partition"] in days and row["became"]:
+                console.print(f"{row['partition']}  what came of it: {row['became']}")
     versions = Table(title="Model flight_delays", box=None, header_style="bold", title_justify="left", pad_edge=False)
     for column in ("version", "alias", "AUC", "champion from", "because"):
         versions.add_column(column)

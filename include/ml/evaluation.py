@@ -156,7 +156,7 @@ def groups(case: UseCase, rows: pl.DataFrame, ours: Rows, theirs: Rows) -> list[
     """The groups of the spec's slices in ``rows``, the largest first, of a column at most ``MOST_GROUPS``."""
     found = []
     for name, within in slices_of(case, rows).items():
-        column, value = name.split("=", 1)
+        column, _, value = name.partition("=")
         found.append(_group(case, rows, column, value, within, ours, theirs))
     return found
 
