@@ -57,7 +57,6 @@ def test_reference_describes_the_training_set(toy: UseCase, data: dataset.Datase
     for of_feature in reference["features"].values():
         assert len(of_feature["shares"]) == len(of_feature["edges"]) + 2
         assert sum(of_feature["shares"]) == pytest.approx(1)
-        assert 0 < of_feature["day_psi_limit"] < 2
         # Mean, spread and missing share of a number; of a category, the share of each level.
         assert len(of_feature["quiet"]["scale"]) == 3
     assert sum(each["weight"] for each in reference["features"].values()) == pytest.approx(1)

@@ -212,25 +212,20 @@ def test_the_day_is_stale_until_its_champion_has_scored_it(live: UseCase) -> Non
 
 
 def test_no_measurement_counts_what_others_have_scored(live: UseCase) -> None:
-    """Of a week of version 2, version 1 has scored three days: what is measured is that of the others, and says so."""
+    """Of version 2's days, version 1 has scored the first three: nothing is measured of these, which is said."""
     batch.predict("toy", SECOND, SECOND + 2 * DAY)
     restored(live)
     batch.predict("toy", SECOND + 3 * DAY, SECOND + 5 * DAY)
-    last = SECOND + 4 * DAY
-    monitor.measure("toy", last, last)
-    rows = monitor.measurements(live, last)
-    window = rows.filter((pl.col("sensor") == "quality") & (pl.col("metric") == "auc"))
-    assert window.select("days", "n").rows() == [(2, 2 * ROWS)]
-    assert rows.filter(pl.col("sensor") == "fallback").is_empty(), "none in its window, which is of 3 days"
-    early = SECOND + DAY
-    monitor.measure("toy", early, early)
-    (left_out,) = monitor.measurements(live, early).filter(pl.col("sensor") == "fallback").iter_rows(named=True)
-    assert (left_out["days"], left_out["n"], left_out["model_version"]) == (3, 3 * ROWS, 2)
-    before = SECOND - DAY  # version 1 is its champion, whose own days alone count, though it has scored a third one
-    monitor.measure("toy", before, before)
-    drift = monitor.measurements(live, before).filter(
-        (pl.col("sensor") == "prediction_drift") & (pl.col("feature") == "")
-    )
-    assert drift.filter(pl.col("metric") == "psi").select("days", "n").rows() == [(2, 2 * ROWS)]
-    calm = monitor.measurements(live, early).filter(pl.col("sensor") == "quality")
-    assert calm.is_empty(), "the champion has scored none of these days"
+
+    def counted(night: date) -> dict[str, int]:
+        """How many rows each sensor counts in a night, and how many are left out."""
+        monitor.measure("toy", night, night)
+        whole = (pl.col("feature") == "") & (pl.col("slice") == "") & pl.col("metric").is_in(["evidence", "rows"])
+        return dict(monitor.measurements(live, night).filter(whole).select("sensor", "n").iter_rows())
+
+    last, early, before = SECOND + 4 * DAY, SECOND + DAY, SECOND - DAY
+    print(counted(last), counted(early), counted(before))
+    assert counted(last) == {"input_drift": ROWS, "prediction_drift": ROWS, "quality": ROWS}
+    assert counted(early) == {"input_drift": ROWS, "prediction_drift": 0, "quality": 0, "fallback": ROWS}
+    # Version 1 is champion of the night before, and has scored the next day in another one's place.
+    assert counted(before) == {"input_drift": ROWS, "prediction_drift": 0, "quality": ROWS, "fallback": ROWS}
