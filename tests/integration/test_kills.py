@@ -25,6 +25,7 @@ from deltalake import DeltaTable
 from examples.replay import replay
 from include.core.partitions import Partitions
 from include.lake.delta import content_hash
+from include.local.launch import starts_file
 from include.local.processes import of_service
 from include.local.supervisor import Supervisor
 from include.orchestration.airflow_client import FINISHED, Run
@@ -131,7 +132,11 @@ def undisturbed(stack: Stack) -> Iterator[dict[str, tuple[Content, float]]]:
 def victim(stack: Stack, name: str, run: Run) -> int | None:
     """The process to kill; for a task or its worker, the first to be at work from now on. None once ``run`` is over."""
     if name in ("spark", "scheduler"):
-        return int(Supervisor(stack.settings).services()[name]["pid"])
+        pid = int(Supervisor(stack.settings).services()[name]["pid"])
+        assert pid, f"{name} is not running"
+        # All rounds together kill it more often than a service is started again in ten minutes.
+        starts_file(stack.settings, name).unlink(missing_ok=True)
+        return pid
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for process in of_service(stack.settings.var, "scheduler"):
