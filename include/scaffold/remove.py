@@ -18,7 +18,7 @@ from include.contracts.use_case import STAGES
 from include.core.settings import settings
 from include.core.storage import remove as remove_folder
 from include.governance.lineage import NotBuiltError, manifest_of
-from include.lake import dbt, delta, publications, publish, removals, usage
+from include.lake import candidate, dbt, delta, publications, publish, removals, usage
 from include.lake.publish import Judged, Request
 from include.lake.removals import Removal
 from include.ml import code
@@ -42,6 +42,7 @@ class Left:
         dags: that Airflow has a history of.
         stage: the one whose last build by dbt is kept in the lake.
         landing: the folder with an upstream's files, which nobody drops here.
+        candidates: of its tables, that no gate has let through.
     """
 
     files: tuple[str, ...]
@@ -51,16 +52,17 @@ class Left:
     stage: str
     landing: str = ""
     uncommitted: tuple[str, ...] = ()
+    candidates: tuple[str, ...] = ()
 
     @property
     def is_nothing(self) -> bool:
-        return not (self.files or self.tables or self.models or self.dags)
+        return not (self.files or self.tables or self.models or self.dags or self.candidates)
 
 
 def of_use_case(root: Path, name: str) -> Left:
     """What there is of a use case, whether its files are there or not."""
     check_name("use case", name)
-    dags = [f"{name}_{stage}" for stage in (*STAGES, "promote")]
+    dags = [f"{name}_{stage}" for stage in (*STAGES, "promote", "refresh")]
     files = _there(
         root,
         f"include/use_cases/{name}",
@@ -81,6 +83,7 @@ def of_use_case(root: Path, name: str) -> Left:
         _known_dags(dags),
         f"{name}_features",
         uncommitted=_uncommitted(root, files),
+        candidates=_candidates(f"gold__{name}__"),
     )
 
 
@@ -107,7 +110,13 @@ def of_source(root: Path, name: str) -> Left:
     landing = settings().landing / name
     dags = _known_dags([f"lakehouse_ingest_{name}", stage, f"lakehouse_reprocess_{name}"])
     where = str(landing) if landing.exists() else ""
-    return Left(files, tables, (), dags, stage, where, uncommitted=_uncommitted(root, files))
+    refused = _candidates(f"bronze__{name}__", *(f"{table.replace('.', '__')}__" for table in silver))
+    return Left(files, tables, (), dags, stage, where, _uncommitted(root, files), refused)
+
+
+def _candidates(*begin: str) -> tuple[str, ...]:
+    """The candidates whose names begin so: those of a build that a gate has refused stay, to be looked at."""
+    return tuple(f"candidate.{one.name}" for one in usage.candidates() if one.name.startswith(begin))
 
 
 def _there(root: Path, *paths: str) -> tuple[str, ...]:
@@ -170,6 +179,7 @@ def tell(left: Left) -> list[str]:
     if left.files:
         found.append(f"files, which you remove: {how_to_remove(left)}")
     found += [f"table {one}: {rows_of(one)} rows" for one in left.tables]
+    found += [f"candidate {one.partition('.')[2]}, which was refused" for one in left.candidates]
     found += [f"model {one} in MLflow, with all its versions" for one in left.models]
     found += [f"DAG {one} with the history of its runs" for one in left.dags]
     if left.landing:
@@ -214,6 +224,8 @@ def drop(left: Left) -> list[str]:
     for table in left.tables:
         _drop_table(table)
         done.append(f"table {table}")
+    candidate.remove(left.candidates)
+    done += [one.replace(".", " ") for one in left.candidates]
     for name in left.models:
         from mlflow import MlflowClient
 

@@ -9,8 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from include.core.partitions import Partitions
 from include.governance import verify
-from include.lake import dbt, delta, publications, publish, removals
+from include.lake import candidate, dbt, delta, publications, publish, removals
 from include.lake.publish import Judged, Request
 from include.scaffold import remove
 from include.scaffold.errors import ScaffoldError
@@ -120,6 +121,17 @@ def test_while_a_run_is_under_way_nothing_is_dropped(toys: Path) -> None:
     with pytest.raises(ScaffoldError, match="toys_features by_hand is under way"):
         remove.drop(left)
     assert tables() == list(TABLES)
+
+
+def test_what_a_gate_has_refused_of_it_goes_too(toys: Path) -> None:
+    suffix = candidate.suffix(Partitions.parse("2024-05-01"))
+    of_it, of_another = (candidate.name(f"gold.{name}__features", suffix) for name in ("toys", "toys_too"))
+    for one in (of_it, of_another):
+        candidate.write(one, [ROWS])
+    left = without_files(toys)
+    assert f"candidate gold__toys__features{suffix}, which was refused" in remove.tell(left)
+    remove.drop(left)
+    assert (candidate.exists(of_it), candidate.exists(of_another)) == (False, True)
 
 
 def test_then_it_is_dropped_and_recorded_and_the_other_one_stays(toys: Path) -> None:
