@@ -6,17 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from examples.replay import replay
 from include.contracts.use_case import Binary, Evaluation, Feature, Training, UseCase
-from include.core.partitions import Partitions
-from include.core.settings import Settings, settings
-from include.use_cases import use_case
-from tests.integration.conftest import started
-from tests.s3 import free_port
-from tests.simulations import monitor_curve
+from tests.simulations import monitor_curve, year
 
 FIRST, TRAINED, DAYS, ROWS = date(2020, 1, 6), 120, 190, 200
-YEAR = Partitions.parse("2013-01-01..2013-12-30")
 
 CASE = UseCase(
     name="parcels",
@@ -75,15 +68,7 @@ def test_a_synthetic_world_stays_quiet_and_its_changes_are_found() -> None:
 
 @pytest.mark.full
 def test_the_monitor_keeps_its_error_rates(tmp_path_factory: pytest.TempPathFactory) -> None:
-    var = tmp_path_factory.mktemp("monitor")
-    of = Settings(var=var, airflow_port=free_port(), mlflow_port=free_port(), spark_port=free_port())
-    with started(of) as stack, pytest.MonkeyPatch.context() as patch:
-        replay(stack.settings.landing, YEAR, with_dimensions=True)
-        stack.airflow.follow([stack.airflow.trigger("lakehouse_ingest_flights", YEAR)])
-        patch.setenv("NOCTURNE_VAR", str(var))
-        settings.cache_clear()
-        case = use_case(monitor_curve.CASE)
+    with year.loaded(tmp_path_factory.mktemp("monitor")) as case:
         data = monitor_curve.read(case, None)
-    settings.cache_clear()
     found = monitor_curve.curve([monitor_curve.champion(case, data, ends) for ends in monitor_curve.ENDS])
     assert found.broken() == []
