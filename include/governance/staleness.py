@@ -115,11 +115,11 @@ def recording(case: UseCase) -> dbt.Also:
             return []
         graph, begun = lineage.graph(manifest), datetime.fromisoformat(build["begun"])
         nights = [*Partitions.parse(build["nights"]).days, *dbt.also_built(build)]
-        tables = {f"gold.{case.features_table}": "features", f"gold.{case.labels_table}": "labels"}
+        tables: dict[str, What] = {f"gold.{case.features_table}": "features", f"gold.{case.labels_table}": "labels"}
         built = [(one, tables[one.table]) for one in dbt.candidates_of(build) if one.table in tables]
         table_of = {what: one.table for one, what in built}
         lines: list[Made] = [
-            Made(what, night + timedelta(one.lead_days), begun, sql_of(manifest, one.table))  # type: ignore[arg-type]
+            Made(what, night + timedelta(one.lead_days), begun, sql_of(manifest, one.table))
             for one, what in built
             for night in nights
         ]
@@ -499,7 +499,7 @@ def _other_inputs(now: _Now, night: date, champion: Champion) -> list[str]:
     if version != version_then:
         why.append(f"measured for version {version_then}, and version {version} is its champion")
     if digest != digest_then:
-        why.append("days of its windows were scored again")
+        why.append("days that it measures were scored again")
     return why
 
 

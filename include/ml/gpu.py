@@ -79,7 +79,7 @@ def to_gpu() -> Callable[[Any], Any] | None:
     """What brings an array to the GPU, so that XGBoost makes its bins there; None where CuPy is not installed."""
     if cupy_version() == "none":
         return None
-    import cupy  # type: ignore[import-not-found,unused-ignore]
+    import cupy
 
     return cast("Callable[[Any], Any]", cupy.asarray)
 

@@ -54,5 +54,5 @@ def test_who_stops_early_leaves_nothing_running() -> None:
     ended = Event()
     results = ahead([partial(int, "1"), ended.set, partial(int, "3")])
     next(results)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert ended.is_set()

@@ -83,7 +83,7 @@ class Here:
 def refreshed(stages: Stages, meanwhile: Any = lambda: None) -> tuple[list[str], list[staleness.Stale]]:
     here = Here(stages)
     here.meanwhile = meanwhile
-    runs, left = refresh.run(here, stages.case, date.min, date.max, lambda line: None)  # type: ignore[arg-type]
+    runs, left = refresh.run(here, stages.case, date.min, date.max, lambda line: None)
     assert len(runs) == len(here.started)
     return here.started, left
 

@@ -32,7 +32,7 @@ def series(random: np.random.Generator, days: int, numbers: int, memory: float =
 def watched(quiet: Quiet, numbers: Floats, days: list[date], floor: float = 0.01, **kinds: float) -> list[State]:
     state, found = evidence.begin(quiet), []
     for day, of_day in zip(days, numbers, strict=True):
-        state = evidence.step(quiet, state, day, of_day, np.full(len(of_day), floor), **kinds)  # type: ignore[arg-type]
+        state = evidence.step(quiet, state, day, of_day, np.full(len(of_day), floor), **kinds)
         found.append(state)
     return found
 

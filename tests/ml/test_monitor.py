@@ -69,7 +69,7 @@ def test_a_night_reads_the_night_before_and_no_more(live: UseCase, monkeypatch: 
 
     def counted(layer: str, name: str, first: date, last: date, **kwargs: object) -> pl.DataFrame:
         scanned.append((name, (last - first).days + 1))
-        return read(layer, name, first, last, **kwargs)  # type: ignore[arg-type]
+        return read(layer, name, first, last, **kwargs)
 
     monkeypatch.setattr(delta, "read_days", counted)
     monitor.measure("toy", NIGHT + days(7), NIGHT + days(7))

@@ -43,8 +43,8 @@ def night(first: date, days: int = 1, change: pl.Expr | None = None, case: UseCa
 def run(first: date, days: int = 1, change: pl.Expr | None = None) -> list[str]:
     """Audit and publish; the tables in which something has changed."""
     build = night(first, days, change)
-    features.audit(CASE.name, build)  # type: ignore[arg-type]
-    return [one.table for one in features.publish_built(CASE.name, build) if one.changed]  # type: ignore[arg-type]
+    features.audit(CASE.name, build)
+    return [one.table for one in features.publish_built(CASE.name, build) if one.changed]
 
 
 def test_a_profile_is_what_a_column_looks_like() -> None:
@@ -209,6 +209,6 @@ def test_of_a_closed_day_the_profiles_are_published_empty() -> None:
     build = night(FIRST + timedelta(3))
     candidate.remove([build["candidates"][0]["name"]])
     candidate.write(build["candidates"][0]["name"], [toy_rows(FIRST, 1).drop("is_head").clear()])
-    features._keep(CASE, build, pl.DataFrame(schema=profiles.SCHEMA))  # type: ignore[arg-type]
-    features.publish_built(CASE.name, build)  # type: ignore[arg-type]
+    features._keep(CASE, build, pl.DataFrame(schema=profiles.SCHEMA))
+    features.publish_built(CASE.name, build)
     assert usage.days_of(TABLE) == {FIRST + timedelta(n) for n in range(3)}

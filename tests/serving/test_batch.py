@@ -142,7 +142,7 @@ def test_a_prediction_says_what_to_do_where_the_spec_says_what_that_is_worth(
     champion: UseCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To act on a tail costs 3, and on a head it brings 1: it pays from a probability of 3/4 on."""
-    worth = replace(champion.task, value=Value(true_positive=1.0, false_positive=-3.0))  # type: ignore[type-var]
+    worth = replace(champion.task, value=Value(true_positive=1.0, false_positive=-3.0))
     rows = changed(champion, monkeypatch, task=worth)
     assert rows["decision"].to_list() == (rows["score"] >= 0.75).to_list()
     assert rows["decision"].n_unique() == 2

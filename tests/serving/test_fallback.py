@@ -143,7 +143,7 @@ def test_and_that_of_the_group_where_the_spec_has_groups(deployed: UseCase) -> N
     metals = toy_rows(NIGHT + DAY, 1)["metal"]
     assert found["score"].to_list() == pytest.approx([groups[metal] for metal in metals])
     few = replace(case, evaluation=Evaluation(slices=("metal",), min_slice_rows=10_000))
-    (everywhere,) = fallback.usual(few, toy_rows(NIGHT + DAY, 1).drop("is_head"))["score"].unique()  # type: ignore[index]
+    (everywhere,) = fallback.usual(few, toy_rows(NIGHT + DAY, 1).drop("is_head"))["score"].unique()
     assert everywhere == pytest.approx(rows["is_head"].mean())
 
 
