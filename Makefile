@@ -103,6 +103,9 @@ card: venv ## use_case=… [version=…]: that version's card as one HTML file, 
 reproduce: venv ## model=flight_delays version=1: train it again from its record alone, and compare it byte by byte
 	@$(NOCTURNE) reproduce $(given)
 
+incidents: venv ## what is wrong now, as it was told [close='…': it is over] [try=1: send a message to each channel]
+	@$(NOCTURNE) incidents $(given)
+
 docs: venv ## the pages of dbt: models, columns and their lineage, for Airflow's menu and var/dbt/docs
 	@$(NOCTURNE) docs
 

@@ -131,6 +131,13 @@ WHAT_THERE_IS = (
         needs=SERVICES,
     ),
     Command(
+        "incidents",
+        "what is wrong now, as it was told; close one, or try the channels",
+        "include.cli.incidents:incidents",
+        "--close 'failed flight_delays_train 2013-06-01'",
+        ENVIRONMENT,
+    ),
+    Command(
         "compare-engines",
         "build a partition on both engines and compare every value",
         "include.cli.compare_engines:compare_engines",

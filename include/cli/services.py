@@ -16,7 +16,9 @@ from include.local import control
 from include.local.checks import InstallationError
 from include.local.environment import AIRFLOW_USER, become
 from include.local.health import WELL
-from include.orchestration import alert_log
+
+FEW = 3
+"""So many incidents are shown beside the services; `make incidents` shows all."""
 
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,12 +138,16 @@ def quiet_status(of: Settings) -> int:
 
 
 def show_nights(of: Settings) -> None:
-    """Print what failed last, and the nights that have landed and are not through.
+    """Print what is wrong, and the nights that have landed and are not through.
 
     The lake is read for that, which nobody waits for before something has landed.
     """
-    for alert in alert_log.told()[-3:]:
-        console.print(f"{alert['at']} {alert_log.text(alert)}", markup=False)
+    if (of.lake / "ledger" / "incidents").exists():
+        from include.cli.incidents import show
+        from include.orchestration import incidents
+
+        for incident in [one for one in incidents.open_incidents().values() if one.told_at][:FEW]:
+            show(incident)
     if of.landing.exists() and any(of.landing.iterdir()):
         from include.orchestration import catch_up
         from include.sources import sources

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -31,8 +31,11 @@ PROCESS = "process"
 """Where files are read: in the process of the task, or on ``spark``."""
 
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
 def _is_loopback(url: SplitResult) -> bool:
-    return url.scheme == "http" and url.hostname in ("127.0.0.1", "::1", "localhost")
+    return url.scheme == "http" and url.hostname in LOOPBACK
 
 
 class NotSetUpError(NeedsAttentionError, FileNotFoundError):
@@ -131,6 +134,19 @@ class Settings(BaseSettings):
     alert_webhook: SecretStr = Field(
         SecretStr(""), description="where failures are told as well: JSON is posted there; https, or http on loopback"
     )
+    alert_slack: SecretStr = Field(
+        SecretStr(""), description="the address of an incoming webhook of Slack, where they are told as well"
+    )
+    alert_email: str = Field("", description="who gets them by mail, separated by commas")
+    alert_from: str = Field("", description="whose mail that is, as nocturne@example.com")
+    alert_smtp: SecretStr = Field(
+        SecretStr(""),
+        description="the mail server: smtps://user:password@host:465, or smtp://user:password@host:587 (STARTTLS)",
+    )
+    alert_sns: str = Field("", description="a topic of Amazon SNS, by its ARN, to which they are published as well")
+    late_hours: float = Field(
+        3, gt=0, description="how long after its last file may come a night has to be through; then it is late"
+    )
 
     device: str = Field("auto", description="where XGBoost trains: auto, cpu or cuda")
     # Under CUDA's own name.
@@ -193,16 +209,31 @@ class Settings(BaseSettings):
             raise ValueError("a token belongs into SPARK_CONNECT_AUTHENTICATE_TOKEN, not into the address")
         return url
 
-    @field_validator("alert_webhook")
+    @field_validator("alert_webhook", "alert_slack")
     @classmethod
-    def _private(cls, url: SecretStr) -> SecretStr:
+    def _private(cls, url: SecretStr, info: ValidationInfo) -> SecretStr:
         """What failed is nobody else's business, and such an address often is a password itself: no plain http."""
-        parts = urlsplit(url.get_secret_value())
+        parts, name = urlsplit(url.get_secret_value()), f"NOCTURNE_{str(info.field_name).upper()}"
         if parts.scheme and parts.scheme != "https" and not _is_loopback(parts):
-            raise ValueError("NOCTURNE_ALERT_WEBHOOK is neither https:// nor http:// on this machine")
+            raise ValueError(f"{name} is neither https:// nor http:// on this machine")
         if url.get_secret_value() and not parts.hostname:
-            raise ValueError("NOCTURNE_ALERT_WEBHOOK is no address: https://<host>/<path>")
+            raise ValueError(f"{name} is no address: https://<host>/<path>")
         return url
+
+    @field_validator("alert_smtp")
+    @classmethod
+    def _mail_server(cls, url: SecretStr) -> SecretStr:
+        parts = urlsplit(url.get_secret_value())
+        if url.get_secret_value() and not (parts.scheme in ("smtp", "smtps") and parts.hostname):
+            raise ValueError("NOCTURNE_ALERT_SMTP is no mail server: smtps://user:password@host:465")
+        return url
+
+    @field_validator("alert_sns")
+    @classmethod
+    def _topic(cls, arn: str) -> str:
+        if arn and not re.fullmatch(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w.-]+", arn, re.ASCII):
+            raise ValueError(f"NOCTURNE_ALERT_SNS={arn} is no topic: arn:aws:sns:<region>:<account>:<topic>")
+        return arn
 
     @property
     def landing(self) -> UPath:
@@ -266,6 +297,22 @@ class Settings(BaseSettings):
     @property
     def mlflow_database(self) -> Path:
         return self.var / "mlflow" / "mlflow.db"
+
+    @property
+    def smtp_connection(self) -> str:
+        """``alert_smtp`` as Airflow writes a connection, a secret: with TLS, STARTTLS, or neither on loopback."""
+        url = self.alert_smtp.get_secret_value()
+        if not url:
+            return ""
+        parts = urlsplit(url)
+        extra = {"timeout": "4", "retry_limit": "1"}
+        if parts.scheme == "smtp":
+            extra |= {"disable_ssl": "true"}
+            if parts.hostname in LOOPBACK:
+                extra |= {"disable_tls": "true"}
+        port = parts.port or (465 if parts.scheme == "smtps" else 587)
+        login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+        return f"smtp://{login}{parts.hostname}:{port}/?{urlencode(extra)}"
 
     @property
     def web_host(self) -> str:

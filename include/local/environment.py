@@ -35,9 +35,13 @@ JWT_SECRET = "AIRFLOW__API_AUTH__JWT_SECRET"  # noqa: S105  # signs logins and w
 AIRFLOW_SECRETS = frozenset({FERNET_KEY, JWT_SECRET, "AIRFLOW__API__SECRET_KEY"})
 MLFLOW_SECRETS = frozenset({"MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"})
 SPARK_TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"  # noqa: S105
-ALERT_WEBHOOK = "NOCTURNE_ALERT_WEBHOOK"  # whoever knows such an address may write there
+# whoever knows such an address, or such a login, may write there
+ALERT_WEBHOOK, ALERT_SLACK = "NOCTURNE_ALERT_WEBHOOK", "NOCTURNE_ALERT_SLACK"
+ALERT_SMTP = "AIRFLOW_CONN_NOCTURNE_ALERTS"  # include.orchestration.channels.SMTP
+SMTP_LOGIN = "NOCTURNE_ALERT_SMTP"  # as the caller gives it; the services have the connection that is made of it
+ALERT_SECRETS = frozenset({ALERT_WEBHOOK, ALERT_SLACK, ALERT_SMTP})
 # what a task needs, or a command that a person gives: a login at MLflow, and Spark's address with its token
-CLIENT_SECRETS = frozenset({"MLFLOW_TRACKING_PASSWORD", "SPARK_REMOTE", ALERT_WEBHOOK})
+CLIENT_SECRETS = frozenset({"MLFLOW_TRACKING_PASSWORD", "SPARK_REMOTE"}) | ALERT_SECRETS
 
 # Of the caller's shell, what looks like a credential, by its name or by a password in an address.
 _CREDENTIAL_NAME = re.compile(
@@ -52,7 +56,8 @@ def _text(value: Any) -> str:
 
 def of_settings(settings: Settings) -> dict[str, str]:
     """``NOCTURNE_*`` such that a child reads exactly these settings."""
-    named = settings.model_dump(mode="json", exclude={"s3_endpoint", "s3_region", "openlineage_url", "alert_webhook"})
+    elsewhere = {"s3_endpoint", "s3_region", "openlineage_url", "alert_webhook", "alert_slack", "alert_smtp"}
+    named = settings.model_dump(mode="json", exclude=elsewhere)
     return {f"NOCTURNE_{name.upper()}": _text(value) for name, value in named.items()} | of_s3(settings)
 
 
@@ -128,6 +133,9 @@ def of_secrets(settings: Settings) -> dict[str, str]:
         "SPARK_REMOTE": settings.spark_connection,
         SPARK_TOKEN: settings.secret("spark_token"),
         ALERT_WEBHOOK: settings.alert_webhook.get_secret_value(),
+        ALERT_SLACK: settings.alert_slack.get_secret_value(),
+        ALERT_SMTP: settings.smtp_connection,
+        SMTP_LOGIN: settings.alert_smtp.get_secret_value(),
     }
 
 

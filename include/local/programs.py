@@ -10,7 +10,7 @@ from include.core.settings import EMBEDDED, Settings
 from include.core.storage import for_spark
 from include.local.environment import (
     AIRFLOW_SECRETS,
-    ALERT_WEBHOOK,
+    ALERT_SECRETS,
     CLIENT_SECRETS,
     FERNET_KEY,
     JWT_SECRET,
@@ -277,7 +277,7 @@ def programs(settings: Settings) -> list[Program]:
         # logs are read from the disk they share: no second web server that listens for them
         # the tasks' secrets are on their way through it; its own end with it (config/airflow_local_settings.py)
         airflow(settings, "scheduler", "scheduler", CLIENT_SECRETS | {FERNET_KEY, JWT_SECRET}, "--skip-serve-logs"),
-        airflow(settings, "dag-processor", "dag_processor", frozenset({FERNET_KEY, ALERT_WEBHOOK})),
+        airflow(settings, "dag-processor", "dag_processor", ALERT_SECRETS | {FERNET_KEY}),
         airflow(settings, "triggerer", "triggerer", frozenset({FERNET_KEY}), "--skip-serve-logs"),
         mlflow(settings),
         *local_spark,

@@ -107,6 +107,17 @@ def answer(case: UseCase, request: str, word: Word, who: str, why: str = "") -> 
         return new
 
 
+def waiting(case: UseCase) -> Approval | None:
+    """The newest question, if it waits for an answer still; None where it has all it needs, or its time is over."""
+    lines = record.approvals(case)
+    question = next((one for one in reversed(lines) if one.word == "ask"), None)
+    if question is None or datetime.now(UTC) >= question.said_at + timedelta(hours=case.promotion.approval_hours):
+        return None
+    answers = [one for one in lines if one.request == question.request and one.word != "ask"]
+    ended = turned_down(answers) or len(answers) >= case.promotion.approvals
+    return None if ended else question
+
+
 def asked(case: UseCase, request: str) -> Approval:
     """The question ``request``. Raises NotAskedError."""
     return _asked(case, request)[0]

@@ -1,4 +1,4 @@
-"""What failed, as it was told: a file of alerts, a line each. Read without Airflow, whose import takes seconds."""
+"""What was told, and what was only written down: a line of a file each. Read without Airflow, which takes seconds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import logging
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 from include.core.settings import settings
 
@@ -16,7 +16,10 @@ READ = 200_000  # bytes of the file's end that are looked through for what was t
 
 
 class Alert(TypedDict):
-    """One failure. ``partition`` is a key, empty where the run has none; ``stopped_by`` that of the night to mend."""
+    """What is told. ``partition`` is a key, empty where the run has none; ``stopped_by`` that of the night to mend.
+
+    Those of an earlier release have no ``event`` and are failures.
+    """
 
     at: str  # ISO 8601, UTC
     dag: str
@@ -27,12 +30,32 @@ class Alert(TypedDict):
     todo: str
     link: str
     stopped_by: str
+    kind: NotRequired[str]  # of the incident: failed, or what else can be wrong
+    event: NotRequired[str]  # opened, again or over; known and waits are lines of the file, and no messages
+    touches: NotRequired[str]  # who has less for it
+
+
+WORDS = {"again": "failed again, in another way", "over": "is well again"}
+"""What has become of a failure; it failed, where nothing else is said."""
 
 
 def text(alert: Alert) -> str:
-    """An alert in one message: what, when, why, what to do, where to look."""
+    """An alert in one message: what, when, why, whom it touches, what to do, where to look."""
+    return "\n".join(filter(None, [headline(alert), *_rest(alert), alert["link"]]))
+
+
+def headline(alert: Alert) -> str:
+    """What has happened, in a line or as many as the error has."""
+    event, error = alert.get("event", "opened"), alert["error"]
     what = " ".join(filter(None, [alert["dag"], alert["partition"], alert["task"]]))
-    return f"{what} failed: {alert['error']}\nTo do: {alert['todo']}\n{alert['link']}"
+    if alert.get("kind", "failed") == "failed":
+        return f"{what} {WORDS.get(event, 'failed')}: {error}"
+    return f"Over: {error}" if event == "over" else error
+
+
+def _rest(alert: Alert) -> list[str]:
+    touches, todo = alert.get("touches", ""), alert["todo"]
+    return [f"Touches: {touches}" if touches else "", f"To do: {todo}" if todo else ""]
 
 
 def keep(alert: Alert) -> None:
@@ -58,7 +81,7 @@ def told() -> list[Alert]:
     for line in lines:
         with suppress(ValueError):
             one = json.loads(line)
-            if isinstance(one, dict) and one.keys() >= Alert.__annotations__.keys():
+            if isinstance(one, dict) and one.keys() >= Alert.__required_keys__:
                 found.append(cast(Alert, one))
     return found
 

@@ -1,15 +1,14 @@
-"""A failure that somebody sees: each once, in ``var/log/alerts.jsonl``, and at a webhook where there is one.
+"""A failure that somebody sees: each is a line of ``var/log/alerts.jsonl``, and each incident one message.
 
 A task tells its own failure. What ends without a word (a killed process, a run that took too long) is told by its DAG,
-unless one of its tasks has spoken already. A night that was only stopped by another night is a line in the file; the
-webhook hears of the night to mend, once.
+unless one of its tasks has spoken already. A night that was only stopped by another night is a line in the file and a
+number in the message that says that it is over. What nobody tells, ``include.orchestration.watch`` finds.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -22,39 +21,60 @@ from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowTaskTimeout
 from include.core.errors import NeedsAttentionError, StoppedError
 from include.core.partitions import Partitions
 from include.core.settings import settings
+from include.orchestration import channels
 from include.orchestration.alert_log import Alert, keep, text, told
+from include.orchestration.channels import within
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 5.0  # seconds for the webhook: who tells of a failure must not be held up by who listens
+PATIENCE = 10.0
+"""Seconds for the ledger of incidents: where it does not answer, a failure is told all the same."""
+
 LONGEST = 2_000  # characters of an error: a failed gate lists what it found
+
+TOLD = ("opened", "again", "over")
+"""The events that are messages."""
 
 
 class Tell(BaseNotifier):
-    """The notifier of every task and every DAG. It never fails, and never takes longer than a few seconds."""
+    """The notifier of every task and every DAG. It never fails, and never takes longer than some seconds."""
 
     def notify(self, context: Mapping[str, Any]) -> None:
-        alert = of(context)
-        said = told()
-        of_run = [one for one in said if (one["dag"], one["run"]) == (alert["dag"], alert["run"])]
-        is_of_dag = context.get("exception") is None
-        if is_of_dag and of_run and of_run[-1]["at"] >= str(started(context)):
-            return  # a task of this run has said what went wrong
-        keep(alert)
-        log.error("%s", text(alert))
-        mended_once = alert["stopped_by"] and any(
-            alert["stopped_by"] in (one["partition"], one["stopped_by"]) for one in said
-        )
-        if not mended_once:
-            within(PATIENCE, lambda: post(alert))
+        alert, since = of(context), None
+        if context.get("exception") is None:
+            # A run: what a task of it has said since it began says it all. In the file, if it ran on this machine.
+            since = started(context)
+            of_run = [one for one in told() if (one["dag"], one["run"]) == (alert["dag"], alert["run"])]
+            if of_run and since and of_run[-1]["at"] >= since.isoformat(timespec="seconds"):
+                return
+        _tell(alert, since)
 
 
-def tell(context: Mapping[str, Any], said: str, todo: str) -> None:
-    """Tell of what went wrong in a task that goes on all the same: kept and posted as a failure is."""
-    alert: Alert = {**of(context), "error": str(redact(said[:LONGEST])), "todo": todo}
+def tell(context: Mapping[str, Any], kind: str, key: str, said: str, todo: str) -> None:
+    """Tell of what went wrong in a task that goes on all the same, as of a failure: an incident ``key`` of ``kind``."""
+    _tell({**of(context), "kind": kind, "error": str(redact(said[:LONGEST])), "todo": todo}, key=key)
+
+
+def _tell(alert: Alert, since: datetime | None = None, key: str = "") -> None:
+    """Write ``alert`` down, and send it where its incident is a new one, or is wrong in another way."""
+    event = ["opened"]  # if nobody knows, it is told once too often rather than not at all
+
+    def report() -> None:
+        from include.orchestration import incidents
+
+        event[0] = incidents.report(incidents.of_alert(alert, key), alert["stopped_by"], since)
+
+    if why := within(PATIENCE, report):
+        log.warning("the ledger of incidents: %s", why)
+    deliver({**alert, "event": event[0]})
+
+
+def deliver(alert: Alert) -> None:
+    """Keep ``alert``, and send it if it is a message."""
     keep(alert)
-    log.error("%s", text(alert))
-    within(PATIENCE, lambda: post(alert))
+    log.log(logging.INFO if alert.get("event") == "over" else logging.ERROR, "%s", text(alert))
+    if alert.get("event", "opened") in TOLD:
+        channels.send(alert)
 
 
 def of(context: Mapping[str, Any]) -> Alert:
@@ -76,7 +96,36 @@ def of(context: Mapping[str, Any]) -> Alert:
         "todo": todo(error),
         "link": f"{base}/tasks/{task}" if task else base,
         "stopped_by": error.by if isinstance(error, StoppedError) else "",
+        "kind": "failed",
+        "touches": touches(dag_id),
     }
+
+
+def touches(dag_id: str) -> str:
+    """Who has less for it that a run of ``dag_id`` failed, in a sentence; empty where that is nobody's night."""
+    from include.use_cases import use_cases
+
+    for name, case in use_cases().items():
+        if dag_id.startswith(f"{name}_"):
+            return OF_STAGE.get(dag_id.removeprefix(f"{name}_"), "").format(case=name)
+        if any(
+            dag_id in (f"lakehouse_{stage}_{source}" for stage in ("ingest", "transform")) for source in case.sources
+        ):
+            source = dag_id.split("_", 2)[2]
+            readers = sorted(one.name for one in use_cases().values() if source in one.sources)
+            return f"{', '.join(readers)}: no features, predictions or labels of this partition until it is through"
+    return ""
+
+
+OF_STAGE = {
+    "features": "{case}: no predictions and no labels of this partition until it is through",
+    "predict": "{case}: the day has no new predictions",
+    "monitor": "{case}: the night is not measured, and no retraining is asked for",
+    "train": "{case}: its champion stays",
+    "promote": "{case}: its champion stays",
+    "rollback": "{case}: its champion stays",
+    "publish": "{case}: who reads the published predictions has older ones",
+}
 
 
 def night(run: Any) -> str:
@@ -90,11 +139,10 @@ def night(run: Any) -> str:
     return str(run.partition_key or "")
 
 
-def started(context: Mapping[str, Any]) -> str:
-    """When the run began, as alerts write it: a run that was cleared begins again, and may fail again."""
-    run = context.get("dag_run")
-    moment = getattr(run, "start_date", None)
-    return moment.astimezone(UTC).isoformat(timespec="seconds") if moment else ""
+def started(context: Mapping[str, Any]) -> datetime | None:
+    """When the run began: a run that was cleared begins again, and may fail again."""
+    moment = getattr(context.get("dag_run"), "start_date", None)
+    return moment.astimezone(UTC) if moment else None
 
 
 def todo(error: BaseException | None) -> str:
@@ -111,34 +159,3 @@ def todo(error: BaseException | None) -> str:
     if error is None:
         return "see in the log of the failed or unfinished tasks why they ended, then clear the run"
     return "read the task's log; clear the task to try again"
-
-
-def post(alert: Alert) -> None:
-    """Tell the webhook, if there is one: ``text`` for people, which chats show, and the alert's fields for programs."""
-    import httpx
-
-    url = settings().alert_webhook.get_secret_value()
-    if not url:
-        return
-    try:
-        httpx.post(url, json={"text": text(alert), **alert}, timeout=PATIENCE).raise_for_status()
-    except httpx.HTTPStatusError as error:  # its own message has the address, which may be a password
-        log.warning("the webhook did not take the alert: %s", error.response.status_code)
-    except httpx.HTTPError as error:
-        log.warning("the webhook could not be told: %s", type(error).__name__)
-
-
-def within(seconds: float, do: Callable[[], None]) -> None:
-    """Do it, and go on after ``seconds`` whether or not it has ended. Its errors are said and hold nothing up."""
-
-    def attempt() -> None:
-        try:
-            do()
-        except Exception as error:  # noqa: BLE001  # an alert that fails must not fail what it tells of
-            log.warning("%s: %s", getattr(do, "__name__", "it"), type(error).__name__)
-
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        log.warning("no answer within %.0f s: nobody waits for it", seconds)

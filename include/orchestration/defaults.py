@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import logging
 import threading
 from collections.abc import Mapping
 from datetime import timedelta
@@ -15,7 +16,10 @@ from pendulum import FixedTimezone
 from include.contracts.source import Source
 from include.core.errors import may_pass
 from include.core.settings import settings
-from include.orchestration.alerts import Tell, within
+from include.orchestration.alerts import Tell
+from include.orchestration.channels import within
+
+log = logging.getLogger(__name__)
 
 GRACE = 60  # seconds from a task's time limit to the end of its process, if it does not end by itself
 
@@ -54,7 +58,8 @@ def end_spark(context: Any = None) -> None:
     """End what the task left running on Spark: a failed one has siblings there, and would meet them at its next try."""
     from include.lake import spark
 
-    within(GRACE / 12, spark.interrupt)
+    if why := within(GRACE / 12, spark.interrupt):
+        log.warning("Spark was not interrupted: %s", why)
 
 
 TELL = Tell()

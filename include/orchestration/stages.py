@@ -216,7 +216,8 @@ def _scored(case: str, days: Partitions, context: Any) -> dict[str, Any]:
     ti = context["ti"]
     result = batch.predict(case, days.first, days.last, is_last_try=ti.try_number > ti.max_tries)
     for said in result["fallback"]:
-        alerts.tell(context, said, f"restore what it names, or have another champion; {AGAIN.format(case=case)}")
+        todo = f"restore what it names, or have another champion; {AGAIN.format(case=case)}"
+        alerts.tell(context, "fallback", f"fallback {case} {days.key}", said, todo)
     assets.announce(context, assets.predictions(case), days.shift(-use_case(case).horizon_days), **result)
     if result["rows"]:
         events.emit(context, events.of_scoring, case, result)

@@ -21,7 +21,7 @@ from include.core.errors import NeedsAttentionError, StoppedError
 from include.core.settings import Settings, settings
 from include.local.environment import ALERT_WEBHOOK, of_secrets, of_settings
 from include.local.programs import programs
-from include.orchestration import alerts
+from include.orchestration import alerts, channels, incidents
 from include.orchestration.airflow_client import Airflow, Run
 from include.orchestration.alerts import Tell
 
@@ -98,7 +98,7 @@ def test_one_message_says_it_all(chat: Chat) -> None:
 def test_a_task_that_goes_on_can_tell_of_what_went_wrong(chat: Chat) -> None:
     """As where somebody else than its champion has scored a day."""
     said = "version 2 could not score 2013-06-03"
-    alerts.tell(failed(None, task="score"), said, "restore it")
+    alerts.tell(failed(None, task="score"), "fallback", "fallback flight_delays 2013-06-03", said, "restore it")
     (sent,), (line,) = chat.got, kept()
     assert (line["task"], line["error"], line["todo"]) == ("score", said, "restore it")
     assert said in sent["text"]
@@ -129,10 +129,30 @@ def test_the_night_to_mend_is_named_once(chat: Chat) -> None:
     assert [one["stopped_by"] for one in chat.got] == ["", "2013-07-02"]
 
 
-def test_a_night_that_fails_again_is_told_again(chat: Chat) -> None:
+def test_a_night_that_fails_again_is_told_again_only_where_it_is_wrong_in_another_way(chat: Chat) -> None:
+    for said in ("no rows", "no rows", "no header"):
+        Tell()(failed(NeedsAttentionError(said)))
+    assert [one["event"] for one in chat.got] == ["opened", "again"]
+    assert [one["event"] for one in kept()] == ["opened", "known", "again"]
+
+
+def test_a_message_says_whom_it_touches(chat: Chat) -> None:
+    Tell()(failed(NeedsAttentionError("no rows")))
+    assert "Touches: flight_delays, weather_temperature: no features" in chat.got[0]["text"]
+    assert alerts.touches("flight_delays_monitor").startswith("flight_delays: the night is not measured")
+    assert alerts.touches("lakehouse_maintain") == ""
+
+
+def test_a_failure_is_told_where_the_ledger_of_incidents_does_not_answer(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise OSError("the lake is away")
+
+    monkeypatch.setattr(incidents, "report", away)
     for _ in range(2):
         Tell()(failed(NeedsAttentionError("no rows")))
-    assert len(chat.got) == 2
+    assert len(chat.got) == 2, "once too often rather than not at all"
 
 
 class Follower(Airflow):
@@ -158,7 +178,7 @@ def test_who_follows_a_run_reads_what_its_task_said() -> None:
 
 
 def test_a_webhook_that_hangs_holds_nothing_up(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alerts, "PATIENCE", 0.3)
+    monkeypatch.setattr(channels, "PATIENCE", 0.3)
     chat.hangs.set()
     begun = time.monotonic()
     Tell()(failed(KeyError("x")))

@@ -41,6 +41,7 @@ MORE: dict[str, list[str]] = {}
 OF_THE_LAKE = {
     "lakehouse_maintain": ["plan", "retain", "compact", "vacuum", "sweep", "report"],
     "lakehouse_catchup": ["look"],
+    "lakehouse_watch": ["look"],
     "lakehouse_rollback": ["put_back", "rescore"],
 }
 # Of a source that use cases read beside others: a task each, from which nothing follows.
@@ -95,6 +96,7 @@ LATE_CHAMPIONS = {f"{case}_monitor": {"look_again": [f"{case}.champion"]} for ca
 PARAMS = {
     "lakehouse_maintain": ["dry_run"],
     "lakehouse_catchup": [],
+    "lakehouse_watch": [],
     "lakehouse_rollback": ["since", "use_case", "version", "why"],
     **{f"{case}_promote": ["version", "why"] for case in use_cases()},
 }
@@ -108,6 +110,7 @@ STAGES = (
     "promote",
     "maintain",
     "catchup",
+    "watch",
     "reprocess",
     "rollback",
     "refresh",
