@@ -35,22 +35,32 @@ def ended(stack: Stack, run: Run, patience: float = 180) -> Run:
     return now
 
 
+def alerts_of(stack: Stack, run: Run | None = None) -> list[dict[str, Any]]:
+    """What was told, all or of a run."""
+    told = [json.loads(line) for line in stack.settings.alerts.read_text().splitlines()]
+    return [one for one in told if run is None or one["run"] == run.run_id]
+
+
 def start(stack: Stack, rows: int) -> Run:
     body = {"logical_date": None, "conf": {"rows": rows}}
     return Run.of(stack.airflow.call("POST", "/dags/probe_stuck/dagRuns", json=body))
 
 
 def test_a_task_that_hangs_is_ended_and_told_of(stack: Stack) -> None:
-    stack.airflow.wait_for_dags({"probe_stuck"})
+    stack.airflow.wait_for_dags({"probe_stuck", "lakehouse_watch"})
     run = ended(stack, start(stack, 10**7))
     assert run.state == "failed"
     (task,) = stack.airflow.tasks(run)
     assert task["duration"] < SECONDS + 45, "it is ended before its process has to be"
-    told = [json.loads(line) for line in stack.settings.alerts.read_text().splitlines()]
-    (alert,) = [one for one in told if one["run"] == run.run_id]
+    (alert,) = alerts_of(stack, run)
     assert (alert["task"], alert["error"].partition(":")[0]) == ("count", "AirflowTaskTimeout")
     # Nothing of it is left on Spark's threads, and its slot is free: the next one has the cores for itself.
     assert ended(stack, start(stack, 10)).state == "success"
+    assert alerts_of(stack, run)[-1]["event"] == "opened"
+    look = Run.of(stack.airflow.call("POST", "/dags/lakehouse_watch/dagRuns", json={"logical_date": None}))
+    assert ended(stack, look).state == "success", stack.log(look, "look")
+    over = [one for one in alerts_of(stack) if one["dag"] == "probe_stuck"][-1]
+    assert (over["event"], over["run"]) == ("over", run.run_id), "the next run did what it did not"
 
 
 def test_a_request_that_waits_to_write_keeps_no_other_waiting(stack: Stack) -> None:
