@@ -225,3 +225,21 @@ def test_false_alarms_stay_rare_where_labels_overlap(label_days: int, holdout: i
     if label_days:
         # Each day for itself: an alarm in a quarter of the calm nights, and more.
         assert alarms(overlap, holdout, window, change=0, counted=1) > 0.25
+
+
+@given(
+    st.lists(st.floats(width=32, allow_infinity=False), max_size=50),
+    st.lists(st.floats(-1e6, 1e6) | st.floats(-1e6, 1e6, width=32), max_size=20, unique=True),
+    st.integers(0, 49),
+)
+def test_values_are_counted_where_each_of_them_belongs(values: list[float], edges: list[float], at: int) -> None:
+    """Also edges that are no 32-bit numbers, and values that are equal to an edge."""
+    column = np.array(values, dtype=np.float32)
+    if values and not math.isnan(column[at % len(values)]):
+        edges = [*edges, float(column[at % len(values)])]
+    edges = sorted(set(edges))
+    wanted = [0] * (len(edges) + 2)
+    for value in column.tolist():
+        wanted[-1 if math.isnan(value) else sum(edge < value for edge in edges)] += 1
+    assert metrics.bin_counts(column, edges).tolist() == wanted
+    assert metrics.bin_counts(column.astype(np.float64), edges).tolist() == wanted
