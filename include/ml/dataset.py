@@ -214,14 +214,26 @@ def days_of_gaps(case: UseCase) -> list[date]:
     return sorted({night + timedelta(later) for night in nights for later in (-case.label_days, case.horizon_days)})
 
 
+def refused_days(case: UseCase) -> set[date]:
+    """The days that may have no features, or no labels, since the feature gate has once refused their night.
+
+    Also those of nights that are through by now: a version that was trained before is read without them.
+    """
+    if not delta.exists("gold", case.faults_table):
+        return set()
+    lines = delta.read_all("gold", case.faults_table, columns=["event_date", "partition_day"]).unique()
+    return {day for event, night in lines.iter_rows() for day in (event, night - timedelta(case.label_days))}
+
+
 def quiet_days(case: UseCase, first: date, last: date) -> set[date]:
     """The event dates from ``first`` to ``last`` that may have no rows.
 
-    A source was closed on them or never had them, or their features were published without any.
+    A source was closed on them or never had them, their features were published without any, or refused.
     """
     days, table, known = days_between(first, last), f"gold.{case.features_table}", sources()
     closed = {day for name in case.sources if name in known for day in days if not known[name].is_open(day)}
-    return {*days_of_gaps(case), *closed, *(publications.known(table, days) - usage.days_of(table))}
+    empty = publications.known(table, days) - usage.days_of(table)
+    return {*days_of_gaps(case), *closed, *empty, *refused_days(case)}
 
 
 def check_columns(
@@ -272,7 +284,10 @@ def training_range(case: UseCase, through: date, gaps: Collection[date] | None =
     """
     training, last = case.training, newest_label_day(case, through)
     first = max(training.first_day, last - timedelta(training.window_days - 1))
-    absent = set(quiet_days(case, first, last) if gaps is None else gaps)
+    if gaps is None:
+        features, labels = (usage.days_of(f"gold.{table}") for table in (case.features_table, case.labels_table))
+        gaps = quiet_days(case, first, last) - (refused_days(case) & features & labels)
+    absent = set(gaps)
     there = [day for day in days_between(first, last) if day not in absent] if first <= last else []
     try:
         begin, end = split_days(case, first, last, absent).train

@@ -23,7 +23,7 @@ from include.lake import chain
 from include.ml import record
 from include.quality.faults import Accepted, Fault
 
-type Word = Literal["refuse", "accept"]
+type Word = Literal["refuse", "accept", "fail"]
 
 GATE = "the feature gate"
 
@@ -47,7 +47,8 @@ class Line:
 
     Attributes:
         partition_day: the night that made the features of ``event_date``.
-        word: ``refuse``, by the gate, or ``accept``, by a person.
+        word: ``refuse``, by the gate, or ``accept``, by a person; ``fail`` where the rows of a day break the
+            expectations of the spec, which nobody can accept, and is of no feature by itself.
         kind, changes, said: what was refused, as it was told.
     """
 
@@ -113,6 +114,17 @@ def refuse(case: UseCase, found: Sequence[Fault]) -> None:
             )
             for one in found
             if (known := last.get((one.day, one.feature))) is None or (known.word, known.said) != ("refuse", one.said)
+        ]
+        _append(case, new, f"what the feature gate of {case.name} refuses")
+
+
+def fail(case: UseCase, days: Collection[date], said: str) -> None:
+    """Write down that the rows of ``days`` broke the expectations of the spec, where that is not written already."""
+    with _taking_turns(case):
+        known = {line.event_date for line in read(case) if line.word == "fail"}
+        new = [
+            Line(night_of(case, day), day, "", "fail", "expectations", {}, said, GATE, "", _now())
+            for day in sorted(set(days) - known)
         ]
         _append(case, new, f"what the feature gate of {case.name} refuses")
 

@@ -78,7 +78,11 @@ def audit(name: str, build: dbt.Build) -> None:
         print(f"{ahead} is closed: there is nothing to predict")
         _keep(case, build, pl.DataFrame(schema=profiles.SCHEMA))
         return
-    gate.check(table, nights.key, rows, suite(case))
+    try:
+        gate.check(table, nights.key, rows, suite(case))
+    except gate.GateFailedError as failed:
+        acceptance.fail(case, ahead.days, str(failed).splitlines()[0])
+        raise
     if is_empty:
         _keep(case, build, pl.DataFrame(schema=profiles.SCHEMA))
         return

@@ -80,9 +80,7 @@ class Stages:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "manifest.json").write_text(json.dumps(self.sql))
         features = pl.concat([self.features(night + DAY) for night in nights.days])
-        labels = toy_rows(nights.first, len(nights.days)).select(
-            "coin_id", "flight_date", "is_head", ingestion_date="flight_date"
-        )
+        labels = pl.concat([self.labels(night) for night in nights.days])
         suffix, made = f"__{first:%Y_%m_%d}__{uuid4().hex[:8]}", []
         for table, rows, lead in (
             (f"gold.{self.case.features_table}", features, 1),
@@ -95,6 +93,9 @@ class Stages:
     def features(self, day: date) -> pl.DataFrame:
         moved = sum(self.known(day - n * DAY, day - DAY) for n in (1, 2))
         return toy_rows(day, 1, shift=moved / 100).drop("is_head")
+
+    def labels(self, day: date) -> pl.DataFrame:
+        return toy_rows(day, 1).select("coin_id", "flight_date", "is_head", ingestion_date="flight_date")
 
     def publish(self, build: Build) -> None:
         dbt.publish_built("toy_features", build, "features", staleness.recording(self.case))
