@@ -64,6 +64,9 @@ accept: venv ## use_case=… partition=… feature=a,b [why=… yes=1]: what of 
 rollback: venv ## use_case=… [version=] [since=] [why=… yes=1]: what putting back the version that served before would do; yes=1 does it
 	@$(NOCTURNE) rollback $(given)
 
+rollout: venv ## use_case=… [stop=1 why=… yes=1]: how it stands with a challenger that is rolled out; stop=1 yes=1 takes it back
+	@$(NOCTURNE) rollout $(given)
+
 stale: venv ## use_case=… [from= to=]: partitions whose features, predictions or measurements are out of date, and why
 	@$(NOCTURNE) stale $(given)
 

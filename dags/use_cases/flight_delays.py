@@ -52,8 +52,8 @@ def monitor() -> None:
 
     The sensors are green where they fired and skipped where all is quiet, of a range in its last night.
     `request_retraining` is green where the policy decided "yes", which starts `flight_delays_train`, and skipped where
-    it decided "no"; its log says why. `look_again` is green where a version that waited became champion, and skipped
-    where it is refused or waits on.
+    it decided "no"; its log says why. `look_again` is green where a version that waited, or was rolled out, became
+    champion, and skipped where it is refused, rolled back or goes on.
     """
     sensors = [stages.sensor(CASE, name) for name in ("input_drift", "prediction_drift", "quality")]
     looks = [*sensors, stages.look_again(CASE)]

@@ -58,6 +58,13 @@ NIGHTS = (
         SERVICES,
     ),
     Command(
+        "rollout",
+        "how it stands with a challenger that is rolled out, and take it back",
+        "include.cli.runs:rollout",
+        f"{CASE} --stop --why 'scores look wrong' --yes",
+        ENVIRONMENT,
+    ),
+    Command(
         "night",
         "all stages of one partition on this machine; Airflow is not told",
         "include.cli.scaffold:night",

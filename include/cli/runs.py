@@ -99,6 +99,32 @@ def rollback(given: argparse.Namespace) -> int:
     return _refreshed(case, found.effective_from - timedelta(case.horizon_days), date.max) if given.since else 0
 
 
+def rollout_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--use-case", required=True)
+    flag(parser, "--stop", "take the version back that is rolled out")
+    parser.add_argument("--why", default="", help="for the ledger")
+    flag(parser, "--yes", "do it; else it is only said")
+
+
+def rollout(given: argparse.Namespace) -> int:
+    """0 where it is said, or done. Raises NothingToStopError, BadRequestError."""
+    from include.ml import rollout as rolling
+    from include.ml import rollouts
+
+    case = use_case(given.use_case)
+    if not given.stop:
+        print(*rolling.told(case), sep="\n")
+        return 0
+    step = rolling.to_stop(case)
+    if not given.yes:
+        print(f"{rollouts.words(step)}, and would be rolled back for good\nnothing was done; yes=1 why='…' does it")
+        return 0
+    if not given.why:
+        raise BadRequestError("a rollout is ended with a reason, for the ledger: why='scores look wrong'")
+    print(rollouts.said(rolling.stop(case, f"{getpass.getuser()} on the command line", given.why)))
+    return 0
+
+
 def stale_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--use-case", required=True)
     parser.add_argument("--from", dest="first", type=day, default=date.min, help="first night (all)")

@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from math import inf
 from typing import Any, Literal
 
+from include.contracts.rollout import Rollout
 from include.contracts.search import Scalar, Search
 from include.contracts.tuples import require_tuples
 
@@ -506,6 +507,7 @@ class UseCase:
         label_days: days until a label is known: that of event date D is known in the night D + this.
         horizon_days: the night of day T builds features for, and scores, event date T + this.
         context: further columns of the features table that are not features.
+        rollout: the stages before a challenger that was let through is champion; None: it is at once.
         enabled: whether its DAGs run once they are there. Those of one that is not are paused until somebody takes
             that off in Airflow, and no partition is behind for it.
     """
@@ -524,6 +526,7 @@ class UseCase:
     promotion: Promotion = field(default_factory=Promotion)
     evaluation: Evaluation = field(default_factory=Evaluation)
     scoring: Scoring = field(default_factory=Scoring)
+    rollout: Rollout | None = None
     unlabelled: bool = False
     label_days: int = 0
     horizon_days: int = 1
@@ -554,6 +557,8 @@ class UseCase:
                 f"use case {self.name}: a search on {search.days} days tells nothing of labels that take "
                 f"{self.label_days}: give it {2 * self.overlap_days} or more"
             )
+        if self.rollout is not None:
+            self.rollout.require_days(self.overlap_days)
         self._check_baseline()
 
     def _check_baseline(self) -> None:
@@ -645,6 +650,14 @@ class UseCase:
         return f"{self.name}__approvals"
 
     @property
+    def shadow_table(self) -> str:
+        return f"{self.name}__shadow"
+
+    @property
+    def rollouts_table(self) -> str:
+        return f"{self.name}__rollouts"
+
+    @property
     def faults_table(self) -> str:
         return f"{self.name}__faults"
 
@@ -660,6 +673,7 @@ class UseCase:
             self.judgements_table,
             self.approvals_table,
             self.deployments_table,
+            self.rollouts_table,
             self.faults_table,
             self.made_table,
         )

@@ -30,10 +30,10 @@ from include.governance.trace import Ledger, Line
 from include.lake import chain, commit, dbt, delta, publications, usage
 from include.lake.commit import Change
 from include.lake.dbt import Build
-from include.ml import dataset, ledger
+from include.ml import dataset, ledger, rollouts
 from include.ml.ledger import Champion
-from include.ml.scoring import CHAMPION, SCORED_BY, VERSION
-from include.serving.batch import FEATURES
+from include.ml.rollouts import Step
+from include.ml.scoring import CANARY, CHAMPION, FEATURES, SCORED_BY, VERSION
 
 type Stage = Literal["features", "predict", "monitor"]
 type What = Literal["features", "labels", "measurements"]
@@ -263,6 +263,7 @@ class _Now:
     sql: dict[str, str]
     made: dict[tuple[What, date], Made]
     decided: list[Champion]
+    steps: list[Step]
     stamps: Stamps
     built: set[date]
     measured: set[date]
@@ -285,6 +286,7 @@ class _Now:
             sql=sql,
             made=made(case),
             decided=ledger.read(case),
+            steps=rollouts.read(case),
             stamps=_stamps(case),
             built=usage.days_of(f"gold.{case.features_table}"),
             measured=usage.days_of(f"gold.{case.monitoring_table}"),
@@ -425,6 +427,7 @@ def _stale_predictions(now: _Now, features: Mapping[date, list[str]]) -> dict[da
         why = [] if day in now.stamps else [f"{day} was never scored"]
         for stamp in now.stamps.get(day, []):
             why += _other_stamp(now, day, champion, stamp)
+        why += _without_canary(now, day, champion)
         if night in features and day in now.built:
             why.append("its features are to be built again")
         if why:
@@ -432,10 +435,26 @@ def _stale_predictions(now: _Now, features: Mapping[date, list[str]]) -> dict[da
     return found
 
 
+def _without_canary(now: _Now, day: date, champion: Champion) -> Iterator[str]:
+    """That no row of a scored ``day`` is by a challenger in whose share some are: it could not score them then."""
+    step = rollouts.of_day(now.steps, day, champion)
+    stamps = now.stamps.get(day, [])
+    if step is None or not step.share or not stamps or any(by == CANARY for _, _, by in stamps):
+        return
+    name = now.case.predictions_table
+    rows = delta.read_days("gold", name, day, day, day=now.case.day, columns=[*now.case.key])
+    if rollouts.is_canary(now.case, step, rows).any():
+        yield f"{day} has no row by version {step.model_version}, whose share is {step.share:.0%}"
+
+
 def _other_stamp(now: _Now, day: date, champion: Champion, stamp: Stamp) -> Iterator[str]:
     """How predictions of ``day`` with this ``stamp`` differ from those of ``champion`` on the features of now."""
     version, content, by = stamp
-    if (by or CHAMPION) != CHAMPION:
+    if by == CANARY:
+        step = rollouts.of_day(now.steps, day, champion)
+        if step is None or not step.share or step.model_version != version:
+            yield f"{day} is in part by version {version}, which is no canary of that day"
+    elif (by or CHAMPION) != CHAMPION:
         yield f"{day} was scored by the {by}, since its champion could not"
     elif version != champion.model_version:
         yield f"scored by version {version}, and version {champion.model_version} is champion of {day}"

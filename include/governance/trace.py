@@ -25,10 +25,9 @@ from include.governance import lineage
 from include.governance.lineage import Graph
 from include.ingestion import landing
 from include.lake import delta, publications
-from include.ml import dataset, ledger
+from include.ml import dataset, ledger, rollouts
 from include.ml.ledger import Champion
-from include.ml.scoring import CHAMPION, SCORED_BY
-from include.serving.batch import FEATURES
+from include.ml.scoring import CANARY, CHAMPION, FEATURES, SCORED_BY
 from include.sources import sources
 
 NEAR = 4  # ids that are named beside an unknown one
@@ -109,7 +108,8 @@ class Trace:
     """The whole chain.
 
     Attributes:
-        champion: the line of the deployment ledger that put the model in charge; None where there is none.
+        champion: the line of the deployment ledger, or of a canary the step of its rollout, that put the model in
+            charge; None where there is none.
         tags: what MLflow has of the version: git commit, content hash, Delta versions; None where it did not answer.
         row: the feature row that was scored; empty where its version's files are gone.
         features: the partition that the row is in.
@@ -324,6 +324,15 @@ def training_set(
     return TrainingSet(champion.trained_from, champion.trained_through, list(dict.fromkeys(found)))
 
 
+def _in_charge(case: UseCase, prediction: Prediction) -> Champion | None:
+    """What put the model in charge of a prediction: a line of the deployment ledger, or the step of a rollout."""
+    if prediction.predicted.get(SCORED_BY) == CANARY:
+        steps = [one for one in rollouts.read(case) if one.model_version == prediction.model_version and one.is_open]
+        return next((one.challenger for one in reversed(steps) if one.effective_from <= prediction.day), None)
+    rows = [row for row in ledger.read(case) if row.model_version == prediction.model_version]
+    return ledger.pick(rows, date.max)
+
+
 def trace(case: UseCase, asked: str, tags_of: Callable[[int], dict[str, str] | None]) -> Trace:
     """The chain behind the prediction ``asked``, as :func:`find_prediction` takes it.
 
@@ -336,9 +345,7 @@ def trace(case: UseCase, asked: str, tags_of: Callable[[int], dict[str, str] | N
     moment = prediction.scored_at or datetime.now(UTC)
     through = prediction.day - timedelta(case.horizon_days)
     features = next(iter(lines.at(f"gold.{case.features_table}", prediction.day, moment, through)), None)
-    champion = ledger.pick(
-        [row for row in ledger.read(case) if row.model_version == prediction.model_version], date.max
-    )
+    champion = _in_charge(case, prediction)
     tags = tags_of(prediction.model_version) if prediction.model_version else None
     return Trace(
         use_case=case.name,

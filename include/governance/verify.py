@@ -5,7 +5,7 @@
 - No line of a ledger was edited, taken out or put in.
 - ``rows in = published + quarantined + deduplicated`` holds for every file, against the rows that the tables hold.
 - Every partition has the content that it was published with.
-- Every prediction was made by the version that was champion for its day.
+- Every prediction was made by the version that was champion for its day, or by the challenger in whose share it is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from include.contracts.source import Source, completeness_table, table
 from include.contracts.use_case import UseCase
 from include.lake import chain, commit, delta, migrations, publications, removals, usage
 from include.lake.digest import NOTHING, contents
-from include.ml import ledger, scoring
+from include.ml import ledger, rollouts, scoring
+from include.ml.ledger import Champion
 from include.sources import sources
 from include.use_cases import use_cases
 
@@ -131,11 +132,39 @@ def other_champions(case: UseCase) -> Iterator[str]:
     decided = ledger.read(case)
     rows = scoring.of_champions(delta.scan("gold", case.predictions_table))
     found = rows.group_by(case.day, "model_version").len().collect()
+    yield from _other_canaries(case, decided)
     for day, version, rows in found.sort(case.day).iter_rows():
         champion = ledger.pick(decided, day)
         if champion is None or champion.model_version != version:
             named = f"version {champion.model_version}" if champion else "none"
             yield f"gold.{case.predictions_table} {day}: {rows} rows are by version {version}, the champion is {named}"
+
+
+def _other_canaries(case: UseCase, decided: list[Champion]) -> Iterator[str]:
+    """The days on which others are in the share of a challenger than the ledger of rollouts says."""
+    rows = delta.scan("gold", case.predictions_table)
+    if scoring.SCORED_BY not in rows.collect_schema().names():
+        return
+    steps, by_canary = rollouts.read(case), pl.col(scoring.SCORED_BY) == scoring.CANARY
+    with_some = set(rows.filter(by_canary).select(case.day).unique().collect()[case.day])
+    shares = {
+        day: step
+        for day in usage.days_of(f"gold.{case.predictions_table}")
+        if (step := rollouts.of_day(steps, day, ledger.pick(decided, day))) is not None and step.share
+    }
+    for day in sorted(with_some | shares.keys()):
+        step = shares.get(day)
+        of_day = rows.filter(pl.col(case.day) == day).collect()
+        if step is None:
+            yield f"gold.{case.predictions_table} {day}: rows are by a canary, and gold.{case.rollouts_table} has none"
+            continue
+        wanted = rollouts.is_canary(case, step, of_day)
+        is_its = of_day.select(by_canary.fill_null(False) & (pl.col(scoring.VERSION) == step.model_version))
+        if wrong := int((wanted != is_its.to_series()).sum()):
+            yield (
+                f"gold.{case.predictions_table} {day}: {wrong} rows are not by whom the share of {step.share:.0%} of "
+                f"version {step.model_version} says"
+            )
 
 
 def ledgers() -> list[str]:

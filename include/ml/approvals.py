@@ -16,7 +16,7 @@ from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError, NocturneError
 from include.core.lease import lease
 from include.core.settings import settings
-from include.ml import ledger, record
+from include.ml import ledger, record, rollouts
 from include.ml.ledger import Champion
 from include.ml.record import Approval, Judgement, Training, Word
 
@@ -45,11 +45,17 @@ def deciding(case: UseCase) -> AbstractContextManager[None]:
 
 
 def open_judgement(case: UseCase) -> Judgement | None:
-    """What the gates let through and no person was asked about: of the newest version, beside the champion of now."""
+    """What the gates let through and no person was asked about: of the newest version, beside the champion of now.
+
+    While another version is rolled out, nobody is asked: what is approved then could not begin.
+    """
+    steps = rollouts.read(case)
     found, champion = record.newest_judgement(case), ledger.latest_champion(case)
     if found is None or found.verdict != "promote" or found.champion != (champion and champion.model_version):
         return None
     if found.model_version in {row.model_version for row in ledger.read(case)}:
+        return None
+    if rollouts.blocks(steps, found.model_version, found.model_sha256):
         return None
     seal = record.seal_of(case, found.model_version)
     return None if any(one.judgement == seal for one in record.approvals(case)) else found

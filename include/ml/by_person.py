@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.contracts.use_case import UseCase
 from include.core.errors import BadRequestError
-from include.ml import approvals, errors, ledger, model_files, promotion, record, registry, tasks
+from include.ml import approvals, errors, ledger, model_files, promotion, record, registry, rollouts, tasks
 from include.ml.approvals import GATES
 from include.ml.ledger import Champion
 from include.ml.record import Approval, Judgement, Training
@@ -72,6 +72,7 @@ def _planned(case: UseCase, client: MlflowClient, version: int) -> tuple[Plan, M
         raise NotToPromoteError(f"version {version} of {case.name} {how}")
     found = client.get_model_version(case.name, str(version))
     training = registry.training_of(case, found)
+    _require_free(case, version, training)
     judgement = promotion.considered(case, version, str(found.run_id), training, champion)
     if judgement.verdict == "refuse" and not judgement.too_old:
         _refuse(case, version, judgement.reasons)
@@ -87,6 +88,19 @@ def _refuse(case: UseCase, version: int, reasons: list[str]) -> None:
         f"version {version} of {case.name} is refused by its gates, and nobody can promote it: {'; '.join(reasons)}. "
         "Train another one"
     )
+
+
+def _require_free(case: UseCase, version: int, training: Training) -> None:
+    """Raise NotToPromoteError where a version is rolled out, was rolled back, or has to wait for one that is."""
+    steps = rollouts.read(case)
+    going = rollouts.current(steps)
+    if going is not None and going.model_version == version:
+        raise NotToPromoteError(f"{rollouts.words(going)}, and goes on by what comes of it: make rollout shows what")
+    if case.rollout is not None and (why := rollouts.blocks(steps, version, training.model_sha256)):
+        raise NotToPromoteError(
+            f"version {version} of {case.name} cannot begin its rollout: {why}. make rollout use_case={case.name} "
+            "stop=1 ends one that goes on"
+        )
 
 
 def _check_files(case: UseCase, version: int, run_id: str, training: Training) -> None:
@@ -144,10 +158,15 @@ def carry_out(name: str, request: str) -> dict[str, Any]:
             return done | {"partition": str(training.partition)}
         answers, seal = approvals.answers_to(case, request), record.seal_of(case, version)
         approved = approvals.require(case, question, answers, training, seal, champion)
+        going = promotion.rolled_out(case, version, training, champion)
+        if going is not None and going["awaits"]:  # an earlier try has begun its rollout
+            return going | {"partition": str(training.partition)}
+        _require_free(case, version, training)
         _check_files(case, version, str(found.run_id), training)
         decided_by, reason = _said(question, approved, record.last_judgement(case, version))
         how = ledger.BY_HAND if question.by_hand else None
-        done = promotion.make_champion(case, found, training, champion, decided_by, reason, [reason], how)
+        night = training.partition
+        done = promotion.let_through(case, found, training, champion, decided_by, reason, [reason], night, how)
         return done | {"partition": str(training.partition)}
 
 

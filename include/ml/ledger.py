@@ -145,6 +145,10 @@ def append(
         trained_through=trained_through,
         how=how,
     )
-    line = pl.DataFrame([asdict(row)], schema=SCHEMA)
-    chain.append(f"gold.{case.deployments_table}", line, f"champion {model_version} of {case.name}")
+    chain.append(f"gold.{case.deployments_table}", as_lines(row), f"champion {model_version} of {case.name}")
     return row
+
+
+def as_lines(row: Champion) -> pl.DataFrame:
+    """A decision as a line of the ledger, for whoever commits it together with something else."""
+    return pl.DataFrame([asdict(row)], schema=SCHEMA)

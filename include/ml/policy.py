@@ -13,7 +13,7 @@ from include.contracts.use_case import DriftPolicy, UseCase
 from include.core.errors import NeedsAttentionError
 from include.core.lease import lease
 from include.lake import delta
-from include.ml import ledger, monitor, record
+from include.ml import ledger, monitor, record, rollouts
 from include.ml.ledger import Champion
 from include.ml.monitor import SensorReading
 from include.ml.record import Training
@@ -46,7 +46,10 @@ class Decision:
         return asdict(self) | {"partition_day": str(self.partition_day)}
 
 
-type Outcome = Literal["open", "promoted", "waits", "refused", "failed"]
+type Outcome = Literal["open", "promoted", "waits", "refused", "rolled back", "failed"]
+
+LOST: tuple[Outcome, ...] = ("refused", "rolled back", "failed")
+"""What came to nothing."""
 
 FAILED_NIGHTS = 7
 """A training that nobody has written down so many nights after it was asked for has failed, and may be asked for again:
@@ -108,13 +111,15 @@ def decide(
     requests: Sequence[Request] = (),
     label_days: int = 0,
     held: Champion | None = None,
+    resting: str = "",
 ) -> Decision:
     """Whether to ask for a retraining in ``night``. Pure: the same state gives the same decision.
 
     ``champion`` is that of day ``night``, ``readings`` are of that night, and any sensor that fired is a reason.
     ``requests`` are the other nights with a "yes", earlier or later ones, of the policy's budget and cool-down: they
     say when that must wait. In ``night`` the labels of the day ``label_days`` before it are known. ``held`` is the
-    champion of all if a person has put it back: then nothing is asked for.
+    champion of all if a person has put it back: then nothing is asked for. Nor is anything while a challenger is rolled
+    out, or was rolled back not long ago: ``resting`` says so.
     """
     fired = sorted(reading.sensor for reading in readings if reading.fired)
     nearest = min(requests, key=lambda one: (abs(night - one.night), one.night), default=None)
@@ -147,6 +152,8 @@ def decide(
         return answer("no", "nothing calls for it" + saw)
     if fresh < policy.cool_down_days:
         return answer("no", f"cool-down: {fresh} days of new labels, {policy.cool_down_days} are needed{saw}")
+    if resting:
+        return answer("no", resting + saw)
     if (wait := _must_wait(policy, night, champion, requests)) is not None:
         return answer("no", wait + saw)
     return answer("yes", why + saw)
@@ -159,7 +166,7 @@ def _must_wait(policy: DriftPolicy, night: date, champion: Champion, requests: S
         if abs((night - one.night).days) < waits:
             return f"cool-down: a retraining was asked for on {one.night}{f': {one.became}' if one.became else ''}"
     earlier = sorted((one for one in requests if one.night < night), key=lambda one: one.night, reverse=True)
-    lost = list(takewhile(lambda one: one.outcome in ("refused", "failed"), earlier))
+    lost = list(takewhile(lambda one: one.outcome in LOST, earlier))
     lost = [one for one in lost if one.model_version == champion.model_version]
     if len(lost) >= policy.max_refusals:
         return (
@@ -186,6 +193,11 @@ def outcome_of(
     if not judged:
         return "open", ""
     last = judged[-1]
+    if (step := rollouts.fate(rollouts.read(case), first.model_sha256)) is not None:
+        if step.stage == rollouts.BACK:
+            return "rolled back", f"version {step.model_version} was rolled back: {step.reason}"
+        if step.is_open:
+            return "waits", rollouts.words(step)
     words: dict[str, tuple[Outcome, str]] = {
         "promote": ("promoted", f"version {last.model_version} was let through"),
         "wait": ("waits", f"version {last.model_version} waits"),
@@ -246,6 +258,7 @@ def _decide_nights(case: UseCase, first: date, last: date) -> list[dict[str, Any
     latest = ledger.pick(decided, date.max)
     held = latest if latest is not None and latest.how == ledger.ROLLBACK else None
     measured = monitor.measurements(case, first, last)
+    steps, calm = rollouts.read(case), case.rollout.cool_down_days if case.rollout else 0
     # Nights may run out of order: a request of a later night counts as well when an earlier one is decided on
     # afterwards. What is farther away than budget and cool-down says nothing: a night does not read all of history.
     cool = timedelta(max(policy.cool_down_days - 1, 0))
@@ -263,7 +276,9 @@ def _decide_nights(case: UseCase, first: date, last: date) -> list[dict[str, Any
         if champion is not None:
             readings += [sense(policy, night, champion, case.label_days) for sense in (schedule, new_labels)]
         near = [one for one in requests.values() if one.night != night and night - back <= one.night <= night + cool]
-        made = decide(policy, night, champion, readings, near, case.label_days, held)
+        made = decide(
+            policy, night, champion, readings, near, case.label_days, held, rollouts.holds(steps, night, calm)
+        )
         if before := kept.get(night):
             decision = Decision(**before | {"evidence": json.loads(before["evidence"])})
             differs = (decision.decision, decision.reason) != (made.decision, made.reason)

@@ -27,6 +27,7 @@ from include.ml import (
     model_files,
     record,
     registry,
+    rollouts,
     scoring,
     tasks,
 )
@@ -83,15 +84,18 @@ def _promoted(case: UseCase, version: int, through: date | None, decided_by: str
         if (done := as_decided(case, version)) is not None:
             return done
         champion, training = ledger.latest_champion(case), registry.training_of(case, found)
+        if (going := rolled_out(case, version, training, champion)) is not None:
+            return going
         judgement = _judged(case, version, str(found.run_id), training, champion, through, decided_by)
         if not is_shown(found, judgement):  # an earlier try may not have come so far
             show(case, client, str(found.run_id), judgement)
         if judgement.verdict != "promote" or case.promotion.approvals:
             answer = _answer(version, champion) | {"verdict": judgement.verdict, "reasons": judgement.reasons}
-            let_through = judgement.verdict == "promote"
-            return answer | {"awaits": approvals.how_it_stands(case, version) if let_through else ""}
+            is_good = judgement.verdict == "promote"
+            return answer | {"awaits": approvals.how_it_stands(case, version) if is_good else ""}
         reason = "; ".join(judgement.reasons)
-        return make_champion(case, found, training, champion, decided_by, reason, judgement.reasons)
+        night = through or training.partition
+        return let_through(case, found, training, champion, decided_by, reason, judgement.reasons, night)
 
 
 def _answer(version: int, champion: ledger.Champion | None) -> dict[str, Any]:
@@ -114,6 +118,47 @@ def as_decided(case: UseCase, version: int) -> dict[str, Any] | None:
     replaced = ledger.pick([row for row in rows if row.decided_at < earlier.decided_at], date.max)
     promoted = {"verdict": "promote", "promoted": True, "reasons": [earlier.reason]}
     return _answer(version, replaced) | promoted | {"effective_from": str(earlier.effective_from)}
+
+
+def rolled_out(
+    case: UseCase, version: int, training: Training, champion: ledger.Champion | None
+) -> dict[str, Any] | None:
+    """What ``promote`` returns of a version that is on its way to champion, or was taken back; None of another one."""
+    steps = rollouts.read(case)
+    going, fate = rollouts.current(steps), rollouts.fate(steps, training.model_sha256)
+    if going is not None and going.model_version == version:
+        said = {"verdict": "promote", "reasons": [going.reason], "awaits": rollouts.words(going)}
+        return _answer(version, champion) | said
+    if fate is not None and fate.stage == rollouts.BACK:
+        why = rollouts.blocks(steps, version, training.model_sha256)
+        return _answer(version, champion) | {"verdict": "refuse", "reasons": [why]}
+    return None
+
+
+def let_through(
+    case: UseCase,
+    found: ModelVersion,
+    training: Training,
+    champion: ledger.Champion | None,
+    decided_by: str,
+    reason: str,
+    reasons: list[str],
+    night: date,
+    how: str | None = None,
+) -> dict[str, Any]:
+    """Make a version champion, or have it begin its rollout where the spec has one; what ``promote`` returns.
+
+    The first champion replaces nobody, and is champion at once. While another version is rolled out this one waits:
+    ``look_again`` takes it up. Hold the lease of deployments.
+    """
+    if case.rollout is None or champion is None:
+        return make_champion(case, found, training, champion, decided_by, reason, reasons, how)
+    version = registry.number_of(found)
+    awaits = rollouts.blocks(rollouts.read(case), version, training.model_sha256)
+    if not awaits:
+        step = rollouts.begin(case, version, str(found.run_id), training, champion, decided_by, reason, night)
+        awaits = rollouts.words(step)
+    return _answer(version, champion) | {"verdict": "promote", "reasons": reasons, "awaits": awaits}
 
 
 def make_champion(
@@ -161,14 +206,21 @@ def look_again(name: str, through: date) -> dict[str, Any] | None:
 def _waits(case: UseCase, through: date) -> int | None:
     """The version that waits for its next look, or for what a try that was killed has not carried out of its last.
 
-    One that was champion and was taken back does not come again by itself.
+    One that was champion and was taken back does not come again by itself, nor does one that was rolled back. While a
+    version is rolled out, no other is looked at.
     """
-    champion = ledger.latest_champion(case)
+    steps, champion = rollouts.read(case), ledger.latest_champion(case)
+    if rollouts.current(steps) is not None:
+        return None
     serving = champion.model_version if champion else None
     was_champion = {row.model_version for row in ledger.read(case)}
+    newest = record.newest_judgement(case)
+    fate = rollouts.fate(steps, newest.model_sha256) if newest else None
+    if fate is not None and fate.stage == rollouts.BACK:
+        return None
     if found := record.waiting(case, serving):
         return None if found.model_version in was_champion else found.model_version
-    last = record.newest_judgement(case)
+    last = newest
     if last is None or last.verdict != "promote":
         return None
     if last.model_version in was_champion:  # the alias may lack

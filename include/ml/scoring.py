@@ -20,8 +20,16 @@ VERSION = "model_version"
 """The column of a predictions table that says which version a row is scored by; null where by none."""
 
 SCORED_BY = "scored_by"
-"""The column that says whether that is the champion of the day, the one before it, or what is usual (``prior``)."""
-CHAMPION, PREVIOUS, PRIOR = "champion", "previous champion", "prior"
+"""The column that says whether that is the champion of the day, the one before it, what is usual (``prior``), or a
+challenger that is rolled out and has this row's entity in its share."""
+CHAMPION, PREVIOUS, PRIOR, CANARY = "champion", "previous champion", "prior", "canary"
+SHADOW = "shadow"
+"""By whom the rows of a shadow table are: both versions of a rollout, whichever is not published."""
+
+FEATURES = "features_content"
+"""The column of a predictions table that says which content of its day's features a row was made from.
+
+As ``content`` of the ledger of publications has it; null of a day that was published before there was that ledger."""
 
 DECISION, REASONS = "decision", "reasons"
 """The columns of what to do by the spec's value or cost, and of the features that moved a prediction most."""
@@ -117,9 +125,9 @@ def of_champions[Frame: (pl.DataFrame, pl.LazyFrame)](predictions: Frame) -> Fra
 
 
 def of_others(predictions: pl.DataFrame) -> pl.DataFrame:
-    """Those of ``predictions`` that somebody else than the champion of their day has made."""
+    """Those of ``predictions`` that somebody else than the champion of their day had to make; a canary was meant to."""
     marked = SCORED_BY in predictions.columns
-    return predictions.filter(pl.col(SCORED_BY) != CHAMPION) if marked else predictions.clear()
+    return predictions.filter(~pl.col(SCORED_BY).is_in([CHAMPION, CANARY])) if marked else predictions.clear()
 
 
 def score_rows(case: UseCase, champion: Champion, rows: pl.DataFrame) -> pl.DataFrame:

@@ -77,6 +77,14 @@ def deliver(alert: Alert) -> None:
         channels.send(alert)
 
 
+def tell_once(context: Mapping[str, Any], said: str, todo: str) -> None:
+    """Tell it, unless this run has: a task that is tried again finds what the first try has written down."""
+    new = of(context)
+    if any((one["dag"], one["run"], one["error"]) == (new["dag"], new["run"], said[:LONGEST]) for one in told()):
+        return
+    tell(context, said, todo)
+
+
 def of(context: Mapping[str, Any]) -> Alert:
     """What the context of a failed task or run says."""
     run, ti, error = context.get("dag_run"), context.get("ti"), context.get("exception")

@@ -23,6 +23,9 @@ from include.orchestration.operators.run_again import RunAgain
 from include.use_cases import use_case
 
 AGAIN = "then `make refresh use_case={case} yes=1` has the champion score these days again"
+ROLLED_BACK = (
+    "nothing: the champion scores all rows again. `make rollout use_case={case}` shows what it was taken back for"
+)
 # What a stage's DAG says of itself in Airflow, where its function in the DAG file does not.
 DOCS = {
     "features": """\
@@ -38,8 +41,9 @@ feature gate does. Nothing is published then.
     "predict": """\
 Score the event date after the partition with the champion of that day.
 
-**Reads** `gold.<case>__features` and the deployment ledger. **Writes** `gold.<case>__predictions`, each entity
-once, with the model's version; a rerun replaces. **Parameters**: `from` and `to` for a range.
+**Reads** `gold.<case>__features` and the ledgers of deployments and rollouts. **Writes** `gold.<case>__predictions`,
+each entity once, with the model's version; a rerun replaces. While a challenger is rolled out, it scores all rows too:
+what of both is not published goes to `gold.<case>__shadow`. **Parameters**: `from` and `to` for a range.
 
 **Skips** where the ledger names no champion for the day: train one first. Of a range, the days before the first
 champion are left out.
@@ -52,9 +56,9 @@ and `gold.<case>__decisions`. **Parameters**: `from` and `to` for a range, whose
 
 The sensors are green where they fired and skipped where all is quiet, of a range in its last night.
 `request_retraining` is green where the policy decided "yes", which starts `<case>_train`, and skipped where it decided
-"no"; its log says why. `look_again` is green where a version that waited became champion, and skipped where it is
-refused or waits on. Where the spec wants approvals, `request_approval` announces a version that was let
-through, which starts `<case>_promote`.
+"no"; its log says why. `look_again` is green where a version that waited, or was rolled out, became champion, and
+skipped where it is refused, rolled back or goes on; steps of a rollout are lines of `gold.<case>__rollouts`. Where the
+spec wants approvals, `request_approval` announces a version that was let through, which starts `<case>_promote`.
 """,
     "train": """\
 Train a challenger on everything known by the partition, and promote it if it passes its gates.
@@ -300,16 +304,20 @@ def request_retraining(case: str) -> Any:
 def look_again(case: str) -> Any:
     """Judge the version that waits, where the partition has brought days enough for the next look at it.
 
+    A version that is rolled out is looked at each night: it goes forward, or back, by what came of the days so far.
+
     Where the spec wants approvals, ``request_approval`` comes after it.
     """
 
     @task(task_id="look_again", doc_md=look_again.__doc__, outlets=[assets.champion(case)])
     def judge(**context):
-        from include.ml import promotion
+        from include.ml import rollout
 
-        result = promotion.look_again(case, of_run(context).last)
+        result = rollout.look_again(case, of_run(context).last)
         if result is None:
             raise AirflowSkipException("no version waits")
+        if said := result.get("rolled_back"):
+            alerts.tell_once(context, said, ROLLED_BACK.format(case=case))
         require_promoted(result)
         assets.announce(context, assets.champion(case), of_run(context), **result)
         return result
@@ -497,6 +505,7 @@ def carry_out(case: str) -> Any:
         from include.ml import by_person
 
         result = by_person.carry_out(case, defaults.name_of(context))
+        require_promoted(result)
         # A run that a person has started has no partition: the version's is what it is told under.
         return _announced(case, result, Partitions.parse(result["partition"]), context)
 

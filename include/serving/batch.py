@@ -1,5 +1,10 @@
-"""Score days with the champion that the ledger names for each of them."""
+"""Score days with the champion that the ledger names for each of them, and with a challenger that is rolled out.
 
+Such a challenger scores every row beside the champion. Of the two predictions of a row one is published, and while the
+rollout goes on the other one is kept in the shadow table, which nobody uses but those who compare them.
+"""
+
+from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby, takewhile
 from typing import Any
@@ -7,19 +12,16 @@ from typing import Any
 import polars as pl
 
 from include.contracts.use_case import UseCase
-from include.core.errors import NeedsAttentionError
+from include.core.errors import NeedsAttentionError, may_pass
 from include.core.partitions import Partitions
 from include.lake import commit, delta, publications, usage
-from include.ml import dataset, ledger, scoring
+from include.ml import dataset, ledger, rollouts, scoring
 from include.ml.ledger import Champion
+from include.ml.rollouts import Step
+from include.ml.scoring import FEATURES
 from include.serving import fallback
 from include.serving.fallback import Fallback
 from include.use_cases import use_case
-
-FEATURES = "features_content"
-"""The column of a predictions table that says which content of its day's features a row was made from.
-
-As ``content`` of the ledger of publications has it; null of a day that was published before there was that ledger."""
 
 
 class IncompletePredictionsError(NeedsAttentionError, ValueError):
@@ -52,7 +54,8 @@ def predict(name: str, first: date, last: date, *, is_last_try: bool = False) ->
     fallback DamagedModelError, ModelRefusedError, UnfitOutputError, and RegistryAwayError.
 
     Returns ``rows``, ``days``, ``by_version`` (rows of each model version), ``changed``, ``table_version``, the
-    ``features_version`` that was read, and ``fallback``: a sentence for each champion whose days somebody else scored.
+    ``features_version`` that was read, and ``fallback``: a sentence for each champion whose days somebody else scored,
+    and for a challenger that could not score.
     """
     case = use_case(name)
     with ledger.deploying(case):
@@ -99,17 +102,22 @@ def _predict(case: UseCase, first: date, last: date, is_last_try: bool) -> dict[
     if a_day.is_empty() and publications.known(f"gold.{case.features_table}", days) == set(days):
         return _nothing(case, first, last, version)
     dataset.require_days(case.features_table, a_day, first, last, case.day, gaps)
-    parts, fallen_back = list[pl.DataFrame](), list[Fallback]()
+    parts, shadows, fallen_back = list[pl.DataFrame](), list[pl.DataFrame](), list[Fallback]()
+    beside = _Beside(case, rollouts.read(case), is_last_try)
     # Some days at a time: of a long range the features, which are wide, are never in memory all at once.
     for part in dataset.parts(a_day.rows()):
         features = dataset.between(case, scan, part).collect()
         scored, instead = _scored(case, decided, features, is_last_try)
-        parts.append(scored)
+        published, shadow = beside.score(decided, features, scored)
+        parts.append(published)
+        shadows += [shadow] if shadow is not None else []
         fallen_back += instead
     # Of two versions one may have classes that the other has not.
     predictions = pl.concat(parts, how="diagonal")
     content = pl.col(case.day).replace_strict(contents, default=None, return_dtype=pl.String)
-    predictions = with_columns_of_table(case, predictions.with_columns(content.alias(FEATURES)))
+    predictions = with_columns_of_table(case.predictions_table, predictions.with_columns(content.alias(FEATURES)))
+    if shadows:
+        _keep(case, pl.concat(shadows, how="diagonal").with_columns(content.alias(FEATURES)))
     written = delta.replace_days("gold", case.predictions_table, predictions, first, last, day=case.day)
     counts = predictions.group_by(scoring.VERSION).len().drop_nulls().sort(scoring.VERSION).iter_rows()
     return {
@@ -119,7 +127,7 @@ def _predict(case: UseCase, first: date, last: date, is_last_try: bool) -> dict[
         "changed": written.changed,
         "table_version": written.version,
         "features_version": version,
-        "fallback": [str(one) for one in fallback.joined(fallen_back)],
+        "fallback": [*(str(one) for one in fallback.joined(fallen_back)), *beside.failed],
     }
 
 
@@ -143,6 +151,83 @@ def _scored(
     return predictions.sort(case.key), fallen_back
 
 
+@dataclass
+class _Beside:
+    """A challenger that is rolled out, beside the champion of each day.
+
+    Attributes:
+        steps: the ledger of rollouts, with what is added to it here.
+        failed: what could not be scored by it, in sentences.
+    """
+
+    case: UseCase
+    steps: list[Step]
+    is_last_try: bool
+    failed: list[str] = field(default_factory=list)
+
+    def score(
+        self, decided: list[Champion], features: pl.DataFrame, scored: pl.DataFrame
+    ) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+        """What is published of some days, and what of them is kept for comparison; None where nothing is.
+
+        ``scored`` is what is published without a challenger.
+        """
+        if not self.steps:
+            return scored, None
+        case, found, kept = self.case, scored, list[pl.DataFrame]()
+        for day in sorted(features[case.day].unique()):
+            step = rollouts.of_day(self.steps, day, ledger.pick(decided, day))
+            going = rollouts.current(self.steps)
+            is_open = step is not None and going is not None and going.model_version == step.model_version
+            if step is None or not (step.share or is_open):
+                continue  # of a shadow that has ended, nothing is wanted any more
+            rows = features.filter(pl.col(case.day) == day)
+            theirs = self._challenger(step, day, rows, is_open)
+            if theirs is None:
+                continue
+            of_share = theirs.filter(rollouts.is_canary(case, step, theirs))
+            used = of_share.with_columns(pl.lit(scoring.CANARY).alias(scoring.SCORED_BY))
+            others = found.filter(pl.col(case.day) == day)
+            if is_open:
+                unused = [
+                    theirs.join(of_share, on=case.key, how="anti"),
+                    others.join(of_share, on=case.key, how="semi"),
+                ]
+                kept += [one.with_columns(pl.lit(scoring.SHADOW).alias(scoring.SCORED_BY)) for one in unused]
+            found = pl.concat([found.join(of_share, on=case.key, how="anti"), used], how="diagonal")
+        check_complete(case, features, found)
+        return found.sort(case.key), pl.concat(kept, how="diagonal") if kept else None
+
+    def _challenger(self, step: Step, day: date, rows: pl.DataFrame, is_open: bool) -> pl.DataFrame | None:
+        """The rows of ``day``, which its champion could score, by the challenger; None where that one cannot.
+
+        Where it never will, it is rolled back. Nobody waits for a shadow: what may pass leaves the day without one.
+        """
+        try:
+            return scoring.score_rows(self.case, step.challenger, rows)
+        except Exception as error:
+            passes = may_pass(error)
+            if passes and step.share and not self.is_last_try:
+                raise
+            said = f"{str(error).rstrip('.')}."
+            self.failed.append(
+                f"version {step.model_version}, {step.stage}, could not score {day}: all rows are by the champion. "
+                f"{said}"
+            )
+            if is_open and not passes:
+                self.steps.append(rollouts.cannot_score(self.case, step, day, said))
+            return None
+
+
+def _keep(case: UseCase, shadow: pl.DataFrame) -> None:
+    """Replace the days of the shadow table that ``shadow`` has."""
+    first, last = shadow[case.day].min(), shadow[case.day].max()
+    if not (isinstance(first, date) and isinstance(last, date)):
+        raise AssertionError("a shadow has days")
+    table = with_columns_of_table(case.shadow_table, shadow.sort(case.key))
+    delta.replace_days("gold", case.shadow_table, table, first, last, day=case.day)
+
+
 def _nothing(case: UseCase, first: date, last: date, version: int) -> dict[str, Any]:
     """What comes of days on which there is nothing to score: what was scored for them earlier goes."""
     found: dict[str, Any] = {"rows": 0, "days": 0, "by_version": {}, "changed": False, "table_version": None}
@@ -153,10 +238,10 @@ def _nothing(case: UseCase, first: date, last: date, version: int) -> dict[str, 
     return found | {"features_version": version, "fallback": []}
 
 
-def with_columns_of_table(case: UseCase, predictions: pl.DataFrame) -> pl.DataFrame:
+def with_columns_of_table(table: str, predictions: pl.DataFrame) -> pl.DataFrame:
     """``predictions`` with the columns that the table has of other versions' classes or quantiles, empty."""
-    if not delta.exists("gold", case.predictions_table):
+    if not delta.exists("gold", table):
         return predictions
-    there = delta.scan("gold", case.predictions_table).collect_schema()
+    there = delta.scan("gold", table).collect_schema()
     missing = {name: kind for name, kind in there.items() if name not in predictions.columns}
     return predictions.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items())
