@@ -73,6 +73,9 @@ stale: venv ## use_case=… [from= to=]: partitions whose features, predictions 
 refresh: venv ## use_case=… [from= to=] [yes=1]: what is stale; yes=1 makes it again, features first
 	@$(NOCTURNE) refresh $(given)
 
+publish: venv ## use_case=… [from= to=] [target=] [yes=1]: what its targets have not got of the predictions; yes=1 sends it
+	@$(NOCTURNE) publish $(given)
+
 stream: venv ## source=… [every=10]: spool its events as they come, looking every so many seconds, until Ctrl-C
 	@$(NOCTURNE) stream $(given)
 

@@ -86,6 +86,13 @@ NIGHTS = (
         SERVICES,
     ),
     Command(
+        "publish",
+        "bring predictions to the targets of a use case, what these have not got yet",
+        "include.cli.publish:publish",
+        f"{CASE} --yes",
+        SERVICES,
+    ),
+    Command(
         "reprocess",
         "ingest again what the quarantine holds, after a fix",
         "include.cli.runs:reprocess",

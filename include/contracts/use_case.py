@@ -10,6 +10,8 @@ from datetime import date, timedelta
 from math import inf
 from typing import Any, Literal
 
+from include.contracts import publishing
+from include.contracts.publishing import Target
 from include.contracts.rollout import Rollout
 from include.contracts.search import Scalar, Search
 from include.contracts.tuples import require_tuples
@@ -510,6 +512,7 @@ class UseCase:
         rollout: the stages before a challenger that was let through is champion; None: it is at once.
         enabled: whether its DAGs run once they are there. Those of one that is not are paused until somebody takes
             that off in Airflow, and no partition is behind for it.
+        publish: where its predictions go, beside the lake; each is a target of ``<use case>_publish``.
     """
 
     name: str
@@ -532,6 +535,7 @@ class UseCase:
     horizon_days: int = 1
     context: tuple[str, ...] = ()
     enabled: bool = True
+    publish: tuple[Target, ...] = ()
 
     def __post_init__(self) -> None:
         for part, value in (("sources", self.sources), ("entity", self.entity)):
@@ -560,6 +564,7 @@ class UseCase:
         if self.rollout is not None:
             self.rollout.require_days(self.overlap_days)
         self._check_baseline()
+        publishing.check(self.name, self.publish, self.key)
 
     def _check_baseline(self) -> None:
         name = self.task.baseline
@@ -666,6 +671,14 @@ class UseCase:
         return f"{self.name}__made"
 
     @property
+    def published_table(self) -> str:
+        return f"{self.name}__published"
+
+    @property
+    def outbox_table(self) -> str:
+        return f"{self.name}__outbox"
+
+    @property
     def ledgers(self) -> tuple[str, ...]:
         """Those of its tables that are only ever added to, and sealed."""
         return (
@@ -676,4 +689,5 @@ class UseCase:
             self.rollouts_table,
             self.faults_table,
             self.made_table,
+            self.published_table,
         )

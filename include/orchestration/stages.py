@@ -439,6 +439,25 @@ def _asked(context: Any) -> tuple[date, date]:
     return date.fromisoformat(first or str(date.min)), date.fromisoformat(last or str(date.max))
 
 
+# --- publish, to other systems ---
+
+
+def publish_to(case: str) -> Any:
+    """Bring the predictions of these partitions to one target, where it has not got them yet. One fails by itself."""
+
+    @task(task_id="publish", doc_md=publish_to.__doc__, map_index_template="{{ task.op_kwargs['target'] }}")
+    def send(target, **context):
+        from include.serving import publishing
+
+        asked = context["params"].get("target")
+        if asked and publishing.target_of(use_case(case), asked).name != target:
+            raise AirflowSkipException(f"this run is for the target {asked}")
+        days = of_run(context).shift(use_case(case).horizon_days)
+        return publishing.publish(case, target, days.first, days.last, defaults.name_of(context))
+
+    return send.expand(target=[one.name for one in use_case(case).publish])
+
+
 # --- promote, by persons ---
 
 

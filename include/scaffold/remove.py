@@ -62,7 +62,7 @@ class Left:
 def of_use_case(root: Path, name: str) -> Left:
     """What there is of a use case, whether its files are there or not."""
     check_name("use case", name)
-    dags = [f"{name}_{stage}" for stage in (*STAGES, "promote", "refresh")]
+    dags = [f"{name}_{stage}" for stage in (*STAGES, "promote", "refresh", "publish")]
     files = _there(
         root,
         f"include/use_cases/{name}",

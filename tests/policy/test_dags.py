@@ -59,6 +59,7 @@ CONTRACT = {
     },
     **{f"{case}_promote": by_person(case) for case in use_cases()},
     **{f"{case}_refresh": REFRESH for case in use_cases()},
+    **{f"{name}_publish": ["publish"] for name, case in use_cases().items() if case.publish},
     **OF_THE_LAKE,
 }
 # Where the spec wants approvals: from it nothing follows that waits.
@@ -76,6 +77,8 @@ BY_HAND = (
     *(f"lakehouse_reprocess_{source}" for source in sources()),
     *(f"{case}_refresh" for case in use_cases()),
 )
+# They end at systems that are no part of this one.
+TO_OTHERS = tuple(f"{name}_publish" for name, case in use_cases().items() if case.publish)
 # What comes after the announcement and keeps nobody waiting: removing what was only needed on the way, dbt's pages.
 AFTERWARDS = ("discard", "docs")
 # The asset that the last task of each announces, those aside; no other task does, but for the first predictions of a
@@ -99,6 +102,7 @@ PARAMS = {
     "lakehouse_watch": [],
     "lakehouse_rollback": ["since", "use_case", "version", "why"],
     **{f"{case}_promote": ["version", "why"] for case in use_cases()},
+    **{dag_id: ["from", "target", "to"] for dag_id in TO_OTHERS},
 }
 STAGES = (
     "ingest",
@@ -114,6 +118,7 @@ STAGES = (
     "reprocess",
     "rollback",
     "refresh",
+    "publish",
 )
 DAG_FILES = sorted((ROOT / "dags").rglob("*.py"))
 MOST_LINES = 120
@@ -170,7 +175,7 @@ def test_only_the_last_task_announces(dag_facts: dict[str, Any]) -> None:
         also = FIRST_PREDICTIONS.get(dag_id, {}) | LATE_CHAMPIONS.get(dag_id, {}) | REQUESTS.get(dag_id, {}) | inputs
         after = (*AFTERWARDS, *also, *MORE.get(dag_id, []))
         announcing = next(name for name in reversed(tasks) if name not in after)
-        announced = {} if dag_id in (*OF_THE_LAKE, *BY_HAND) else {announcing: [ANNOUNCES[dag_id]]}
+        announced = {} if dag_id in (*OF_THE_LAKE, *BY_HAND, *TO_OTHERS) else {announcing: [ANNOUNCES[dag_id]]}
         assert outlets == {name: [] for name in tasks} | announced | also, dag_id
 
 
