@@ -635,6 +635,10 @@ class UseCase:
         return f"{self.name}__monitoring"
 
     @property
+    def figures_table(self) -> str:
+        return f"{self.name}__figures"
+
+    @property
     def decisions_table(self) -> str:
         return f"{self.name}__decisions"
 

@@ -23,7 +23,7 @@ import polars as pl
 from include.contracts.use_case import LOOK_BACK_NIGHTS, UseCase
 from include.core.lease import lease
 from include.lake import delta, usage
-from include.ml import dataset, evidence, ledger, metrics, model_files, scoring, tasks
+from include.ml import dataset, evidence, ledger, metrics, model_files, scoring, summaries, tasks
 from include.ml.evidence import Floats, Quiet, State
 from include.ml.ledger import Champion
 from include.ml.reference import Reference, feature_by_day, features_of, quality_by_day, quality_units, scores_by_day
@@ -590,7 +590,7 @@ def _measured(
     champions = {night: champion for night in nights if (champion := ledger.pick(decided, night)) is not None}
     tables = _Tables.of(case, min(champions), max(champions))
     known: dict[int, tuple[Reference, dict[Key, Stream]]] = {}
-    frames = []
+    frames, figures = [], summaries.Kept(case)
     for night, champion in champions.items():
         if champion.model_version != version:
             version, states = champion.model_version, {}  # evidence is of one version
@@ -600,8 +600,11 @@ def _measured(
             dataset.check_columns(case, tables.features.columns, features_of(reference), who=who)
             known[version] = reference, streams(case, reference)
         reference, watched = known[version]
-        made, states = measure_night(case, champion, reference, watched, states, tables.night(night, champion))
+        rows = tables.night(night, champion)
+        made, states = measure_night(case, champion, reference, watched, states, rows)
+        figures.add(champion, reference, rows)
         frames.append(made)
+    figures.store()
     return frames, states
 
 
