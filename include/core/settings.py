@@ -159,6 +159,13 @@ class Settings(BaseSettings):
         4, gt=0, description="the memory that a training's bins may take, at 6 bytes a value; more is kept on disk"
     )
 
+    machine_hour_price: float = Field(
+        0,
+        ge=0,
+        description="what an hour of the machine that scores costs, in any currency: of it the cost of a thousand "
+        "predictions is estimated; 0: unknown",
+    )
+
     @field_validator("home", "var", "jars")
     @classmethod
     def _absolute(cls, path: Path) -> Path:

@@ -24,6 +24,7 @@ from include.lake import chain, commit, delta, migrations, publications, removal
 from include.lake.digest import NOTHING, contents
 from include.ml import ledger, rollouts, scoring
 from include.ml.ledger import Champion
+from include.serving import throughput
 from include.sources import sources
 from include.use_cases import use_cases
 
@@ -170,7 +171,9 @@ def _other_canaries(case: UseCase, decided: list[Champion]) -> Iterator[str]:
 def ledgers() -> list[str]:
     """The tables that are chains."""
     of_cases = [f"gold.{table}" for case in use_cases().values() for table in case.ledgers]
-    return [one for one in ("ledger.publications", "ledger.removals", *of_cases) if one in usage.tables()]
+    return [
+        one for one in ("ledger.publications", "ledger.removals", throughput.LEDGER, *of_cases) if one in usage.tables()
+    ]
 
 
 def verify() -> dict[str, list[str]]:

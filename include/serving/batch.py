@@ -19,7 +19,7 @@ from include.ml import dataset, ledger, rollouts, scoring
 from include.ml.ledger import Champion
 from include.ml.rollouts import Step
 from include.ml.scoring import FEATURES
-from include.serving import fallback
+from include.serving import fallback, throughput
 from include.serving.fallback import Fallback
 from include.use_cases import use_case
 
@@ -58,8 +58,8 @@ def predict(name: str, first: date, last: date, *, is_last_try: bool = False) ->
     and for a challenger that could not score.
     """
     case = use_case(name)
-    with ledger.deploying(case):
-        return _predict(case, first, last, is_last_try)
+    with ledger.deploying(case), throughput.measured(case, first, last) as run:
+        return run.has_done(_predict(case, first, last, is_last_try))
 
 
 def with_champion(name: str, days: Partitions) -> Partitions:
