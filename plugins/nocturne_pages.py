@@ -1,4 +1,4 @@
-"""Pages of Nocturne in Airflow's menu, behind Airflow's login: dbt's, lineage, the quarantine, model cards."""
+"""Pages of Nocturne in Airflow's menu, behind its login: dbt's, model health, lineage, quarantine, model cards."""
 
 from functools import cache
 from typing import Any
@@ -21,7 +21,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 class NocturnePages(AirflowPlugin):
-    """Four entries in the menu, and the application behind them."""
+    """Five entries in the menu, and the application behind them."""
 
     name = "nocturne_pages"
     fastapi_apps = [{"name": name, "app": app, "url_prefix": PREFIX}]  # noqa: RUF012
@@ -35,6 +35,7 @@ class NocturnePages(AirflowPlugin):
         },
         # Without a route it opens in a tab of its own: the frame that Airflow shows others in lets no link out. Within
         # a menu, since Airflow 3.3 makes a button of it outside of one, which opens nothing.
+        {"name": "Model health", "href": f"{PREFIX}/health", "destination": "nav", "category": "browse"},
         {"name": "Lineage", "href": f"{PREFIX}/lineage", "destination": "nav", "category": "browse"},
         {"name": "Quarantine", "href": f"{PREFIX}/quarantine", "destination": "nav", "category": "browse"},
         {"name": "Model cards", "href": f"{PREFIX}/card", "destination": "nav", "category": "browse"},

@@ -12,7 +12,7 @@ The figures, by ``figure`` and ``feature``:
     quality        a watched metric, of the day whose labels are known now
     promise        the same on the holdout: mean of its days, where 19 of 20 of them lie, and what is tolerated
     freshness      features, predictions, labels: how many days before the night is the newest event date that there is
-    completeness   scored: rows by the champion, of all; labelled: its rows whose label is known, of all; shares
+    completeness   scored: rows that their champion has scored, of all; labelled: those whose label is known; shares
     duplicates     rows whose key another row has too; a number
     missing        values that are null, of all; a share
 """

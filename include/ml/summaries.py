@@ -108,13 +108,12 @@ class Kept:
         self.rows += [asdict(one) | of_night for one in found]
 
     def _completeness(self, night: Night) -> Iterator[Figure]:
-        rows, scored = night.features.height, night.predictions.height
+        """Of rows that are to be scored and that are to have labels; how many are, is counted when it is stored."""
+        rows = night.features.height
         if rows:
-            keys = night.features.select(self.case.key)
-            twice = rows - keys.n_unique()
-            yield Figure(COMPLETENESS, "scored", night.scored, rows, scored / rows)
+            twice = rows - night.features.select(self.case.key).n_unique()
+            yield Figure(COMPLETENESS, "scored", night.scored, rows, None)
             yield Figure(DUPLICATES, "", night.scored, rows, float(twice))
-        # Of the labelled day, how many rows there are is filled in when it is stored: of all nights at once.
         yield Figure(COMPLETENESS, "labelled", night.labelled, 0, float(night.matured.height))
 
     def _freshness(self, night: Night) -> Iterator[Figure]:
@@ -136,27 +135,34 @@ class Kept:
         """Replace these nights of the table of figures; nothing is written where they are the same."""
         if not self.rows:
             return
-        found = pl.DataFrame(self.rows, schema=SCHEMA)
-        found = found.with_columns(n=self._rows_of_labelled_days(found))
-        labelled = (pl.col("figure") == COMPLETENESS) & (pl.col("feature") == "labelled")
-        share = pl.when(labelled).then(pl.when(pl.col("n") > 0).then(pl.col("value") / pl.col("n")))
-        found = found.with_columns(value=share.otherwise(pl.col("value")))
+        found = self._counted(pl.DataFrame(self.rows, schema=SCHEMA))
         nights = found["partition_day"]
-        first, last = min(nights), max(nights)
-        delta.replace_days("gold", self.case.figures_table, found, first, last, day="partition_day")
+        delta.replace_days("gold", self.case.figures_table, found, min(nights), max(nights), day="partition_day")
 
-    def _rows_of_labelled_days(self, found: pl.DataFrame) -> pl.Series:
-        """``n`` of each row of ``found``; of labelled days what their champions have scored of them."""
-        case = self.case
-        labelled = (pl.col("figure") == COMPLETENESS) & (pl.col("feature") == "labelled")
-        days = found.filter(labelled)["day"]
-        if not delta.exists("gold", case.predictions_table):
-            return found["n"]
-        scan = delta.scan_days("gold", case.predictions_table, min(days), max(days), day=case.day)
-        by_champions = scoring.of_champions(scan).group_by(pl.col(case.day).alias("day"), scoring.VERSION).len()
-        joined = found.join(by_champions.collect(), on=["day", scoring.VERSION], how="left", maintain_order="left")
-        rows = pl.col("len").fill_null(0).cast(pl.Int64)
-        return joined.select(pl.when(labelled).then(rows).otherwise(pl.col("n")).alias("n")).to_series()
+    def _counted(self, found: pl.DataFrame) -> pl.DataFrame:
+        """``found`` with the shares of completeness: of the rows that champions have scored, of all days at once."""
+        case, of = self.case, pl.col("figure") == COMPLETENESS
+        scored, labelled = of & (pl.col("feature") == "scored"), of & (pl.col("feature") == "labelled")
+        days = found.filter(of)["day"]
+        counts = pl.DataFrame(schema={"day": pl.Date(), scoring.VERSION: pl.Int64(), "rows": pl.Int64()})
+        if delta.exists("gold", case.predictions_table):
+            scan = delta.scan_days("gold", case.predictions_table, min(days), max(days), day=case.day)
+            by = (pl.col(case.day).alias("day"), pl.col(scoring.VERSION).cast(pl.Int64))
+            counts = scoring.of_champions(scan).group_by(*by).agg(pl.len().cast(pl.Int64).alias("rows")).collect()
+        # A labelled day is the version's that is measured; a scored one may be the next champion's already.
+        of_version = found.join(counts, on=["day", scoring.VERSION], how="left", maintain_order="left")["rows"]
+        whole = counts.group_by("day").agg(pl.col("rows").sum())
+        of_day = found.join(whole, on="day", how="left", maintain_order="left")["rows"]
+        counted = found.with_columns(pl.when(labelled).then(of_version.fill_null(0)).otherwise(pl.col("n")).alias("n"))
+        share = (
+            pl.when(scored)
+            .then(of_day.fill_null(0) / pl.col("n"))
+            .when(labelled & (pl.col("n") > 0))
+            .then(pl.col("value") / pl.col("n"))
+            .when(labelled)
+            .then(None)
+        )
+        return counted.with_columns(value=share.otherwise(pl.col("value")))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Pages that Airflow's menu opens: dbt's own, the way from a prediction to its landing files, quarantine, model cards.
+"""Pages that Airflow's menu opens: model health, lineage of a prediction, quarantine, model cards, and dbt's own.
 
 Everything here asks for Airflow's login and its permission to read assets: what a plugin adds to Airflow's web server
 has no login of its own. A landing file, which may hold what is personal, asks for the permission to read connections
@@ -9,11 +9,14 @@ as well: who may see how to log in at an upstream may see what it sent. Of Airfl
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import date
+from functools import cache
+from pathlib import Path
 from typing import Annotated, Any
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -29,22 +32,35 @@ from include.ingestion.files import UnreadableFileError, opened
 from include.ingestion.landing import files_of
 from include.local.environment import environment
 from include.sources import source, sources
-from include.use_cases import use_case, use_cases
+from include.use_cases import unreadable, use_case, use_cases
+from include.web import health
+from include.web.tables import Tables
 
 READ_SECONDS = 120
 READERS = 2  # that run at once: each is a process of 220 MiB
 QUEUE_SECONDS = 15  # that a further one waits for its turn
 # What a reader has said, None where it has failed; and then why.
 Read = tuple[dict[str, Any] | None, str]
-# The pages are of one file each: nothing is asked of other servers, and no other site frames them.
+DRAWN_AT_ONCE = 2
+"""Pages of model health: each is read in a thread, which needs the processor and a few megabytes."""
+STATIC = {
+    "nocturne.css": "text/css",
+    "nocturne.js": "text/javascript",
+    "uPlot.iife.min.js": "text/javascript",
+    "uPlot.min.css": "text/css",
+    "uPlot.LICENSE": "text/plain",
+}
+# Nothing is asked of other servers, and no other site frames the pages.
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:; "
+        "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+        "style-src 'self' 'unsafe-inline'; img-src data:; "
         "font-src data:; connect-src 'self'; form-action 'self'; frame-ancestors 'self'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
+FILES = Path(__file__).parent / "static"
 TEXT = ("csv", "jsonl")
 MOST_RANGES = 12  # of nights that follow each other, each with a button
 
@@ -55,6 +71,9 @@ def app() -> FastAPI:
         dependencies=[Depends(requires_access_asset("GET"))], docs_url=None, redoc_url=None, openapi_url=None
     )
     pages.exception_handler(HTTPException)(_to_login)
+    pages.get("/health")(model_health)
+    pages.get("/health/{case_name}")(health_of_case)
+    pages.get("/static/{name}")(static)
     pages.get("/dbt")(dbt)
     pages.get("/lineage")(lineage)
     pages.get("/quarantine")(quarantine)
@@ -62,6 +81,8 @@ def app() -> FastAPI:
     raw = [Depends(requires_access_connection("GET"))]
     pages.get("/landing/{source_name}/{feed_name}/{name:path}", dependencies=raw)(landing_file)
     pages.state.readers = asyncio.Semaphore(READERS)
+    pages.state.drawing = asyncio.Semaphore(DRAWN_AT_ONCE)
+    pages.state.tables = Tables()
     return pages
 
 
@@ -70,6 +91,58 @@ async def _to_login(request: Request, error: HTTPException) -> Response:
     if error.status_code == 401 and "text/html" in request.headers.get("accept", ""):
         return RedirectResponse(get_auth_manager().get_url_login(next_url=str(request.url)), status_code=303)
     return Response(str(error.detail), error.status_code, error.headers, media_type="text/plain")
+
+
+async def model_health(request: Request) -> Response:
+    """Every use case in a line, the worst first. 503 where too many ask at once."""
+    tables: Tables = request.app.state.tables
+    lines = await _drawn(request, lambda: health.overview(tables, use_cases()))
+    return _html(
+        "health.html",
+        here="health",
+        lines=lines,
+        summary=health.summary_of(lines),
+        unreadable=unreadable(),
+        spark_nights=health.SPARK_NIGHTS,
+    )
+
+
+async def health_of_case(
+    request: Request,
+    case_name: str,
+    first: Annotated[str, Query(alias="from")] = "",
+    last: Annotated[str, Query(alias="to")] = "",
+) -> Response:
+    """The health of one use case, of the newest nights or of those that are asked for.
+
+    404 for a use case that is none, 400 for nights that are none, 503 where too many ask at once.
+    """
+    if case_name not in use_cases():
+        return _html("message.html", 404, here="health", up="../", message=f"There is no use case {case_name}.")
+    try:
+        asked = [date.fromisoformat(day) if day else None for day in (first, last)]
+        window = health.Window(*asked)
+    except ValueError:
+        return _html("message.html", 400, here="health", up="../", message="A night is written as 2013-06-01.")
+    tables, case = request.app.state.tables, use_case(case_name)
+    page = await _drawn(request, lambda: health.page(tables, case, window))
+    return _html(
+        "health_case.html",
+        here="health",
+        up="../",
+        page=page,
+        drawn=health.drawn(page),
+        ranges=health.ranges(page["measured"]),
+        mlflow=settings().mlflow_url,
+    )
+
+
+def static(name: str) -> Response:
+    """A style sheet or a script of the pages, or the licence of one."""
+    if name not in STATIC:
+        raise HTTPException(404, f"there is no {name}")
+    kept = HEADERS | {"Cache-Control": "private, max-age=86400"}  # its address changes with its content
+    return Response((FILES / name).read_bytes(), media_type=STATIC[name], headers=kept)
 
 
 def dbt() -> Response:
@@ -92,6 +165,7 @@ async def lineage(
         found, problem = await _while_wanted(request, _in_turn(request.app.state.readers, trace))
     return _html(
         "lineage.html",
+        here="lineage",
         prediction=prediction,
         case=use_case(case),
         cases=sorted(use_cases()),
@@ -131,6 +205,7 @@ async def quarantine(
     found, problem = await _while_wanted(request, _in_turn(request.app.state.readers, reader))
     return _html(
         "quarantine.html",
+        here="quarantine",
         asked={"source": source_name, "feed": feed_name, "first": first, "last": last},
         sources=sorted(sources()),
         feeds=feeds,
@@ -154,7 +229,12 @@ async def card(
         found, problem = await _while_wanted(request, _in_turn(request.app.state.readers, reader))
         if found is not None:
             return HTMLResponse(found["html"], headers=HEADERS)
-    return _html("cards.html", case=case, version=version, cases=sorted(use_cases()), problem=problem)
+    return _html("cards.html", here="card", case=case, version=version, cases=sorted(use_cases()), problem=problem)
+
+
+async def _drawn[Data](request: Request, read: Callable[[], Data]) -> Data:
+    """What ``read`` gives, in a thread, so that Airflow answers others meanwhile; a few at once."""
+    return await _in_turn(request.app.state.drawing, asyncio.to_thread(read))
 
 
 async def _while_wanted(request: Request, work: Coroutine[Any, Any, Read]) -> Read:
@@ -177,7 +257,7 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def _in_turn(turns: asyncio.Semaphore, work: Coroutine[Any, Any, Read]) -> Read:
+async def _in_turn[Found](turns: asyncio.Semaphore, work: Coroutine[Any, Any, Found]) -> Found:
     """What ``work`` returns, one of so many at once. 503 where its turn does not come within QUEUE_SECONDS."""
     try:
         await asyncio.wait_for(turns.acquire(), QUEUE_SECONDS)
@@ -228,7 +308,14 @@ def landing_file(source_name: str, feed_name: str, name: str) -> Response:
     said = naming.read(feed.pattern, name)
     files = files_of(source(source_name), feed, said[0]) if said else {}
     if files and said and name == naming.name_of(feed.pattern, said[0]) and not feed.is_one_file:
-        return _html("files.html", what=f"{source_name}/{feed_name}/{name}", names=list(files), up=name.count("/"))
+        depth = name.count("/")
+        return _html(
+            "files.html",
+            up="../" * (depth + 3),
+            what=f"{source_name}/{feed_name}/{name}",
+            names=list(files),
+            folder="../" * depth,
+        )
     try:
         file = opened(files[name])
     except (FileNotFoundError, KeyError):
@@ -246,5 +333,16 @@ def landing_file(source_name: str, feed_name: str, name: str) -> Response:
 
 
 def _html(template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    environment = Environment(loader=PackageLoader("include.web", "templates"), autoescape=select_autoescape())
-    return HTMLResponse(environment.get_template(template).render(**values), status, headers=HEADERS)
+    shared = {"up": "", "here": "", "assets": _assets()}
+    return HTMLResponse(_templates().get_template(template).render(shared | values), status, headers=HEADERS)
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(loader=PackageLoader("include.web", "templates"), autoescape=select_autoescape())
+
+
+@cache
+def _assets() -> str:
+    """What the address of a style sheet or script ends with: another content is another address."""
+    return hashlib.sha256(b"".join((FILES / name).read_bytes() for name in STATIC)).hexdigest()[:12]

@@ -26,6 +26,7 @@ BENCHMARKS = (
     "training",
     "scoring",
     "gpu",
+    "health",
 )
 
 

@@ -107,6 +107,19 @@ def test_what_is_missing_double_or_late_shows(live: UseCase) -> None:
     assert of(live, "freshness", "labels")["value"] == 1
 
 
+def test_a_day_of_the_next_champion_is_scored(live: UseCase) -> None:
+    """The night before another version takes over measures the old one, whose successor has scored the new day."""
+    scored = NIGHT + days(4)
+    rows = delta.read_days("gold", live.predictions_table, scored, scored)
+    changed = rows.with_columns(model_version=pl.lit(2, pl.Int64))
+    delta.replace_days("gold", live.predictions_table, changed, scored, scored)
+    monitor.measure("toy", NIGHT + days(3), NIGHT + days(3))
+    assert of(live, "completeness", "scored")["value"] == 1
+    delta.replace_days("gold", live.predictions_table, changed.head(45), scored, scored)
+    monitor.measure("toy", NIGHT + days(3), NIGHT + days(3))
+    assert of(live, "completeness", "scored")["value"] == 0.75
+
+
 def test_measuring_again_changes_no_figure_and_a_range_gives_what_nights_give(live: UseCase) -> None:
     monitor.measure("toy", NIGHT + days(1), NIGHT + days(3))
     version, whole = delta.version("gold", live.figures_table), figures.read(live, NIGHT, NIGHT + days(9))
