@@ -78,11 +78,11 @@ def deliver(alert: Alert) -> None:
 
 
 def tell_once(context: Mapping[str, Any], said: str, todo: str) -> None:
-    """Tell it, unless this run has: a task that is tried again finds what the first try has written down."""
+    """Tell of what has happened and is over by that, unless this run has: a further try finds what the first has told."""
     new = of(context)
     if any((one["dag"], one["run"], one["error"]) == (new["dag"], new["run"], said[:LONGEST]) for one in told()):
         return
-    tell(context, said, todo)
+    deliver({**new, "kind": "news", "error": str(redact(said[:LONGEST])), "todo": todo, "event": "opened"})
 
 
 def of(context: Mapping[str, Any]) -> Alert:

@@ -16,7 +16,7 @@ import polars as pl
 from include.contracts.publishing import REVISION
 from include.contracts.use_case import UseCase
 from include.lake import delta, usage
-from include.serving.batch import FEATURES
+from include.ml.scoring import FEATURES
 from include.serving.publishing.errors import TargetRefusedError
 
 HASH, KEY = "_hash", "_key"
