@@ -103,6 +103,11 @@ class Settings(BaseSettings):
         description="where files are read and judged, by the same code: process (that of the task), or spark (the "
         "executors of Apache Spark, each of which must see landing and the lake)",
     )
+    score_on: str = Field(
+        PROCESS,
+        description="where rows are scored, by the same code: process (that of the task), or spark (its executors, for "
+        "days that are larger than a machine)",
+    )
     spark_memory: str = Field("3g", description="heap of the local Spark server's JVM")
     spark_cores: int = Field(2, description="task threads of the local Spark server")
     jars: Path = Field(HOME / "var" / "jars", description="Delta's jars; as .venv, for all installations of a clone")
@@ -187,14 +192,15 @@ class Settings(BaseSettings):
             raise ValueError("NOCTURNE_SPARK_REMOTE names a Spark elsewhere: with it goes NOCTURNE_ENGINE=spark")
         return engine
 
-    @field_validator("read_on")
+    @field_validator("read_on", "score_on")
     @classmethod
-    def _read_on(cls, read_on: str, info: ValidationInfo) -> str:
-        if read_on not in (PROCESS, SPARK):
-            raise ValueError(f"NOCTURNE_READ_ON={read_on} is neither {PROCESS} nor {SPARK}")
-        if read_on == SPARK and info.data.get("engine") == EMBEDDED:
-            raise ValueError("NOCTURNE_READ_ON=spark reads on executors of Apache Spark: set NOCTURNE_ENGINE=spark")
-        return read_on
+    def _where(cls, where: str, info: ValidationInfo) -> str:
+        name = f"NOCTURNE_{str(info.field_name).upper()}"
+        if where not in (PROCESS, SPARK):
+            raise ValueError(f"{name}={where} is neither {PROCESS} nor {SPARK}")
+        if where == SPARK and info.data.get("engine") == EMBEDDED:
+            raise ValueError(f"{name}=spark works on executors of Apache Spark: set NOCTURNE_ENGINE=spark")
+        return where
 
     @field_validator("landing_uri", "lake_uri")
     @classmethod

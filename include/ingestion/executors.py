@@ -8,17 +8,11 @@ own code goes along with the session.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import tempfile
-import zipfile
 from collections.abc import Iterable, Iterator
 from datetime import date
-from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any, TypedDict
 from uuid import uuid4
-from weakref import WeakSet
 
 import polars as pl
 
@@ -27,11 +21,11 @@ from include.core import settings as core
 from include.core.settings import settings
 from include.ingestion import kernel
 from include.ingestion.files import UnreadableFileError
-from include.lake import candidate, spark
+from include.lake import candidate, executors, spark
+from include.lake.executors import ElsewhereError
 
 if TYPE_CHECKING:
     import pyarrow
-    from pyspark.sql import SparkSession
 
 SHARE = 256 << 20
 """Bytes of a file for one task. Of a larger one each task reads all and judges its share, which is most of the work."""
@@ -39,9 +33,6 @@ SHARE = 256 << 20
 MOST_SHARES = 64
 
 WRITTEN = "name string, rows long, bytes long, broken long, late long, refused string"
-
-PLACES = ("var", "landing_uri", "lake_uri", "s3_endpoint", "s3_region", "engine")
-"""The settings by which an executor finds landing and the lake. Who may is for AWS's chain of credentials to find."""
 
 
 class Work(TypedDict):
@@ -52,20 +43,16 @@ class Work(TypedDict):
     shares: int
 
 
-class ElsewhereError(Exception):
-    """What executors say that they have written is not in the lake that this process sees."""
-
-
 def run(feed: Feed, files: kernel.Files, name: str) -> int:
     """Read ``files`` of ``feed`` into the new candidate ``name``, as ``kernel.parts`` has its rows; returns them.
 
     Raises UnreadableFileError, naming the file, and ElsewhereError.
     """
     session = spark.apache_spark("reading files on executors (NOCTURNE_READ_ON=spark)")
-    _bring_code(session)
+    executors.bring_code(session)
     plan = [(json.dumps(work),) for work in works(files)]
     candidate.begin(name)
-    places = _places()
+    places = executors.places()
 
     def task(batches: Iterator[pyarrow.RecordBatch]) -> Iterator[pyarrow.RecordBatch]:
         yield from _task(feed, name, places, batches)
@@ -81,10 +68,6 @@ def run(feed: Feed, files: kernel.Files, name: str) -> int:
             "NOCTURNE_READ_ON=spark needs a landing and a lake that every machine of the cluster sees"
         )
     return sum(row["rows"] for row in written)
-
-
-def _places() -> dict[str, str]:
-    return {key: str(getattr(settings(), key)) for key in PLACES}
 
 
 def works(files: kernel.Files) -> list[Work]:
@@ -141,29 +124,3 @@ def _written(feed: Feed, name: str, work: Work) -> list[dict[str, Any]]:
     except UnreadableFileError as error:
         return [{"refused": str(error)}]
     return written
-
-
-_has_code: WeakSet[SparkSession] = WeakSet()
-_bringing = Lock()  # several feeds are read at once
-
-
-def _bring_code(session: SparkSession) -> None:
-    """Have the workers of ``session`` know our code, as it is here."""
-    with _bringing:
-        if session not in _has_code:
-            _bring(session)
-            _has_code.add(session)
-
-
-def _bring(session: SparkSession) -> None:
-    home = Path(__file__).resolve().parents[2]
-    sources = sorted((home / "include").rglob("*.py"))
-    digest = hashlib.sha256()
-    for path in sources:
-        digest.update(path.read_bytes())
-    with tempfile.TemporaryDirectory() as folder:
-        packed = Path(folder) / f"nocturne_{digest.hexdigest()[:12]}.zip"
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
-            for path in sources:
-                file.write(path, path.relative_to(home))
-        session.addArtifacts(str(packed), pyfile=True)

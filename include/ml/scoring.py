@@ -12,7 +12,7 @@ from include.contracts.use_case import Feature, UseCase
 from include.ml import dataset, errors, model_files, tasks
 from include.ml.dataset import Floats
 from include.ml.ledger import Champion
-from include.ml.reference import features_of
+from include.ml.reference import Reference, features_of
 from include.ml.tasks import Task
 from include.ml.tasks.interface import Array
 
@@ -139,14 +139,26 @@ def score_rows(case: UseCase, champion: Champion, rows: pl.DataFrame) -> pl.Data
     UnfitOutputError where a row of what the model gives is no prediction of its task.
     """
     reference = model_files.load_reference(case, champion)
+    dataset.check_columns(
+        case, rows.columns, features_of(reference), who=f"version {champion.model_version} of {case.name}"
+    )
+    return scored_by(case, champion.model_version, model_files.load_booster(case, champion), reference, rows)
+
+
+def scored_by(
+    case: UseCase, version: int, booster: xgb.Booster, reference: Reference, rows: pl.DataFrame
+) -> pl.DataFrame:
+    """The same by a version whose files are read already, as on an executor: each row by itself, whatever is beside it.
+
+    Raises UnfitFeatureError, ModelRefusedError, OtherTaskError and UnfitOutputError.
+    """
     features, task = features_of(reference), tasks.of_version(case, reference["task"])
-    dataset.check_columns(case, rows.columns, features, who=f"version {champion.model_version} of {case.name}")
-    booster, values = model_files.load_booster(case, champion), dataset.matrix(features, rows)
+    values = dataset.matrix(features, rows)
     scores = task.scores(predicted(case, booster, features, [values]))
     made = framed(task, scores)
     if problem := task.problem(made):
         raise tasks.UnfitOutputError(f"{case.name}: {problem}; look at the objective of that version's training")
-    version = pl.lit(champion.model_version, dtype=pl.Int64).alias(VERSION)
     if most := case.scoring.reasons:
         made = made.with_columns(reasons(case, booster, features, values, task.explained(scores), most))
-    return rows.select(*case.entity, case.day).hstack(made).with_columns(version)
+    stamp = pl.lit(version, dtype=pl.Int64).alias(VERSION)
+    return rows.select(*case.entity, case.day).hstack(made).with_columns(stamp)

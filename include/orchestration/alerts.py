@@ -78,7 +78,7 @@ def deliver(alert: Alert) -> None:
 
 
 def tell_once(context: Mapping[str, Any], said: str, todo: str) -> None:
-    """Tell of what has happened and is over by that, unless this run has: a further try finds what the first has told."""
+    """Tell of what has happened and needs no end, unless this run has: a further try finds what the first has told."""
     new = of(context)
     if any((one["dag"], one["run"], one["error"]) == (new["dag"], new["run"], said[:LONGEST]) for one in told()):
         return

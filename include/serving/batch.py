@@ -4,6 +4,8 @@ Such a challenger scores every row beside the champion. Of the two predictions o
 rollout goes on the other one is kept in the shadow table, which nobody uses but those who compare them.
 """
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby, takewhile
@@ -14,7 +16,8 @@ import polars as pl
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError, may_pass
 from include.core.partitions import Partitions
-from include.lake import commit, delta, publications, usage
+from include.core.settings import SPARK, settings
+from include.lake import candidate, commit, delta, publications, usage
 from include.ml import dataset, ledger, rollouts, scoring
 from include.ml.ledger import Champion
 from include.ml.rollouts import Step
@@ -22,6 +25,8 @@ from include.ml.scoring import FEATURES
 from include.serving import fallback, throughput
 from include.serving.fallback import Fallback
 from include.use_cases import use_case
+
+log = logging.getLogger(__name__)
 
 
 class IncompletePredictionsError(NeedsAttentionError, ValueError):
@@ -102,6 +107,8 @@ def _predict(case: UseCase, first: date, last: date, is_last_try: bool) -> dict[
     if a_day.is_empty() and publications.known(f"gold.{case.features_table}", days) == set(days):
         return _nothing(case, first, last, version)
     dataset.require_days(case.features_table, a_day, first, last, case.day, gaps)
+    if settings().score_on == SPARK and (on_spark := _on_spark(case, decided, a_day, version, contents)):
+        return on_spark | {"days": len(days), "features_version": version}
     parts, shadows, fallen_back = list[pl.DataFrame](), list[pl.DataFrame](), list[Fallback]()
     beside = _Beside(case, rollouts.read(case), is_last_try)
     # Some days at a time: of a long range the features, which are wide, are never in memory all at once.
@@ -128,6 +135,42 @@ def _predict(case: UseCase, first: date, last: date, is_last_try: bool) -> dict[
         "table_version": written.version,
         "features_version": version,
         "fallback": [*(str(one) for one in fallback.joined(fallen_back)), *beside.failed],
+    }
+
+
+def _on_spark(
+    case: UseCase, decided: list[Champion], a_day: pl.DataFrame, version: int, contents: Mapping[date, str]
+) -> dict[str, Any] | None:
+    """What ``_predict`` returns of days that executors have scored; ``a_day`` has the rows of each.
+
+    None where the process has to: a day whose champion cannot be loaded, or beside which a challenger scores.
+    """
+    from include.serving import executors  # Spark's client takes a second to import
+
+    champions = {day: ledger.require_champion(case, decided, day) for day in a_day[case.day]}
+    steps = rollouts.read(case)
+    if any(rollouts.of_day(steps, day, champion) for day, champion in champions.items()):
+        return None
+    groups = [(champion, list(days)) for champion, days in groupby(champions, key=champions.__getitem__)]
+    spans = [(champion, Partitions(days[0], days[-1])) for champion, days in groups]
+    try:
+        name, counts = executors.score(case, spans, version, contents)
+    except fallback.OF_MODEL as error:
+        log.warning("scored in the process: %s", error)
+        return None
+    rows, different = int(a_day["len"].sum()), executors.different(case, name)
+    if not sum(counts.values()) == different == rows:
+        raise IncompletePredictionsError(
+            f"{rows} rows of features gave {sum(counts.values())} predictions ({different} different)"
+        )
+    found = with_columns_of_table(case.predictions_table, candidate.rows(name))
+    published = executors.published(case, name, list(champions), found)
+    return {
+        "rows": published.rows,
+        "by_version": {str(one): number for one, number in sorted(counts.items())},
+        "changed": bool(published.replaced),
+        "table_version": delta.version("gold", case.predictions_table),
+        "fallback": [],
     }
 
 
@@ -238,10 +281,11 @@ def _nothing(case: UseCase, first: date, last: date, version: int) -> dict[str, 
     return found | {"features_version": version, "fallback": []}
 
 
-def with_columns_of_table(table: str, predictions: pl.DataFrame) -> pl.DataFrame:
+def with_columns_of_table[Frame: (pl.DataFrame, pl.LazyFrame)](table: str, predictions: Frame) -> Frame:
     """``predictions`` with the columns that the table has of other versions' classes or quantiles, empty."""
     if not delta.exists("gold", table):
         return predictions
     there = delta.scan("gold", table).collect_schema()
-    missing = {name: kind for name, kind in there.items() if name not in predictions.columns}
+    here = predictions.lazy().collect_schema().names()
+    missing = {name: kind for name, kind in there.items() if name not in here}
     return predictions.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items())

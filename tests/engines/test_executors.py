@@ -27,6 +27,7 @@ from include.ingestion import executors, ingest, kernel, landing
 from include.ingestion.files import UnreadableFileError
 from include.ingestion.reading import text
 from include.lake import candidate, spark
+from include.lake import executors as lake_executors
 from include.local import jars, programs
 from include.local.environment import SPARK_TOKEN
 from tests.benchmarks.ingest import TRIPS, make_file
@@ -285,9 +286,9 @@ def test_executors_that_write_elsewhere_are_found_out(
     with reading_on("spark", tmp_path / "here"):
         (tmp_path / "there").mkdir()
         (tmp_path / "there" / "candidate" / "elsewhere").mkdir(parents=True)
-        patched = {name: str(getattr(settings(), name)) for name in executors.PLACES} | {
+        patched = {name: str(getattr(settings(), name)) for name in lake_executors.PLACES} | {
             "lake_uri": str(tmp_path / "there")
         }
-        monkeypatch.setattr(executors, "_places", lambda: patched)
+        monkeypatch.setattr(lake_executors, "places", lambda: patched)
         with pytest.raises(executors.ElsewhereError, match="every machine of the cluster sees"):
             kernel.run(replace(TRIPS, name="elsewhere"), {UPath(path): (DAY, [])}, "candidate.elsewhere")
