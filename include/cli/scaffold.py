@@ -77,7 +77,25 @@ def use_case(given: argparse.Namespace) -> int:
         join=given.join,
     )
     _tell(written.files, written.marks, "THINK", "the files of the use case", written.following)
+    print(f"\nbacktest: {backtested(given.name)}")
     return 0
+
+
+def backtested(name: str) -> str:
+    """What a backtest of the history says that is stored of a use case, or why there is none yet."""
+    from include.core.errors import NocturneError
+    from include.lake import delta
+
+    if not delta.exists(
+        "gold", f"{name}__features"
+    ):  # a new one has no history, and what tests it takes seconds to load
+        return f"nothing of {name} is in the lake yet. Once its history is: make backtest use_case={name}"
+    from include.ml import backtest
+
+    try:
+        return str(backtest.backtest(name))
+    except NocturneError as why:
+        return f"not yet: {why}"
 
 
 def _which(parser: argparse.ArgumentParser) -> None:

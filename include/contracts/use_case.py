@@ -188,7 +188,9 @@ class Binary:
         max_auc_loss: the margin: so much AUC, within days, the challenger may truly lose to the champion.
         max_log_loss_loss: the same for log loss, in nats a row.
         quality_auc_drop: what the quality sensor tolerates: so far may the daily AUC be below the holdout's …
-        quality_calibration_gap: … and so much may mean score less mean label have moved, in probability.
+        quality_calibration_gap: … so much may mean score less mean label have moved, in probability, …
+        quality_low_rise: … and so far may positives among the lowest scores of a day be above what is expected there,
+            as the difference of the shares' roots.
         positive_weight: how many rows a row of label 1 counts for in the fit; ``balanced``: so that both labels count
             for the same. Scores stay probabilities (docs/decisions/search.md).
         budget_per_day, budget_share: how many rows of a day, or which share of them, can be acted on; one of the two,
@@ -207,6 +209,7 @@ class Binary:
     max_log_loss_loss: float = 0.015
     quality_auc_drop: float = 0.0
     quality_calibration_gap: float = 0.05
+    quality_low_rise: float = 0.0
     positive_weight: float | Literal["balanced"] = 1.0
     budget_per_day: int | None = None
     budget_share: float | None = None
@@ -250,7 +253,9 @@ class Multiclass:
         max_calibration_error: largest expected calibration error of the most likely class, in probability.
         max_auc_loss, max_log_loss_loss: the margins, what the challenger may truly lose to the champion.
         quality_log_loss_rise: what the quality sensor tolerates: so far may daily log loss be above the holdout's, …
-        quality_calibration_gap: … and so far may the predicted class's mean probability less its hits have moved.
+        quality_calibration_gap: … so far may the predicted class's mean probability less its hits have moved, …
+        quality_unlikely_rise: … and so far may labels of a class that was given less than a tenth be above what is
+            expected, as the difference of the shares' roots.
         class_weights: how many rows a row of each class counts for in the fit, in the order of the classes;
             ``balanced``: so that all classes count for the same; empty: one each. Scores stay probabilities.
     """
@@ -267,6 +272,7 @@ class Multiclass:
     max_log_loss_loss: float = 0.02
     quality_log_loss_rise: float = 0.10
     quality_calibration_gap: float = 0.10
+    quality_unlikely_rise: float = 0.0
     class_weights: tuple[float, ...] | Literal["balanced"] = ()
 
     def __post_init__(self) -> None:
@@ -302,7 +308,8 @@ class Regression:
         quality_error_rise: what the quality sensor tolerates: so much, in shares of the holdout's error, may the daily
             error have risen, …
         quality_bias: … or the mean difference have moved, …
-        quality_coverage_gap: … and so far may the share of labels between the outermost quantiles have.
+        quality_coverage_gap: … so far may the share of labels between the outermost quantiles have, …
+        quality_far_rise: … and so far the root of the share of labels that are much farther off than most of their day.
         cost: what a unit too much and one too little costs; None where nobody has said.
     """
 
@@ -316,6 +323,7 @@ class Regression:
     quality_error_rise: float = 0.25
     quality_bias: float = 0.5
     quality_coverage_gap: float = 0.15
+    quality_far_rise: float = 0.0
     cost: Cost | None = None
 
     def __post_init__(self) -> None:

@@ -13,13 +13,17 @@ is a Shiryaev-Roberts e-detector that forgets. While nothing changes, the expect
 however many nights there were, so that e reaches 1/α in at most a share α of quiet nights (Markov), and on average not
 before 1/(α (1 − λ)) nights. A weighted mean of such values is one too: many sizes, numbers, features and slices are
 averaged, and none has to be paid for by a stricter limit. What is learned here is stored and read as plain lists.
+
+What the numbers of a day are off is mostly shared: a storm moves fifty of them. So each is also held against what the
+others of the same day tell of it (:class:`Beside`): a number that moves alone stands out by far more than by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from itertools import pairwise
 from statistics import NormalDist
 from typing import Any
 
@@ -28,21 +32,24 @@ import numpy.typing as npt
 
 type Floats = npt.NDArray[np.float64]
 
-KEPT = 6 / 7
-"""λ: a change that began is looked for over about a week. Evidence that grows by less than -ln λ a night, as that of
-half a day's usual distance does, never adds up: that much is weather and season."""
+KEPT, KEPT_OF_PROMISED = 6 / 7, 27 / 28
+"""λ: a change that began is looked for over about a week, and of what was promised, which follows no season, over a
+month. Evidence that grows by less than -ln λ a night never adds up: of inputs, that much is weather and season."""
 
 FOLLOWS = 1 / 28
 """The share of each night's difference by which the level follows: what takes a month or more is season."""
 
-SIZES = (1.0, 2.0, 4.0, 8.0, 16.0)
+SIZES = (0.75, 1.5, 3.0, 6.0, 12.0, 24.0)
 """The changes that are looked for, in usual distances of a day."""
 
 FREEDOM = 8.0
 """Days scatter about what is foretold with the tails of Student's t of so many degrees of freedom: real ones do."""
 
-MOST_OFF = 20.0
-"""As far off counts as what is farther: beside both, the largest change and none are alike."""
+MOST_OFF = SIZES[-1]
+"""As far off counts as what is farther: farther than the largest change, this and none would be alike."""
+
+MOST_APART = 80.0
+"""So many usual sizes at most a surprise counts in what stands beside it: one column that is broken breaks no other."""
 
 MOST = 1e9
 """As large as evidence for one change becomes, so that it can fade when the change is over."""
@@ -56,8 +63,24 @@ MOST_MEMORY = 0.98
 UNTOLD = 1e300
 """The scale of a number that quiet days do not tell."""
 
-UNSEEN = 1.5
-"""Days scatter so much more in seasons that a champion has not seen than in those that it learned from."""
+UNSEEN, UNSEEN_OF_LATER = 1.5, 1.1
+"""Days scatter so much more in seasons that a champion has not seen than in those that it learned from; hardly more
+where it was learned on later days than those that a model is made of."""
+
+SHRUNK = 0.3
+"""What is added to the variance of each number, in its own, before the others foretell it: days are few."""
+
+LEAST_BESIDE, MOST_BESIDE = 42, 500
+"""Fewer days than this tell nothing of how numbers hang together. So many numbers at most are held beside each other:
+what it takes grows with their square."""
+
+LEAST_BESIDE_OFF = 0.02
+"""No distance beside the others counts for less than this: of a mean, a fiftieth of the column's width. A schedule that
+is revised moves its minutes by that much beside its hours, for good, and no model minds."""
+
+FOLDS, LATER = 5, (0.5, 0.625, 0.75, 0.875, 1.0)
+"""How far off the others are is learned on weeks that they were not learned from, a fifth of them at a time, and on
+days that came later: what hangs together in spring may not in summer. The larger one counts."""
 
 NARROW = 0.05
 """Added to a spread before its logarithm, so that a column of one value has one."""
@@ -124,11 +147,21 @@ class State:
         return cls(date.fromisoformat(kept["day"]) if kept["day"] else None, *numbers)
 
 
-def begin(quiet: Quiet, sides: Sequence[int] = (-1, 1)) -> State:
-    """Where numbers stand that nobody has watched yet. ``sides`` are the directions in which a change counts."""
-    return State(
-        None, quiet.level, np.zeros_like(quiet.level), np.ones((len(quiet.level), len(sides) * len(SIZES)), np.float64)
-    )
+def begin(quiet: Quiet, sides: Sequence[int] = (-1, 1), ways: int = 1) -> State:
+    """Where numbers stand that nobody has watched yet. ``sides`` are the directions in which a change counts.
+
+    ``ways`` is 2 where each number is also held beside the others.
+    """
+    changed = ways * len(sides) * len(SIZES)
+    return State(None, quiet.level, np.zeros_like(quiet.level), np.ones((len(quiet.level), changed), np.float64))
+
+
+def resumed(state: State, sides: Sequence[int] = (-1, 1), ways: int = 1) -> State:
+    """``state`` as today's changes take it: one of a release that looked for other changes keeps its evidence."""
+    width = ways * len(sides) * len(SIZES)
+    if state.values.shape[1:] == (width,):
+        return state
+    return replace(state, values=np.repeat(state.values.mean(axis=1, keepdims=True), width, axis=1))
 
 
 def changes(sides: Sequence[int]) -> Floats:
@@ -142,6 +175,65 @@ def likelihood_ratio(z: Floats, change: Floats) -> Floats:
     return np.asarray((own / changed) ** ((FREEDOM + 1) / 2))
 
 
+@dataclass(frozen=True)
+class Surprise:
+    """By how much the numbers of a day are off: ``off`` the level, ``counted`` of it, and ``left`` beyond the foretold.
+
+    ``seen`` says which the day tells, ``memory`` what was left of the difference before.
+    """
+
+    day: date
+    seen: npt.NDArray[np.bool_]
+    off: Floats
+    counted: Floats
+    memory: Floats
+    left: Floats
+
+
+def surprise(
+    quiet: Quiet, state: State, day: date, numbers: Floats, *, sides: Sequence[int] = (-1, 1), tolerated: float = 0.0
+) -> Surprise:
+    """By how much the ``numbers`` of ``day`` are off. NaN is a number that the day does not tell: it is off by nothing.
+
+    ``tolerated`` is how far from the level a number may be before that is a change.
+    """
+    seen = ~np.isnan(numbers)
+    off = np.where(seen, numbers - quiet.week[:, day.weekday()] - state.level, 0.0)
+    counted = off if not tolerated else _beyond(off, tolerated, sides)
+    passed = (day - state.day).days if state.day else 1
+    memory = quiet.memory ** max(passed, 1)
+    return Surprise(day, seen, off, counted, memory, np.where(seen, counted - memory * state.off, 0.0))
+
+
+def advanced(
+    quiet: Quiet,
+    state: State,
+    found: Surprise,
+    floor: Floats,
+    beside: Floats | None = None,
+    *,
+    sides: Sequence[int] = (-1, 1),
+    follows: float = FOLLOWS,
+    kept: float = KEPT,
+) -> State:
+    """The state after the day of a surprise. ``beside`` is by how many usual distances each number is off those beside
+    it; see :func:`step` for the rest."""
+    z = found.left / np.maximum(quiet.scale, floor)
+    of = [z] if beside is None else [z, beside]
+    change = changes(sides)[np.newaxis]
+    lasting = change * (1 - found.memory)[:, np.newaxis]
+    each = [np.clip(one, -MOST_OFF, MOST_OFF)[:, np.newaxis] for one in of]
+    tonight = np.hstack([likelihood_ratio(one, change) for one in each])
+    earlier = np.hstack([likelihood_ratio(one, lasting) for one in each])
+    values = np.minimum((1 - kept) * tonight + kept * state.values * earlier, MOST)
+    return State(
+        found.day if found.seen.any() else state.day,
+        np.where(found.seen, state.level + follows * found.off, state.level),
+        np.where(found.seen, found.counted, state.off),
+        np.where(found.seen[:, np.newaxis], values, state.values),
+    )
+
+
 def step(
     quiet: Quiet,
     state: State,
@@ -152,28 +244,16 @@ def step(
     sides: Sequence[int] = (-1, 1),
     follows: float = FOLLOWS,
     tolerated: float = 0.0,
+    kept: float = KEPT,
 ) -> State:
     """The state after ``day``, whose ``numbers`` came. Pure; NaN is a number that the day does not tell: it stays.
 
     ``floor`` is how far a number of so many rows lies from the truth by chance alone: no distance counts for less.
-    ``tolerated`` is how far from the level a number may be before that is a change.
+    ``tolerated`` is how far from the level a number may be before that is a change, ``kept`` how much of last night's
+    evidence stands.
     """
-    seen, scale = ~np.isnan(numbers), np.maximum(quiet.scale, floor)
-    off = np.where(seen, numbers - quiet.week[:, day.weekday()] - state.level, 0.0)
-    counted = off if not tolerated else _beyond(off, tolerated, sides)
-    passed = (day - state.day).days if state.day else 1
-    memory = quiet.memory ** max(passed, 1)
-    z = np.clip((counted - memory * state.off) / scale, -MOST_OFF, MOST_OFF)[:, np.newaxis]
-    change = changes(sides)[np.newaxis]
-    tonight = likelihood_ratio(z, change)
-    earlier = likelihood_ratio(z, change * (1 - memory)[:, np.newaxis])
-    values = np.minimum((1 - KEPT) * tonight + KEPT * state.values * earlier, MOST)
-    return State(
-        day if seen.any() else state.day,
-        np.where(seen, state.level + follows * off, state.level),
-        np.where(seen, counted, state.off),
-        np.where(seen[:, np.newaxis], values, state.values),
-    )
+    found = surprise(quiet, state, day, numbers, sides=sides, tolerated=tolerated)
+    return advanced(quiet, state, found, floor, sides=sides, follows=follows, kept=kept)
 
 
 def _beyond(off: Floats, tolerated: float, sides: Sequence[int]) -> Floats:
@@ -183,11 +263,14 @@ def _beyond(off: Floats, tolerated: float, sides: Sequence[int]) -> Floats:
     return np.asarray(np.sign(off) * np.maximum(np.abs(off) - tolerated, 0.0))
 
 
-def learn(numbers: Floats, days: Sequence[date], *, follows: float = FOLLOWS, overlap: int = 1) -> Quiet | None:
+def learn(
+    numbers: Floats, days: Sequence[date], *, follows: float = FOLLOWS, overlap: int = 1, unseen: float = UNSEEN
+) -> Quiet | None:
     """What numbers (days × numbers, NaN where a day does not tell one) do on quiet ``days``; None of too few days.
 
     ``follows`` is what they will be watched with: 0 takes their mean for what is promised. Where the labels of
-    ``overlap`` days in a row share time with each other, so many days tell as much as one.
+    ``overlap`` days in a row share time with each other, so many days tell as much as one. ``unseen`` is by how much
+    more days scatter that are yet to come.
     """
     if len(days) < LEAST_DAYS:
         return None
@@ -196,7 +279,7 @@ def learn(numbers: Floats, days: Sequence[date], *, follows: float = FOLLOWS, ov
     learned = [_learned(numbers[:, n], weekdays, follows, overlap) for n in range(numbers.shape[1])]
     level, week, memory, scale = (np.asarray(part, dtype=np.float64) for part in zip(*learned, strict=True))
     # Event dates that are a week apart tell what is left after a week: this is kept by the day.
-    return Quiet(level, week.reshape(len(learned), 7), memory ** (1 / apart), scale)
+    return Quiet(level, week.reshape(len(learned), 7), memory ** (1 / apart), np.minimum(scale * unseen, UNTOLD))
 
 
 def _learned(
@@ -246,22 +329,160 @@ def _memory(off: Floats) -> float:
 def _scale(errors: Floats, independent: float) -> float:
     """A scale by which no more days lie far away than Student's t has there, and more where few days tell it."""
     found = np.quantile(np.abs(errors), QUANTILES)
-    return float(np.max(found / _T_QUANTILES)) * (1 + 1 / independent**0.5) * UNSEEN
+    return float(np.max(found / _T_QUANTILES)) * (1 + 1 / independent**0.5)
 
 
-def _t_quantiles() -> Floats:
-    """The quantiles of |t| at ``QUANTILES``, by the expansion of Cornish and Fisher: SciPy takes a second to import."""
-    found = []
-    for quantile in QUANTILES:
-        z = NormalDist().inv_cdf((1 + quantile) / 2)
-        first = (z**3 + z) / 4
-        second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-        third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-        found.append(z + first / FREEDOM + second / FREEDOM**2 + third / FREEDOM**3)
-    return np.asarray(found)
+def _scale_of_all(errors: Floats) -> float:
+    """The same, by which not even the one day lies too far away that is farthest of all.
+
+    What the others tell of a number leaves little, and where it is nothing for months, as the share that is missing of
+    a column, a single day is beyond any scale that the others have.
+    """
+    days = len(errors)
+    return max(_scale(errors, days), float(np.max(np.abs(errors))) / _t_quantile(1 - 0.5 / days))
 
 
-_T_QUANTILES = _t_quantiles()
+def _t_quantile(share: float) -> float:
+    """The quantile of |t| at ``share``, by the expansion of Cornish and Fisher: SciPy takes a second to import."""
+    z = NormalDist().inv_cdf((1 + share) / 2)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / FREEDOM + second / FREEDOM**2 + third / FREEDOM**3
+
+
+_T_QUANTILES = np.asarray([_t_quantile(share) for share in QUANTILES])
+
+
+# --- numbers beside each other ---
+
+
+@dataclass(frozen=True)
+class Beside:
+    """How the surprises of numbers hang together on quiet days.
+
+    Attributes:
+        usual: the size of a surprise of each number, in its unit.
+        weights: numbers × numbers; column n says what the surprises of the others, in their usual size, take from that
+            of number n. Its own weight is 1.
+        scale: how far each usually is from what the others tell of it, in its usual size.
+    """
+
+    usual: Floats
+    weights: Floats
+    scale: Floats
+
+    def off(self, left: Floats, floor: Floats) -> Floats:
+        """By how many usual distances numbers are off those beside them. ``left`` are their surprises of one day."""
+        sized = np.clip(left / self.usual, -MOST_APART, MOST_APART)
+        return np.asarray(sized @ self.weights / np.maximum(self.scale, floor / self.usual))
+
+    def to_dict(self) -> dict[str, Any]:
+        """With three digits of what is learned from a hundred days: it is most of what a reference holds."""
+        return {
+            "usual": self.usual.tolist(),
+            "weights": [[round(one, 3) for one in row] for row in self.weights.tolist()],
+            "scale": self.scale.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, kept: dict[str, Any]) -> Beside:
+        return cls(*(np.asarray(kept[name], dtype=np.float64) for name in ("usual", "weights", "scale")))
+
+
+def surprises(quiet: Quiet, numbers: Floats, days: Sequence[date], *, follows: float = FOLLOWS) -> Floats:
+    """What each of ``days`` (days × numbers) was off what was foretold, less the first, as :func:`step` sees it."""
+    there = ~np.isnan(numbers[:28])
+    first = np.where(there, numbers[:28], 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+    level = np.where(there.any(axis=0), first, quiet.level)  # ``quiet`` has the one where they ended
+    state, found = State(None, level, np.zeros_like(level), np.empty((len(level), 0))), []
+    for day, of_day in zip(days, numbers, strict=True):
+        one = surprise(quiet, state, day, of_day)
+        found.append(one.left)
+        state = State(day, state.level + follows * one.off, np.where(one.seen, one.counted, state.off), state.values)
+    return np.asarray(found[1:])
+
+
+def learn_beside(left: Floats, floor: Floats) -> tuple[Beside, Floats] | None:
+    """How numbers hang together, from what they were off on quiet days (days × numbers); None where days are few.
+
+    With it, by how many usual distances each was off those beside it on these days, each foretold by other weeks.
+
+    Each is foretold by all others at once by ridge regression, which the inverse of their correlations gives for all
+    numbers together. ``floor`` is how far each is off by the chance of its rows: what never moved has that size.
+    """
+    days, numbers = left.shape
+    if days < LEAST_BESIDE or numbers < 2:
+        return None
+    usual = np.maximum(np.sqrt((left**2).mean(axis=0)), np.maximum(floor, 1e-12))
+    sized, fold = left / usual, (np.arange(days) // 7) % FOLDS
+    rest = np.empty_like(sized)
+    for one in range(FOLDS):
+        rest[fold == one] = sized[fold == one] @ _weights(sized[fold != one])
+    later = np.vstack([sized[a:b] @ _weights(sized[:a]) for a, b in pairwise(round(days * at) for at in LATER)])
+    scale = np.asarray([max(_scale_of_all(rest[:, n]), _scale_of_all(later[:, n])) for n in range(numbers)])
+    found = Beside(usual, _weights(sized), np.maximum(scale, LEAST_BESIDE_OFF / usual))
+    return found, rest / found.scale
+
+
+def _weights(sized: Floats) -> Floats:
+    inverse = np.linalg.inv(sized.T @ sized / len(sized) + SHRUNK * np.eye(sized.shape[1]))
+    return np.asarray(inverse / np.diag(inverse))
+
+
+# --- what quiet nights come to ---
+
+DRAWS, NIGHTS = 20, 56
+"""So many times quiet weeks are drawn again, and so many nights are watched each time."""
+
+CALM_SHARES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+"""The shares of quiet nights of which it is kept what evidence reaches in them."""
+
+AT_ONCE = 2_000_000
+"""So many likelihood ratios a night are as many as a training has time for: of more numbers there are fewer draws."""
+
+
+@dataclass(frozen=True)
+class Calm:
+    """What some numbers were off on quiet days, in usual distances (days × numbers), and how they are watched."""
+
+    off: Floats
+    memory: Floats
+    weight: Floats
+    sides: tuple[int, ...] = (-1, 1)
+    kept: float = KEPT
+
+
+def calm_evidence(parts: Sequence[Calm], seed: int = 0) -> list[float] | None:
+    """What the evidence of ``parts`` together reaches in ``CALM_SHARES`` of the nights; None of too few.
+
+    The nights are quiet weeks, drawn again, with all their numbers together, so that what hangs together stays so.
+    """
+    days = min((len(one.off) for one in parts), default=0)
+    if days < 7 * LEAST_WEEKS:
+        return None
+    ratios = sum(one.off.shape[1] * len(changes(one.sides)) for one in parts)
+    random, found = np.random.default_rng(seed), list[Floats]()
+    for _ in range(int(np.clip(AT_ONCE // max(ratios, 1), 3, DRAWS))):
+        starts = random.integers(0, days - 6, NIGHTS // 7)
+        nights = np.concatenate([np.arange(start, start + 7) for start in starts])
+        total = np.zeros(NIGHTS)
+        for one in parts:
+            change = changes(one.sides)[np.newaxis]
+            lasting, values = change * (1 - one.memory)[:, np.newaxis], np.ones((len(one.memory), change.shape[1]))
+            for night, day in enumerate(nights):
+                z = np.clip(one.off[len(one.off) - days + day], -MOST_OFF, MOST_OFF)[:, np.newaxis]
+                tonight, earlier = likelihood_ratio(z, change), likelihood_ratio(z, lasting)
+                values = np.minimum((1 - one.kept) * tonight + one.kept * values * earlier, MOST)
+                total[night] += one.weight @ values.mean(axis=1)
+        found.append(total)
+    shares: list[float] = np.quantile(found, 1 - np.asarray(CALM_SHARES)).tolist()
+    return shares
+
+
+def calm_at(kept: Sequence[float], share: float) -> float:
+    """What quiet evidence reaches in ``share`` of the nights, by what :func:`calm_evidence` found."""
+    return float(np.interp(share, CALM_SHARES, kept))
 
 
 # --- the numbers of a day ---

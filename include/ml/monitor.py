@@ -24,9 +24,18 @@ from include.contracts.use_case import LOOK_BACK_NIGHTS, UseCase
 from include.core.lease import lease
 from include.lake import delta, usage
 from include.ml import dataset, evidence, ledger, metrics, model_files, scoring, summaries, tasks
-from include.ml.evidence import Floats, Quiet, State
+from include.ml.evidence import Beside, Floats, Quiet, State, Surprise
 from include.ml.ledger import Champion
-from include.ml.reference import Reference, feature_by_day, features_of, quality_by_day, quality_units, scores_by_day
+from include.ml.reference import (
+    SIDES,
+    Reference,
+    feature_by_day,
+    feature_weights,
+    features_of,
+    quality_by_day,
+    quality_units,
+    scores_by_day,
+)
 from include.ml.tasks import Watched
 from include.use_cases import use_case
 
@@ -57,9 +66,6 @@ CONSTANT_ROWS, AGAINST_ERRORS = 20, 6.0
 """So many predictions that are all one are no chance, nor are those that are wrong by so many standard errors."""
 
 INPUTS, SCORES, QUALITY = "input_drift", "prediction_drift", "quality"
-
-SIDES = {"lower": (-1,), "higher": (1,), "either": (-1, 1)}
-"""The directions in which a change of quality counts."""
 
 type Key = tuple[str, str, str]
 """What is watched: the sensor; a feature, column or figure; a slice, empty for all rows."""
@@ -100,7 +106,7 @@ class SensorReading:
 class Stream:
     """Something that is watched: what it does on quiet days, and what counts as a change of it; see ``evidence.step``.
 
-    ``weight`` is its share in the evidence of its sensor.
+    ``weight`` is its share in the evidence of its sensor. ``ways`` is 2 where it is held beside others as well.
     """
 
     quiet: Quiet
@@ -108,6 +114,8 @@ class Stream:
     sides: tuple[int, ...] = (-1, 1)
     follows: float = evidence.FOLLOWS
     tolerated: float = 0.0
+    kept: float = evidence.KEPT
+    ways: int = 1
 
 
 @dataclass(frozen=True)
@@ -148,15 +156,21 @@ def streams(case: UseCase, reference: Reference) -> dict[Key, Stream]:
 
 
 def _of_inputs(reference: Reference) -> dict[Key, Stream]:
-    """Half of the weight goes by what the model makes of a feature, and half to all alike: it may be of no use yet."""
     kept = {name: of for name, of in reference["features"].items() if of.get("quiet")}
-    gain = sum(of["weight"] for of in kept.values())
+    weights = feature_weights({name: of["weight"] for name, of in kept.items()})
+    together = {name for group in reference.get("beside", []) for name in group["features"]}
     return {
-        (INPUTS, name, ""): Stream(
-            Quiet.from_dict(of["quiet"]), ((of["weight"] / gain if gain else 1 / len(kept)) + 1 / len(kept)) / 2
-        )
+        (INPUTS, name, ""): Stream(Quiet.from_dict(of["quiet"]), weights[name], ways=1 + (name in together))
         for name, of in kept.items()
     }
+
+
+def beside(reference: Reference) -> list[tuple[list[Key], Beside]]:
+    """Which streams are held beside each other, and how they hang together; of an earlier release none are."""
+    return [
+        ([(INPUTS, name, "") for name in group["features"]], Beside.from_dict(group))
+        for group in reference.get("beside", [])
+    ]
 
 
 def _of_scores(reference: Reference) -> dict[Key, Stream]:
@@ -177,14 +191,22 @@ def _of_quality(case: UseCase, reference: Reference) -> dict[Key, Stream]:
     weights = _with_slices(there)
     return {
         (QUALITY, name, group): Stream(
-            quiet, weights[group, name], SIDES[watched[name].worse], 0.0, watched[name].limit
+            quiet,
+            weights[group, name],
+            SIDES[watched[name].worse],
+            follows=0.0,
+            tolerated=watched[name].limit,
+            # A slice is held beside all rows of its day, and what begins there is seen in days.
+            kept=evidence.KEPT if group else evidence.KEPT_OF_PROMISED,
         )
         for (group, name), quiet in there.items()
     }
 
 
 def _promised(case: UseCase, reference: Reference, watched: Watched) -> Quiet | None:
-    """What a figure did on the days of the holdout."""
+    """What a figure did on days that no model had seen; of an earlier release, on those of the holdout."""
+    if (kept := reference.get("quality", {}).get(watched.metric)) is not None:
+        return Quiet.from_dict(kept)
     holdout, task = reference["holdout"], tasks.of_version(case, reference["task"])
     daily = np.asarray(holdout["daily"].get(watched.daily, []), dtype=np.float64)
     unit = quality_units(task, holdout["daily"]).get(watched.metric, 1.0)
@@ -262,37 +284,94 @@ def _groups(rows: pl.DataFrame, wanted: set[Key]) -> Iterator[tuple[str, pl.Data
 
 
 def advanced(
-    watched: Mapping[Key, Stream], before: Mapping[Key, State], found: Mapping[Key, Told], rows: Night
+    watched: Mapping[Key, Stream],
+    groups: Iterable[tuple[list[Key], Beside]],
+    before: Mapping[Key, State],
+    found: Mapping[Key, Told],
+    rows: Night,
 ) -> dict[Key, State]:
-    """Where each stream stands after the night. What the night tells nothing of stands where it stood."""
-    after = {}
-    for key, stream in watched.items():
-        state = before.get(key) or evidence.begin(stream.quiet, stream.sides)
-        if (one := found.get(key)) is not None:
-            day = rows.labelled if key[0] == QUALITY else rows.scored
-            state = evidence.step(
-                stream.quiet,
-                state,
-                day,
-                one.numbers,
-                one.floors,
-                sides=stream.sides,
-                follows=stream.follows,
-                tolerated=stream.tolerated,
-            )
-        after[key] = state
-    return after
+    """Where each stream stands after the night. What the night tells nothing of stands where it stood.
+
+    ``groups`` are those of :func:`beside`.
+    """
+    states = {
+        key: evidence.resumed(before[key], one.sides, one.ways)
+        if key in before
+        else evidence.begin(one.quiet, one.sides, one.ways)
+        for key, one in watched.items()
+    }
+    surprises: dict[Key, Surprise] = {}
+    for key in watched.keys() & found.keys():
+        stream, day = watched[key], rows.labelled if key[0] == QUALITY else rows.scored
+        surprises[key] = evidence.surprise(
+            stream.quiet, states[key], day, found[key].numbers, sides=stream.sides, tolerated=stream.tolerated
+        )
+    off = dict(_off_beside(groups, surprises, found))
+    for key, one in surprises.items():
+        stream = watched[key]
+        states[key] = evidence.advanced(
+            stream.quiet,
+            states[key],
+            one,
+            found[key].floors,
+            off.get(key),
+            sides=stream.sides,
+            follows=stream.follows,
+            kept=stream.kept,
+        )
+    return states
+
+
+def _off_beside(
+    groups: Iterable[tuple[list[Key], Beside]], surprises: Mapping[Key, Surprise], found: Mapping[Key, Told]
+) -> Iterator[tuple[Key, Floats]]:
+    """By how many usual distances the numbers of each stream are off those beside them. A group comes as a whole."""
+    for keys, of_group in groups:
+        if all(key in surprises for key in keys):
+            left = np.concatenate([surprises[key].left for key in keys])
+            floors = np.concatenate([found[key].floors for key in keys])
+            ends = np.cumsum([len(surprises[key].left) for key in keys])[:-1]
+            yield from zip(keys, np.split(of_group.off(left, floors), ends), strict=True)
+
+
+MOST_BELOW, BEYOND = {INPUTS: 3.0, SCORES: 3.0, QUALITY: 15.0}, 3.0
+"""So far below Markov's limit a sensor may fire, and not below so many times what its own quiet weeks come to. Quality
+is learned on days that no model had seen, and may go farther."""
 
 
 def limit(case: UseCase) -> float:
-    """The evidence from which on a sensor fires: the three of them share the rate of false alarms."""
+    """The evidence that holds the rate of false alarms whatever hangs together, where quiet days are as was learned.
+
+    The three sensors share the rate.
+    """
     return len(READERS) / case.drift.false_alarm_rate
 
 
+def limits(case: UseCase, reference: Reference) -> dict[str, float]:
+    """The evidence from which on each sensor fires: :func:`limit`, or less where the champion's own days allow it.
+
+    Of e-values that many numbers share, hardly any ever comes near to that limit. The quiet weeks of training, drawn
+    again, say what they do come to in the share of nights that the sensor has (``calm``), and it fires at three times
+    as much, since seasons will come that they have not seen: an estimate, and no bound.
+    """
+    most, share = limit(case), case.drift.false_alarm_rate / len(READERS)
+    calm = {sensor: reference.get("calm", {}).get(sensor) for sensor in READERS}
+    return {
+        sensor: most
+        if came is None
+        else float(np.clip(BEYOND * evidence.calm_at(came, share), most / MOST_BELOW[sensor], most))
+        for sensor, came in calm.items()
+    }
+
+
 def measure_evidence(
-    case: UseCase, watched: Mapping[Key, Stream], states: Mapping[Key, State], found: Mapping[Key, Told], rows: Night
+    fires: Mapping[str, float],
+    watched: Mapping[Key, Stream],
+    states: Mapping[Key, State],
+    found: Mapping[Key, Told],
+    rows: Night,
 ) -> list[Measurement]:
-    """The evidence of each sensor, and of each stream, with where it stands."""
+    """The evidence of each sensor, and of each stream, with where it stands. ``fires`` has each sensor's limit."""
     made = []
     for sensor in READERS:
         day = rows.labelled if sensor == QUALITY else rows.scored
@@ -301,7 +380,14 @@ def measure_evidence(
         total = sum(stream.weight * states[key].evidence for key, stream in own.items()) if own else None
         made.append(
             Measurement(
-                sensor, EVIDENCE, day, day, int(bool(of_night)), max(of_night, default=0), total, round(limit(case), 6)
+                sensor,
+                EVIDENCE,
+                day,
+                day,
+                int(bool(of_night)),
+                max(of_night, default=0),
+                total,
+                round(fires[sensor], 6),
             )
         )
         for key, stream in own.items():
@@ -387,9 +473,9 @@ def measure_night(
 ) -> tuple[pl.DataFrame, dict[Key, State]]:
     """All measurements of one night, in the schema of the monitoring table, and where evidence stands after it."""
     found = told(case, reference, watched, rows)
-    after = advanced(watched, before, found, rows)
+    after = advanced(watched, beside(reference), before, found, rows)
     made = [
-        *measure_evidence(case, watched, after, found, rows),
+        *measure_evidence(limits(case, reference), watched, after, found, rows),
         *measure_inputs(case, reference, rows),
         *measure_scores(case, reference, rows),
         *measure_quality(case, reference, rows),

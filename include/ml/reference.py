@@ -6,19 +6,24 @@ A reference is a plain dictionary, stored as ``reference.json`` beside the model
     features: {name: {edges, shares, weight, quiet}}        over all days of the training set
     task:     {kind, classes or quantiles}                  what it predicts, as its task keeps it
     scores:   {column: {edges, shares, quiet}}              over the holdout, which the model never saw
+    beside:   [{features, usual, weights, scale}]           how the features of a day hang together: evidence.Beside
+    quality:  {metric: quiet}                               of all rows, where there are days that no model had seen
     slices:   {slice: {metric: quiet}}                      the quality of groups, less that of all rows of the day
+    calm:     {sensor: [evidence]}                          what its own quiet weeks, drawn again: evidence.CALM_SHARES
     holdout:  {first, last, quality: {...}, daily: {name: [...]}}       by the names of the task
     data:     {first, last}
 
 Shares are those of ``metrics.bin_counts``: one more than there are edges, then the missing ones. ``weight`` is the
 feature's share of the model's total gain. ``quiet`` is what the numbers of its days did: ``evidence.Quiet``, or null
 where there were too few days; of scores, on all days of the training set. A reference of an earlier release has neither
-``quiet`` nor ``slices``.
+``quiet`` nor ``slices``, or no ``beside``, ``quality`` and ``calm``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import date
+from functools import cached_property
 from itertools import batched
 from typing import Any
 
@@ -27,13 +32,29 @@ import numpy.typing as npt
 
 from include.contracts.use_case import Feature, UseCase
 from include.ml import evidence, metrics, tasks
-from include.ml.evidence import Floats
+from include.ml.evidence import Calm, Floats, Quiet
 from include.ml.tasks import Task
 
 type Reference = dict[str, Any]
 
 AT_ONCE = 1_000_000
 """So many values are counted at once."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rows of days that the model that scored them had not seen: labels, scores as the task has them, and days.
+
+    Days are datetime64[D]; all three have one entry a row.
+    """
+
+    labels: npt.NDArray[Any]
+    scores: npt.NDArray[Any]
+    days: npt.NDArray[Any]
+
+
+SIDES = {"lower": (-1,), "higher": (1,), "either": (-1, 1)}
+"""The directions in which a change of quality counts."""
 
 
 def inputs_of(features: Sequence[Feature]) -> list[dict[str, Any]]:
@@ -130,6 +151,109 @@ def quality_units(task: Task, daily: Mapping[str, Sequence[float]]) -> dict[str,
     }
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """The numbers of something that is watched, each day (days × numbers), and their floors."""
+
+    values: Floats
+    floors: Floats
+    days: list[date]
+
+    @cached_property
+    def quiet(self) -> Quiet | None:
+        return quiet_of(self.values, self.days)
+
+    @property
+    def floor(self) -> Floats:
+        """How far a number of a day of usual size lies from the truth by chance."""
+        return np.asarray(np.median(self.floors, axis=0))
+
+
+def _calm(
+    numbers: Sequence[Numbers], quiets: Sequence[Quiet], weights: Sequence[float], beside: Floats | None = None
+) -> Calm:
+    """How far off quiet days were, as the monitor would have seen it. ``weights`` are those of each of ``numbers``."""
+    off = np.hstack(
+        [
+            evidence.surprises(quiet, one.values, one.days) / np.maximum(quiet.scale, one.floors[1:])
+            for one, quiet in zip(numbers, quiets, strict=True)
+        ]
+    )
+    memory = np.concatenate([quiet.memory for quiet in quiets])
+    weight = np.concatenate(
+        [np.full(len(quiet.level), given / len(quiet.level)) for quiet, given in zip(quiets, weights, strict=True)]
+    )
+    if beside is None:
+        return Calm(off, memory, weight)
+    return Calm(np.hstack([off, beside]), np.tile(memory, 2), np.tile(weight / 2, 2))
+
+
+def _beside(told: Mapping[str, Numbers], gains: Mapping[str, float]) -> tuple[list[dict[str, Any]], list[Calm]]:
+    """How features hang together, some after the other so that not too many are held beside each other; and how far off
+    their quiet days were."""
+    there = {name: quiet for name, one in told.items() if (quiet := one.quiet) is not None}
+    weights, kept, calm = feature_weights({name: gains.get(name, 0.0) for name in there}), list[dict[str, Any]](), []
+    for names in _together({name: len(quiet.level) for name, quiet in there.items()}):
+        numbers, quiets = [told[name] for name in names], [there[name] for name in names]
+        left = np.hstack([evidence.surprises(q, one.values, one.days) for q, one in zip(quiets, numbers, strict=True)])
+        # What is hardly ever told tells nothing of the others.
+        left *= np.concatenate([quiet.scale < evidence.UNTOLD for quiet in quiets])
+        found = evidence.learn_beside(left, np.concatenate([one.floor for one in numbers]))
+        given = [weights[name] for name in names]
+        calm.append(_calm(numbers, quiets, given, found[1] if found else None))
+        if found:
+            kept.append({"features": names, **found[0].to_dict()})
+    return kept, calm
+
+
+def _together(widths: Mapping[str, int]) -> list[list[str]]:
+    """Features in their order, in groups of at most ``evidence.MOST_BESIDE`` numbers."""
+    groups, full = list[list[str]](), evidence.MOST_BESIDE
+    for name, width in widths.items():
+        if full + width > evidence.MOST_BESIDE:
+            groups.append([])
+            full = 0
+        groups[-1].append(name)
+        full += width
+    return groups
+
+
+def feature_weights(gains: Mapping[str, float]) -> dict[str, float]:
+    """Half of the weight goes by what the model makes of a feature, and half to all alike: it may be of no use yet."""
+    total = sum(gains.values())
+    return {name: ((gain / total if total else 1 / len(gains)) + 1 / len(gains)) / 2 for name, gain in gains.items()}
+
+
+def _promised(
+    task: Task, units: Mapping[str, float], earlier: Scored, holdout: Scored, overlap: int
+) -> tuple[dict[str, Any], list[Calm]]:
+    """What quality does on days that no model had seen, those of the holdout among them; and how far off they were.
+
+    How far days scatter all of them tell. What is promised is the mean of all and of the holdout: a fortnight is too
+    short for it, and a season ago too long.
+    """
+    dates, index = np.unique(np.concatenate([earlier.days, holdout.days]), return_inverse=True)
+    labels = np.concatenate([earlier.labels, holdout.labels])
+    scores = np.concatenate([earlier.scores, holdout.scores])
+    of_day = quality_by_day(task, units, labels, scores, index, len(dates))
+    late, found, calm = dates >= holdout.days.min(), dict[str, Any](), list[Calm]()
+    for watched in task.watched:
+        values = of_day[watched.metric]
+        there = ~np.isnan(values)
+        days = [day for day, is_there in zip(_dates(dates), there, strict=True) if is_there]
+        quiet = quiet_of(
+            values[:, np.newaxis], _dates(dates), follows=0.0, overlap=overlap, unseen=evidence.UNSEEN_OF_LATER
+        )
+        if quiet is None or not (there & late).any():
+            continue
+        quiet = replace(quiet, level=(quiet.level + values[there & late].mean()) / 2)
+        found[watched.metric] = quiet.to_dict()
+        off = evidence.surprises(quiet, values[there][:, np.newaxis], days, follows=0.0) / quiet.scale
+        sides = SIDES[watched.worse]
+        calm.append(Calm(off, quiet.memory, np.ones(1), sides, evidence.KEPT_OF_PROMISED))
+    return found, [replace(one, weight=one.weight / len(calm)) for one in calm]
+
+
 def _quiet_slices(
     task: Task,
     units: Mapping[str, float],
@@ -148,19 +272,28 @@ def _quiet_slices(
     for name, within in slices.items():
         own = quality_by_day(task, units, labels[within], given[within], index[within], len(dates))
         found[name] = {
-            metric: quiet_of((told - whole[metric])[:, np.newaxis], _dates(dates), follows=0.0, overlap=overlap)
+            metric: _kept(quiet_of((told - whole[metric])[:, np.newaxis], _dates(dates), follows=0.0, overlap=overlap))
             for metric, told in own.items()
         }
     return found
 
 
 def quiet_of(
-    numbers: Floats, days: Sequence[date], *, follows: float = evidence.FOLLOWS, overlap: int = 1
-) -> dict[str, Any] | None:
-    """What ``evidence.learn`` learns of the days of which ``numbers`` has rows, as a reference keeps it."""
+    numbers: Floats,
+    days: Sequence[date],
+    *,
+    follows: float = evidence.FOLLOWS,
+    overlap: int = 1,
+    unseen: float = evidence.UNSEEN,
+) -> Quiet | None:
+    """What ``evidence.learn`` learns of the days of which ``numbers`` has rows."""
     there = ~np.isnan(numbers).all(axis=1)
     kept = [day for day, is_there in zip(days, there, strict=True) if is_there]
-    quiet = evidence.learn(numbers[there], kept, follows=follows, overlap=overlap)
+    return evidence.learn(numbers[there], kept, follows=follows, overlap=overlap, unseen=unseen)
+
+
+def _kept(quiet: Quiet | None) -> dict[str, Any] | None:
+    """As a reference keeps it."""
     return quiet.to_dict() if quiet else None
 
 
@@ -187,52 +320,66 @@ def build(
     holdout_scores: npt.NDArray[Any],
     slices: Mapping[str, npt.NDArray[np.bool_]] | None = None,
     every_score: npt.NDArray[Any] | None = None,
+    earlier: Scored | None = None,
 ) -> Reference:
     """The reference of a model. ``columns`` are the features of its whole training set, and ``days`` are its days.
 
     The features come in the order of the spec. Each is looked at once, by itself, as many at a time as threads are.
     ``slices`` are groups of the holdout that are watched by themselves: which of its rows are theirs. ``every_score``
     are the scores of the whole training set, by which it is learned how days of scores differ: a fortnight tells little
-    of that. None: the holdout's.
+    of that. None: the holdout's. ``earlier`` are days before the holdout, scored by models that had not seen them:
+    quality is learned from them too.
     """
     task = tasks.of(case)
     unique_days, day_index = np.unique(days, return_inverse=True)
     every_day = _dates(unique_days)
 
-    def of_feature(feature: Feature, values: npt.NDArray[Any]) -> dict[str, Any]:
+    def of_feature(feature: Feature, values: npt.NDArray[Any]) -> tuple[dict[str, Any], Numbers]:
         edges = feature_edges(feature, values)
         per_day = counts_by_day(values, day_index, len(unique_days), edges)
-        return {
+        found = Numbers(*feature_by_day(feature, values, day_index, len(unique_days), edges), every_day)
+        kept = {
             "edges": edges,
             "shares": metrics.shares(per_day.sum(axis=0)).tolist(),
             "weight": weights.get(feature.name, 0.0),
-            "quiet": quiet_of(feature_by_day(feature, values, day_index, len(unique_days), edges)[0], every_day),
+            "quiet": _kept(found.quiet),
         }
+        return kept, found
 
-    features: dict[str, dict[str, Any]] = {}
+    told: dict[str, tuple[dict[str, Any], Numbers]] = {}
     with ThreadPoolExecutor(case.training.threads) as threads:
         for some in batched(zip(case.features, columns, strict=True), case.training.threads):
             named, values = zip(*some, strict=True)
-            features |= zip([one.name for one in named], threads.map(of_feature, named, values), strict=True)
+            told |= zip([one.name for one in named], threads.map(of_feature, named, values), strict=True)
+    features = {name: kept for name, (kept, _) in told.items()}
+    beside, calm_inputs = _beside({name: numbers for name, (_, numbers) in told.items()}, weights)
     first, last = np.datetime64(holdout[0]), np.datetime64(holdout[1])
     of_holdout = days[(days >= first) & (days <= last)]
     whole = every_score is not None
     watched_days, watched_index = np.unique(days if whole else of_holdout, return_inverse=True)
     every = task.watched_values(task.frame(every_score if every_score is not None else holdout_scores))
     scores: Reference = {}
+    calm_scores: list[Calm] = []
     for name, values in task.watched_values(task.frame(holdout_scores)).items():
         edges = metrics.bin_edges(values)
-        numbers, _ = scores_by_day(every[name], watched_index, len(watched_days), edges)
+        found = Numbers(*scores_by_day(every[name], watched_index, len(watched_days), edges), _dates(watched_days))
+        if found.quiet:
+            calm_scores.append(_calm([found], [found.quiet], [1 / len(every)]))
         scores[name] = {
             "edges": edges,
             "shares": metrics.shares(metrics.bin_counts(values, edges)).tolist(),
-            "quiet": quiet_of(numbers, _dates(watched_days)),
+            "quiet": _kept(found.quiet),
         }
     daily = daily_quality(task, holdout_labels, holdout_scores, of_holdout)
     units = quality_units(task, daily)
+    promised, calm_quality = dict[str, Any](), list[Calm]()
+    if earlier is not None:
+        seen = Scored(holdout_labels, holdout_scores, of_holdout)
+        promised, calm_quality = _promised(task, units, earlier, seen, case.overlap_days)
     return {
         "inputs": inputs_of(case.features),
         "features": features,
+        "beside": beside,
         "task": task.recipe,
         "scores": scores,
         "holdout": {
@@ -241,8 +388,14 @@ def build(
             "quality": task.quality(holdout_labels, holdout_scores),
             "daily": daily,
         },
+        "quality": promised,
         "slices": _quiet_slices(
             task, units, holdout_labels, holdout_scores, of_holdout, slices or {}, case.overlap_days
         ),
+        "calm": {
+            "input_drift": evidence.calm_evidence(calm_inputs),
+            "prediction_drift": evidence.calm_evidence(calm_scores),
+            "quality": evidence.calm_evidence(calm_quality),
+        },
         "data": {"first": str(unique_days[0]), "last": str(unique_days[-1])},
     }

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from typing import Any
 
+import numpy as np
 import xgboost as xgb
 
 from include.contracts.use_case import UseCase
@@ -22,20 +23,22 @@ from include.ml import (
     evaluation,
     fitting,
     gpu,
+    imbalance,
     ledger,
     model_files,
     record,
     reference,
     registry,
+    rolling,
     search,
     tasks,
 )
 from include.ml.checkpoint import Checkpoint
 from include.ml.code import Code, code_state
 from include.ml.dataset import Dataset, Split
-from include.ml.encoded import encoded, quantised_bytes
+from include.ml.encoded import Encoded, encoded, quantised_bytes
 from include.ml.fitting import Device
-from include.ml.reference import features_of
+from include.ml.reference import Scored, features_of
 from include.ml.scoring import predicted
 from include.use_cases import use_case
 
@@ -123,12 +126,27 @@ def fit_and_judge(
         shares = fitting.gain_shares(booster)
         found |= evaluation.measure(case, booster, holdout, given, fitted, rows.day_of[learned], shares)
         groups = evaluation.slices_of(case, holdout)
-        known = (split.holdout, labels, scores, groups, task.scores(everything))
+        earlier = _earlier(case, rows, learned, booster, task.class_weights(fitted))
+        known = (split.holdout, labels, scores, groups, task.scores(everything), earlier)
         seen = reference.build(case, rows.columns(), rows.day_of, shares, *known)
     graphics = gpu.names()[0] if device == "cuda" else ""
     version = champion.model_version if champion else None
     times = evaluation.timings(case, booster, holdout) | watched
     return Trained(booster, device, graphics, split, found, seen, version, round(time.monotonic() - begun, 3), times)
+
+
+def _earlier(
+    case: UseCase, rows: Encoded, learned: slice, booster: xgb.Booster, weights: imbalance.Weights
+) -> Scored | None:
+    """The days that the booster was fitted on, scored by models that knew none of them; None where they are few."""
+    every = rolling.every(learned.stop - learned.start, len(case.features))
+    labels, days = rows.labels[learned][::every], rows.day_of[learned][::every]
+    if len(np.unique(days)) < rolling.LEAST_DAYS:
+        return None
+    values = np.empty((len(case.features), len(labels)), np.float32)
+    for place in range(len(values)):
+        values[place] = rows.column(place, learned)[::every]
+    return rolling.scored(case, values.T, labels, days, booster.num_boosted_rounds(), weights)
 
 
 def searched(case: UseCase, data: Dataset, device: Device, recipe: str) -> search.Found | None:

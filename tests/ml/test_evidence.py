@@ -181,3 +181,90 @@ def test_a_single_odd_row_carries_no_day() -> None:
     assert alone.evidence < 300
     gone, floors = evidence.numeric_by_day(2 * np.ones(50), np.zeros(50, int), 1, [0.999999, 1.0])
     assert evidence.step(quiet, evidence.begin(quiet), days[60], gone[0], floors[0]).evidence > 300
+
+
+# --- numbers beside each other, and what quiet nights come to ---
+
+
+def storms(random: np.random.Generator, days: int, numbers: int) -> Floats:
+    """Numbers that one storm moves, and hardly anything else."""
+    storm = np.zeros(days)
+    for day in range(1, days):
+        storm[day] = 0.4 * storm[day - 1] + random.normal()
+    return storm[:, np.newaxis] * np.linspace(0.5, 2, numbers) + 0.1 * random.normal(size=(days, numbers))
+
+
+def beside_each_other(
+    quiet: Quiet, beside: evidence.Beside | None, numbers: Floats, days: list[date], floor: float = 0.01
+) -> list[State]:
+    state, found = evidence.begin(quiet, ways=2 if beside else 1), []
+    for day, of_day in zip(days, numbers, strict=True):
+        floors = np.full(len(of_day), floor)
+        surprise = evidence.surprise(quiet, state, day, of_day)
+        off = beside.off(surprise.left, floors) if beside else None
+        state = evidence.advanced(quiet, state, surprise, floors, off)
+        found.append(state)
+    return found
+
+
+def test_a_number_that_moves_alone_stands_out_beside_the_others() -> None:
+    """By as much as all of them move together every few days: by itself nobody would notice it."""
+    numbers, days = storms(np.random.default_rng(3), TRAINED + 60, 12), dates(TRAINED + 60)
+    quiet = evidence.learn(numbers[:TRAINED], days[:TRAINED])
+    assert quiet is not None
+    left = evidence.surprises(quiet, numbers[:TRAINED], days[:TRAINED])
+    learned = evidence.learn_beside(left, np.full(12, 0.01))
+    assert learned is not None
+    beside = evidence.Beside.from_dict(json.loads(json.dumps(learned[0].to_dict())))
+    numbers[TRAINED + 40 :, 5] += numbers[:TRAINED, 5].std()
+    alone = beside_each_other(quiet, None, numbers[TRAINED:], days[TRAINED:])
+    together = beside_each_other(quiet, beside, numbers[TRAINED:], days[TRAINED:])
+    assert max(state.evidence for state in alone) < 100
+    assert max(state.evidence for state in together[:40]) < 100
+    assert max(state.evidence for state in together[40:45]) > 300
+    assert together[44].by_number.argmax() == 5
+
+
+def test_a_column_that_is_gone_breaks_nothing_beside_it() -> None:
+    numbers, days = storms(np.random.default_rng(4), TRAINED + 5, 6), dates(TRAINED + 5)
+    quiet = evidence.learn(numbers[:TRAINED], days[:TRAINED])
+    assert quiet is not None
+    learned = evidence.learn_beside(evidence.surprises(quiet, numbers[:TRAINED], days[:TRAINED]), np.full(6, 0.01))
+    assert learned is not None
+    numbers[TRAINED:, 2] = np.nan
+    last = beside_each_other(quiet, learned[0], numbers[TRAINED:], days[TRAINED:])[-1]
+    assert np.isfinite(last.values).all()
+    assert last.evidence < 100
+
+
+def test_too_few_days_tell_nothing_of_how_numbers_hang_together() -> None:
+    assert evidence.learn_beside(np.ones((evidence.LEAST_BESIDE - 1, 3)), np.ones(3)) is None
+
+
+def test_a_share_that_was_off_on_one_day_in_months_may_be_so_again() -> None:
+    random = np.random.default_rng(5)
+    errors = 0.01 * random.normal(size=150)
+    errors[70] = 1.0
+    assert 1.0 / evidence._scale_of_all(errors) < 5 < 1.0 / evidence._scale(errors, 150)
+
+
+def test_what_quiet_weeks_come_to_is_far_below_markovs_limit() -> None:
+    off = np.random.default_rng(6).standard_t(8, (120, 30))
+    calm = evidence.calm_evidence([evidence.Calm(off, np.full(30, 0.3), np.full(30, 1 / 30))])
+    assert calm is not None
+    assert calm == sorted(calm, reverse=True)
+    assert evidence.calm_at(calm, 0.01 / 3) < 20
+    stormy = off.copy()
+    stormy[60:64] += 9.0
+    wild = evidence.calm_evidence([evidence.Calm(stormy, np.full(30, 0.3), np.full(30, 1 / 30))])
+    assert wild is not None
+    assert evidence.calm_at(wild, 0.01 / 3) > 300
+    assert evidence.calm_evidence([evidence.Calm(off[:20], np.zeros(30), np.ones(30))]) is None
+
+
+def test_a_state_of_a_release_that_looked_for_other_changes_keeps_its_evidence() -> None:
+    before = State(FIRST, np.zeros(2), np.zeros(2), np.asarray([[1.0] * 9 + [11.0], [4.0] * 10]))
+    after = evidence.resumed(before, ways=2)
+    assert after.values.shape == (2, 2 * 2 * len(evidence.SIZES))
+    assert after.by_number.tolist() == [2.0, 4.0]
+    assert evidence.resumed(after, ways=2) is after

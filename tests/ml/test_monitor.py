@@ -7,7 +7,7 @@ import pytest
 
 from include.contracts.use_case import DriftPolicy, Evaluation, UseCase
 from include.lake import delta
-from include.ml import dataset, ledger, model_files, monitor, promotion, train
+from include.ml import dataset, evidence, ledger, model_files, monitor, promotion, train
 from include.ml.monitor import SCHEMA
 from include.serving import batch
 from tests.ml.conftest import FIRST, ROWS, toy_case, toy_rows, write_days
@@ -125,7 +125,7 @@ def test_shifted_inputs_fire_both_drift_sensors(live: UseCase) -> None:
     assert inputs["evidence"]["carried_by"]["weight"] > 0.9
     assert "carried by weight" in inputs["reason"]
     assert scores["fired"]
-    assert scores["evidence"]["value"] >= scores["evidence"]["threshold"] == 300
+    assert scores["evidence"]["value"] >= scores["evidence"]["threshold"]
     assert scores["evidence"]["window"] == f"{last + days(1)}..{last + days(1)}"
 
 
@@ -189,6 +189,28 @@ def test_each_slice_of_the_spec_is_watched(toy: UseCase, mlflow_store: None, mon
         value=pl.when((pl.col("slice") == "metal=iron") & (pl.col("feature") == "auc_drop")).then(1e6).otherwise(0.5)
     )
     assert next(iter(monitor.carriers(watched))) == "auc_drop of metal=iron"
+
+
+def test_a_version_of_the_release_before_goes_on_from_its_evidence(
+    live: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows nothing of what features are beside each other, and looked for other changes."""
+    kept = model_files.load_reference
+
+    def of_then(case: UseCase, champion: ledger.Champion) -> dict[str, object]:
+        new = ("beside", "quality", "calm")
+        return {name: part for name, part in kept(case, champion).items() if name not in new}
+
+    monkeypatch.setattr(model_files, "load_reference", of_then)
+    monkeypatch.setattr(evidence, "SIZES", (1.0, 2.0, 4.0, 8.0, 16.0))
+    monitor.measure("toy", NIGHT + days(1), NIGHT + days(1))
+    monkeypatch.undo()
+    monkeypatch.setattr("include.use_cases.use_cases", lambda: {live.name: live})
+    monkeypatch.setattr(model_files, "load_reference", of_then)
+    monitor.measure("toy", NIGHT + days(2), NIGHT + days(2))
+    reading = monitor.input_drift("toy", NIGHT + days(2))
+    assert reading["evidence"]["threshold"] == 300
+    assert 0 < reading["evidence"]["value"] < 300
 
 
 def test_a_version_of_an_earlier_release_is_watched_by_its_quality(
@@ -289,6 +311,25 @@ def test_a_night_that_nobody_measured_is_no_reading() -> None:
 def test_the_sensors_share_the_rate_of_the_spec() -> None:
     assert monitor.limit(CASE) == pytest.approx(300)
     assert monitor.limit(toy_case(drift=DriftPolicy(false_alarm_rate=0.05))) == pytest.approx(60)
+
+
+def test_a_sensor_fires_at_less_where_the_own_days_of_the_champion_allow_it() -> None:
+    wild, calm = [4000.0] * 8, [0.5] * 8
+    assert monitor.limits(CASE, {}) == dict.fromkeys(monitor.READERS, 300)  # of an earlier release: Markov's
+    found = monitor.limits(CASE, {"calm": {"input_drift": calm, "prediction_drift": [40.0] * 8, "quality": wild}})
+    assert found == {"input_drift": pytest.approx(100), "prediction_drift": pytest.approx(120), "quality": 300}
+    assert monitor.limits(CASE, {"calm": {"quality": calm}})["quality"] == pytest.approx(20)
+
+
+def test_what_is_kept_for_the_monitor_is_in_the_reference(deployed: UseCase) -> None:
+    """Thirty days are too few to hold features beside each other, and enough to know what is quiet."""
+    champion = ledger.latest_champion(deployed)
+    assert champion is not None
+    reference = model_files.load_reference(deployed, champion)
+    assert reference["beside"] == []
+    assert reference["quality"] == {}
+    assert len(reference["calm"]["input_drift"]) == len(evidence.CALM_SHARES)
+    assert reference["calm"]["quality"] is None
 
 
 def test_a_day_whose_labels_are_all_one_tells_the_gap_and_no_auc() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from include.contracts.use_case import Binary, Multiclass, Regression, UseCase, class_slug
 from include.ml import metrics, tasks
 from include.ml.tasks import OtherTaskError, UnfitLabelError, UnfitOutputError
+from include.ml.tasks.interface import Array
 from tests.ml.conftest import toy_case
 from tests.ml.worlds import SALES, WEATHER
 
@@ -221,9 +222,10 @@ def test_auc_of_classes_is_that_of_scikit_learn() -> None:
 def test_a_day_of_one_row_has_its_daily_values() -> None:
     """As of one weather station: nothing of it is undefined."""
     daily = KINDS.daily(np.array([1]), KINDS.scores(np.array([[0.25, 0.5, 0.25]])))
-    assert daily == {"log_loss": pytest.approx(np.log(2)), "gap": -0.5}
+    assert daily == {"log_loss": pytest.approx(np.log(2)), "gap": -0.5, "unlikely": pytest.approx(np.nan, nan_ok=True)}
     daily = AMOUNTS.daily(np.array([5.0]), AMOUNTS.scores(np.array([[1.0, 3.0, 4.0]])))
-    assert daily == {"error": 2.0, "bias": -2.0, "coverage_gap": pytest.approx(-0.8)}
+    far = {"far": pytest.approx(np.nan, nan_ok=True)}  # of so few rows a day does not tell
+    assert daily == {"error": 2.0, "bias": -2.0, "coverage_gap": pytest.approx(-0.8)} | far
 
 
 def test_baselines() -> None:
@@ -354,6 +356,39 @@ def test_what_is_compared_and_watched_is_measured(task: tasks.Task) -> None:
     assert {one.daily for one in task.watched} == set(task.daily(labels, scores))
     assert {one.unit for one in task.watched} - {""} <= set(task.daily(labels, scores))
     assert "n" in task.quality(labels, scores)
+
+
+def odds(random: np.random.Generator, rows: int, day: float = 0.0) -> tuple[Array, Array]:
+    """Labels, and scores that are right of a day as any; ``day`` moves the log odds of all labels."""
+    given = random.normal(-1.5, 1.2, rows)
+    return (random.random(rows) < 1 / (1 + np.exp(-given - day))).astype(np.int8), 1 / (1 + np.exp(-given))
+
+
+def test_labels_turned_round_show_among_the_lowest_scores_and_a_stormy_day_does_not() -> None:
+    random = np.random.default_rng(1)
+    labels, scores = odds(random, 20_000)
+    turned = np.where(random.random(20_000) < 0.1, 1 - labels, labels)
+    assert BINARY.daily(labels, scores)["low"] == pytest.approx(0, abs=0.03)
+    assert BINARY.daily(*odds(random, 20_000, day=1.5))["low"] == pytest.approx(0, abs=0.03)
+    assert BINARY.daily(turned, scores)["low"] > 0.1
+    assert np.isnan(BINARY.daily(labels[:49], scores[:49])["low"])
+    alike = np.zeros(100, np.int8), scores[:100]
+    assert BINARY.daily(*alike)["low"] <= 0
+
+
+def test_wrong_labels_show_where_hardly_any_should_be_of_other_tasks_too() -> None:
+    random = np.random.default_rng(2)
+    scores = random.dirichlet([8, 1, 0.2], 20_000)
+    labels = (random.random(20_000)[:, np.newaxis] > scores.cumsum(axis=1)).sum(axis=1)
+    wrong = np.where(random.random(20_000) < 0.1, random.permutation(3)[labels], labels)
+    assert KINDS.daily(labels, scores)["unlikely"] == pytest.approx(0, abs=0.02)
+    assert KINDS.daily(wrong, scores)["unlikely"] > 0.05
+    true = random.normal(100, 20, 5_000)
+    given = np.repeat((true + random.normal(0, 1, 5_000))[:, np.newaxis], 3, axis=1)
+    mixed = np.where(random.random(5_000) < 0.1, random.permutation(true), true)
+    assert AMOUNTS.daily(true, given)["far"] < 0.1
+    assert AMOUNTS.daily(true * 3, given * 3)["far"] < 0.1
+    assert AMOUNTS.daily(mixed, given)["far"] > 0.2
 
 
 # --- specs ---

@@ -12,7 +12,7 @@ them: whatever fires is a false alarm. The same nights are then watched with som
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
@@ -26,9 +26,10 @@ import xgboost as xgb
 from include.contracts.use_case import Feature, UseCase
 from include.core.settings import settings
 from include.lake import delta
-from include.ml import dataset, evaluation, evidence, fitting, metrics, monitor, reference, scoring, tasks
-from include.ml.evidence import Floats, Quiet, State
-from include.ml.monitor import Key, Night, Stream, Told
+from include.ml import backtest, dataset, evaluation, fitting, metrics, monitor, reference, rolling, scoring, tasks
+from include.ml.backtest import Subject, Watch
+from include.ml.evidence import Floats
+from include.ml.monitor import Told
 from include.ml.reference import Reference
 from include.use_cases import use_case
 
@@ -44,85 +45,15 @@ SHIFT_PSI, SPREADS, SHARE = 0.1, 3.0, 0.1
 RULES = ("policy", *monitor.READERS, "PSI .1", "PSI .25", "3 sigma")
 
 type Change = Callable[[pl.DataFrame, np.random.Generator], pl.DataFrame]
-type Kind = tuple[tuple[int, ...], float, float]
-"""Sides, follows and tolerated of streams that take their steps together."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """All numbers of all streams in a row, those of a kind together, so that a night is a few steps of long arrays."""
-
-    streams: Mapping[Key, Stream]
-
-    @cached_property
-    def kinds(self) -> dict[Kind, list[Key]]:
-        found: dict[Kind, list[Key]] = {}
-        for key, stream in self.streams.items():
-            found.setdefault((stream.sides, stream.follows, stream.tolerated), []).append(key)
-        return found
-
-    def quiet(self, kind: Kind) -> Quiet:
-        every = [self.streams[key].quiet for key in self.kinds[kind]]
-        return Quiet(*(np.concatenate([getattr(one, name) for one in every]) for name in Quiet.__annotations__))
-
-    def widths(self, kind: Kind) -> list[int]:
-        return [len(self.streams[key].quiet.level) for key in self.kinds[kind]]
-
-    def weights(self, kind: Kind) -> Floats:
-        """How much each number counts in the evidence of each sensor: sensors × numbers."""
-        rows = [
-            [self.streams[key].weight * (key[0] == sensor) for key in self.kinds[kind]] for sensor in monitor.READERS
-        ]
-        widths = self.widths(kind)
-        return np.repeat(np.asarray(rows) / widths, widths, axis=1)
-
-    def array(self, kind: Kind, told: Mapping[Key, Told]) -> tuple[Floats, Floats]:
-        """The numbers of a night and their floors."""
-        numbers, floors = [], []
-        for key, width in zip(self.kinds[kind], self.widths(kind), strict=True):
-            numbers.append(told[key].numbers if key in told else np.full(width, np.nan))
-            floors.append(told[key].floors if key in told else np.ones(width))
-        return np.concatenate(numbers), np.concatenate(floors)
 
 
 @dataclass(frozen=True)
 class Tells:
-    """What a day tells: the arrays of each kind, by feature its PSI and how many sigmas it is off, and plain facts.
+    """What a day tells the monitor, and by feature its PSI and how many sigmas it is off."""
 
-    ``facts`` says by sensor whether one is there that needs no evidence over nights.
-    """
-
-    arrays: dict[Kind, tuple[Floats, Floats]]
+    of: backtest.Tells
     psi: Floats
     sigma: Floats
-    facts: npt.NDArray[np.bool_]
-
-
-class Watch:
-    """The evidence of a version, night by night: what ``monitor`` does."""
-
-    def __init__(self, layout: Layout) -> None:
-        self.quiet = {kind: layout.quiet(kind) for kind in layout.kinds}
-        self.weights = {kind: layout.weights(kind) for kind in layout.kinds}
-        self.states: dict[Kind, State] = {kind: evidence.begin(of, kind[0]) for kind, of in self.quiet.items()}
-
-    def after(self, day: date, arrays: Mapping[Kind, tuple[Floats, Floats]]) -> Floats:
-        """The evidence of each sensor after another night."""
-        total = np.zeros(len(monitor.READERS))
-        for kind, (numbers, floors) in arrays.items():
-            sides, follows, tolerated = kind
-            self.states[kind] = evidence.step(
-                self.quiet[kind],
-                self.states[kind],
-                day,
-                numbers,
-                floors,
-                sides=sides,
-                follows=follows,
-                tolerated=tolerated,
-            )
-            total += self.weights[kind] @ self.states[kind].by_number
-        return total
 
 
 @dataclass(frozen=True)
@@ -138,8 +69,8 @@ class Champion:
     memo: dict[str, dict[date, Tells]] = field(default_factory=dict)
 
     @cached_property
-    def layout(self) -> Layout:
-        return Layout(monitor.streams(self.case, self.reference))
+    def subject(self) -> Subject:
+        return Subject(self.case, self.reference, self.booster, self.ends)
 
     @cached_property
     def by_day(self) -> dict[date, pl.DataFrame]:
@@ -179,37 +110,22 @@ class Champion:
         return self.memo[name]
 
     def _tells(self, day: date, rows: pl.DataFrame) -> Tells:
-        task, values = tasks.of(self.case), dataset.matrix(self.case.features, rows)
-        scores = task.scores(evaluation.predict(self.case, self.booster, values))
-        given = pl.concat([rows, task.frame(scores)], how="horizontal")
-        # The night scores its rows and knows their labels: which of the two comes first makes no difference.
-        night = Night(day, day, day, rows, given, given)
-        told = monitor.told(self.case, self.reference, self.layout.streams, night)
-        single = monitor.measure_scores(self.case, self.reference, night)
-        single += monitor.measure_quality(self.case, self.reference, night)
-        there = {one.sensor for one in single if one.threshold and (one.value or 0.0) >= one.threshold}
-        facts = np.asarray([sensor in there for sensor in monitor.READERS])
+        values = dataset.matrix(self.case.features, rows)
         fixed = np.asarray([self.fixed(one, values[:, n]) for n, one in enumerate(self.case.features)])
-        return Tells(
-            {kind: self.layout.array(kind, told) for kind in self.layout.kinds}, fixed[:, 0], fixed[:, 1], facts
-        )
+        return Tells(backtest.tells(self.subject, day, rows), fixed[:, 0], fixed[:, 1])
 
     def one_feature(self, feature: Feature, spreads: float) -> dict[date, Tells]:
         """As it was, but ``feature`` is larger by so many of its own quiet spreads: of the days' means, in training."""
-        name, kind = feature.name, ((-1, 1), evidence.FOLLOWS, 0.0)
+        name, found = feature.name, {}
         daily = self.learned.group_by(self.case.day).agg(pl.col(name).cast(pl.Float64).mean())[name]
-        by = spreads * float(daily.std() or 0.0)
-        at = [key[:2] for key in self.layout.kinds[kind]].index((monitor.INPUTS, name))
-        begin = sum(self.layout.widths(kind)[:at])
-        column, found = list(self.case.feature_names).index(name), {}
+        by, column = spreads * float(daily.std() or 0.0), list(self.case.feature_names).index(name)
         for day, one in self.tells("quiet").items():
             values = self.by_day[day][name].cast(pl.Float32).to_numpy() + np.float32(by)
-            told = self.numbers(feature, values, np.zeros(len(values), np.intp), 1)[0][0]
-            numbers, floors = one.arrays[kind]
-            numbers = np.concatenate([numbers[:begin], told, numbers[begin + len(told) :]])
+            numbers, floors = self.numbers(feature, values, np.zeros(len(values), np.intp), 1)
+            told = one.of.told | {(monitor.INPUTS, name, ""): Told(numbers[0], floors[0], len(values))}
             psi, sigma = one.psi.copy(), one.sigma.copy()
             psi[column], sigma[column] = self.fixed(feature, values)
-            found[day] = Tells(one.arrays | {kind: (numbers, floors)}, psi, sigma, one.facts)
+            found[day] = Tells(backtest.Tells(told, one.of.facts), psi, sigma)
         return found
 
 
@@ -240,6 +156,14 @@ def champion(case: UseCase, data: pl.DataFrame, ends: date, threads: int = 1) ->
         task.scores(evaluation.predict(case, booster, dataset.matrix(case.features, holdout))),
         evaluation.slices_of(case, holdout),
         task.scores(evaluation.predict(case, booster, values)),
+        rolling.scored(
+            case,
+            dataset.matrix(case.features, fitted),
+            task.labels(fitted[case.label]),
+            fitted[case.day].to_numpy().astype("datetime64[D]"),
+            case.training.rounds,
+            (),
+        ),
     )
     after = dataset.between(case, frame, (ends + timedelta(1), ends + timedelta(NIGHTS + WEEK * NEAR)))
     return Champion(case, ends, seen, booster, after, known)
@@ -365,9 +289,9 @@ def redrawn(of: Champion, random: np.random.Generator) -> list[date]:
 
 def fired(of: Champion, nights: Sequence[Tells]) -> npt.NDArray[np.bool_]:
     """Which rules fire in each night: nights × ``RULES``."""
-    watch, rows = Watch(of.layout), []
+    watch, rows = Watch(of.subject), []
     for n, tells in enumerate(nights):
-        sensors = (watch.after(of.ends + timedelta(n + 1), tells.arrays) >= monitor.limit(of.case)) | tells.facts
+        sensors = watch.fired(of.ends + timedelta(n + 1), tells.of)
         rows.append(
             [sensors.any(), *sensors, (tells.psi >= 0.1).any(), (tells.psi >= 0.25).any(), (tells.sigma > 3).any()]
         )

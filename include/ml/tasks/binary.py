@@ -17,6 +17,7 @@ from include.ml.tasks.interface import (
     NAN,
     NOBODY,
     SLACK,
+    TELLING_ROWS,
     Array,
     Compared,
     UnfitLabelError,
@@ -83,6 +84,13 @@ class BinaryTask:
         return (
             Watched("auc_drop", "auc", "lower", drop, "mean daily AUC fell by {value:.3f}"),
             Watched("calibration_gap", "gap", "either", gap, "what scores are off by moved by {value:+.3f}"),
+            Watched(
+                "low_rise",
+                "low",
+                "higher",
+                self.limits.quality_low_rise,
+                "among the lowest scores positives rose by {value:.3f} in the root of their share",
+            ),
         )
 
     def labels(self, values: pl.Series) -> Array:
@@ -194,7 +202,11 @@ class BinaryTask:
         return found
 
     def daily(self, labels: Array, scores: Array) -> dict[str, float]:
-        return {"auc": metrics.auc(labels, scores), "gap": float(scores.mean() - labels.mean())}
+        return {
+            "auc": metrics.auc(labels, scores),
+            "gap": float(scores.mean() - labels.mean()),
+            "low": _among_the_lowest(labels, scores),
+        }
 
     def against(self, labels: Array, scores: Array) -> float:
         positives = int((labels == 1).sum())
@@ -224,3 +236,28 @@ class BinaryTask:
 
     def summary(self, found: Mapping[str, float]) -> str:
         return f"AUC {found['auc']:.4f}"
+
+
+def _among_the_lowest(labels: Array, scores: Array) -> float:
+    """How many of the tenth of a day's rows with the lowest scores are positive, beside what is expected of the day.
+
+    Both as the root of their share. Scores are first moved, in log odds, to the share of positives that the day has: a
+    storm makes all of them too low, and that is the day's doing. Labels that are turned round show most where hardly
+    any should be positive, whatever the day is like.
+    """
+    rows = len(labels)
+    if rows < TELLING_ROWS:
+        return NAN
+    share = float(np.clip(labels.mean(), 0.5 / rows, 1 - 0.5 / rows))
+    odds = np.log(np.clip(scores, 1e-6, 1 - 1e-6)) - np.log1p(-np.clip(scores, 1e-6, 1 - 1e-6))
+    low, high = -20.0, 20.0
+    for _ in range(30):  # halved so often, it is known to a few millionths
+        middle = (low + high) / 2
+        low, high = (low, middle) if _logistic(odds + middle).mean() > share else (middle, high)
+    lowest = np.argsort(scores, kind="stable")[: rows // 10]
+    expected = _logistic(odds[lowest] + (low + high) / 2).mean()
+    return float(np.sqrt(labels[lowest].mean()) - np.sqrt(expected))
+
+
+def _logistic(odds: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-odds)))

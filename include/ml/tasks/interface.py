@@ -23,6 +23,8 @@ FAR = 5
 """Beside a champion, a limit refuses what misses it and is so many margins worse than the champion; else the test does.
 
 On few days, two that are as good differ by a margin or two."""
+TELLING_ROWS = 50
+"""Of fewer rows, a day does not tell how many labels are where hardly any should be."""
 SLACK = 0.05
 """The same for shares that are off, as of calibration: so much more than the champion's."""
 

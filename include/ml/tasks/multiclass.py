@@ -17,6 +17,7 @@ from include.ml.tasks.interface import (
     NAN,
     NOBODY,
     SLACK,
+    TELLING_ROWS,
     Array,
     Compared,
     Watched,
@@ -26,6 +27,9 @@ from include.ml.tasks.interface import (
     of_shape,
     refuse,
 )
+
+UNLIKELY = 0.1
+"""A class is unlikely that was given less."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,13 @@ class MulticlassTask:
                 "either",
                 gap,
                 "what the likeliest classes' scores are off by moved by {value:+.3f}",
+            ),
+            Watched(
+                "unlikely_rise",
+                "unlikely",
+                "higher",
+                self.limits.quality_unlikely_rise,
+                "labels of unlikely classes rose by {value:.3f} in the root of their share",
             ),
         )
 
@@ -215,7 +226,20 @@ class MulticlassTask:
     def daily(self, labels: Array, scores: Array) -> dict[str, float]:
         right = scores.argmax(axis=1) == labels
         gap = float(scores.max(axis=1).mean() - right.mean())
-        return {"log_loss": metrics.log_loss_of_classes(labels, scores), "gap": gap}
+        loss = metrics.log_loss_of_classes(labels, scores)
+        return {"log_loss": loss, "gap": gap, "unlikely": self._unlikely(labels, scores)}
+
+    @staticmethod
+    def _unlikely(labels: Array, scores: Array) -> float:
+        """How many labels are of a class that got less than a tenth, beside the expected; as roots of the shares.
+
+        Labels that are wrong show most where hardly any should be.
+        """
+        if len(labels) < TELLING_ROWS:
+            return NAN
+        found = (scores[np.arange(len(labels)), labels] < UNLIKELY).mean()
+        expected = np.where(scores < UNLIKELY, scores, 0.0).sum(axis=1).mean()
+        return float(np.sqrt(found) - np.sqrt(expected))
 
     def against(self, labels: Array, scores: Array) -> float:
         chance = 1 / scores.shape[1]

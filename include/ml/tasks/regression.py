@@ -17,6 +17,7 @@ from include.ml.tasks.interface import (
     NAN,
     NOBODY,
     SLACK,
+    TELLING_ROWS,
     Array,
     Compared,
     Watched,
@@ -28,6 +29,9 @@ from include.ml.tasks.interface import (
 )
 
 LARGEST = float(np.finfo(np.float32).max)
+
+FAR_OFF = 5.0
+"""So many times what is usual of the day is far off: of a normal distribution one row in 1,300 is."""
 
 
 def quantile_column(quantile: float) -> str:
@@ -105,6 +109,7 @@ class RegressionTask:
     @property
     def watched(self) -> tuple[Watched, ...]:
         gates, name = self.limits, self.error.upper()
+        far = "labels far off rose by {value:.3f} in the root of their share"
         rise, off = (
             f"mean daily {name} rose by {{value:.1%}}",
             f"what predictions are off by moved by {{value:+.2f}} of the {name}",
@@ -112,6 +117,7 @@ class RegressionTask:
         found = (
             Watched("error_rise", "error", "higher", gates.quality_error_rise, rise, unit="error"),
             Watched("bias", "bias", "either", gates.quality_bias, off, unit="error"),
+            Watched("far_rise", "far", "higher", gates.quality_far_rise, far),
         )
         if np.isnan(self._promised):
             return found
@@ -242,7 +248,11 @@ class RegressionTask:
 
     def daily(self, labels: Array, scores: Array) -> dict[str, float]:
         middle = scores[:, self._middle]
-        found = {"error": self._error(labels, middle), "bias": float((middle - labels).mean())}
+        found = {
+            "error": self._error(labels, middle),
+            "bias": float((middle - labels).mean()),
+            "far": _far(middle - labels),
+        }
         if len(self.quantiles) > 1:
             found["coverage_gap"] = _covered(labels, scores) - self._promised
         return found
@@ -281,6 +291,17 @@ class RegressionTask:
 
     def summary(self, found: Mapping[str, float]) -> str:
         return f"{self.error.upper()} {found[self.error]:.4g}, {found['skill']:.1%} below the baseline's,"
+
+
+def _far(off: Array) -> float:
+    """The root of the share of rows that are off by more than ``FAR_OFF`` times what is usual of the day.
+
+    A day on which all are off by more has no more of them: labels that are wrong are what it has more of.
+    """
+    if len(off) < TELLING_ROWS:
+        return NAN
+    distance = np.abs(off - np.median(off))
+    return float(np.sqrt((distance > FAR_OFF * np.median(distance)).mean()))
 
 
 def _covered(labels: Array, scores: Array) -> float:
