@@ -103,6 +103,9 @@ reprocess: venv ## [source=flights] [from= to=] [dry_run=1]: ingest again what t
 trace: venv ## prediction=2013-06-02:UA:15:EWR [use_case=flight_delays] [json=1]: its model, features and landing files
 	@$(NOCTURNE) trace $(given)
 
+backtest: venv ## use_case=…: what monitor and policy would have done on the stored history, as it was and broken
+	@$(NOCTURNE) backtest $(given)
+
 card: venv ## use_case=… [version=…]: that version's card as one HTML file, with its history of today, to var/report
 	@$(NOCTURNE) card $(given)
 

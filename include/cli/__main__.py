@@ -125,6 +125,13 @@ WHAT_THERE_IS = (
         SERVICES,
     ),
     Command(
+        "backtest",
+        "what monitor and policy would have done on the stored history, as it was and with something broken",
+        "include.cli.runs:backtest",
+        CASE,
+        SERVICES,
+    ),
+    Command(
         "card",
         "a version's card as one HTML file: data, metrics, groups, why it says what it says, history",
         "include.cli.runs:card",

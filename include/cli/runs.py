@@ -249,6 +249,19 @@ def reproduce(given: argparse.Namespace) -> int:
     return 0 if found.equal else 1
 
 
+def backtest_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--use-case", required=True)
+
+
+def backtest(given: argparse.Namespace) -> int:
+    """0 where the policy is accepted, 1 where it is not. Raises TooShortError."""
+    from include.ml import backtest as again
+
+    found = again.backtest(given.use_case)
+    print(found)
+    return 1 if found.problems else 0
+
+
 def card_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--use-case", required=True)
     parser.add_argument("--version", type=int, default=None, help="which one; else the champion")

@@ -703,4 +703,5 @@ def _following(case: Case, first: date) -> list[str]:
         "make check",
         *(f"make backfill {one} at_once=1" for one in history),
         f"make train use_case={case.name} partition=<the same day; {first} is the first with enough to learn from>",
+        f"make backtest use_case={case.name}  # whether the monitor is quiet on this history, and finds what is broken",
     ]
