@@ -76,6 +76,12 @@ refresh: venv ## use_case=… [from= to=] [yes=1]: what is stale; yes=1 makes it
 publish: venv ## use_case=… [from= to=] [target=] [yes=1]: what its targets have not got of the predictions; yes=1 sends it
 	@$(NOCTURNE) publish $(given)
 
+label-requests: venv ## use_case=… [from= to=] [budget=100] [out=…]: the rows whose labels would teach its model most, as a CSV for persons
+	@$(NOCTURNE) label-requests $(given)
+
+labels: venv ## use_case=… file=… [partition=] [correct=1]: take the labels that persons have given
+	@$(NOCTURNE) labels $(given)
+
 stream: venv ## source=… [every=10]: spool its events as they come, looking every so many seconds, until Ctrl-C
 	@$(NOCTURNE) stream $(given)
 

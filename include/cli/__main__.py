@@ -93,6 +93,20 @@ NIGHTS = (
         SERVICES,
     ),
     Command(
+        "label-requests",
+        "the rows whose labels would teach a model most, as a file for persons to label",
+        "include.cli.labels:label_requests",
+        f"{CASE} --budget 50",
+        SERVICES,
+    ),
+    Command(
+        "labels",
+        "take the labels that persons have given in a file",
+        "include.cli.labels:labels",
+        f"{CASE} --file labels.csv",
+        ENVIRONMENT,
+    ),
+    Command(
         "reprocess",
         "ingest again what the quarantine holds, after a fix",
         "include.cli.runs:reprocess",

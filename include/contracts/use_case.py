@@ -691,6 +691,14 @@ class UseCase:
         return f"{self.name}__outbox"
 
     @property
+    def label_requests_table(self) -> str:
+        return f"{self.name}__label_requests"
+
+    @property
+    def labelled_table(self) -> str:
+        return f"{self.name}__labelled"
+
+    @property
     def ledgers(self) -> tuple[str, ...]:
         """Those of its tables that are only ever added to, and sealed."""
         return (
@@ -702,4 +710,6 @@ class UseCase:
             self.faults_table,
             self.made_table,
             self.published_table,
+            self.label_requests_table,
+            self.labelled_table,
         )

@@ -16,12 +16,13 @@ from include.contracts.use_case import UNKNOWN, Feature, UseCase
 from include.core.ahead import ahead
 from include.core.errors import NeedsAttentionError
 from include.lake import delta, publications, usage
+from include.ml import answers
 from include.sources import sources
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-KNOWN = "ingestion_date"
+KNOWN = answers.KNOWN
 """The column of a labels table: the night from which a label is known."""
 
 KNOWN_FROM = "known_from"
@@ -71,6 +72,7 @@ class Dataset:
         as_of: the night; a label that was known only later is left out, and its row with it.
         versions: the Delta version of each table it reads, by table name.
         features: its columns beside entity, day and label.
+        answers_through: the last day on which a label that a person has given counts; None: on none.
     """
 
     case: UseCase
@@ -79,6 +81,7 @@ class Dataset:
     as_of: date
     versions: dict[str, int]
     features: tuple[Feature, ...]
+    answers_through: date | None = None
 
     @cached_property
     def frame(self) -> pl.DataFrame:
@@ -185,12 +188,35 @@ class Dataset:
 
     def _labels(self, days: tuple[date, date]) -> pl.LazyFrame:
         rows = between(self.case, self._tables[self.case.labels_table], days)
-        return rows.filter(pl.col(KNOWN) <= self.as_of).select(*self.case.key, self.case.label)
+        found = rows.filter(pl.col(KNOWN) <= self.as_of).select(*self.case.key, self.case.label)
+        if self.answers_through is None:
+            return found
+        return answers.filled(self.case, found, between(self.case, self._answers, days), self.answers_through)
+
+    @cached_property
+    def _answers(self) -> pl.DataFrame:
+        return answers.read(self.case, self.as_of, self.versions[self.case.labelled_table])
 
     @cached_property
     def _tables(self) -> dict[str, pl.LazyFrame]:
         """Both tables at their versions: to open one reads its log."""
-        return {table: delta.scan("gold", table, version) for table, version in self.versions.items()}
+        tables = (self.case.features_table, self.case.labels_table)
+        return {table: delta.scan("gold", table, self.versions[table]) for table in tables}
+
+    def with_answers(self) -> Dataset:
+        """The same, with labels that persons have given on the days to fit on.
+
+        What is labelled was chosen, as where the model is least sure: nothing is judged by it.
+        """
+        known = [self._matched(part).select(self.case.day).unique().collect() for part in self._parts]
+        days = {day for rows in known for day in rows[self.case.day]}
+        if not days:
+            return self
+        absent = set(days_between(min(days), max(days))) - days
+        try:
+            return replace(self, answers_through=split_days(self.case, min(days), max(days), absent).train[1])
+        except DataMissingError:
+            return self
 
 
 def labelled[Frame: (pl.DataFrame, pl.LazyFrame)](case: UseCase, rows: Frame) -> Frame:
@@ -351,6 +377,7 @@ def load(
     as_of: date | None = None,
     versions: Mapping[str, int] | None = None,
     features: Sequence[Feature] | None = None,
+    with_answers: bool = False,
 ) -> Dataset:
     """The training set of the days ``first`` to ``last``, as it was known in the night ``as_of``.
 
@@ -366,7 +393,8 @@ def load(
     Both tables are read at the version they have now, or at ``versions``, by table name. A label that was not known in
     the night of ``as_of`` is not there, so that the same days give the same set, whatever came late. A row with
     features and no label, or the other way round, is left out. ``features`` are those of the spec unless others are
-    given, as those of a version (``registry.training_set``).
+    given, as those of a version (``registry.training_set``). ``with_answers``, or where ``versions`` names their table,
+    labels that persons have given count on the days to fit on, where there are no others (``include.ml.answers``).
 
     Raises ValueError for arguments that contradict each other, DataMissingError where days or columns lack,
     TableMissingError, and VersionMissingError for a version that is not there any more.
@@ -377,14 +405,17 @@ def load(
     if (newest := newest_label_day(case, as_of)) < last:
         raise ValueError(f"as of the night {as_of}, {last} has no labels yet: end the range with {newest}, or before")
     tables = (case.features_table, case.labels_table)
-    if versions is not None and set(versions) != set(tables):
+    if versions is not None and set(versions) - {case.labelled_table} != set(tables):
         raise ValueError(f"versions of {', '.join(versions) or 'nothing'} are given, and not of {' and '.join(tables)}")
     if versions is None:
-        versions = {table: delta.version("gold", table) for table in tables}
+        given = (case.labelled_table,) if with_answers and delta.exists("gold", case.labelled_table) else ()
+        versions = {table: delta.version("gold", table) for table in (*tables, *given)}
     else:
-        for table, version in versions.items():
-            delta.require_whole("gold", table, version, first, last, day=case.day)
+        for table in tables:
+            delta.require_whole("gold", table, versions[table], first, last, day=case.day)
     data = Dataset(case, first, last, as_of, dict(versions), case.features if features is None else tuple(features))
+    if case.labelled_table in versions:
+        data = data.with_answers()
     data.require_complete()
     return data
 

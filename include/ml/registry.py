@@ -416,7 +416,10 @@ def training_set(case: UseCase, version: int) -> Dataset:
     first, last, night = (
         date.fromisoformat(tag(found, name)) for name in ("trained_from", "trained_through", partition)
     )
-    versions = {table: int(tag(found, f"{DELTA_VERSION}{table}")) for table in (case.features_table, case.labels_table)}
+    tables = [case.features_table, case.labels_table]
+    if f"{DELTA_VERSION}{case.labelled_table}" in found.tags:
+        tables.append(case.labelled_table)
+    versions = {table: int(tag(found, f"{DELTA_VERSION}{table}")) for table in tables}
     features = features_of(model_files.reference_of(case, version, str(found.run_id), tag(found, "reference_sha256")))
     data = load(case, first, last, as_of=night, versions=versions, features=features)
     if data.content_hash != tag(found, "content_hash"):

@@ -181,7 +181,7 @@ def _rows(case: UseCase, training: record.Training) -> tuple[Dataset | None, str
     said = []
     for where, versions in (("the versions of then", training.versions), ("the tables of now", None)):
         try:
-            data = dataset.load(case, *days, as_of=training.partition, versions=versions)
+            data = dataset.load(case, *days, as_of=training.partition, versions=versions, with_answers=True)
         except (VersionMissingError, DataMissingError) as error:
             said.append(f"{where}: {error}")
             continue

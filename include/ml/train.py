@@ -214,7 +214,7 @@ def train(name: str, night: date, device: str | None = None) -> dict[str, Any]:
     with lease(f"train {case.name}", patience=TURN_SECONDS):
         commit.settle()
         first, last = dataset.training_range(case, night)
-        data = dataset.load(case, first, last, as_of=night)
+        data = dataset.load(case, first, last, as_of=night, with_answers=True)
         registry.finish_killed(case)
         where, code = fitting.choose_device(device or settings().device), code_state(settings().home)
         champion = ledger.latest_champion(case)
