@@ -24,7 +24,18 @@ SCHEDULES = {
     "NullTimetable": "nothing by itself: a person starts it",
 }
 """What a DAG runs for, by the class of its timetable."""
-STAGES = ("ingest", "transform", "reprocess", "features", "predict", "monitor", "train", "promote", "refresh")
+STAGES = (
+    "ingest",
+    "transform",
+    "reprocess",
+    "features",
+    "predict",
+    "publish",
+    "monitor",
+    "train",
+    "promote",
+    "refresh",
+)
 """In the order of the data's path."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -172,6 +173,14 @@ def test_who_scores_while_it_is_planned_is_not_published_half(
     publish(case)
     assert receiver.held == expected(SECOND)
     assert {revision for revision, _ in receiver.rows.values()} == {1}
+
+
+def test_two_publishers_at_once_send_each_event_once(use: Use, receiver: Receiver) -> None:
+    case = use(TARGET)
+    with ThreadPoolExecutor(2) as threads:
+        assert sorted(threads.map(lambda _: verbs(case), range(2))) == [["same", "same"], ["sent", "sent"]]
+    assert receiver.held == expected(FIRST)
+    assert len(receiver.requests) == 4
 
 
 def test_an_older_reading_sends_nothing(use: Use, receiver: Receiver) -> None:

@@ -19,10 +19,12 @@ from include.contracts.use_case import UseCase
 from include.core.errors import BadRequestError
 from include.core.settings import HOME
 from include.lake import chain, delta, usage
+from include.orchestration import catalogue
 from include.serving import publishing
 from include.serving.publishing import content
 from include.serving.publishing.errors import TargetRefusedError
 from tests.ml.conftest import toy_case
+from tests.policy.dag_facts import facts_of
 from tests.serving.publishing.conftest import DAY, FIRST, NEXT, SECOND, publish, score
 
 FILES, OTHER = ToFiles("out/one"), ToFiles("out/two", name="other")
@@ -183,6 +185,20 @@ def test_each_target_is_a_task_that_follows_the_predictions(use: Use, home: Path
     assert (home / "out" / "one" / f"{DAY}.parquet").exists()
     with pytest.raises(AirflowSkipException, match="this run is for the target other"):
         send("files", **context | {"params": {"target": "other"}})
+
+
+def test_its_dag_keeps_the_rules_and_has_its_place_on_the_page(use: Use) -> None:
+    """What tests/policy/test_dags.py asks of the DAGs that there are; of those in the repository none publishes."""
+    dag = dag_of(use(FILES, OTHER))
+    facts = facts_of(dag)
+    task = facts["tasks"]["publish"]
+    assert (facts["params"], facts["max_active_runs"], facts["tells"]) == (["from", "target", "to"], 1, True)
+    kept = ("gives_up_at_once", "is_ended", "tells", "ends_spark", "most_seconds")
+    assert all(task[name] for name in kept), task
+    assert not task["holds_a_slot"]
+    page = catalogue.page("toy", [catalogue.facts_of(dag)])
+    assert "[toy_publish](#toy_publish) | " in page
+    assert "one target, where it has not got them yet" in page
 
 
 def test_each_kind_of_target_is_reached_by_its_own(use: Use) -> None:
