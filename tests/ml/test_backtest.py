@@ -51,7 +51,7 @@ def test_where_nothing_is_found_it_is_not_accepted(toy: UseCase, monkeypatch: py
     write_days(toy, FIRST, LONG)
     monkeypatch.setattr(monitor, "limits", lambda *_: dict.fromkeys(monitor.READERS, 1e30))
     found = backtest.backtest("toy")
-    assert "not found: all numeric features by a third of their width" in found.problems
+    assert found.problems == ["not found: weight in another unit (°F for °C)"]
 
 
 def test_a_champion_with_enough_nights_watches_them_itself(deployed: UseCase) -> None:

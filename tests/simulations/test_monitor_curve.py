@@ -61,7 +61,8 @@ def test_a_synthetic_world_stays_quiet_and_its_changes_are_found() -> None:
     assert found.all_nights["policy"] <= 0.01
     assert found.all_nights["PSI .1"] > 0.2, "the limits that it is shown beside cry wolf in the same nights"
     shares = {one.scenario.name: one.changed["policy"] for one in found.found}
-    assert shares["all features, PSI .1"] == shares["AUC of 0"] == shares["a slice of 10 % inverted"] == 1
+    assert all(shares[name] == 1 for name in shares if name != "one feature, 3 quiet spreads")
+    assert shares["one feature, 3 quiet spreads"] > 0.8
     page = monitor_curve.page(found)
     assert "| all features, PSI .1 | 10 | 99% | 100.0% |  |" in page
 
