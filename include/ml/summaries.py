@@ -129,7 +129,7 @@ class Kept:
             if what == "labels" and not night.matured.height:  # those of that day were not known, or are of nobody's
                 there = [day for day in there if day < newest]
             age = float((night.night - max(there)).days) if there else None
-            yield Figure(FRESHNESS, what, newest, len(there), age)
+            yield Figure(FRESHNESS, what, newest, int(bool(there)), age)
 
     def store(self) -> None:
         """Replace these nights of the table of figures; nothing is written where they are the same."""

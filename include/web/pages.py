@@ -33,7 +33,7 @@ from include.ingestion.landing import files_of
 from include.local.environment import environment
 from include.sources import source, sources
 from include.use_cases import unreadable, use_case, use_cases
-from include.web import health
+from include.web import health, judgement
 from include.web.tables import Tables
 
 READ_SECONDS = 120
@@ -101,7 +101,7 @@ async def model_health(request: Request) -> Response:
         "health.html",
         here="health",
         lines=lines,
-        summary=health.summary_of(lines),
+        summary=judgement.summary_of(lines),
         unreadable=unreadable(),
         spark_nights=health.SPARK_NIGHTS,
     )

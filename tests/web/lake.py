@@ -134,7 +134,6 @@ def champion(case: UseCase, since: date, version: int = 1) -> None:
         seconds=12.5,
     )
     record.append_training(case, training)
-    days = {"first": since - timedelta(14), "last": since - timedelta(1), "days": 14}
     judged = record.Judgement(
         model_version=version,
         model_sha256=sha,
@@ -146,7 +145,9 @@ def champion(case: UseCase, since: date, version: int = 1) -> None:
         reasons=["AUC 0.7400 adds 0.1100 to the baseline's"],
         measured={},
         judged_by="gates",
-        **days,
+        first=since - timedelta(14),
+        last=since - timedelta(1),
+        days=14,
     )
     record.append_judgement(case, judged)
 
@@ -234,16 +235,25 @@ def _figures(
         back = len(days) - n  # 1 in the last night
         within = story.nights and back <= story.nights
 
-        def add(figure: str, feature: str, value: float | None, bins: Any = None, of: date = day, **more: Any) -> None:
-            line = {"partition_day": of, "figure": figure, "feature": feature, "day": of, "n": 98_000, "value": value}
-            found.append(line | {"bins": bins and json.dumps(bins), "model_version": 1} | more)
+        def add(
+            figure: str,
+            feature: str,
+            value: float | None,
+            bins: dict[str, Any] | None = None,
+            *,
+            of: date = day,
+            low: float | None = None,
+            high: float | None = None,
+        ) -> None:
+            told = {"partition_day": of, "day": of, "figure": figure, "feature": feature, "value": value, "n": 98_000}
+            drawn = {"bins": json.dumps(bins) if bins else None, "low": low, "high": high, "model_version": 1}
+            found.append(told | drawn)
 
         for name, share in importance.items():
             add("distribution", name, share, _bins(name, bool(within) and name == story.drifts, random))
         for name, (mean, spread, worse, tolerated) in METRICS.items():
             told = {"worse": worse, "tolerated": tolerated}
-            bounds = {"low": mean - 2 * spread, "high": mean + 2 * spread, "n": 14}
-            add("promise", name, mean, told, **bounds)
+            add("promise", name, mean, told, low=mean - 2 * spread, high=mean + 2 * spread)
             fallen = story.fades * (story.nights - back + 1) if within and name == "auc" else 0.0
             add("quality", name, float(random.normal(mean, spread)) - fallen)
         counts = random.multinomial(98_000, np.linspace(18, 1, 10) / np.linspace(18, 1, 10).sum())

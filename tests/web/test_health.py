@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 
 from include.ml import figures
-from include.web import health, pictures
-from include.web.health import MONITORING, Facts, Window
+from include.web import judgement, pictures, series
+from include.web.health import MONITORING, Window
+from include.web.judgement import Facts
 
 NIGHT = date(2026, 3, 9)
 
@@ -40,18 +41,18 @@ CHAMPION = {"version": 1}
 
 
 def said(facts: Facts) -> list[tuple[str, str]]:
-    return [(one.level, one.what) for one in health.judge(facts)]
+    return [(one.level, one.what) for one in judgement.judge(facts)]
 
 
 def test_a_sensor_that_fired_says_what_carries_it_and_one_that_is_near_is_to_be_watched() -> None:
-    read = health.sensors(FIRED)
+    read = judgement.sensors(FIRED)
     assert [(one["sensor"], one["fired"], one["share"]) for one in read] == [
         ("input_drift", True, 1.5),
         ("prediction_drift", False, 0.15),
         ("quality", False, pytest.approx(0.1 / 300)),
     ]
     assert [(name, round(share, 3)) for name, share in read[0]["carried"]] == [("price", 0.889), ("hour", 0.111)]
-    found = health.judge(Facts(champion=CHAMPION, night=NIGHT, sensors=read))
+    found = judgement.judge(Facts(champion=CHAMPION, night=NIGHT, sensors=read))
     assert [(one.level, one.what) for one in found] == [
         ("bad", "Inputs are not as they were."),
         ("warn", "Prediction drift is at 15% of what fires."),
@@ -70,9 +71,9 @@ def test_a_sensor_that_fired_says_what_carries_it_and_one_that_is_near_is_to_be_
     ids=["asked", "not asked", "an earlier night's"],
 )
 def test_what_the_policy_made_of_it_is_said_of_its_own_night_alone(decision: dict[str, Any], told: str) -> None:
-    facts = Facts(champion=CHAMPION, night=NIGHT, sensors=health.sensors(FIRED), decision=decision)
-    assert told in health.judge(facts)[0].todo
-    assert ("A retraining was asked for" in health.judge(facts)[0].todo) == (
+    facts = Facts(champion=CHAMPION, night=NIGHT, sensors=judgement.sensors(FIRED), decision=decision)
+    assert told in judgement.judge(facts)[0].todo
+    assert ("A retraining was asked for" in judgement.judge(facts)[0].todo) == (
         decision["reason"] == "inputs have drifted"
     )
 
@@ -82,27 +83,31 @@ def test_predictions_that_are_all_one_are_bad_without_evidence() -> None:
         whole("prediction_drift", 1.0),
         {"sensor": "prediction_drift", "metric": "constant", "value": 1.0, "threshold": 1.0},
     )
-    facts = Facts(champion=CHAMPION, night=NIGHT, sensors=health.sensors(rows))
+    facts = Facts(champion=CHAMPION, night=NIGHT, sensors=judgement.sensors(rows))
     assert said(facts)[0] == ("bad", "All predictions of the day are the same.")
 
 
 def test_states_before_there_is_anything_to_measure() -> None:
     assert said(Facts()) == [("none", "No champion yet: nothing is scored.")]
     assert said(Facts(champion=CHAMPION))[0][1].startswith("Not measured yet")
-    quiet = health.sensors(monitored(whole("input_drift", 0.1), whole("prediction_drift", 0.1), whole("quality", 0.1)))
+    quiet = judgement.sensors(
+        monitored(whole("input_drift", 0.1), whole("prediction_drift", 0.1), whole("quality", 0.1))
+    )
     assert said(Facts(champion=CHAMPION, night=NIGHT, sensors=quiet)) == [("ok", "Nothing is wrong.")]
-    earlier = health.sensors(monitored(*(whole(name, None) for name in health.SENSORS)))
+    earlier = judgement.sensors(monitored(*(whole(name, None) for name in judgement.SENSORS)))
     assert "of an earlier release" in said(Facts(champion=CHAMPION, night=NIGHT, sensors=earlier))[0][1]
 
 
 def test_what_cannot_be_read_is_the_first_thing_that_is_said() -> None:
-    facts = Facts(champion=CHAMPION, night=NIGHT, sensors=health.sensors(FIRED), problems=["gold.x cannot be read: y"])
+    facts = Facts(
+        champion=CHAMPION, night=NIGHT, sensors=judgement.sensors(FIRED), problems=["gold.x cannot be read: y"]
+    )
     assert said(facts)[0] == ("bad", "gold.x cannot be read: y")
     assert said(Facts(problems=["gold.x cannot be read: y"])) == [("bad", "gold.x cannot be read: y")]
 
 
 def test_late_labels_rows_that_nobody_scored_and_doubles_are_said() -> None:
-    quiet = health.sensors(monitored(whole("input_drift", 0.1)))
+    quiet = judgement.sensors(monitored(whole("input_drift", 0.1)))
     told = {
         (figures.FRESHNESS, "labels"): {"value": 3.0},
         (figures.COMPLETENESS, "scored"): {"value": 0.5},
@@ -125,12 +130,12 @@ def test_three_years_are_drawn_in_few_points_and_no_peak_is_lost() -> None:
     rows = pl.concat(
         monitored(whole("input_drift", 500.0 if n == 700 else 1.0, partition_day=day)) for n, day in enumerate(days)
     )
-    step = health.step_of(days[0], days[-1])
-    series = health.evidence_series(rows, first, step)
-    assert (step, len(series["nights"])) == (6, 183)
-    assert max(series["lines"][0]["values"]) == 500.0
-    assert series["nights"][-1] == str(days[-1])
-    assert health.step_of(first, first + timedelta(89)) == 1
+    step = series.step_of(days[0], days[-1])
+    found = series.evidence_series(rows, first, step)
+    assert (step, len(found["nights"])) == (6, 183)
+    assert max(found["lines"][0]["values"]) == 500.0
+    assert found["nights"][-1] == str(days[-1])
+    assert series.step_of(first, first + timedelta(89)) == 1
 
 
 def figure(night: int, kind: str, name: str, value: float | None, **more: Any) -> dict[str, Any]:
@@ -148,14 +153,14 @@ def test_quality_stands_beside_the_promise_with_its_interval() -> None:
         ],
         schema=figures.SCHEMA,
     )
-    (found,) = health.quality(rows, rows.filter(figure="promise"), NIGHT, 1)
+    (found,) = series.quality(rows, rows.filter(figure="promise"), NIGHT, 1)
     assert found["values"] == values
     assert found["mean"][:2] == [None, None], "two days tell no mean of a week"
     assert found["mean"][-1] == pytest.approx(0.715)
     # 1.96 standard errors of four days whose deviation is .01291
     assert found["high"][-1] - found["mean"][-1] == pytest.approx(0.01265, abs=1e-4)
     assert (found["promise"], found["limits"]) == (0.75, [0.73])
-    assert health.limits(0.01, "either", 0.05) == [-0.04, 0.06]
+    assert series.limits(0.01, "either", 0.05) == [-0.04, 0.06]
 
 
 def test_the_distributions_of_a_week_are_added_and_those_of_another_version_left_out() -> None:
@@ -171,7 +176,7 @@ def test_the_distributions_of_a_week_are_added_and_those_of_another_version_left
         ],
         schema=figures.SCHEMA,
     )
-    found = health.distributions(rows)["price"]
+    found = series.distributions(rows)["price"]
     assert (found["day"], found["week"]) == ([0.25, 0.25, 0.5], [0.5, 0.25, 0.25])
     assert (found["importance"], found["expected"], found["of"]) == (0.4, [0.5, 0.5, 0.0], str(NIGHT))
 
@@ -181,12 +186,18 @@ def test_a_reliability_curve_is_of_all_days_together_and_leaves_thin_bins_out() 
     rows = pl.DataFrame(
         [figure(n, figures.CALIBRATION, "score", None, bins=json.dumps(one)) for n in range(2)], schema=figures.SCHEMA
     )
-    (found,) = health.calibrations(rows)
+    (found,) = series.calibrations(rows)
     (point,) = found["points"]
     assert (point["n"], point["score"], point["label"]) == (12, 0.2, pytest.approx(0.33333))
     assert point["low"] == pytest.approx(0.1381, abs=1e-3)  # Wilson's of 4 in 12
     assert point["high"] == pytest.approx(0.6094, abs=1e-3)
     assert found["error"] == pytest.approx((2 * 0.8 + 2 * 0.6) / 18, abs=1e-5)
+
+
+def test_what_has_too_few_labels_for_a_point_is_no_curve() -> None:
+    one = {"edges": [0.5], "counts": [6, 3], "scores": [1.2, 2.4], "labels": [2.0, 3.0]}
+    rows = pl.DataFrame([figure(0, figures.CALIBRATION, "score", None, bins=json.dumps(one))], schema=figures.SCHEMA)
+    assert series.calibrations(rows) == []
 
 
 def test_a_window_is_what_is_asked_for_and_else_the_newest_ninety_nights() -> None:
@@ -199,10 +210,10 @@ def test_a_window_is_what_is_asked_for_and_else_the_newest_ninety_nights() -> No
 
 def test_the_morning_sentence_names_who_needs_somebody() -> None:
     lines = [{"name": "a", "level": "bad"}, {"name": "b", "level": "ok"}]
-    assert health.summary_of(lines) == "1 of 2 use cases needs you: a."
-    assert health.summary_of([{"name": "b", "level": "warn"}]).startswith("Nothing is broken; 1 of 1")
-    assert health.summary_of(lines[1:]) == "All is well: 1 watched."
-    assert health.summary_of([{"name": "c", "level": "none"}]) == "No use case has been measured yet."
+    assert judgement.summary_of(lines) == "1 of 2 use cases needs you: a."
+    assert judgement.summary_of([{"name": "b", "level": "warn"}]).startswith("Nothing is broken; 1 of 1")
+    assert judgement.summary_of(lines[1:]) == "All is well: 1 watched."
+    assert judgement.summary_of([{"name": "c", "level": "none"}]) == "No use case has been measured yet."
 
 
 def test_small_pictures_break_where_nothing_is_known() -> None:

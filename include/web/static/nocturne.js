@@ -101,7 +101,7 @@
       const options = {
         width, height,
         tzDate: stamp => uPlot.tzDate(new Date(stamp * 1e3), "Etc/UTC"),
-        padding: [8, 12, 0, 0],
+        padding: [8, 24, 0, 0],
         cursor: {drag: {x: false, y: false}, points: {size: 6}, y: false},
         scales: {
           x: {time: true, ...(x.length === 1 ? {range: [x[0] - 86400, x[0] + 86400]} : {})},
@@ -198,7 +198,7 @@
     const limit = page.evidence && page.evidence.threshold !== null && one.weight ? page.evidence.threshold / one.weight : null;
     const of = [{label: "evidence", values: least(one.evidence), colour: "c1"}];
     if (limit) of.push({label: "fires alone", values: flat(limit, page.feature_nights.length), colour: "limit", dash: [6, 4], width: 1.5, points: false});
-    of.push({label: "PSI of the day", values: one.psi.map(value => (value === null ? null : Math.max(value, LEAST))), colour: "c3", dash: [2, 3], width: 1.5});
+    if (one.psi.some(value => value !== null)) of.push({label: "PSI of the day", values: one.psi.map(value => (value === null ? null : Math.max(value, LEAST))), colour: "c3", dash: [2, 3], width: 1.5});
     lines("feature-evidence", page.feature_nights, of, {log: true, height: 200, range: reach(limit ?? 1, one.evidence)});
     const told = one.distribution;
     $("feature-said").textContent = [
