@@ -291,13 +291,14 @@ def backtest(name: str) -> Backtest:
         quiet[day] = tells(of, day, rows)
         for one in broken:
             changed[one.name][day] = tells(of, day, one.change(rows, random)) if day >= watched[CALM] else quiet[day]
-    return Backtest(
-        case, of.who, replay(of, quiet), [_line(one, replay(of, changed[one.name]), len(watched)) for one in broken]
-    )
+    as_stored = replay(of, quiet)
+    lines = [_line(one, replay(of, changed[one.name]), as_stored) for one in broken]
+    return Backtest(case, of.who, as_stored, lines)
 
 
-def _line(scenario: Scenario, found: Replayed, nights: int) -> Line:
-    after = found.fired[CALM:nights]
+def _line(scenario: Scenario, found: Replayed, as_stored: Replayed) -> Line:
+    """What fires in a night as it is stored has not been found by what was broken."""
+    after = (found.fired & ~as_stored.fired)[CALM:]
     if not after.any():
         return Line(scenario.name, None, "", scenario.wanted)
     night = int(after.any(axis=1).argmax())

@@ -45,6 +45,10 @@ def test_a_history_that_changes_is_not_accepted(toy: UseCase) -> None:
     found = backtest.backtest("toy")
     assert FIRST + timedelta(changed) in found.quiet.alarms
     assert found.quiet.asked, "the policy would have asked for a retraining"
+    both = [day for day, fired in zip(found.quiet.days, found.quiet.fired[:, 0], strict=True) if fired]
+    labels = next(one for one in found.lines if one.name == "a tenth of the labels turned round")
+    assert both
+    assert "input_drift" not in labels.sensors, "what fires anyway was not found by what was broken"
 
 
 def test_where_nothing_is_found_it_is_not_accepted(toy: UseCase, monkeypatch: pytest.MonkeyPatch) -> None:
