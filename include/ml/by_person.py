@@ -35,6 +35,7 @@ class Plan:
         serving: the champion of now; None where there is none.
         effective_from: the first event date that the version scores: the first that nobody has scored yet.
         approvals: how many persons have to approve it first.
+        has_rollout: whether it begins in the shadow of ``serving``.
     """
 
     training: Training
@@ -42,9 +43,11 @@ class Plan:
     serving: Champion | None
     effective_from: date
     approvals: int
+    has_rollout: bool = False
 
     def __str__(self) -> str:
-        place = f" in place of version {self.serving.model_version}" if self.serving else ""
+        how = "in the shadow of" if self.has_rollout else "in place of"
+        place = f" {how} version {self.serving.model_version}" if self.serving else ""
         people = {0: "", 1: ", once a person has approved it", 2: ", once two persons have approved it"}[self.approvals]
         return (
             f"version {self.judgement.model_version} (trained on days through {self.training.trained_through}){place}, "
@@ -80,7 +83,8 @@ def _planned(case: UseCase, client: MlflowClient, version: int) -> tuple[Plan, M
         _refuse(case, version, failed)
     _check_files(case, version, str(found.run_id), training)
     effective_from = ledger.first_free_day(case, training.trained_through)
-    return Plan(training, judgement, champion, effective_from, case.promotion.approvals), found
+    has_rollout = case.rollout is not None and champion is not None
+    return Plan(training, judgement, champion, effective_from, case.promotion.approvals, has_rollout), found
 
 
 def _refuse(case: UseCase, version: int, reasons: list[str]) -> None:

@@ -206,12 +206,9 @@ def look_again(name: str, through: date) -> dict[str, Any] | None:
 def _waits(case: UseCase, through: date) -> int | None:
     """The version that waits for its next look, or for what a try that was killed has not carried out of its last.
 
-    One that was champion and was taken back does not come again by itself, nor does one that was rolled back. While a
-    version is rolled out, no other is looked at.
+    One that was champion and was taken back does not come again by itself, nor does one that was rolled back.
     """
     steps, champion = rollouts.read(case), ledger.latest_champion(case)
-    if rollouts.current(steps) is not None:
-        return None
     serving = champion.model_version if champion else None
     was_champion = {row.model_version for row in ledger.read(case)}
     newest = record.newest_judgement(case)

@@ -245,6 +245,12 @@ def words(step: Step) -> str:
     return f"version {step.model_version} is in its {step.stage} since event date {step.since}{share}"
 
 
+def how_it_stands(steps: Sequence[Step], version: int, model_sha256: str) -> str:
+    """Where a version that was let through is on its way, or why it cannot begin; empty where no rollout says so."""
+    now = current(steps)
+    return words(now) if now is not None and now.model_version == version else blocks(steps, version, model_sha256)
+
+
 def said(step: Step) -> str:
     """A step of a ledger, in a line."""
     when = step.night or step.decided_at.date()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from include.contracts.use_case import UseCase
 from include.core.errors import NeedsAttentionError
 from include.core.partitions import Partitions
-from include.ml import approvals, ledger, record
+from include.ml import approvals, ledger, record, rollouts
 from include.orchestration.airflow_client import Airflow
 
 
@@ -39,5 +39,6 @@ def run(airflow: Airflow, case: UseCase, through: Partitions) -> str:
     if judgement and judgement.verdict == "wait":
         return f"version {version} waits: {why}"
     if judgement and judgement.verdict == "promote":
-        return f"version {version} is not champion yet: {approvals.how_it_stands(case, version)}"
+        on_its_way = rollouts.how_it_stands(rollouts.read(case), version, judgement.model_sha256)
+        return f"version {version} is not champion yet: {on_its_way or approvals.how_it_stands(case, version)}"
     raise NoNewChampionError(f"version {version} was refused: {why}")

@@ -129,7 +129,7 @@ def _folder_of(case: UseCase) -> str:
 
 def after_features(case: UseCase, nights: Partitions, say: Say = print) -> Iterator[tuple[str, Callable[[], None]]]:
     """The stages behind the features, by name: predict, measure, decide. Without a champion there are none."""
-    from include.ml import ledger, monitor, policy, promotion
+    from include.ml import ledger, monitor, policy, rollout
     from include.serving import batch
 
     days = nights.shift(case.horizon_days)
@@ -164,13 +164,14 @@ def after_features(case: UseCase, nights: Partitions, say: Say = print) -> Itera
                 say(f"Airflow was not told: make train use_case={case.name} partition={nights.last}")
 
     def look_again() -> None:
-        found = promotion.look_again(case.name, nights.last)
+        found = rollout.look_again(case.name, nights.last)
         if found is None:
             say("no version waits to be looked at")
         elif found["promoted"]:
             say(f"version {found['version']} is champion from {found['effective_from']} on: {found['reasons'][0]}")
         else:
-            say(f"version {found['version']}: {found['verdict']}: {'; '.join(found['reasons'])}")
+            why = found["awaits"] or "; ".join(found["reasons"])
+            say(f"version {found['version']}: {found['verdict']}: {why}")
 
     yield from (("predict", score), ("measure", measure), ("decide", decide), ("look again", look_again))
 

@@ -9,12 +9,14 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
+import mlflow
 import polars as pl
 import pytest
 
+from include.contracts.rollout import Rollout
 from include.contracts.use_case import Multiclass
 from include.lake import delta
-from include.ml import dataset, ledger, monitor, policy, promotion, record, registry, tasks, train
+from include.ml import dataset, ledger, monitor, policy, promotion, record, registry, rollout, rollouts, tasks, train
 from include.serving import batch
 from tests.ml.worlds import FIRST, RETURNS, SALES, WEATHER, World
 
@@ -98,6 +100,33 @@ def test_from_training_to_a_decision(
     assert judgement is not None
     assert (judgement.champion, judgement.days, judgement.look) == (1, 10, 1)
     assert registry.training_set(case, 1).frame.height == 40 * rows.height / 9
+
+
+@pytest.mark.parametrize("world", [WEATHER, SALES], ids=["multiclass", "regression"])
+@pytest.mark.parametrize(("is_poisoned", "stage"), [(True, rollouts.BACK), (False, rollouts.CANARY)])
+def test_a_challenger_is_rolled_out(
+    world: World, is_poisoned: bool, stage: str, mlflow_store: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By differences of classes' probabilities, and of errors as shares, as they were published and kept."""
+    world = replace(world, case=replace(world.case, rollout=Rollout(shadow_days=3, level=0.2))).found(monkeypatch)
+    case, turned = world.case, pl.col(world.case.label).reverse()
+    world.write(FIRST, 40)
+    assert promotion.promote(case.name, train.train(case.name, day(40), "cpu")["version"])["promoted"]
+    champion = ledger.latest_champion(case)
+    assert champion is not None
+    if is_poisoned:
+        world.write(FIRST, 40, turned)
+        train.train(case.name, day(40), "cpu")
+    else:  # as good as the champion: its own files
+        one = mlflow.MlflowClient().get_model_version(case.name, "1")
+        mlflow.MlflowClient().create_model_version(case.name, one.source, one.run_id, tags=one.tags)
+    run_id = str(mlflow.MlflowClient().get_model_version(case.name, "2").run_id)
+    rollouts.begin(case, 2, run_id, record.trainings(case)[-1], champion, "gates", "a test", day(40))
+    world.write(day(41), 40)
+    batch.predict(case.name, day(41), day(80))
+    rollout.look_again(case.name, day(80))
+    assert rollouts.read(case)[-1].stage == stage
+    assert set(days_of(case, day(41), day(80))["scored_by"]) == {"champion"}
 
 
 def test_drift_is_of_each_number_that_is_predicted(mlflow_store: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import pairwise
@@ -120,6 +121,20 @@ def spec(monkeypatch: pytest.MonkeyPatch, case: UseCase, **changes: Any) -> UseC
     changed = replace(case, **changes)
     monkeypatch.setattr("include.use_cases.use_cases", lambda: {"toy": changed})
     return changed
+
+
+@contextmanager
+def damaged(version: int) -> Iterator[None]:
+    """While this lasts, another file lies in MLflow under a version, and this machine has kept none."""
+    for path in (settings().var / "cache" / "models" / "toy" / f"{version}").iterdir():
+        path.unlink()
+    (path,) = Path(mlflow.artifacts.download_artifacts(f"models:/toy/{version}")).rglob("model.ubj")
+    content = path.read_bytes()
+    path.write_bytes(b"another model")
+    try:
+        yield
+    finally:
+        path.write_bytes(content)  # other tests have the same MLflow
 
 
 # --- forward ---
@@ -264,11 +279,8 @@ def test_one_that_says_the_opposite_goes_at_once() -> None:
 def test_one_that_cannot_score_stops_no_night_and_is_rolled_back(good: Path, enter: Enter, stage: Stage) -> None:
     case = enter(good)
     night = LATER if stage == SHADOW else rolling.until(case, CANARY)[0] + DAY
-    for path in (settings().var / "cache" / "models" / "toy" / "2").iterdir():
-        path.unlink()
-    (path,) = Path(mlflow.artifacts.download_artifacts("models:/toy/2")).rglob("model.ubj")
-    path.write_bytes(b"another model")
-    done = batch.predict("toy", night + 2 * DAY, night + 2 * DAY)
+    with damaged(2):
+        done = batch.predict("toy", night + 2 * DAY, night + 2 * DAY)
     (said,) = done["fallback"]
     assert said.startswith(
         f"version 2, {stage}, could not score {night + 2 * DAY}: all rows are by the champion. model"
@@ -280,6 +292,22 @@ def test_one_that_cannot_score_stops_no_night_and_is_rolled_back(good: Path, ent
     assert told is not None
     assert "could not score" in told["rolled_back"]
     assert batch.predict("toy", night + 2 * DAY, night + 2 * DAY)["fallback"] == []
+
+
+def test_where_the_champion_fails_its_rows_fall_back_and_the_day_is_no_evidence(good: Path, enter: Enter) -> None:
+    case = enter(good)
+    night, _ = rolling.until(case, CANARY)
+    seen = len(rollouts.days_of_evidence(rollouts.read(case), 2))
+    day = night + 2 * DAY
+    with damaged(1):
+        done = batch.predict("toy", day, day)
+    assert "version 1 could not score" in done["fallback"][0]
+    rows = delta.read_days("gold", case.predictions_table, day, day)
+    assert set(rows.select("model_version", "scored_by").rows()) == {(None, scoring.PRIOR), (2, scoring.CANARY)}
+    rollout.look_again("toy", day)
+    evidence = rollouts.days_of_evidence(rollouts.read(case), 2)
+    assert day not in evidence
+    assert len(evidence) == seen + 1, "the day before it counts"
 
 
 # --- where others meet it ---
@@ -317,6 +345,33 @@ def test_a_day_without_labels_counts_when_it_has_them(good: Path, enter: Enter) 
     rollout.look_again("toy", LATER + 5 * DAY)
     days = [list(one.differences) for one in rollouts.read(case)]
     assert days == [[], [str(LATER + n * DAY) for n in (2, 4)], [str(LATER + n * DAY) for n in (3, 5)]]
+
+
+def test_a_night_counts_what_was_known_in_it(good: Path, enter: Enter) -> None:
+    case = enter(good)
+    first = LATER + 2 * DAY
+    batch.predict("toy", first, first)
+    labels = delta.read_days("gold", case.labels_table, first, first)
+    late = labels.with_columns(ingestion_date=pl.lit(first + 2 * DAY))
+    delta.replace_days("gold", case.labels_table, late, first, first)
+    for n in range(3):
+        rollout.look_again("toy", first + n * DAY)
+    assert [(one.night, list(one.differences)) for one in rollouts.read(case)[1:]] == [(first + 2 * DAY, [str(first)])]
+
+
+def test_a_day_of_which_one_half_was_written_is_no_evidence_until_the_other_is(good: Path, enter: Enter) -> None:
+    """As where a scoring was killed between the two tables, and the features had changed before it."""
+    case = enter(good)
+    first = LATER + 2 * DAY
+    batch.predict("toy", first, first)
+    shadow = delta.read_days("gold", case.shadow_table, first, first)
+    half = shadow.with_columns(features_content=pl.lit("of before"))
+    delta.replace_days("gold", case.shadow_table, half, first, first)
+    rollout.look_again("toy", first)
+    assert [one.differences for one in rollouts.read(case)] == [{}]
+    batch.predict("toy", first, first)
+    rollout.look_again("toy", first)
+    assert list(rollouts.read(case)[-1].differences) == [str(first)]
 
 
 def test_a_rollback_by_hand_ends_a_rollout_and_the_share_is_nobodys(
@@ -365,6 +420,8 @@ def test_a_newer_one_waits_and_begins_when_the_other_was_rolled_back(bad: Path, 
     answer = promotion.promote("toy", newer, LATER + 5 * DAY)
     assert (answer["verdict"], answer["promoted"]) == ("promote", False)
     assert "version 2 is in its shadow" in answer["awaits"]
+    sha = record.trainings(case)[-1].model_sha256
+    assert rollouts.how_it_stands(rollouts.read(case), newer, sha) == answer["awaits"]
     with pytest.raises(by_person.NotToPromoteError, match="one is rolled out at a time"):
         by_person.plan(case, newer)
     with pytest.raises(by_person.NotToPromoteError, match="goes on by what comes of it"):

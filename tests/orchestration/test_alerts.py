@@ -104,6 +104,14 @@ def test_a_task_that_goes_on_can_tell_of_what_went_wrong(chat: Chat) -> None:
     assert said in sent["text"]
 
 
+def test_a_second_try_of_a_task_tells_of_the_same_once(chat: Chat) -> None:
+    """As where a challenger was rolled back, and the task that did so was killed before it had told of it, or after."""
+    for _ in range(2):
+        alerts.tell_once(failed(None, task="look_again"), "version 2 was rolled back", "nothing")
+    alerts.tell_once(failed(None, night="2013-06-03", task="look_again"), "version 2 was rolled back", "nothing")
+    assert len(chat.got) == len(kept()) == 2
+
+
 def test_a_task_that_took_too_long_says_which_setting_gives_it_more(chat: Chat) -> None:
     Tell()(failed(AirflowTaskTimeout("Timeout, PID: 7")))
     assert "NOCTURNE_TASK_MINUTES" in chat.got[0]["text"]

@@ -25,7 +25,8 @@ def ran(monkeypatch: pytest.MonkeyPatch, *, partition: str = "2013-05-31", pause
 def champions(monkeypatch: pytest.MonkeyPatch, *versions: int, verdict: str = "refuse") -> None:
     rows = [SimpleNamespace(model_version=one, effective_from="2013-06-01", reason="passed") for one in versions]
     monkeypatch.setattr(train.ledger, "read", lambda case: rows)
-    said = SimpleNamespace(verdict=verdict, reasons=["AUC .51 is below .55"])
+    said = SimpleNamespace(verdict=verdict, reasons=["AUC .51 is below .55"], model_sha256="three")
+    monkeypatch.setattr(train.rollouts, "read", lambda case: [])
     monkeypatch.setattr(train.record, "last_judgement", lambda case, version: said)
 
 
@@ -54,6 +55,15 @@ def test_one_that_waits_for_an_approval_is_no_failure(
     monkeypatch.setattr(train.approvals, "how_it_stands", lambda case, version: "it waits for a person")
     assert ran(monkeypatch) == 0
     assert "version 3 is not champion yet: it waits for a person" in capsys.readouterr().out
+
+
+def test_one_that_is_rolled_out_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    champions(monkeypatch, 1, 2, verdict="promote")
+    monkeypatch.setattr(train.rollouts, "how_it_stands", lambda steps, version, sha: "it is in its shadow")
+    assert ran(monkeypatch) == 0
+    assert "version 3 is not champion yet: it is in its shadow" in capsys.readouterr().out
 
 
 def test_a_paused_dag_is_told_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
