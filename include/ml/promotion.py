@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from include.contracts.use_case import Feature, UseCase
+from include.lake import delta
 from include.ml import (
     approvals,
     comparison,
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     import xgboost as xgb
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+
+USUAL_DAYS, LEAST_SINCE = 28, 3
+"""Days that say what is usual, and as many at least to be held beside that."""
 
 VERDICT, REASONS = "verdict", "reasons"
 """The tags on a version that show its last judgement in MLflow. Nothing is decided by them."""
@@ -359,7 +363,8 @@ def beside(
     groups = evaluation.groups(case, rows, *((of.task, of.labels, of.scores) for of in (ours, other)))
     against = f"version {champion.model_version}'s"
     own_failed = evaluated(case, training, has_champion=True)
-    if failed := [*own_failed, *evaluation.slice_reasons(case, groups, look, against)]:
+    failed = [*own_failed, *worse_than_usual(case, ours, training.trained_through, through, look)]
+    if failed := [*failed, *evaluation.slice_reasons(case, groups, look, against)]:
         verdict, reasons = "refuse", [*(reasons if verdict == "refuse" else []), *failed]
     return replace(
         none,
@@ -489,6 +494,31 @@ def gains_of(case: UseCase, challenger: Scored, champion: Scored) -> dict[str, G
         for one in task.compared
         if ours[one.metric].counts.any()
     }
+
+
+def worse_than_usual(case: UseCase, of: Scored, trained_through: date, through: date, look: int) -> list[str]:
+    """Why a version must not become champion that says less than nothing: worse, for certain, than what is usual.
+
+    On the days since its training, and beside what the labels of the four weeks before them were, of those that are
+    known by ``through``. A champion that is as bad makes none good: where the world has changed, both are, and the
+    champion's quality goes on asking for a version that has learned enough of what is new.
+    """
+    since = (of.rows[case.day] > trained_through).to_numpy()
+    of = replace(of, rows=of.rows.filter(since), labels=of.labels[since], scores=of.scores[since])
+    before = (trained_through - timedelta(USUAL_DAYS - 1), trained_through)
+    labels = delta.read_days("gold", case.labels_table, *before, day=case.day)
+    known = dataset.labelled(case, labels.filter(pl.col(dataset.KNOWN) <= through))
+    if known.is_empty() or of.rows[case.day].n_unique() < LEAST_SINCE:
+        return []
+    always = of.task.frame(of.task.always(of.task.labels(known[case.label])))
+    usual = of.task.scores_of(of.rows.select(case.key).join(always, how="cross"))
+    gains = gains_of(case, of, replace(of, scores=usual))
+    level = comparison.levels(case.looks, case.promotion.refusal_level / max(len(gains), 1))[look - 1]
+    return [
+        f"{one.words}: {-gains[one.metric].value:.4g} worse than what is always said of the days before, and no chance"
+        for one in tasks.of(case).compared
+        if one.metric in gains and gains[one.metric].below(level) < 0
+    ]
 
 
 def _flat(own: Mapping[str, float], champion: Mapping[str, float], gains: Mapping[str, Gain]) -> dict[str, float]:

@@ -80,6 +80,23 @@ def test_one_that_waits_is_looked_at_when_there_are_days_enough(changed: Changed
     assert promotion.look_again("toy", LATER + timedelta(8)) is None
 
 
+def test_as_bad_as_the_champion_is_not_good_enough(changed: Changed) -> None:
+    """The day after its training the world is another one: the champion knows as little of that as it does."""
+    case = changed(max_auc_loss=0.001)
+    version = train.train("toy", LATER, "cpu")["version"]
+    assert promotion.promote("toy", version, LATER)["verdict"] == "wait"
+    rows = delta.read_all("gold", case.labels_table)
+    new = pl.col("flight_date") > LATER
+    turned = rows.with_columns(is_head=pl.when(new).then(1 - pl.col("is_head")).otherwise("is_head"))
+    delta.replace_days("gold", case.labels_table, turned, FIRST, NIGHT + timedelta(40))
+    changed(max_auc_loss=0.5, max_log_loss_loss=5.0)  # whatever the margin is
+    answer = promotion.look_again("toy", LATER + timedelta(7))
+    assert answer is not None
+    assert answer["verdict"] == "refuse"
+    assert "worse than what is always said of the days before, and no chance" in " ".join(answer["reasons"])
+    assert champion() == 1
+
+
 def test_after_the_last_look_a_new_version_is_asked_for(changed: Changed) -> None:
     case = changed(Promotion(looks=(7,)), max_auc_loss=0.001)
     promotion.promote("toy", train.train("toy", LATER, "cpu")["version"], LATER)
