@@ -512,12 +512,14 @@ def numeric_by_day(
     middle, width = middle_and_spread(edges)
     there = ~np.isnan(values)
     of_day = day_index[there]
-    z = np.clip((values[there].astype(np.float64) - middle) / width, -FARTHEST, FARTHEST)
-    rows = np.bincount(day_index, minlength=days).astype(np.float64)
-    present = np.bincount(of_day, minlength=days).astype(np.float64)
+    z = values[there].astype(np.float64)
+    z -= middle
+    z /= width
+    np.clip(z, -FARTHEST, FARTHEST, out=z)
+    rows, present = _sums(day_index, days), _sums(of_day, days)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.bincount(of_day, weights=z, minlength=days) / present
-        square = np.bincount(of_day, weights=z**2, minlength=days) / present
+        mean = _sums(of_day, days, z) / present
+        square = _sums(of_day, days, np.square(z, out=z)) / present
         missing = np.arcsin(np.sqrt(np.clip(1 - present / rows, 0, 1)))
         variance = np.maximum(square - mean**2, 0.0)
         one_row = FARTHEST**2 / np.maximum(present, 1)
@@ -525,6 +527,13 @@ def numeric_by_day(
     floors = np.column_stack([mean_floor(present), np.maximum(narrow - without, NARROW / 5), share_floor(rows)])
     # One row is a column of its own width: two tell how wide a day is.
     return np.column_stack([mean, np.where(present > 1, narrow, np.nan), missing]), np.nan_to_num(floors, nan=1.0)
+
+
+def _sums(day_index: npt.NDArray[Any], days: int, of: Floats | None = None) -> Floats:
+    """The rows of each day, or their sum ``of`` something. A night has one day, which needs no index."""
+    if days == 1:
+        return np.asarray([len(day_index) if of is None else of.sum()], dtype=np.float64)
+    return np.bincount(day_index, weights=of, minlength=days).astype(np.float64)
 
 
 def shares_by_day(counts: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:

@@ -25,6 +25,7 @@ BENCHMARKS = (
     "expectations",
     "training",
     "scoring",
+    "drift",
     "gpu",
     "health",
 )

@@ -108,6 +108,7 @@ def days_to(night: date) -> set[date]:
     return set(dataset.days_between(toy_case().training.first_day, night))
 
 
+@pytest.mark.full
 def test_sound_nights(nights: Nights) -> None:
     """The quiet column: what the other tests show is due to what they change."""
     for night in NEXT:
@@ -143,6 +144,7 @@ def test_a_refused_night_stops_nothing_but_itself(nights: Nights) -> None:
     assert registry.training_set(toy_case(), version).content_hash == hashed, "an older version is read as it was"
 
 
+@pytest.mark.full
 def test_rows_that_break_the_spec_stop_nothing_but_their_night(nights: Nights) -> None:
     refused, lost = NEXT[0], NEXT[0] + DAY
     nights.changed["features", lost] = pl.concat([nights.features(lost)] * 2)
@@ -155,6 +157,7 @@ def test_rows_that_break_the_spec_stop_nothing_but_their_night(nights: Nights) -
     assert trained_days(NEXT[-1]) == days_to(NEXT[-1]) - {refused, lost}
 
 
+@pytest.mark.full
 def test_a_day_without_rows(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
     """The source was closed: its features are published without any."""
     monkeypatch.setattr("include.quality.features.source", lambda _: type("Closed", (), {"is_open": lambda *_: False}))
@@ -171,6 +174,7 @@ def test_a_day_without_rows(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> 
     assert staleness.find(nights.case) == []
 
 
+@pytest.mark.full
 def test_late_labels_are_measured_when_they_are_known_and_learned_from_then_on(nights: Nights) -> None:
     day = NEXT[0]
     whole = nights.labels(day)

@@ -294,6 +294,7 @@ def test_one_that_cannot_score_stops_no_night_and_is_rolled_back(good: Path, ent
     assert batch.predict("toy", night + 2 * DAY, night + 2 * DAY)["fallback"] == []
 
 
+@pytest.mark.full
 def test_where_the_champion_fails_its_rows_fall_back_and_the_day_is_no_evidence(good: Path, enter: Enter) -> None:
     case = enter(good)
     night, _ = rolling.until(case, CANARY)
@@ -414,6 +415,7 @@ def test_a_day_that_was_a_canarys_is_stale_where_its_champion_is_another_one(goo
     assert any("by a canary" in one for one in verify.other_champions(case))
 
 
+@pytest.mark.full
 def test_a_newer_one_waits_and_begins_when_the_other_was_rolled_back(bad: Path, enter: Enter) -> None:
     case = enter(bad)
     newer = train.train("toy", LATER + 5 * DAY, "cpu")["version"]
@@ -495,6 +497,7 @@ def test_while_a_challenger_is_rolled_out_nothing_is_asked_for(good: Path, enter
 # --- the share ---
 
 
+@pytest.mark.full
 def test_thompson_gives_the_challenger_what_its_chance_is_and_says_so_before(good: Path, enter: Enter) -> None:
     case = enter(good, share="thompson", canary_share=0.1, max_share=0.95, canary_days=15)
     night, _ = rolling.until(case, CANARY)

@@ -5,6 +5,7 @@ import pytest
 from tests.simulations import asking
 
 
+@pytest.mark.full
 def test_where_a_label_is_rare_asking_teaches_more_than_chance() -> None:
     found = asking.compare("rare", asking.rare(), 30)
     assert found.gain > 3 * found.gain_error

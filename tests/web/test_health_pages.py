@@ -240,8 +240,15 @@ class Watched:
         return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1200, "light"),
+        (390, "dark"),
+        pytest.param(1200, "dark", marks=pytest.mark.full),
+        pytest.param(390, "light", marks=pytest.mark.full),
+    ],
+)
 def test_the_pages_in_a_browser(server: str, browser: Browser, width: int, scheme: str, tmp_path: Path) -> None:
     """No error, nothing asked of another host, nothing wider than the screen, and pictures where they belong."""
     watched = Watched(browser, server, width, scheme)

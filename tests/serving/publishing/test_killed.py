@@ -49,7 +49,7 @@ TARGETS: dict[str, Target] = {
     "http": ToHttp(connection="receiver", path="scores", batch=2),
     "kafka": ToKafka(connection="events", topic="scores", batch=2, timeout=30),
 }
-SAMPLE = [("postgres", 23), ("files", 8), ("files", 9), ("http", 13), ("kafka", 11)]
+SAMPLE = [("postgres", 23), ("files", 9), ("http", 13)]
 """Of `make test`: who is killed, before which of its steps."""
 
 
