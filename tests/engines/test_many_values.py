@@ -315,6 +315,7 @@ def example() -> str:
     return found
 
 
+@pytest.mark.full
 @pytest.mark.integration
 def test_the_example_of_the_guide_passes_a_unit_test_of_dbt_on_both_engines(home: Path) -> None:
     folder = home / "repository"

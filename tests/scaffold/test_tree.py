@@ -63,11 +63,13 @@ def test_the_source_and_the_use_case_run_at_once(tree: Repository) -> None:
     assert "3 passed" in said
 
 
+@pytest.mark.full
 def test_so_do_those_of_names_and_values_that_are_words_of_others(tree: Repository) -> None:
     said = tree.python("pytest", "-q", "tests/sources/deals", "tests/use_cases/ways", "-p", "no:cacheprovider")
     assert "3 passed" in said
 
 
+@pytest.mark.full
 def test_so_do_those_of_snapshots_of_changes_and_of_both(tree: Repository) -> None:
     """Who is there by the newest of them; and features of a further source, by the entity and by the day alone."""
     said = tree.python("pytest", "-q", "tests/use_cases/leavers", "tests/use_cases/changing", "-p", "no:cacheprovider")
