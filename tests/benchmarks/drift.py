@@ -12,6 +12,7 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,28 +20,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from include.contracts.use_case import Binary, Feature, Training, UseCase
+from include.contracts.use_case import Feature
 from include.ml import dataset, metrics, monitor
 from include.ml.monitor import INPUTS, Night
 from include.ml.reference import Reference, feature_edges, inputs_of
+from tests.benchmarks import scoring
 
 ROWS, FEATURES, FILES, DAYS = 1_000_000, 25, 5, 100
 """A day's rows; so many days' files are made, and read again and again until they are ``DAYS``."""
 
 FIRST = date(2030, 1, 1)
 NAMES = [f"x{n}" for n in range(FEATURES)]
-CASE = UseCase(
-    name="bench_drift",
-    description="made up",
-    owner="nobody",
-    sources=("bench",),
-    entity=("thing",),
-    day="day",
-    label="label",
-    task=Binary(baseline="x0"),
-    features=tuple(Feature(name) for name in NAMES),
-    training=Training(params={}, rounds=1, first_day=FIRST),
-)
+CASE = replace(scoring.CASE, name="bench_drift", features=tuple(Feature(name) for name in NAMES))
 
 
 def make(folder: Path) -> tuple[list[Path], Reference]:

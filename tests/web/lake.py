@@ -14,8 +14,9 @@ from deltalake import DeltaTable, write_deltalake
 
 from include.contracts.use_case import Binary, Feature, Training, UseCase
 from include.lake import chain, commit, delta
-from include.ml import figures, ledger, record
+from include.ml import figures, ledger, monitor, policy, record
 from include.serving import throughput
+from include.web import health
 
 LIMIT = 300.0
 LEVELS = ("AA", "B6", "UA", "unknown")
@@ -23,26 +24,9 @@ METRICS = {"auc": (0.74, 0.03, "lower", 0.0), "gap": (0.01, 0.02, "either", 0.05
 PART = np.asarray([0.02, *[0.1] * 9, 0.06])
 """Of a number: the shares of its ten bins, and of missing values."""
 
-MONITORING: dict[str, pl.DataType] = {
-    "partition_day": pl.Date(),
-    "sensor": pl.String(),
-    "metric": pl.String(),
-    "feature": pl.String(),
-    "slice": pl.String(),
-    "n": pl.Int64(),
-    "value": pl.Float64(),
-    "threshold": pl.Float64(),
-    "weight": pl.Float64(),
-    "state": pl.String(),
-    "model_version": pl.Int64(),
-}
-DECISIONS: dict[str, pl.DataType] = {
-    "partition_day": pl.Date(),
-    "decision": pl.String(),
-    "reason": pl.String(),
-    "evidence": pl.String(),
-    "model_version": pl.Int64(),
-}
+# Types as those who write the tables have them: what the pages read of them has to fit.
+MONITORING = {name: monitor.SCHEMA[name] for name in (*health.MONITORING, "state")}
+DECISIONS = policy.SCHEMA
 
 
 def case_of(name: str, features: int = 12) -> UseCase:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -51,7 +52,7 @@ class Marker:
         return State(self.created, self.version)
 
 
-class Files:
+class Files(ABC):
     """A folder or a prefix that is reached. What both do alike; where and how, the classes below."""
 
     def __init__(self, case: UseCase, target: ToFiles) -> None:
@@ -59,6 +60,7 @@ class Files:
 
     def close(self) -> None:
         """Nothing is held."""
+        return
 
     def send(self, day: Day) -> Outcome:
         found = self._found(day.day)
@@ -92,18 +94,18 @@ class Files:
     def name(self, day: date) -> str:
         return f"{day}.{self.target.format}"
 
-    def where(self, day: date) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def where(self, day: date) -> str: ...
 
-    def _found(self, day: date) -> Marker | None:
-        raise NotImplementedError
+    @abstractmethod
+    def _found(self, day: date) -> Marker | None: ...
 
-    def _put(self, day: date, body: bytes, marker: Marker) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _put(self, day: date, body: bytes, marker: Marker) -> None: ...
 
+    @abstractmethod
     def _raise(self, day: Day, found: Marker) -> None:
         """Write down that a newer state of the lake has the same content: an older one must not come after it."""
-        raise NotImplementedError
 
 
 class Folder(Files):
