@@ -66,13 +66,14 @@ ON_BOTH = ("test_chain", "test_dbt")
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """All that needs the stack is run on the embedded engine; on Apache Spark too: ``ON_BOTH``, or with ``-m ""`` all.
 
-    Where a system gives the embedded engine no network of its own, all is run on Spark.
+    Of ``ON_BOTH`` all but what is marked ``one_engine``. Where a system gives the embedded engine no network of its
+    own, all is run on Spark.
     """
     if "stack" not in metafunc.fixturenames:
         return
     embedded = [] if no_private_network() else [EMBEDDED]
-    on_both = metafunc.module.__name__.endswith(ON_BOTH) or not embedded
-    on_spark = SPARK if on_both else pytest.param(SPARK, marks=pytest.mark.full)
+    of_both = metafunc.module.__name__.endswith(ON_BOTH) and not metafunc.definition.get_closest_marker("one_engine")
+    on_spark = SPARK if of_both or not embedded else pytest.param(SPARK, marks=pytest.mark.full)
     engines = [*embedded, on_spark]
     metafunc.parametrize("stack", engines, indirect=True, scope="package")
 

@@ -188,6 +188,7 @@ def printed_by(stack: Stack, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.one_engine
 def test_the_guide_loads_a_training_set(stack: Stack, nights: list[Run]) -> None:
     guide = (ROOT / "docs" / "training-sets.md").read_text()
     example = guide.split("```python")[1].split("```")[0]
@@ -200,6 +201,7 @@ def test_the_guide_loads_a_training_set(stack: Stack, nights: list[Run]) -> None
     assert "'flight_delays__labels'" in shown
 
 
+@pytest.mark.one_engine
 def test_the_notebook_opens_the_lake_a_training_set_and_the_champion(stack: Stack, nights: list[Run]) -> None:
     cells = json.loads((ROOT / "examples" / "explore.ipynb").read_text())["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
@@ -272,6 +274,7 @@ def test_lineage_is_told_of_every_stage(stack: Stack, nights: list[Run]) -> None
     )
 
 
+@pytest.mark.one_engine
 def test_the_pages_in_airflows_menu_are_behind_its_login(stack: Stack, nights: list[Run]) -> None:
     pages = f"{stack.settings.airflow_url}/nocturne"
     file = stack.landing("actuals", str(NIGHTS.first))
@@ -299,6 +302,7 @@ def test_the_pages_in_airflows_menu_are_behind_its_login(stack: Stack, nights: l
         assert "<script>x" not in browser.get("lineage", params={"prediction": "<script>x"}).text
 
 
+@pytest.mark.one_engine
 def test_mlflow_asks_for_a_login(stack: Stack) -> None:
     answer = httpx.get(f"{stack.settings.mlflow_url}/api/2.0/mlflow/registered-models/search")
     assert answer.status_code == 401
@@ -311,6 +315,29 @@ def test_every_night_has_a_decision(stack: Stack, nights: list[Run]) -> None:
     assert decisions["reason"].str.len_chars().min() > 0
 
 
+def compare(stack: Stack, contents: Path, when: str) -> None:
+    """Every partition, by the hash that its last publication has. The engine that gets here last compares."""
+    ledger = (
+        read(stack, "ledger", "publications")
+        .sort("revision")
+        .group_by("table", "partition_day", "ingestion_date")
+        .last()
+    )
+    ours = {f"{table} {day} {night}": found for table, day, night, found in ledger.select(KEY_AND_CONTENT).iter_rows()}
+    assert {key.partition(".")[0] for key in ours} == {"bronze", "silver", "gold"}
+    part = contents / f".{when}-{stack.settings.engine}"
+    part.write_text(json.dumps(ours))
+    part.replace(contents / f"{when}-{stack.settings.engine}.json")
+    for path in contents.glob(f"{when}-*.json"):
+        other = json.loads(path.read_text())
+        assert {key for key in ours.keys() | other.keys() if ours.get(key) != other.get(key)} == set(), path.stem
+
+
+def test_both_engines_end_with_the_same_content(stack: Stack, nights: list[Run], contents: Path) -> None:
+    compare(stack, contents, "nights")
+
+
+@pytest.mark.one_engine
 def test_a_night_without_files_is_skipped(stack: Stack, run: Callable[[str, Partitions], list[Run]]) -> None:
     runs = run(HEAD, Partitions.parse("2014-03-01"))
     assert [one.dag_id for one in runs] == [HEAD]
@@ -326,6 +353,7 @@ def failing(stack: Stack, start: Callable[[], Run]) -> Run:
     return stack.airflow.run(first.dag_id, first.run_id)
 
 
+@pytest.mark.one_engine
 def test_a_run_without_a_partition_is_refused(stack: Stack, nights: list[Run]) -> None:
     def start() -> Run:
         body = stack.airflow.call("POST", f"/dags/{HEAD}/dagRuns", json={"logical_date": None})
@@ -337,6 +365,7 @@ def test_a_run_without_a_partition_is_refused(stack: Stack, nights: list[Run]) -
     assert "make backfill from=" in log
 
 
+@pytest.mark.one_engine
 def test_a_half_written_file_stops_the_night_and_its_repair_heals_it(stack: Stack, nights: list[Run]) -> None:
     night = Partitions(AHEAD, AHEAD)
     replay(stack.settings.landing, night)
@@ -376,6 +405,7 @@ def changed(before: dict[tuple[str, object], int], after: dict[tuple[str, object
     return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
 
 
+@pytest.mark.one_engine
 def test_broken_repeated_and_late_rows_are_each_where_they_belong(stack: Stack, nights: list[Run]) -> None:
     night, late = Partitions(AHEAD, AHEAD), date(2013, 3, 1)
     replay(stack.settings.landing, night)
@@ -473,6 +503,7 @@ def test_runs_at_once_end_as_one_after_the_other_as_far_as_the_predictions(stack
     }
 
 
+@pytest.mark.one_engine
 def test_runs_at_once_end_as_one_after_the_other(stack: Stack, nights: list[Run]) -> None:
     late = date(2013, 3, 6)
     with only_to_silver(stack):
@@ -491,22 +522,9 @@ def test_the_tables_hold_what_was_published(stack: Stack, nights: list[Run]) -> 
     assert "all is as it was published" in shown, shown
 
 
-def test_both_engines_end_with_the_same_content(stack: Stack, nights: list[Run], contents: Path) -> None:
-    """Of every partition, by the hash that its last publication has. The one that ends last compares."""
-    ledger = (
-        read(stack, "ledger", "publications")
-        .sort("revision")
-        .group_by("table", "partition_day", "ingestion_date")
-        .last()
-    )
-    ours = {f"{table} {day} {night}": found for table, day, night, found in ledger.select(KEY_AND_CONTENT).iter_rows()}
-    assert {key.partition(".")[0] for key in ours} == {"bronze", "silver", "gold"}
-    part = contents / f".{stack.settings.engine}"
-    part.write_text(json.dumps(ours))
-    part.replace(contents / f"{stack.settings.engine}.json")
-    for path in contents.glob("*.json"):
-        other = json.loads(path.read_text())
-        assert {key for key in ours.keys() | other.keys() if ours.get(key) != other.get(key)} == set(), path.stem
+@pytest.mark.full
+def test_both_engines_end_with_the_same_content_after_all_that(stack: Stack, nights: list[Run], contents: Path) -> None:
+    compare(stack, contents, "all")
 
 
 @pytest.fixture(scope="session")
