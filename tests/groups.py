@@ -18,7 +18,7 @@ def group_of(test: str) -> str:
     """The group of a test, by its id: ``<module>::<name>[<parameters>]``. Of those that share nothing, their folder."""
     module, _, name = test.partition("::")
     folder = module.rpartition("/")[0]
-    if module.endswith("integration/test_scaffold.py"):
+    if module.endswith(("integration/test_scaffold.py", "integration/test_rollout.py")):
         return STACK_OF_A_COPY
     if folder.endswith("integration"):
         return STACK_ON_SPARK if "[spark" in name else STACK

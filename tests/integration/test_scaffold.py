@@ -10,12 +10,14 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from tests.scaffold.journey import (
     BINARY,
     MULTICLASS,
     REGRESSION,
     Company,
+    add_to_spec,
     backfill,
     git_removes,
     land,
@@ -57,6 +59,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Repository
         for company in COMPANIES:
             scaffold(repository, company, folder)
             land(repository, company, folder)
+        add_to_spec(repository, BINARY, "from include.contracts.publishing import ToFiles", 'publish=(ToFiles("out"),)')
         yield repository, before
 
 
@@ -83,6 +86,15 @@ def test_nights_are_gated_scored_and_monitored(repository: Repository, company: 
     assert predictions[day].n_unique() == len(company.nights) + 1, "that which waited for a champion too"
     assert read(repository, f"{company.case}__monitoring").height > 0
     assert set(read(repository, f"{company.case}__decisions")["decision"]) == {"no"}
+
+
+def test_predictions_are_brought_to_the_target_of_the_spec(repository: Repository) -> None:
+    """By the DAG that follows each scoring: nothing is left for the command to send."""
+    predictions = read(repository, f"{BINARY.case}__predictions")
+    columns = [BINARY.question[3], BINARY.day, "score"]
+    brought = pl.read_parquet(repository.tree / "var" / "out" / "*.parquet")
+    assert_frame_equal(brought.select(columns), predictions.select(columns), check_row_order=False)
+    assert "nothing was sent" not in repository.nocturne("publish", "--use-case", BINARY.case)
 
 
 def test_a_change_of_the_world_is_noticed_and_learned(repository: Repository) -> None:

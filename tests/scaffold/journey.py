@@ -91,6 +91,15 @@ def scaffold(repository: Repository, company: Company, samples: Path) -> None:
     repository.nocturne("use-case", *answers)
 
 
+def add_to_spec(repository: Repository, company: Company, imported: str, field: str) -> None:
+    """Edit the scaffolded spec as its owner would: one more field, which is the last, and what it needs imported."""
+    path = repository.tree / "include" / "use_cases" / company.case / "spec.py"
+    written = path.read_text()
+    assert written.rstrip().endswith("\n)"), "a spec ends with the call of UseCase"
+    edited = written.replace("\nfrom include.", f"\n{imported}\nfrom include.", 1)
+    path.write_text(f"{edited.rstrip()[:-1]}    {field},\n)\n")
+
+
 def land(repository: Repository, company: Company, samples: Path) -> None:
     """Put all files of the company where its upstream would."""
     landing = repository.tree / "var" / "landing" / company.source / company.name
