@@ -19,6 +19,7 @@ import time
 from multiprocessing import forkserver
 from typing import Any
 
+from include.core.settings import LOCAL, settings
 from include.local.environment import AIRFLOW_SECRETS, hidden
 
 __all__: list[str] = []  # Airflow takes every other public name here for a setting
@@ -48,7 +49,7 @@ _TASKS = (
     "httpx",
     "requests",
 )
-_OF_COMPONENT = {"fork-server": _TASKS, "dag-processor": _PARSING}
+_OF_COMPONENT = {"fork-server": _TASKS, "celery": _TASKS, "dag-processor": _PARSING}
 
 
 def _preload(modules: tuple[str, ...]) -> None:
@@ -86,8 +87,6 @@ def _parse_dbt_project() -> None:
     """Have dbt read its project once: what it compiles for that, for two seconds, each build then has at once."""
     from dbt.adapters.factory import reset_adapters
     from dbt.cli.main import dbtRunner
-
-    from include.core.settings import settings
 
     project, ahead = settings().home / "dbt_project", settings().var / "dbt" / "ahead"
     places = {"project-dir": project, "profiles-dir": project, "target-path": ahead, "log-path": ahead}
@@ -142,7 +141,7 @@ def _component() -> str:
     return sys.argv[1] if is_airflow and len(sys.argv) > 1 else ""
 
 
-if _component() == "scheduler":
+if _component() == "scheduler" and settings().executor == LOCAL:
     _start_fork_server()
 if _component() == "api-server":
     _write_audit_lines_in_threads()

@@ -18,6 +18,8 @@ THE_SERVICES = (
     Command("down", "stop them; no process stays", "include.cli.services:down"),
     Command("status", "state, health, memory and address of each", "include.cli.services:status", "--quiet"),
     Command("foreground", "run them until a signal comes, as a container wants", "include.cli.services:foreground"),
+    Command("init", "databases, logins and buckets, for all machines", "include.cli.services:init"),
+    Command("serve", "one service in the foreground, with only its secrets", "include.cli.services:serve"),
     Command("exec", "another program in their environment", "include.cli.services:execute", "-- airflow dags list"),
     Command("clean", "stop them and remove all state under var", "include.cli.services:clean", "--yes"),
 )

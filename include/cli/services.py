@@ -93,6 +93,26 @@ def foreground(given: argparse.Namespace) -> int:
     return run(settings(), say, lambda: addresses(settings()))
 
 
+def serve_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("service", help="api-server, scheduler, dag-processor, triggerer, worker, mlflow or spark")
+
+
+def serve(given: argparse.Namespace) -> int:
+    """Become one service, with its own environment and only its secrets; what it lacks is a line each."""
+    from include.local.serve import serve as become_one
+
+    become_one(settings(), given.service)
+    raise AssertionError("a service that has started does not come back")
+
+
+def init(given: argparse.Namespace) -> int:
+    """Make what all services share, and bring it forward."""
+    from include.local.serve import init as make
+
+    make(settings(), say)
+    return 0
+
+
 def status_arguments(parser: argparse.ArgumentParser) -> None:
     flag(parser, "--quiet", "no table: what is not healthy, in a line; exit code 0 or 1")
 

@@ -29,13 +29,38 @@ SPARK, EMBEDDED = "spark", "embedded"
 """The engines that can stand behind the Spark Connect endpoint: Apache Spark, and Sail, which needs no Java."""
 PROCESS = "process"
 """Where files are read: in the process of the task, or on ``spark``."""
-
+LAPTOP, CLUSTER = "laptop", "cluster"
+LOCAL, CELERY, KUBERNETES = "local", "celery", "kubernetes"
+"""Where tasks run: as forks of the scheduler, on workers behind a queue, each as a pod."""
+FILES, ENVIRONMENT, AWS, VAULT = "files", "environment", "aws", "vault"
+"""Where a secret is looked for that is not given: ``var/secrets``, nowhere, AWS Secrets Manager, HashiCorp's Vault."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def _is_loopback(url: SplitResult) -> bool:
     return url.scheme == "http" and url.hostname in LOOPBACK
+
+
+_NO_DATABASE = ("sqlite", "airflow-db-not-allowed")
+"""What Airflow's own variable for its database says where it is the one of the laptop, and within a task."""
+
+
+def _one_of(value: str, variable: str, *known: str) -> str:
+    if value not in known:
+        raise ValueError(f"{variable}={value} is none of {', '.join(known)}")
+    return value
+
+
+def _postgresql(url: str, variable: str) -> str:
+    """The address of a PostgreSQL, for the one driver that is here; empty for SQLite, which is where ``var`` is."""
+    scheme, separator, rest = url.partition("://")
+    kind = scheme.partition("+")[0]
+    if not kind or kind in _NO_DATABASE:
+        return ""
+    if kind not in ("postgresql", "postgres") or not urlsplit(f"//{rest}").hostname:
+        raise ValueError(f"{variable} is no address of a PostgreSQL: postgresql://user:password@host:5432/database")
+    return f"postgresql+psycopg{separator}{rest}"
 
 
 class NotSetUpError(NeedsAttentionError, FileNotFoundError):
@@ -55,6 +80,11 @@ class Settings(BaseSettings):
         secrets_dir=SECRETS if SECRETS.is_dir() else None,
     )
 
+    profile: str = Field(
+        LAPTOP,
+        description="what is so where nothing else is said: laptop, or cluster (NOCTURNE_EXECUTOR=celery, "
+        "NOCTURNE_ENGINE=spark, and every secret is given)",
+    )
     home: Path = Field(HOME, description="the repository, which is also AIRFLOW_HOME")
     var: Path = Field(HOME / "var", description="all state: landing, lake, databases, logs, secrets, reports")
     landing_uri: str = Field(
@@ -74,6 +104,57 @@ class Settings(BaseSettings):
         description="the region of the buckets",
     )
 
+    # Databases: a password is part of their addresses.
+    airflow_db: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=AliasChoices("NOCTURNE_AIRFLOW_DB", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"),
+        description="PostgreSQL for Airflow's metadata, as postgresql://user:password@host:5432/airflow; none: SQLite "
+        "under var",
+    )
+    lease_db: SecretStr = Field(
+        SecretStr(""),
+        description="the same for a role that may use only the schema nocturne of it, where leases are: for tasks; "
+        "none: the same role",
+    )
+    mlflow_db: SecretStr = Field(
+        SecretStr(""), description="PostgreSQL for MLflow's runs, models and logins; none: SQLite under var"
+    )
+    model_store: str = Field(
+        "", description="where MLflow keeps files, if not var/mlflow/artifacts: a folder, or s3://<bucket>/<prefix>"
+    )
+    executor: str = Field(
+        "",
+        validate_default=True,
+        description="where tasks run: local (forks of the scheduler), celery (workers), kubernetes (pods); where it is "
+        "not said, local, and celery on a cluster",
+    )
+    celery_broker: SecretStr = Field(
+        SecretStr(""), description="Redis, by which workers get their tasks, as redis://:password@host:6379/0"
+    )
+    secrets_backend: str = Field(
+        "",
+        validate_default=True,
+        description="where a secret is that is not given: files (var/secrets, made by the set-up), environment "
+        "(nowhere else), aws (Secrets Manager), vault; where it is not said, files, and environment on a cluster",
+    )
+    secrets_backend_kwargs: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=AliasChoices("AIRFLOW__SECRETS__BACKEND_KWARGS"),
+        description="what aws and vault are told, as JSON: the parameters of Airflow's own backends",
+    )
+
+    # Secrets that are given. What is not is looked for where secrets_backend says.
+    fernet_key: SecretStr = Field(SecretStr(""), description="the key of Airflow's connections and variables")
+    jwt_secret: SecretStr = Field(SecretStr(""), description="signs Airflow's logins, and what a task shows to its API")
+    api_secret_key: SecretStr = Field(SecretStr(""), description="signs Airflow's sessions, and who may read logs")
+    airflow_admin_password: SecretStr = Field(SecretStr(""), description="the password of admin at Airflow")
+    mlflow_admin_password: SecretStr = Field(SecretStr(""), description="the password of admin at MLflow")
+    mlflow_secret_key: SecretStr = Field(SecretStr(""), description="signs MLflow's sessions")
+    pseudonym_key: SecretStr = Field(
+        SecretStr(""), description="the key of pseudonyms; only Spark needs it, from the file of its machine"
+    )
+    spark_token: SecretStr = Field(SecretStr(""), description="what Spark Connect asks for")
+
     host: str = Field("127.0.0.1", description="the address every service binds; loopback unless told otherwise")
 
     tls_proxy: bool = Field(
@@ -91,7 +172,14 @@ class Settings(BaseSettings):
     mlflow_port: int = Field(5000, description="the port of MLflow's pages and API")
     spark_port: int = Field(15002, description="the port of the local Spark Connect server")
 
+    airflow_remote: str = Field("", description="Airflow's API where it is elsewhere, as http://api-server:8080")
+    mlflow_remote: str = Field("", description="MLflow's where it is elsewhere, as http://mlflow:5000")
+    airflow_page: str = Field("", description="where people find Airflow, if elsewhere than programs: behind a proxy")
+    mlflow_page: str = Field("", description="the same of MLflow")
     spark_remote: str = Field("", description="a Spark Connect endpoint to use instead of the local one")
+    spark_master: str = Field(
+        "", description="the cluster that the Spark Connect server works on, as spark://master:7077; none: itself"
+    )
     engine: str = Field(
         "",
         validate_default=True,
@@ -183,7 +271,8 @@ class Settings(BaseSettings):
         """The embedded engine is locked in a network of its own, and sees nothing but the files of this machine."""
         in_s3 = str(info.data.get("lake_uri", "")).startswith("s3://")
         remote = bool(info.data.get("spark_remote"))
-        engine = engine or (SPARK if in_s3 or remote else EMBEDDED)
+        cluster = info.data.get("profile") == CLUSTER
+        engine = engine or (SPARK if in_s3 or remote or cluster else EMBEDDED)
         if engine not in (SPARK, EMBEDDED):
             raise ValueError(f"NOCTURNE_ENGINE={engine} is neither {EMBEDDED} nor {SPARK}")
         if engine == EMBEDDED and in_s3:
@@ -191,6 +280,45 @@ class Settings(BaseSettings):
         if engine == EMBEDDED and remote:
             raise ValueError("NOCTURNE_SPARK_REMOTE names a Spark elsewhere: with it goes NOCTURNE_ENGINE=spark")
         return engine
+
+    @field_validator("profile")
+    @classmethod
+    def _profile(cls, profile: str) -> str:
+        return _one_of(profile, "NOCTURNE_PROFILE", LAPTOP, CLUSTER)
+
+    @field_validator("executor")
+    @classmethod
+    def _executor(cls, executor: str, info: ValidationInfo) -> str:
+        usual = CELERY if info.data.get("profile") == CLUSTER else LOCAL
+        return _one_of(executor or usual, "NOCTURNE_EXECUTOR", LOCAL, CELERY, KUBERNETES)
+
+    @field_validator("secrets_backend")
+    @classmethod
+    def _secrets_backend(cls, backend: str, info: ValidationInfo) -> str:
+        usual = ENVIRONMENT if info.data.get("profile") == CLUSTER else FILES
+        return _one_of(backend or usual, "NOCTURNE_SECRETS_BACKEND", FILES, ENVIRONMENT, AWS, VAULT)
+
+    @field_validator("airflow_db", "lease_db", "mlflow_db")
+    @classmethod
+    def _database(cls, url: SecretStr, info: ValidationInfo) -> SecretStr:
+        return SecretStr(_postgresql(url.get_secret_value(), f"NOCTURNE_{str(info.field_name).upper()}"))
+
+    @field_validator("celery_broker")
+    @classmethod
+    def _broker(cls, url: SecretStr) -> SecretStr:
+        parts = urlsplit(url.get_secret_value())
+        if url.get_secret_value() and not (parts.scheme in ("redis", "rediss") and parts.hostname):
+            raise ValueError("NOCTURNE_CELERY_BROKER is no Redis: redis://:password@host:6379/0")
+        return url
+
+    @field_validator("airflow_remote", "mlflow_remote", "airflow_page", "mlflow_page")
+    @classmethod
+    def _elsewhere(cls, url: str, info: ValidationInfo) -> str:
+        parts = urlsplit(url)
+        if url and not (parts.scheme in ("http", "https") and parts.hostname and not parts.password):
+            name = f"NOCTURNE_{str(info.field_name).upper()}"
+            raise ValueError(f"{name} is no address: https://host:port, without a login")
+        return url.rstrip("/")
 
     @field_validator("read_on", "score_on")
     @classmethod
@@ -202,7 +330,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{name}=spark works on executors of Apache Spark: set NOCTURNE_ENGINE=spark")
         return where
 
-    @field_validator("landing_uri", "lake_uri")
+    @field_validator("landing_uri", "lake_uri", "model_store")
     @classmethod
     def _place(cls, uri: str) -> str:
         """A folder becomes absolute; a place in S3 has a bucket and ends without a slash."""
@@ -251,19 +379,20 @@ class Settings(BaseSettings):
     @property
     def landing(self) -> UPath:
         """Where upstreams put files: ``<source>/<feed>/<YYYY-MM-DD>.<ext>``."""
-        return self._at(self.landing_uri or str(self.var / "landing"))
+        return self.place(self.landing_uri or str(self.var / "landing"))
 
     @property
     def lake(self) -> UPath:
         """The Delta tables: ``<layer>/<table>/``."""
-        return self._at(self.lake_uri or str(self.var / "lake"))
+        return self.place(self.lake_uri or str(self.var / "lake"))
 
     @property
     def uses_s3(self) -> bool:
-        """Whether landing or the lake is in S3."""
-        return any(uri.startswith("s3://") for uri in (self.landing_uri, self.lake_uri))
+        """Whether landing, the lake or the files of models are in S3."""
+        return any(uri.startswith("s3://") for uri in (self.landing_uri, self.lake_uri, self.model_store))
 
-    def _at(self, uri: str) -> UPath:
+    def place(self, uri: str) -> UPath:
+        """A folder, or a place in S3 with the options by which it is reached."""
         from upath import UPath  # takes a third of a second, and few need to know where something is
 
         if not uri.startswith("s3://"):
@@ -334,11 +463,32 @@ class Settings(BaseSettings):
 
     @property
     def airflow_url(self) -> str:
-        return f"http://{self.host}:{self.airflow_port}"
+        return self.airflow_remote or f"http://{self.host}:{self.airflow_port}"
 
     @property
     def mlflow_url(self) -> str:
-        return f"http://{self.host}:{self.mlflow_port}"
+        return self.mlflow_remote or f"http://{self.host}:{self.mlflow_port}"
+
+    @property
+    def model_place(self) -> str:
+        """Where MLflow keeps files: a folder, or a place in S3."""
+        return self.model_store or str(self.var / "mlflow" / "artifacts")
+
+    @property
+    def airflow_connection(self) -> str:
+        """Airflow's metadata database, a secret where it is PostgreSQL."""
+        # SQLite lets one writer in at a time: the others wait this long (seconds) before they give up
+        return self.given("airflow_db") or f"sqlite:///{self.airflow_database}?timeout=60"
+
+    @property
+    def lease_connection(self) -> str:
+        """The database where leases are rows, a secret; empty where they are files of this machine."""
+        return self.given("lease_db") or self.given("airflow_db")
+
+    @property
+    def mlflow_connection(self) -> str:
+        """MLflow's database, a secret where it is PostgreSQL."""
+        return self.given("mlflow_db") or f"sqlite:///{self.mlflow_database}"
 
     @property
     def spark_url(self) -> str:
@@ -347,25 +497,47 @@ class Settings(BaseSettings):
     @property
     def has_spark(self) -> bool:
         """Whether there is a Spark to connect to: set-up makes the token of the local one."""
-        return bool(self.spark_remote) or (self.secrets / "spark_token").exists()
+        return bool(self.spark_remote or self.given("spark_token")) or (self.secrets / "spark_token").exists()
 
     @property
     def spark_connection(self) -> str:
-        """``spark_url`` as a client needs it, with the token of the local server. It is a secret.
+        """``spark_url`` as a client needs it, with the token that was made or given. It is a secret.
 
         The token goes as metadata: with the client's own parameter for it, it would insist on TLS, or on the name
         ``localhost``, which may be ::1, where anybody can listen.
         """
-        if self.spark_remote:
+        token = self.given("spark_token") if self.spark_remote else self.secret("spark_token")
+        if not token:
             return self.spark_remote
-        return f"{self.spark_url}/;authorization=Bearer%20{self.secret('spark_token')}"
+        address, _, parameters = self.spark_url.partition("/;")
+        return f"{address}/;{f'{parameters};' if parameters else ''}authorization=Bearer%20{token}"
+
+    def given(self, name: str) -> str:
+        """The secret ``name`` as the environment, /run/secrets or a secrets backend gives it; empty where none does."""
+        value: str = getattr(self, name).get_secret_value()
+        if not value and self.secrets_backend in (AWS, VAULT):
+            from include.core.backends import asked
+
+            value = asked(self.secrets_backend, self.secrets_backend_kwargs.get_secret_value(), name)
+            value = _postgresql(value, f"nocturne_{name}") if name.endswith("_db") else value
+        return value
 
     def secret(self, name: str) -> str:
-        """The generated secret ``name``. Raises NotSetUpError."""
-        path = self.secrets / name
+        """The secret ``name``: as it is given, else as the set-up has made it. Raises NotSetUpError."""
+        if value := self.given(name):
+            return value
+        path, variable = self.secrets / name, f"NOCTURNE_{name.upper()}"
+        if self.secrets_backend != FILES:
+            at = "" if self.secrets_backend == ENVIRONMENT else f", and {self.secrets_backend} has no such secret"
+            raise NotSetUpError(f"{variable} is missing{at}: give it as a variable, or as a file {SECRETS / variable}")
         if not path.exists():
             raise NotSetUpError(f"{path} is missing: run `make setup`")
         return path.read_text().strip()
+
+
+def secret_fields() -> frozenset[str]:
+    """The settings that hold a secret: none is shown, and none is handed on but to whom it is for."""
+    return frozenset(name for name, field in Settings.model_fields.items() if field.annotation is SecretStr)
 
 
 @cache

@@ -148,6 +148,26 @@ def check_bucket(path: UPath) -> None:
         ) from None
 
 
+def make_bucket(path: UPath) -> bool:
+    """Make the bucket of ``path``, a place in S3, where there is none that we may list. Returns whether it was made."""
+    try:
+        path.fs.call_s3("head_bucket", Bucket=path.drive)
+    except FileNotFoundError:
+        pass
+    except Exception:  # noqa: BLE001  # check_bucket says what is wrong, in a line
+        return False
+    else:
+        return False
+    try:
+        path.fs.call_s3("create_bucket", Bucket=path.drive)
+    except FileExistsError:  # somebody else was a moment faster
+        return False
+    except Exception as error:  # noqa: BLE001  # of botocore, of s3fs, or of the network
+        first = str(error).strip().partition("\n")[0]
+        raise InstallationError(f"the bucket of {path} cannot be made: {first}: make it by hand") from None
+    return True
+
+
 def port_is_free(host: str, port: int) -> bool:
     """Whether ``host:port`` can be bound now.
 

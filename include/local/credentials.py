@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from include.core.settings import Settings
+from include.core.settings import FILES, Settings
 from include.local.environment import AIRFLOW_USER
 
 
@@ -64,20 +64,30 @@ def _read_json(path: Path) -> dict[str, str]:
 
 
 def generate(settings: Settings) -> list[str]:
-    """Make every secret that is missing, and Airflow's password file. Returns the names that were made."""
+    """Make every secret that is not given and missing, and Airflow's password file. Returns the names that were made.
+
+    Where another place than files was named for them, none is made.
+    """
     folder = private_folder(settings.secrets)
     made = []
-    for name, value in SECRETS.items():
+    for name, value in SECRETS.items() if settings.secrets_backend == FILES else ():
         path = folder / name
+        if settings.given(name):
+            continue
         if path.exists() and path.stat().st_size:
             path.chmod(0o600)
             continue
         write_private(path, value() + "\n")
         made.append(name)
-    path = folder / "airflow_passwords.json"
+    write_passwords(settings)
+    return made
+
+
+def write_passwords(settings: Settings) -> None:
+    """Write the file with the logins that Airflow's api-server lets in. Raises NotSetUpError without the password."""
+    path = settings.secrets / "airflow_passwords.json"
     others = _read_json(path) if path.exists() else {}  # of further logins, which Airflow itself has made
     passwords = json.dumps(others | {AIRFLOW_USER: settings.secret("airflow_admin_password")}) + "\n"
     if not path.exists() or path.read_text() != passwords:
         write_private(path, passwords)
     path.chmod(0o600)
-    return made

@@ -8,12 +8,13 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from include.core.settings import MLFLOW_USER, Settings
+from include.core.backends import CLASSES
+from include.core.settings import CELERY, KUBERNETES, LOCAL, MLFLOW_USER, Settings, secret_fields
 
 AIRFLOW_USER = "admin"
 
@@ -33,7 +34,15 @@ FERNET_KEY = "AIRFLOW__CORE__FERNET_KEY"  # connections, variables, and what a t
 # Names of variables: their values are in files that only the services and commands read.
 JWT_SECRET = "AIRFLOW__API_AUTH__JWT_SECRET"  # noqa: S105  # signs logins and what a task shows to the api-server
 AIRFLOW_SECRETS = frozenset({FERNET_KEY, JWT_SECRET, "AIRFLOW__API__SECRET_KEY"})
-MLFLOW_SECRETS = frozenset({"MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"})
+AIRFLOW_DB = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+BACKEND_KWARGS = "AIRFLOW__SECRETS__BACKEND_KWARGS"
+# PostgreSQL's driver is the same for code that waits; left to itself, Airflow would take another one.
+DATABASE_SECRETS = frozenset({AIRFLOW_DB, f"{AIRFLOW_DB}_ASYNC"})
+LEASE_DB = "NOCTURNE_LEASE_DB"
+# Both of Redis: what a task came to is kept where it was asked for, and no worker has to know the metadata database.
+CELERY_SECRETS = frozenset({"AIRFLOW__CELERY__BROKER_URL", "AIRFLOW__CELERY__RESULT_BACKEND"})
+MLFLOW_DB = ("_MLFLOW_SERVER_FILE_STORE", "_MLFLOW_SERVER_REGISTRY_STORE")
+MLFLOW_SECRETS = frozenset({"MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY", *MLFLOW_DB})
 SPARK_TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"  # noqa: S105
 # whoever knows such an address, or such a login, may write there
 ALERT_WEBHOOK, ALERT_SLACK = "NOCTURNE_ALERT_WEBHOOK", "NOCTURNE_ALERT_SLACK"
@@ -41,7 +50,9 @@ ALERT_SMTP = "AIRFLOW_CONN_NOCTURNE_ALERTS"  # include.orchestration.channels.SM
 SMTP_LOGIN = "NOCTURNE_ALERT_SMTP"  # as the caller gives it; the services have the connection that is made of it
 ALERT_SECRETS = frozenset({ALERT_WEBHOOK, ALERT_SLACK, ALERT_SMTP})
 # what a task needs, or a command that a person gives: a login at MLflow, and Spark's address with its token
-CLIENT_SECRETS = frozenset({"MLFLOW_TRACKING_PASSWORD", "SPARK_REMOTE"}) | ALERT_SECRETS
+CLIENT_SECRETS = frozenset({"MLFLOW_TRACKING_PASSWORD", "SPARK_REMOTE", LEASE_DB}) | ALERT_SECRETS
+GIVEN = frozenset(f"NOCTURNE_{name.upper()}" for name in secret_fields()) | {AIRFLOW_DB, BACKEND_KWARGS}
+"""Secrets under the names by which they are given. A program has what it needs of them under names of its own."""
 
 # Of the caller's shell, what looks like a credential, by its name or by a password in an address.
 _CREDENTIAL_NAME = re.compile(
@@ -56,8 +67,8 @@ def _text(value: Any) -> str:
 
 def of_settings(settings: Settings) -> dict[str, str]:
     """``NOCTURNE_*`` such that a child reads exactly these settings."""
-    elsewhere = {"s3_endpoint", "s3_region", "openlineage_url", "alert_webhook", "alert_slack", "alert_smtp"}
-    named = settings.model_dump(mode="json", exclude=elsewhere)
+    elsewhere = {"s3_endpoint", "s3_region", "openlineage_url"}
+    named = settings.model_dump(mode="json", exclude=elsewhere | secret_fields())
     return {f"NOCTURNE_{name.upper()}": _text(value) for name, value in named.items()} | of_s3(settings)
 
 
@@ -88,16 +99,33 @@ def of_airflow(settings: Settings) -> dict[str, str]:
     return {
         "AIRFLOW_HOME": str(settings.home),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(settings.secrets / "airflow_passwords.json"),
-        # SQLite lets one writer in at a time: the others wait this long (seconds) before they give up
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{settings.airflow_database}?timeout=60",
         "AIRFLOW__API__HOST": settings.web_host,
         "AIRFLOW__API__PORT": str(settings.airflow_port),
-        "AIRFLOW__API__BASE_URL": settings.airflow_url,
+        "AIRFLOW__API__BASE_URL": settings.airflow_page or settings.airflow_url,
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(log),
         "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(log / "dag_processor"),
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(settings.var / "airflow" / "bundles"),
+        **of_profile(settings),
     }
+
+
+def of_profile(settings: Settings) -> dict[str, str]:
+    """What is otherwise than in airflow.cfg where Airflow is more than one machine. No secret."""
+    found = {}
+    if settings.executor == LOCAL and not settings.lease_connection:
+        found[AIRFLOW_DB] = settings.airflow_connection
+    if executor := EXECUTORS.get(settings.executor):
+        found["AIRFLOW__CORE__EXECUTOR"] = executor
+    if backend := CLASSES.get(settings.secrets_backend):
+        found["AIRFLOW__SECRETS__BACKEND"] = backend
+    return found
+
+
+EXECUTORS = {
+    CELERY: "airflow.providers.celery.executors.celery_executor.CeleryExecutor",
+    KUBERNETES: "airflow.providers.cncf.kubernetes.executors.kubernetes_executor.KubernetesExecutor",
+}
 
 
 def of_mlflow_client(settings: Settings) -> dict[str, str]:
@@ -121,28 +149,39 @@ def direct(settings: Settings, inherited: str) -> str:
     return ",".join(dict.fromkeys([*hosts, "localhost", "127.0.0.1", "::1", settings.host]))
 
 
-def of_secrets(settings: Settings) -> dict[str, str]:
-    """Every variable that holds a secret of the installation."""
-    return {
-        FERNET_KEY: settings.secret("fernet_key"),
-        JWT_SECRET: settings.secret("jwt_secret"),
-        "AIRFLOW__API__SECRET_KEY": settings.secret("api_secret_key"),
-        "MLFLOW_TRACKING_PASSWORD": settings.secret("mlflow_admin_password"),
-        "MLFLOW_AUTH_ADMIN_PASSWORD": settings.secret("mlflow_admin_password"),
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": settings.secret("mlflow_secret_key"),
-        "SPARK_REMOTE": settings.spark_connection,
-        SPARK_TOKEN: settings.secret("spark_token"),
-        ALERT_WEBHOOK: settings.alert_webhook.get_secret_value(),
-        ALERT_SLACK: settings.alert_slack.get_secret_value(),
-        ALERT_SMTP: settings.smtp_connection,
-        SMTP_LOGIN: settings.alert_smtp.get_secret_value(),
-    }
+_OURS: dict[str, Callable[[Settings], str]] = {
+    FERNET_KEY: lambda of: of.secret("fernet_key"),
+    JWT_SECRET: lambda of: of.secret("jwt_secret"),
+    "AIRFLOW__API__SECRET_KEY": lambda of: of.secret("api_secret_key"),
+    AIRFLOW_DB: lambda of: of.airflow_connection,
+    f"{AIRFLOW_DB}_ASYNC": lambda of: of.given("airflow_db"),
+    LEASE_DB: lambda of: of.lease_connection,
+    BACKEND_KWARGS: lambda of: of.secrets_backend_kwargs.get_secret_value(),
+    "AIRFLOW__CELERY__BROKER_URL": lambda of: of.given("celery_broker"),
+    "AIRFLOW__CELERY__RESULT_BACKEND": lambda of: of.given("celery_broker"),
+    "MLFLOW_TRACKING_PASSWORD": lambda of: of.secret("mlflow_admin_password"),
+    "MLFLOW_AUTH_ADMIN_PASSWORD": lambda of: of.secret("mlflow_admin_password"),
+    "MLFLOW_FLASK_SERVER_SECRET_KEY": lambda of: of.secret("mlflow_secret_key"),
+    **dict.fromkeys(MLFLOW_DB, lambda of: of.mlflow_connection),
+    "SPARK_REMOTE": lambda of: of.spark_connection,
+    SPARK_TOKEN: lambda of: of.secret("spark_token"),
+    ALERT_WEBHOOK: lambda of: of.given("alert_webhook"),
+    ALERT_SLACK: lambda of: of.given("alert_slack"),
+    ALERT_SMTP: lambda of: of.smtp_connection,
+    SMTP_LOGIN: lambda of: of.given("alert_smtp"),
+}
+"""Every variable that holds a secret of the installation, and what it is."""
+
+
+def of_secrets(settings: Settings, names: Set[str] = _OURS.keys()) -> dict[str, str]:
+    """The variables ``names`` with the secrets that they hold. Raises NotSetUpError where one of these is missing."""
+    return {name: _OURS[name](settings) for name in names}
 
 
 def of_command(argv: list[str]) -> Set[str]:
     """The secrets for a command: Airflow's own also reads and writes connections, which are encrypted."""
     is_airflow = Path(argv[0]).name == "airflow" or argv[1:3] == ["-m", "airflow"]
-    return CLIENT_SECRETS | {FERNET_KEY} if is_airflow else CLIENT_SECRETS
+    return CLIENT_SECRETS | DATABASE_SECRETS | {FERNET_KEY} if is_airflow else CLIENT_SECRETS
 
 
 def is_inside(settings: Settings) -> bool:
@@ -153,7 +192,7 @@ def is_inside(settings: Settings) -> bool:
 def become(argv: list[str], settings: Settings) -> NoReturn:
     """Become the command ``argv`` in the environment that the services have."""
     sys.stdout.flush()
-    os.execvpe(argv[0], argv, environment(settings, of_command(argv)))  # noqa: S606  # who asks for a shell names one
+    os.execvpe(argv[0], argv, environment(settings, of_command(argv), hand_on=GIVEN))  # noqa: S606  # who asks for a shell names one
 
 
 def native() -> dict[str, str]:
@@ -181,17 +220,21 @@ def hidden(names: Set[str]) -> Iterator[None]:
 
 
 def environment(
-    settings: Settings, secrets: Set[str] = CLIENT_SECRETS, credentials: tuple[str, ...] = ("",)
+    settings: Settings,
+    secrets: Set[str] = CLIENT_SECRETS,
+    credentials: tuple[str, ...] = ("",),
+    hand_on: Set[str] = frozenset(),
 ) -> dict[str, str]:
     """The complete environment of a child: the caller's own, minus what would mislead, plus all of the installation.
 
     Of the installation's secrets it holds the variables ``secrets``, of the caller's own credentials those whose names
-    begin as one of ``credentials`` does: all of them, unless told otherwise. Raises NotSetUpError.
+    begin as one of ``credentials`` does: all of them, unless told otherwise. ``hand_on`` names what it gets of secrets
+    as they were given here, for a program that has to make an environment of them itself. Raises NotSetUpError.
     """
-    ours = of_secrets(settings)
     # who is told of another Spark brings that one's token along
-    theirs = {SPARK_TOKEN} & os.environ.keys() if settings.spark_remote and "SPARK_REMOTE" in secrets else set[str]()
-    inherited = {name: value for name, value in native().items() if name not in ours.keys() - theirs}
+    theirs = {SPARK_TOKEN} if settings.spark_remote and "SPARK_REMOTE" in secrets else set[str]()
+    theirs = (theirs | hand_on) & os.environ.keys()
+    inherited = {name: value for name, value in native().items() if name not in (_OURS.keys() | GIVEN) - theirs}
     inherited = without_credentials(inherited, (*credentials, *theirs))
     python = Path(sys.executable)
     path = inherited.get("PATH", os.defpath)
@@ -216,4 +259,4 @@ def environment(
         "TZ": "UTC",
         # setproctitle must leave /proc/<pid>/environ alone: the mark by which `down` finds every process is there
         "SPT_NOENV": "1",
-    } | {name: ours[name] for name in secrets}
+    } | {name: value for name, value in of_secrets(settings, secrets).items() if value}

@@ -70,6 +70,8 @@ def one(program: Program, settings: Settings, info: Mapping[str, Any], report: M
         if not report:
             return "starting" if program.url else "unknown: the api-server does not answer"
         return component_health(report, program.component, created(int(info.get("pid", 0))))
+    if program.name == "worker":
+        return WELL  # Airflow's report has none of it
     if program.name == "spark":
         return spark_health(settings.host, settings.spark_port, 2)
     try:

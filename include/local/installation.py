@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from include.core.settings import Settings
@@ -78,7 +78,15 @@ def require_sound(database: Path, there: Path) -> None:
         )
 
 
-def claim_lake(settings: Settings, own: str, take: bool, progress: Progress) -> None:
+class Owner(NamedTuple):
+    """Which installation it is, and where: its ``var`` and its machine, or the database that its machines share."""
+
+    id: str
+    place: str
+    host: str
+
+
+def claim_lake(settings: Settings, own: Owner, take: bool, progress: Progress) -> None:
     """Write down that installation ``own`` writes the lake.
 
     Raises InstallationError where another one does that is still there, or may be: two installations that write one
@@ -86,11 +94,11 @@ def claim_lake(settings: Settings, own: str, take: bool, progress: Progress) -> 
     here.
     """
     path, place, host = settings.lake / OWNER, str(settings.lake), socket.gethostname()
-    owner, wanted = read(path), {"id": own, "var": str(settings.var), "lake": place, "host": host}
+    owner, wanted = read(path), {"id": own.id, "var": own.place, "lake": place, "host": own.host}
     if owner == wanted:
         return
     # A lake that was moved or copied is another one, whatever is written in it.
-    if owner.get("id", own) != own and owner.get("lake") == place:
+    if owner.get("id", own.id) != own.id and owner.get("lake") == place:
         var = Path(owner["var"])
         here = owner["host"] == host
         if here and any(processes.marked(var)):

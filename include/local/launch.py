@@ -9,13 +9,15 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from include.core.settings import Settings, settings
 from include.local.confine import confine
 from include.local.environment import environment
 from include.local.processes import SERVICE, kill_all
-from include.local.programs import Program, programs
+from include.local.programs import Program, program
 
 MOST_STARTS, WITHIN_SECONDS, LONGEST_WAIT = 12, 600, 10
 GIVEN_UP = 78
@@ -48,25 +50,30 @@ def wait_or_give_up(settings: Settings, name: str) -> None:
     time.sleep(min(max(len(lately) - 2, 0), LONGEST_WAIT))
 
 
-def child_environment(settings: Settings, program: Program) -> dict[str, str]:
+def child_environment(settings: Settings, its: Program) -> dict[str, str]:
     """The installation's environment as this one program gets it, marked with its name."""
-    common = environment(settings, program.secrets, program.credentials)
-    return {**common, **program.environment, SERVICE: program.name}
+    common = environment(settings, its.secrets, its.credentials)
+    return {**common, **its.environment, SERVICE: its.name}
 
 
 def main(name: str) -> None:
-    """Never returns. Raises KeyError for a name that is no service."""
+    """Never returns. Raises BadRequestError for a name that is no service."""
     here = settings()
-    program = {program.name: program for program in programs(here)}[name]
-    killed = kill_all(here.var, [name])
-    wait_or_give_up(here, name)
-    print(f"nocturne: starting {name}" + (f", ended {killed} leftover processes" if killed else ""), flush=True)
+    become_service(here, program(here, name), before=lambda: wait_or_give_up(here, name))
+
+
+def become_service(settings: Settings, its: Program, before: Callable[[], object]) -> NoReturn:
+    """End what an earlier incarnation left, do ``before``, and become the service."""
+    killed = kill_all(settings.var, [its.name])
+    before()
+    ended = f", ended {killed} leftover processes" if killed else ""
+    print(f"nocturne: starting {its.name}{ended}", flush=True)
     os.umask(0o077)
-    environment_of_child = child_environment(here, program)  # it reads the secrets
-    if program.hidden and (reason := confine(program.hidden, program.kept)):
-        print(f"nocturne: {name} can read other services' files and processes: {reason}", flush=True)
-    os.chdir(program.folder)
-    os.execve(program.argv[0], program.argv, environment_of_child)  # noqa: S606  # a program of ours needs no shell
+    environment_of_child = child_environment(settings, its)  # it reads the secrets
+    if its.hidden and (reason := confine(its.hidden, its.kept)):
+        print(f"nocturne: {its.name} can read other services' files and processes: {reason}", flush=True)
+    os.chdir(its.folder)
+    os.execve(its.argv[0], its.argv, environment_of_child)  # noqa: S606  # a program of ours needs no shell
 
 
 if __name__ == "__main__":

@@ -2,16 +2,23 @@
 
 import json
 import os
+import socket
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from include.core.settings import EMBEDDED, Settings
+from include.core.errors import BadRequestError
+from include.core.settings import CELERY, CLUSTER, EMBEDDED, Settings
 from include.core.storage import for_spark
 from include.local.environment import (
+    AIRFLOW_DB,
     AIRFLOW_SECRETS,
     ALERT_SECRETS,
+    BACKEND_KWARGS,
+    CELERY_SECRETS,
     CLIENT_SECRETS,
+    DATABASE_SECRETS,
     FERNET_KEY,
     JWT_SECRET,
     MLFLOW_SECRETS,
@@ -34,7 +41,7 @@ class Program:
     """Where it runs: what a library drops in its working folder stays under ``var``."""
     url: str = ""
     """Where people and programs reach it; empty for one that does not listen."""
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
     secrets: frozenset[str] = frozenset()
     """The variables with secrets of the installation that it gets."""
     credentials: tuple[str, ...] = ()
@@ -59,8 +66,8 @@ class Port:
 def ports(settings: Settings) -> list[Port]:
     """Every port of an installation; needs no set-up."""
     return [
-        Port("airflow", settings.airflow_port, "NOCTURNE_AIRFLOW_PORT"),
-        Port("mlflow", settings.mlflow_port, "NOCTURNE_MLFLOW_PORT"),
+        *([] if settings.airflow_remote else [Port("airflow", settings.airflow_port, "NOCTURNE_AIRFLOW_PORT")]),
+        *([] if settings.mlflow_remote else [Port("mlflow", settings.mlflow_port, "NOCTURNE_MLFLOW_PORT")]),
         *([] if settings.spark_remote else [Port("spark", settings.spark_port, "NOCTURNE_SPARK_PORT")]),
     ]
 
@@ -95,16 +102,26 @@ def java_options(settings: Settings) -> str:
     )
 
 
+def spark_host(settings: Settings) -> str:
+    """Where Spark Connect listens: on a cluster, a container's address is as good for it as for Airflow and MLflow."""
+    return settings.web_host if settings.profile == CLUSTER else settings.host
+
+
+def driver_host(settings: Settings) -> str:
+    """Where executors find the driver: on other machines by its name."""
+    return socket.gethostname() if settings.spark_master else loopback(settings)
+
+
 def spark_configuration(settings: Settings) -> dict[str, str]:
-    """The configuration of the local Spark Connect server."""
+    """The configuration of the Spark Connect server."""
     spark = settings.var / "spark"
-    own = loopback(settings)
+    own = driver_host(settings)
     return {
-        "spark.connect.grpc.binding.address": settings.host,
+        "spark.connect.grpc.binding.address": spark_host(settings),
         "spark.connect.grpc.binding.port": str(settings.spark_port),
         # the token of its endpoint comes by environment; the driver's own ports ask for a secret that Spark makes
         "spark.authenticate": "true",
-        "spark.driver.bindAddress": own,
+        "spark.driver.bindAddress": "0.0.0.0" if settings.spark_master else own,  # noqa: S104  # executors call back
         "spark.driver.host": own,
         "spark.driver.memory": settings.spark_memory,
         "spark.driver.extraJavaOptions": java_options(settings),
@@ -195,7 +212,7 @@ def apache_spark(settings: Settings) -> Program:
     """The Spark Connect server with Delta: one JVM, started from files under ``var`` without a network."""
     argv = [str(Path(sys.executable).parent / "spark-submit")]
     argv += ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer"]
-    argv += ["--master", f"local[{settings.spark_cores}]", "--name", "nocturne"]
+    argv += ["--master", settings.spark_master or f"local[{settings.spark_cores}]", "--name", "nocturne"]
     for name, value in spark_configuration(settings).items():
         argv += ["--conf", f"{name}={value}"]
     return Program(
@@ -204,7 +221,8 @@ def apache_spark(settings: Settings) -> Program:
         folder=settings.var / "spark",
         url=settings.spark_url,
         # what workers run is our Python, with our libraries, and not what the path happens to name first
-        environment={"SPARK_LOCAL_IP": loopback(settings), "PYSPARK_PYTHON": sys.executable},
+        environment={"PYSPARK_PYTHON": sys.executable}
+        | ({} if settings.spark_master else {"SPARK_LOCAL_IP": loopback(settings)}),
         secrets=frozenset({SPARK_TOKEN}),
         hidden=hidden_from_spark(settings),
         kept=(settings.secrets / "pseudonym_key",),
@@ -213,9 +231,9 @@ def apache_spark(settings: Settings) -> Program:
 
 
 def mlflow(settings: Settings) -> Program:
-    """The MLflow server: runs and models in SQLite, artifacts under ``var``, with a login."""
+    """The MLflow server: runs and models in SQLite or PostgreSQL, files under ``var`` or in S3, with a login."""
     folder = settings.var / "mlflow"
-    database = f"sqlite:///{settings.mlflow_database}"
+    database = settings.mlflow_connection
     # What `mlflow server --app-name basic-auth --serve-artifacts` itself starts, without the parent that would stay
     # beside it: half the memory and half the time to come back after a kill. The variables are that command's.
     argv = [sys.executable, "-m", "uvicorn", "--factory", "mlflow.server.auth:create_app", "--no-access-log"]
@@ -230,25 +248,34 @@ def mlflow(settings: Settings) -> Program:
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # evaluation jobs of language models: not used here
             "MLFLOW_TRACKING_URI": database,
             "MLFLOW_REGISTRY_URI": database,
-            "_MLFLOW_SERVER_FILE_STORE": database,
-            "_MLFLOW_SERVER_REGISTRY_STORE": database,
             "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
             "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
-            "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(folder / "artifacts"),
+            "_MLFLOW_SERVER_ARTIFACT_DESTINATION": settings.model_place,
             "_MLFLOW_SGI_NAME": "uvicorn",
-        },
+        }
+        | mlflow_hosts(settings),
         secrets=MLFLOW_SECRETS,
+        credentials=("AWS_",) if settings.model_store.startswith("s3://") else (),
     )
 
 
-def airflow(settings: Settings, name: str, component: str, secrets: frozenset[str], *arguments: str) -> Program:
+def mlflow_hosts(settings: Settings) -> dict[str, str]:
+    """Under which names MLflow may be asked for: by itself it takes those of a laptop, and refuses all others."""
+    names = {urlsplit(url).netloc for url in (settings.mlflow_remote, settings.mlflow_page) if url}
+    if not names:
+        return {}
+    own = {f"{host}:{settings.mlflow_port}" for host in ("localhost", "127.0.0.1", settings.host)}
+    return {"MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(sorted(names | own))}
+
+
+def airflow(name: str, settings: Settings, secrets: frozenset[str], *arguments: str) -> Program:
     """One of Airflow's components. They run DAGs, tasks and triggers, which may use what the caller's shell holds."""
     argv = [sys.executable, "-m", "airflow", name, *arguments]
     return Program(
         name=name,
         argv=argv,
         folder=settings.var / "airflow",
-        component=component,
+        component=name.replace("-", "_"),
         secrets=secrets,
         credentials=("",),
     )
@@ -264,21 +291,71 @@ def api_server(settings: Settings) -> Program:
         folder=settings.var / "airflow",
         url=settings.airflow_url,
         component="metadatabase",
-        secrets=AIRFLOW_SECRETS,
+        secrets=AIRFLOW_SECRETS | DATABASE_SECRETS | {BACKEND_KWARGS},
         credentials=("AIRFLOW_", "AWS_") if settings.uses_s3 else ("AIRFLOW_",),
     )
 
 
+def scheduler(settings: Settings) -> Program:
+    """Airflow's scheduler, and where tasks are its forks, these too."""
+    # Logs are read from the disk they share: no second web server that listens for them.
+    # The tasks' secrets are on their way through it; its own end with it (config/airflow_local_settings.py).
+    secrets = DATABASE_SECRETS | {FERNET_KEY, JWT_SECRET, BACKEND_KWARGS}
+    secrets |= CELERY_SECRETS if settings.executor == CELERY else CLIENT_SECRETS
+    return airflow("scheduler", settings, secrets | ALERT_SECRETS, "--skip-serve-logs")
+
+
+def dag_processor(settings: Settings) -> Program:
+    """What reads the files of DAGs."""
+    return airflow("dag-processor", settings, DATABASE_SECRETS | ALERT_SECRETS | {FERNET_KEY, BACKEND_KWARGS})
+
+
+def triggerer(settings: Settings) -> Program:
+    """What waits for tasks that are deferred."""
+    return airflow("triggerer", settings, DATABASE_SECRETS | {FERNET_KEY, BACKEND_KWARGS}, "--skip-serve-logs")
+
+
+def worker(settings: Settings) -> Program:
+    """A worker of Celery. It knows Redis and Airflow's API, and no metadata database: its tasks could use that.
+
+    It serves the logs of its tasks to who shows a token that the api-server has signed.
+    """
+    return Program(
+        name="worker",
+        argv=[sys.executable, "-m", "airflow", "celery", "worker", "--without-gossip", "--without-mingle"],
+        folder=settings.var / "airflow",
+        environment={AIRFLOW_DB: "sqlite://"},  # an empty one in memory: Airflow wants an address to start with
+        secrets=CELERY_SECRETS | CLIENT_SECRETS | {"AIRFLOW__API__SECRET_KEY", BACKEND_KWARGS},
+        credentials=("",),
+    )
+
+
+BUILDERS = {
+    "api-server": api_server,
+    "scheduler": scheduler,
+    "dag-processor": dag_processor,
+    "triggerer": triggerer,
+    "worker": worker,
+    "mlflow": mlflow,
+    "spark": spark,
+}
+
+
+def program(settings: Settings, name: str) -> Program:
+    """The service ``name``, whether or not it is one of this machine's. Raises BadRequestError where there is none."""
+    if name not in BUILDERS:
+        raise BadRequestError(f"there is no service {name}: there are {', '.join(BUILDERS)}")
+    if name == "worker" and settings.executor != CELERY:
+        raise BadRequestError(
+            f"NOCTURNE_EXECUTOR={settings.executor} has no workers: a worker is served where it is {CELERY}"
+        )
+    return BUILDERS[name](settings)
+
+
 def programs(settings: Settings) -> list[Program]:
-    """Every service, in the order of starting. Raises FileNotFoundError where set-up has not run."""
-    local_spark = [] if settings.spark_remote else [spark(settings)]
-    return [
-        api_server(settings),
-        # logs are read from the disk they share: no second web server that listens for them
-        # the tasks' secrets are on their way through it; its own end with it (config/airflow_local_settings.py)
-        airflow(settings, "scheduler", "scheduler", CLIENT_SECRETS | {FERNET_KEY, JWT_SECRET}, "--skip-serve-logs"),
-        airflow(settings, "dag-processor", "dag_processor", ALERT_SECRETS | {FERNET_KEY}),
-        airflow(settings, "triggerer", "triggerer", frozenset({FERNET_KEY}), "--skip-serve-logs"),
-        mlflow(settings),
-        *local_spark,
-    ]
+    """Every service of this machine, in the order of starting. Raises FileNotFoundError where set-up has not run."""
+    names = [] if settings.airflow_remote else ["api-server", "scheduler", "dag-processor", "triggerer"]
+    names += ["worker"] if settings.executor == CELERY and not settings.airflow_remote else []
+    names += [] if settings.mlflow_remote else ["mlflow"]
+    names += [] if settings.spark_remote else ["spark"]
+    return [program(settings, name) for name in names]

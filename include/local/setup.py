@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+from include.core.database import named
 from include.core.locks import alone
 from include.core.settings import EMBEDDED, MLFLOW_USER, Settings
 from include.local.checks import (
@@ -25,9 +27,10 @@ from include.local.clean import LOCK, mark
 from include.local.credentials import generate, private_folder, write_private
 from include.local.doors import check_host
 from include.local.environment import FERNET_KEY, environment
-from include.local.installation import claim_lake, identify
+from include.local.installation import Owner, claim_lake, identify
 from include.local.jars import fetch
 from include.local.processes import SUPERVISOR, of_service
+from include.local.shared import bring_forward, migration_problem
 
 Progress = Callable[[str], None]
 
@@ -46,7 +49,7 @@ def folders(settings: Settings) -> None:
         private_folder(path)
     for path in (settings.report, settings.var / "openlineage", settings.var / "spark" / "tmp"):
         path.mkdir(parents=True, exist_ok=True)
-    for place in (settings.landing, settings.lake):
+    for place in (settings.landing, settings.lake, settings.place(settings.model_place)):
         if isinstance(place, Path):
             place.mkdir(parents=True, exist_ok=True)
         else:
@@ -54,11 +57,15 @@ def folders(settings: Settings) -> None:
 
 
 def mlflow_auth(settings: Settings) -> str:
-    """MLflow's login configuration. The administrator's password comes from the environment, not from here."""
+    """MLflow's login configuration. The administrator's password comes from the environment, not from here.
+
+    It is the one file that holds the password of MLflow's PostgreSQL, for MLflow reads it nowhere else.
+    """
+    database = settings.given("mlflow_db") or f"sqlite:///{settings.var}/mlflow/basic_auth.db"
     return f"""; written by include/local
 [mlflow]
 default_permission = READ
-database_uri = sqlite:///{settings.var}/mlflow/basic_auth.db
+database_uri = {database.replace("%", "%%")}
 admin_username = {MLFLOW_USER}
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 ; a password is checked by a slow hash: remember for a minute that it was right
@@ -95,24 +102,20 @@ def copied(database: Path) -> Path:
     return copy
 
 
-def migration_problem(package: str, log: Path) -> str:
-    """The line for a migration that failed."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    if any("Can't locate revision" in line for line in lines):
-        return (
-            f"the database of {package} was written by a newer release than this one, which has {package} "
-            f"{version(package)}: check that one out again; nothing was changed"
-        )
-    return f"the database of {package} could not be migrated ({lines[-1][:200] if lines else 'killed'}): see {log}"
-
-
 def migrate(settings: Settings, progress: Progress) -> None:
-    """Bring both databases to the schema of the installed versions, side by side.
+    """Bring the databases that are SQLite to the schema of the installed versions, side by side.
 
     Each is migrated in a copy, which then takes its place: a kill or a full disk leaves it as it was. Raises
     InstallationError where one fails.
     """
-    databases = {"apache-airflow": settings.airflow_database, "mlflow": settings.mlflow_database}
+    databases = {
+        package: database
+        for package, database, elsewhere in (
+            ("apache-airflow", settings.airflow_database, settings.given("airflow_db") or settings.airflow_remote),
+            ("mlflow", settings.mlflow_database, settings.given("mlflow_db") or settings.mlflow_remote),
+        )
+        if not elsewhere
+    }
     running = []
     for package, database in databases.items():
         stamp, key = settings.run / f"{package}.migrated", database_key(package, database)
@@ -164,7 +167,11 @@ def set_up(settings: Settings, progress: Progress = print, take_lake: bool = Fal
     os.umask(0o077)
     with exclusive(settings):
         folders(settings)
-        claim_lake(settings, identify(settings, progress), take_lake, progress)
+        own = identify(settings, progress)
+        owner = Owner(own, str(settings.var), socket.gethostname())
+        if everybodys := bring_forward(settings, progress):
+            owner = Owner(everybodys, named(settings.given("airflow_db")), "several machines")
+        claim_lake(settings, owner, take_lake, progress)
         if made := generate(settings):
             progress(f"secrets in {settings.secrets}: {', '.join(made)}")
         if settings.runs_jvm and fetch(settings):

@@ -17,7 +17,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from include.core.settings import Settings
 from include.local.checks import InstallationError
 from include.local.credentials import write_private
-from include.local.environment import environment
+from include.local.environment import GIVEN, environment
 from include.local.launch import GIVEN_UP, starts_file
 from include.local.processes import SERVICE, SUPERVISOR
 from include.local.programs import Program, programs
@@ -143,7 +143,8 @@ class Supervisor:
         for before in self._settings.run.glob("*.starts"):
             before.unlink()
         command = [str(Path(sys.executable).parent / "supervisord"), "--configuration", str(path)]
-        marked = {**environment(self._settings, frozenset()), SERVICE: SUPERVISOR}
+        # each service's own environment is made of what is given to this one (include/local/launch.py)
+        marked = {**environment(self._settings, frozenset(), hand_on=GIVEN), SERVICE: SUPERVISOR}
         done = subprocess.run(  # noqa: S603  # supervisord, with the configuration of ours
             command,
             env=marked,

@@ -68,7 +68,7 @@ def test_all_commands_are_listed(argv: tuple[str, ...], capsys: Capture) -> None
 def test_each_target_that_calls_the_program_calls_a_command() -> None:
     called = set(re.findall(r"\$\(NOCTURNE\) ([a-z-]+)", MAKEFILE))
     assert called <= ALL.keys()
-    of_programs = {one.name for one in COMMANDS["for other programs"]} | {"exec", "foreground"}
+    of_programs = {one.name for one in COMMANDS["for other programs"]} | {"exec", "foreground", "init", "serve"}
     assert called | of_programs >= ALL.keys(), "no command is out of reach for make"
 
 

@@ -1,6 +1,7 @@
 """An installation that was copied or moved writes into its own lake, and no lake has two writers without knowing."""
 
 import shutil
+import socket
 import sqlite3
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def made(var: Path, lake: Path | None = None) -> Settings:
 def start(settings: Settings, take: bool = False) -> list[str]:
     """What a start says of where the installation is."""
     said: list[str] = []
-    claim_lake(settings, identify(settings, said.append), take, said.append)
+    own = installation.Owner(identify(settings, said.append), str(settings.var), socket.gethostname())
+    claim_lake(settings, own, take, said.append)
     forget_moved_catalogue(settings, said.append)
     (settings.var / "spark" / "metastore").mkdir(exist_ok=True)
     return said
