@@ -49,6 +49,15 @@ lake: venv ## rows, files, bytes and version of each table
 verify: venv ## whether the tables hold what the ledgers and the counts say; exit code 0 where they do
 	@$(NOCTURNE) verify
 
+backup: venv ## [to=folder|s3://…] [landing=1] [keep=7] [dry_run=1] [take=1]: databases, models, ledgers, keys and the lake, while it runs
+	@$(NOCTURNE) backup $(given)
+
+backup-check: venv ## [from=…] [backup=…]: whether all of a backup is there and as it was written
+	@$(NOCTURNE) backup-check $(given)
+
+restore: venv ## [from=…] [backup=…] [yes=1]: what putting a backup into this empty installation would do; yes=1 does it
+	@$(NOCTURNE) restore $(given)
+
 backfill: venv ## from=2013-06-01 to=2013-06-07 [source=flights] [at_once=1]: run days through to the predictions, each by itself or as one range
 	@$(NOCTURNE) backfill $(given)
 

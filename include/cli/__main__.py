@@ -23,6 +23,27 @@ THE_SERVICES = (
     Command("exec", "another program in their environment", "include.cli.services:execute", "-- airflow dags list"),
     Command("clean", "stop them and remove all state under var", "include.cli.services:clean", "--yes"),
 )
+WAYS_BACK = (
+    Command(
+        "backup",
+        "databases, models, ledgers, keys and the lake as they are at one moment, while nights go on",
+        "include.cli.ways_back:backup",
+        "--to /mnt/backup --keep 14",
+        ENVIRONMENT,
+    ),
+    Command(
+        "backup-check",
+        "whether all of a backup is there and as it was written",
+        "include.cli.ways_back:backup_check",
+        "--from /mnt/backup",
+    ),
+    Command(
+        "restore",
+        "put a backup into an empty installation",
+        "include.cli.ways_back:restore",
+        "--from /mnt/backup --yes",
+    ),
+)
 NIGHTS = (
     Command(
         "backfill",
@@ -224,6 +245,7 @@ FOR_OTHER_PROGRAMS = (
 )
 COMMANDS = {
     "the services": THE_SERVICES,
+    "ways back": WAYS_BACK,
     "nights": NIGHTS,
     "what there is": WHAT_THERE_IS,
     "your own": YOUR_OWN,

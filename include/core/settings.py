@@ -204,6 +204,18 @@ class Settings(BaseSettings):
         "", description="where Spark reads the key of pseudonyms, if not var/secrets/pseudonym_key of its own machine"
     )
 
+    backup_uri: str = Field(
+        "",
+        description="where `make backup` puts backups, if not beside var: a folder, or s3://<bucket>/<prefix>; of "
+        "another disk, or a bucket of another region",
+    )
+    backup_keep: int = Field(7, ge=1, description="how many backups stay; the oldest go")
+    backup_passphrase_file: str = Field(
+        "",
+        description="a file with the passphrase that encrypts the secrets in a backup; none: files of mode 0600 in a "
+        "folder, and no backup to S3",
+    )
+
     vacuum_hours: int = Field(168, description="how long a replaced file of a table stays, for those still reading it")
 
     # Under OpenLineage's own name. All else of it (a key, a configuration file) its client reads by itself.
@@ -330,7 +342,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{name}=spark works on executors of Apache Spark: set NOCTURNE_ENGINE=spark")
         return where
 
-    @field_validator("landing_uri", "lake_uri", "model_store")
+    @field_validator("landing_uri", "lake_uri", "model_store", "backup_uri")
     @classmethod
     def _place(cls, uri: str) -> str:
         """A folder becomes absolute; a place in S3 has a bucket and ends without a slash."""
@@ -385,6 +397,11 @@ class Settings(BaseSettings):
     def lake(self) -> UPath:
         """The Delta tables: ``<layer>/<table>/``."""
         return self.place(self.lake_uri or str(self.var / "lake"))
+
+    @property
+    def backups(self) -> UPath:
+        """Where backups are, unless a command names another place."""
+        return self.place(self.backup_uri or str(self.var.with_name(f"{self.var.name}.backup")))
 
     @property
     def uses_s3(self) -> bool:

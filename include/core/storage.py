@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 if TYPE_CHECKING:
     from upath import UPath
+
+
+class File(NamedTuple):
+    """A file of a folder: its path within it, its bytes, and what changes when its content does.
+
+    ``stamp`` is the time of its last change on this machine, and the ETag in S3.
+    """
+
+    path: str
+    bytes: int
+    stamp: str
+
+
+def files(folder: UPath) -> Iterator[File]:
+    """Every file below ``folder``, by one listing; none where there is no such folder."""
+    root = folder.path.rstrip("/")
+    for name, known in sorted(folder.fs.find(root, detail=True).items()):
+        if name != root and known["type"] == "file":
+            yield File(name[len(root) + 1 :], known["size"], str(known.get("ETag") or known["mtime"]))
+
+
+def is_local(path: UPath) -> bool:
+    """Whether ``path`` is of this machine."""
+    return path.protocol in ("", "file")
 
 
 def for_spark(path: UPath) -> str:
@@ -22,7 +47,7 @@ def remove(path: UPath) -> None:
 
 def put(path: UPath, text: str) -> None:
     """Write a file in one step: whoever reads at that moment has the one before, or this one."""
-    if path.protocol not in ("", "file"):  # a bucket shows an object when it is whole
+    if not is_local(path):  # a bucket shows an object when it is whole
         path.write_text(text)
         return
     partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")

@@ -14,7 +14,7 @@ LOCK = ".lock"
 STATE = frozenset(
     {
         *(MARKER, LOCK, "airflow", "cache", "dbt", "ivy", "jars", "lake", "landing", "lock", "log", "mlflow"),
-        *("installation.json", "openlineage", "report", "run", "secrets", "spark", "stream"),
+        *("installation.json", "restoring.json", "openlineage", "report", "run", "secrets", "spark", "stream"),
         *("checkpoints", "scratch", "searches"),  # of trainings
     }
 )

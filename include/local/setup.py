@@ -27,7 +27,7 @@ from include.local.clean import LOCK, mark
 from include.local.credentials import generate, private_folder, write_private
 from include.local.doors import check_host
 from include.local.environment import FERNET_KEY, environment
-from include.local.installation import Owner, claim_lake, identify
+from include.local.installation import Owner, claim_lake, identify, require_restored
 from include.local.jars import fetch
 from include.local.processes import SUPERVISOR, of_service
 from include.local.shared import bring_forward, migration_problem
@@ -158,6 +158,7 @@ def set_up(settings: Settings, progress: Progress = print, take_lake: bool = Fal
     line that says what to do.
     """
     check_path(settings.var, "NOCTURNE_VAR")
+    require_restored(settings)
     check_host(settings)
     check_disk(settings.var, RUNNING_BYTES, "Nocturne")
     if settings.runs_jvm:
