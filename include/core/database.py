@@ -5,7 +5,7 @@ It says which installation this is, to what each package's tables were brought, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, LiteralString
 from urllib.parse import urlsplit
@@ -100,6 +100,11 @@ def create(connection: psycopg.Connection, roles: tuple[str, ...] = ()) -> str:
     try:
         for statement in TABLES:
             connection.execute(statement)
+        # Beyond every token of before, as after a restore of an older copy: the lake's commits have those.
+        connection.execute(
+            "SELECT setval('nocturne.fencing_token', "
+            "greatest(last_value, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)) FROM nocturne.fencing_token"
+        )
         connection.execute("INSERT INTO nocturne.installation (layout) VALUES (%s) ON CONFLICT DO NOTHING", [LAYOUT])
         for role in roles:
             for grant in GRANTS:
@@ -122,6 +127,20 @@ def value(connection: psycopg.Connection, query: LiteralString, *parameters: str
     """The one value that a query gives; None where it gives no row."""
     row = connection.execute(query, parameters).fetchone()
     return row[0] if row else None
+
+
+def asked(url: str, what: str, query: LiteralString, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+    """The rows that a statement gives, by a connection of its own: none is kept that a fork would share.
+
+    Raises DatabaseError. Then the statement may have been carried out all the same.
+    """
+    import psycopg
+
+    try:
+        with closing(connected(url, what)) as connection:
+            return connection.execute(query, parameters).fetchall()
+    except psycopg.Error as error:
+        raise DatabaseError(f"{what} at {named(url)} does not answer: {first_line(error)}") from None
 
 
 def note(connection: psycopg.Connection, package: str, version: str, table: str) -> None:

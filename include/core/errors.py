@@ -72,6 +72,7 @@ _PASSING = re.compile(
             r"Connection (refused|reset|aborted)|connection attempt failed|Broken pipe|Socket closed|timed? ?out",
             r"Concurrent\w*Exception|concurrent transaction|database is locked|No space left|OutOfMemory",
             r"too many clients|the database system is (starting|shutting)",
+            r"terminating connection|server closed the connection",
         )
     ),
     re.IGNORECASE,

@@ -26,7 +26,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from include.core.errors import NeedsAttentionError, NocturneError
-from include.core.lease import lease
+from include.core.lease import LostLeaseError, lease, require_held, token
 from include.core.settings import settings
 from include.lake import delta, usage
 
@@ -35,8 +35,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MARK = "nocturne"
-"""What a commit's information calls the publication that it belongs to."""
+MARK, TOKEN = "nocturne", "nocturne_token"
+"""What a commit's information calls the publication that it belongs to, and the token of the lease that it was made
+under; 0 on one machine, where no holder of the lake's lease can outlive it."""
+
+LEASE = "lake"
 
 NEW = -1
 """The version of a table that does not exist."""
@@ -191,7 +194,9 @@ def commit(change: Change, publication: str) -> int:
             there.schema(),
             there.metadata().partition_columns,
             # Not once more against a newer version, as delta-rs would by itself.
-            commit_properties=CommitProperties(custom_metadata={MARK: publication}, max_commit_retries=0),
+            commit_properties=CommitProperties(
+                custom_metadata={MARK: publication, TOKEN: str(token(LEASE))}, max_commit_retries=0
+            ),
         )
     except CommitFailedError as error:
         raise ConflictError(f"{change.table} has changed since version {change.base}: {error}") from None
@@ -201,7 +206,7 @@ def commit(change: Change, publication: str) -> int:
 @contextmanager
 def committing() -> Iterator[None]:
     """Nobody else commits meanwhile, and nothing is left half-done by an earlier one."""
-    with lease("lake"):
+    with lease(LEASE):
         recover()
         yield
 
@@ -216,17 +221,20 @@ def commit_all(changes: Sequence[Change], what: str) -> dict[str, int]:
     """Commit ``changes``, all of them or none, and return the version that has each, by table.
 
     ``what`` says in the journal what it is for. Hold ``committing``. Raises ConflictError, and changes nothing, where
-    a table has been committed to since the version that its change was judged against.
+    a table has been committed to since the version that its change was judged against; LostLeaseError where a lease
+    that this process had has run out.
     """
+    require_held()
     require_unchanged({change.table: change.base for change in changes}, what)
     changes = [change for change in changes if not change.is_empty]
     if not changes:
         return {}
     identity = uuid4().hex
     entry = journal() / f"{identity}.json"
-    body = {"publication": identity, "what": what, "changes": [asdict(change) for change in changes]}
+    by = token(LEASE)
+    body = {"publication": identity, "what": what, "token": by, "changes": [asdict(change) for change in changes]}
     _write_whole(entry, json.dumps(body))
-    return _carry_out(entry, identity, changes)
+    return _carry_out(entry, identity, changes, by)
 
 
 def require_unchanged(versions: Mapping[str, int], what: str) -> None:
@@ -257,7 +265,11 @@ def recover() -> list[str]:
         changes = [_change(one) for one in body["changes"]]
         log.warning("finishing what was begun and not finished: %s", body["what"])
         try:
-            _carry_out(entry, body["publication"], changes)
+            _carry_out(entry, body["publication"], changes, body.get("token", 0))
+        except LostLeaseError as error:
+            if entry.exists():
+                raise JournalError(f"{body['what']} was begun and cannot be finished: {error}: {entry}") from None
+            continue
         except (ConflictError, FileNotFoundError) as error:
             raise JournalError(
                 f"{body['what']} was begun and cannot be finished: {error}. Somebody has written to the table by other "
@@ -290,15 +302,26 @@ def journal() -> UPath:
     return settings().lake / "_journal"
 
 
-def _carry_out(entry: UPath, identity: str, changes: Sequence[Change]) -> dict[str, int]:
-    """Every step may have been done by an earlier try."""
+def _carry_out(entry: UPath, identity: str, changes: Sequence[Change], by: int) -> dict[str, int]:
+    """Every step may have been done by an earlier try. ``by`` is the token of who has written the entry.
+
+    Raises LostLeaseError where that one had lost the lake's lease before it wrote it. The entry is gone then, unless a
+    part of it was committed.
+    """
     done = {change.table: _done_at(change, identity) for change in changes}
+    if not any(done.values()):
+        try:
+            for change in changes:
+                _require_no_later(change, usage.opened(change.table), by)
+        except LostLeaseError:
+            _forget(entry)
+            raise
     for change in changes:
         if done[change.table] is None:
             _move(change)
     for change in changes:
         if done[change.table] is None:
-            done[change.table] = commit(_on_the_newest(change), identity)
+            done[change.table] = commit(_on_the_newest(change, by), identity)
     _forget(entry)
     return {table: version for table, version in done.items() if version is not None}
 
@@ -317,14 +340,28 @@ def _done_at(change: Change, identity: str) -> int | None:
     return int(found[0]) if found else None
 
 
-def _on_the_newest(change: Change) -> Change:
+def _require_no_later(change: Change, there: DeltaTable, by: int) -> None:
+    """Raise LostLeaseError where a later holder of the lake's lease than ``by`` has committed since ``base``."""
+    newer = there.version() - change.base
+    tokens = [int(one.get(TOKEN, 0)) for one in there.history(newer)] if newer > 0 else []
+    if 0 < by < max(tokens, default=0):
+        raise LostLeaseError(
+            f"{change.table}: the lake's lease was held by token {by} and has run out, and a later holder, by token "
+            f"{max(tokens)}, has committed since: nothing more was"
+        )
+
+
+def _on_the_newest(change: Change, by: int) -> Change:
     """``change`` as one of the newest version, where what came between has not touched the same partitions.
 
-    Nobody of ours can have come between. Raises ConflictError where somebody else has, on the same partitions.
+    Nobody of ours can have come between who held the lake's lease: one who took it after us has a higher token, and
+    what we were about to do was judged by what was there before. Raises LostLeaseError then, and ConflictError where
+    somebody else has come between, on the same partitions.
     """
     there = usage.opened(change.table)
     if there.version() == change.base:
         return change
+    _require_no_later(change, there, by)
     own = [one.partition for one in change.added] + [one.partition for one in change.removed]
     now = [one.path for one in files_of(there, lambda values: True) if one.partition and one.partition in own]
     if sorted(now) != sorted(one.path for one in change.removed):

@@ -24,6 +24,7 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from include.core.errors import NeedsAttentionError
+from include.core.lease import require_held
 from include.core.settings import settings
 
 if TYPE_CHECKING:
@@ -234,6 +235,7 @@ def replace_days(
 
 def _replace_once(layer: str, name: str, frame: pl.DataFrame, first: date, last: date, day: str) -> Replaced:
     if not exists(layer, name):
+        require_held()
         path, options = str(table_path(layer, name)), storage_options()
         write_deltalake(
             path, frame, partition_by=[day], mode="error", configuration=CONFIGURATION, storage_options=options
@@ -246,6 +248,7 @@ def _replace_once(layer: str, name: str, frame: pl.DataFrame, first: date, last:
         frame = frame.select(current.columns).cast(current.schema)
     if current.height == frame.height and content_hash(current) == content_hash(frame):
         return Replaced(int(table.version()), frame.height, False)
+    require_held()
     predicate = f"{day} >= '{first}' AND {day} <= '{last}'"
     if frame.height:
         # A column that is new becomes part of the table, null in its other rows.

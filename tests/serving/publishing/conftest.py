@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,9 +19,9 @@ from include.contracts.publishing import Target
 from include.contracts.use_case import UseCase
 from include.lake import delta
 from include.serving import publishing
-from tests.ingestion.connectors.test_database import PASSWORD, Server, programs, running, who
+from tests.ingestion.connectors.test_database import PASSWORD, Server
 from tests.ml.conftest import toy_case
-from tests.s3 import free_port
+from tests.postgres import server
 
 DAY = date(2020, 2, 1)
 NEXT = DAY + timedelta(1)
@@ -92,18 +88,8 @@ def verbs(case: UseCase, first: date = DAY, last: date = NEXT) -> list[str]:
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Server]:
     """A PostgreSQL of a module's own."""
-    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-    if os.geteuid() == 0:
-        shutil.chown(folder, "nobody", "nogroup")
-    found = Server(programs(), free_port())
-    (secret := folder / "password").write_text(PASSWORD)
-    secret.chmod(0o644)
-    made = [str(found.bin / "initdb"), "-D", str(folder / "data"), "-U", "toys", "-A", "scram-sha-256"]
-    made += ["--pwfile", str(secret), "--no-sync", "-E", "UTF8", "--locale", "C"]
-    subprocess.run(made, **who(), check=True, capture_output=True, cwd=folder)
-    with running(found, folder / "data"):
+    with server() as found:
         yield found
-    shutil.rmtree(folder)
 
 
 @pytest.fixture
