@@ -231,8 +231,12 @@ def awaited(source: Source, nights: Partitions, now: datetime) -> list[UPath]:
     return missing if is_alive else []
 
 
-def landed_days(source: Source) -> list[date]:
-    """The nights of which a nightly file that tells its night is there, in order: one listing a feed."""
+def landed_days(source: Source, among: Partitions | None = None) -> list[date]:
+    """The nights of which a nightly file that tells its night is there, in order: one listing a feed.
+
+    ``among`` some nights only: where the names of their files are known, each is looked for and no folder is listed,
+    which has a name for each day of history.
+    """
     found: set[date] = set()
     for feed in source.nightly:
         # A feed that leads lands a day's file in the night before; only one that does not tells the night itself.
@@ -240,10 +244,14 @@ def landed_days(source: Source) -> list[date]:
             continue
         # A folder that says its day is not looked into: it may be one of thousands.
         begin = next(begin for begin in naming.begins(feed.pattern) if naming.says_day(begin))
-        for name in _like(folder_of(source, feed), begin):
+        folder = folder_of(source, feed)
+        if among and naming.is_one(begin) and isinstance(folder, Path):  # a bucket lists a thousand as soon as it looks
+            found |= {day for day in among.days if exists(folder / naming.name_of(begin, day))}
+            continue
+        for name in _like(folder, begin):
             if said := naming.read(begin, name):
                 found.add(said[0])
-    return sorted(found)
+    return sorted(day for day in found if among is None or among.first <= day <= among.last)
 
 
 def plan(source: Source, nights: Partitions) -> Plan:

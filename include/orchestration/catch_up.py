@@ -8,8 +8,11 @@ never started by itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+
+import polars as pl
 
 from include.contracts.source import Source, completeness_table
 from include.core.partitions import Partitions, ranges
@@ -23,29 +26,59 @@ from include.use_cases import use_cases
 CATCH_UP_DAYS = 14
 
 
-def not_ingested(source: Source, now: datetime) -> list[date]:
-    """The nights that are over, of which a file has landed and none was ingested, or not all, in order."""
-    table = completeness_table(source)
-    done = (
-        set(delta.read_all("bronze", table, columns=["ingestion_date"])["ingestion_date"])
-        if delta.exists("bronze", table)
-        else set()
-    )
-    done -= _has_more(source, now)
-    return [
-        night
-        for night in landing.landed_days(source)
-        if night >= source.first_day and night not in done and now >= source.ends(night)
-    ]
+def recent(now: datetime) -> date:
+    """The first night that anybody waits for: what is replayed of years ago is late for nobody."""
+    return now.date() - timedelta(CATCH_UP_DAYS)
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What is asked of the lake: by default each time anew; a page that is asked every minute keeps what it has read.
+
+    Attributes:
+        ingested: the nights that a table of counts has, of those from a day on, or of all.
+        known: of the days, those of which a table was ever published.
+    """
+
+    ingested: Callable[[str, date | None], set[date]]
+    known: Callable[[str, Sequence[date]], set[date]]
+
+
+def _ingested(table: str, since: date | None) -> set[date]:
+    if not delta.exists("bronze", table):
+        return set()
+    rows = delta.scan("bronze", table).select("ingestion_date")
+    if since is not None:  # by their folders: what is read then does not grow with history
+        rows = rows.filter(pl.col("ingestion_date") >= since)
+    return set(rows.collect()["ingestion_date"])
+
+
+ANEW = Reads(_ingested, publications.known)
+
+
+def not_ingested(source: Source, now: datetime, since: date | None = None, reads: Reads = ANEW) -> list[date]:
+    """The nights that are over, of which a file has landed and none was ingested, or not all, in order.
+
+    Of those from ``since`` on, where it is given.
+    """
+    done = reads.ingested(completeness_table(source), since) - _has_more(source, now)
+    return [night for night in over(source, now, since) if night not in done]
+
+
+def over(source: Source, now: datetime, since: date | None = None) -> list[date]:
+    """The nights that have landed and are over, in order; of those from ``since`` on, where it is given."""
+    among = Partitions(since, max(since, now.date())) if since else None
+    landed = landing.landed_days(source, among)
+    return [night for night in landed if night >= source.first_day and now >= source.ends(night)]
 
 
 def _has_more(source: Source, now: datetime) -> set[date]:
     """The nights of the last ``CATCH_UP_DAYS`` of which more files are there than were ingested: some came later."""
     several = [feed for feed in source.feeds if not feed.is_one_file]
-    table, recent = completeness_table(source), now.date() - timedelta(CATCH_UP_DAYS)
+    table = completeness_table(source)
     if not several or not delta.exists("bronze", table):
         return set()
-    counts = delta.read_days("bronze", table, recent, now.date(), day="ingestion_date")
+    counts = delta.read_days("bronze", table, recent(now), now.date(), day="ingestion_date")
     if "files" not in counts.columns:  # of a time when each day had one
         return set()
     held = {(feed, night): files for feed, night, files in counts.select("feed", "ingestion_date", "files").iter_rows()}
@@ -62,8 +95,8 @@ def catch_up(source: Source, now: datetime) -> list[date]:
 
     Not those with files missing that may still come, nor those whose last run has failed: they are for a person.
     """
-    recent = [night for night in not_ingested(source, now) if night >= now.date() - timedelta(CATCH_UP_DAYS)]
-    whole = [night for night in recent if not landing.awaited(source, Partitions(night, night), now)]
+    recently = not_ingested(source, now, since=recent(now))
+    whole = [night for night in recently if not landing.awaited(source, Partitions(night, night), now)]
     if not whole:
         return []
     head = f"lakehouse_ingest_{source.name}"
@@ -75,15 +108,41 @@ def catch_up(source: Source, now: datetime) -> list[date]:
     return idle
 
 
-def not_through(source: Source, now: datetime) -> list[date]:
-    """The nights that have landed and were not ingested, or did not come through to every use case, in order."""
-    behind = set(not_ingested(source, now))
-    nights = [night for night in landing.landed_days(source) if night >= source.first_day and now >= source.ends(night)]
+def not_through(source: Source, now: datetime, since: date | None = None, reads: Reads = ANEW) -> list[date]:
+    """The nights that have landed and were not ingested, or did not come through to every use case, in order.
+
+    Of those from ``since`` on, where it is given.
+    """
+    behind, nights = set(not_ingested(source, now, since, reads)), over(source, now, since)
     for case in use_cases().values():
         if nights and case.enabled and source.name in case.sources:
-            labels = publications.known(f"gold.{case.labels_table}", [night - case.matures for night in nights])
+            labels = reads.known(f"gold.{case.labels_table}", [night - case.matures for night in nights])
             behind |= {night for night in nights if night - case.matures not in labels}
     return sorted(behind)
+
+
+def late(source: Source, now: datetime, told_of: Collection[date] = (), reads: Reads = ANEW) -> list[date]:
+    """The nights of the last ``CATCH_UP_DAYS`` that have landed and are not through by their deadline, in order.
+
+    Those of ``told_of``, whose failure somebody knows of, are not late as well.
+    """
+    return [
+        night
+        for night in not_through(source, now, recent(now), reads)
+        if now >= deadline(source, night) and night not in told_of
+    ]
+
+
+def deadline(source: Source, night: date) -> datetime:
+    """When ``night`` has to be through: so many hours after its last file may come."""
+    return source.ends(night) + timedelta(hours=source.freshness_hours + settings().late_hours)
+
+
+def owed(source: Source, last: date, now: datetime) -> list[date]:
+    """The nights after ``last`` whose files are due by now, of the last weeks."""
+    hours = timedelta(hours=source.freshness_hours)
+    nights = Partitions(max(last + timedelta(1), now.date() - timedelta(2 * CATCH_UP_DAYS)), now.date()).days
+    return [night for night in nights if source.expects_files(night) and now >= source.ends(night) + hours]
 
 
 def told(sources: Iterable[Source], now: datetime) -> list[str]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
 import polars as pl
 
 from include.core.lease import lease
-from include.core.partitions import SEPARATOR
+from include.core.partitions import SEPARATOR, BadPartitionError, Partitions
 from include.lake import commit, delta
 from include.orchestration.alert_log import Alert
 
@@ -27,6 +27,9 @@ OPEN, OVER = "open", "over"
 
 FAILED = "failed"
 """The kind of incident that a failed task or run is."""
+
+KINDS = (FAILED, "late", "silent", "paused", "approval", "rollback", "fallback", "stale")
+"""Every kind; ``include.orchestration.watch`` has who looks for each."""
 
 SCHEMA: dict[str, pl.DataType] = {
     "state": pl.String(),  # open or over; what the table is partitioned by
@@ -153,6 +156,19 @@ def _holds(incident: Incident, night: str) -> bool:
     """Whether a failure is that of ``night``, by itself or within a range."""
     first, _, last = incident.partition.partition(SEPARATOR)
     return incident.kind == FAILED and bool(first) and first <= night <= (last or first)
+
+
+def failed_nights(open_: Iterable[Incident]) -> set[date]:
+    """The nights whose failure is told of: they are not late as well."""
+    return {night for one in open_ if one.kind == FAILED for night in nights_of(one.partition)}
+
+
+def nights_of(key: str) -> list[date]:
+    """The nights of a partition's key; none of what is no such key."""
+    try:
+        return Partitions.parse(key).days
+    except BadPartitionError:
+        return []
 
 
 def _same(one: str, other: str) -> bool:

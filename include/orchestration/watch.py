@@ -15,15 +15,15 @@ from functools import cached_property, partial
 from include.contracts.source import Source
 from include.contracts.use_case import UseCase
 from include.core.errors import NocturneError
-from include.core.partitions import BadPartitionError, Partitions, ranges
+from include.core.partitions import Partitions, ranges
 from include.core.settings import settings
 from include.governance import staleness
 from include.ingestion import landing
 from include.lake import delta
 from include.ml import approvals, ledger, scoring
-from include.orchestration import alert_log, alerts, incidents
+from include.orchestration import alert_log, alerts, catch_up, incidents
 from include.orchestration.airflow_client import Airflow, Run, few
-from include.orchestration.catch_up import CATCH_UP_DAYS, not_through
+from include.orchestration.catch_up import CATCH_UP_DAYS
 from include.orchestration.incidents import FAILED, Incident
 from include.orchestration.refresh import told
 from include.sources import sources
@@ -72,8 +72,8 @@ class Now:
 
     @property
     def recent(self) -> date:
-        """The first night that anybody waits for: what is replayed of years ago is late for nobody."""
-        return self.at.date() - timedelta(CATCH_UP_DAYS)
+        """The first night that anybody waits for."""
+        return catch_up.recent(self.at)
 
 
 def look(at: datetime, airflow: Airflow | None = None) -> list[str]:
@@ -143,31 +143,19 @@ def is_mended(incident: Incident, runs: Iterable[Run], since: datetime) -> bool:
 
     Of a DAG without partitions the next run does what this one did not.
     """
-    nights = [str(night) for night in _nights(incident.partition)]
+    nights = [str(night) for night in incidents.nights_of(incident.partition)]
     last: dict[str, Run] = {}
     for run in sorted((one for one in runs if one.end is not None), key=lambda one: one.end or 0.0):
-        last |= {str(night): run for night in _nights(run.partition_key or "")} if nights else {"": run}
+        last |= {str(night): run for night in incidents.nights_of(run.partition_key or "")} if nights else {"": run}
     found = [last.get(night) for night in nights or [""]]
     return all(run is not None and run.state == "success" and (run.end or 0) >= since.timestamp() for run in found)
 
 
-def _nights(key: str) -> list[date]:
-    try:
-        return Partitions.parse(key).days
-    except BadPartitionError:
-        return []
-
-
 def late(now: Now, open_: Sequence[Incident]) -> Iterator[Incident]:
     """Nights that have landed and are not through by their hour, but for those whose failure is told of."""
-    told_of = {night for one in open_ if one.kind == FAILED for night in _nights(one.partition)}
+    told_of = incidents.failed_nights(open_)
     for source in sources().values():
-        hours = timedelta(hours=source.freshness_hours + settings().late_hours)
-        nights = [
-            night
-            for night in not_through(source, now.at)
-            if night >= now.recent and now.at >= source.ends(night) + hours and night not in told_of
-        ]
+        nights = catch_up.late(source, now.at, told_of)
         if nights:
             which = ", ".join(map(str, ranges(nights)))
             first, last = nights[0], nights[-1]
@@ -189,7 +177,7 @@ def silent(now: Now, open_: Sequence[Incident]) -> Iterator[Incident]:
     """
     for source in sources().values():
         landed = landing.landed_days(source)
-        owed = _owed(source, landed[-1], now.at) if landed else []
+        owed = catch_up.owed(source, landed[-1], now.at) if landed else []
         if owed:
             yield Incident(
                 f"silent {source.name}",
@@ -201,13 +189,6 @@ def silent(now: Now, open_: Sequence[Incident]) -> Iterator[Incident]:
                 link=f"{settings().airflow_url}/dags/lakehouse_ingest_{source.name}",
                 opens=landed[-1] >= now.recent,
             )
-
-
-def _owed(source: Source, last: date, at: datetime) -> list[date]:
-    """The nights after ``last`` whose files are due by now, of the last weeks."""
-    hours = timedelta(hours=source.freshness_hours)
-    nights = Partitions(max(last + timedelta(1), at.date() - timedelta(2 * CATCH_UP_DAYS)), at.date()).days
-    return [night for night in nights if source.expects_files(night) and at >= source.ends(night) + hours]
 
 
 def _readers(source: Source) -> str:

@@ -557,6 +557,22 @@ def test_the_nights_that_have_landed_are_told_by_their_files() -> None:
     assert landing.landed_days(done) == [date(2020, 6, 7), date(2020, 6, 9)]
 
 
+def test_of_a_few_nights_no_folder_is_listed_that_has_a_file_for_each_day_of_history(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done = replace(SOURCE, feeds=(DONE,))
+    for day in (5, 7, 9, 12):
+        put(DONE, date(2020, 6, day))
+    some = Partitions.parse("2020-06-07..2020-06-10")
+    with monkeypatch.context() as patch:
+        patch.setattr(landing, "_like", lambda *_: pytest.fail("a folder is listed"))
+        assert landing.landed_days(done, some) == [date(2020, 6, 7), date(2020, 6, 9)]
+    several = replace(DONE, files="{day}_*.csv", least_files=1)  # whose names are not known
+    landing.path_of(done, DONE, FIRST).with_name("2020-06-08_a.csv").write_text("a,b\n")
+    landing.path_of(done, DONE, FIRST).with_name("2020-06-11_a.csv").write_text("a,b\n")
+    assert landing.landed_days(replace(SOURCE, feeds=(several,)), some) == [date(2020, 6, 8)]
+
+
 @pytest.mark.parametrize("mode", [Mode.SNAPSHOT, Mode.UPSERT])
 def test_of_a_source_of_snapshots_or_changes_alone_each_night_has_a_file(mode: Mode) -> None:
     """Nothing else says which nights there are. Beside other feeds a snapshot is not awaited."""
