@@ -130,6 +130,9 @@ reproduce: venv ## model=flight_delays version=1: train it again from its record
 incidents: venv ## what is wrong now, as it was told [close='…': it is over] [try=1: send a message to each channel]
 	@$(NOCTURNE) incidents $(given)
 
+metrics: venv ## the figures of nights, models and costs, as Prometheus reads them
+	@$(NOCTURNE) metrics
+
 docs: venv ## the pages of dbt: models, columns and their lineage, for Airflow's menu and var/dbt/docs
 	@$(NOCTURNE) docs
 

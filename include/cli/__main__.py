@@ -195,6 +195,7 @@ WHAT_THERE_IS = (
         "--close 'failed flight_delays_train 2013-06-01'",
         ENVIRONMENT,
     ),
+    Command("metrics", "the figures, as Prometheus reads them", "include.cli.incidents:metrics", needs=ENVIRONMENT),
     Command(
         "compare-engines",
         "build a partition on both engines and compare every value",

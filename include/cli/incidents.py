@@ -40,6 +40,11 @@ def incidents(given: argparse.Namespace) -> int:
     return int(bool(found))
 
 
+def metrics(given: argparse.Namespace) -> int:
+    """Print the figures as Prometheus reads them, but for what only Airflow's own processes know of its components."""
+    become([sys.executable, "-m", "include.web.metrics"], settings())
+
+
 def show(one: Incident) -> None:
     """One incident, with the key that closes it."""
     console.print(f"{one.key}  [since {one.opened_at:%Y-%m-%d %H:%M} UTC, {one.lasted}]", markup=False)

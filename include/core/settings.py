@@ -253,6 +253,19 @@ class Settings(BaseSettings):
         3, gt=0, description="how long after its last file may come a night has to be through; then it is late"
     )
 
+    metrics_token: SecretStr = Field(
+        SecretStr(""),
+        description="what Prometheus shows to read the figures; none: the one that the set-up makes, in "
+        "var/secrets/metrics_token",
+    )
+    otel_endpoint: str = Field(
+        "",
+        description="an OpenTelemetry collector, as http://127.0.0.1:4318, to which Airflow sends metrics and traces",
+    )
+    statsd: str = Field(
+        "", description="a StatsD server, as 127.0.0.1:8125: Apache Spark sends its metrics there, by UDP"
+    )
+
     device: str = Field("auto", description="where XGBoost trains: auto, cpu or cuda")
     # Under CUDA's own name.
     cuda_visible_devices: str = Field(
@@ -380,6 +393,25 @@ class Settings(BaseSettings):
         if url.get_secret_value() and not (parts.scheme in ("smtp", "smtps") and parts.hostname):
             raise ValueError("NOCTURNE_ALERT_SMTP is no mail server: smtps://user:password@host:465")
         return url
+
+    @field_validator("otel_endpoint")
+    @classmethod
+    def _collector(cls, url: str) -> str:
+        """This setting is shown; a login is not."""
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc):
+            raise ValueError(
+                "NOCTURNE_OTEL_ENDPOINT is no collector: http://<host>:4318; a login belongs into "
+                "OTEL_EXPORTER_OTLP_HEADERS"
+            )
+        return url.rstrip("/")
+
+    @field_validator("statsd")
+    @classmethod
+    def _statsd(cls, address: str) -> str:
+        if address and not re.fullmatch(r"[A-Za-z0-9.-]+:\d{1,5}", address):
+            raise ValueError(f"NOCTURNE_STATSD={address} is no <host>:<port>, as 127.0.0.1:8125")
+        return address
 
     @field_validator("alert_sns")
     @classmethod

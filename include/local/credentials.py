@@ -36,6 +36,7 @@ SECRETS: dict[str, Callable[[], str]] = {
     "mlflow_secret_key": _token,
     "pseudonym_key": _hash_key,
     "spark_token": _token,
+    "metrics_token": _token,
 }
 
 

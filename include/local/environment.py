@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from include.core.backends import CLASSES
-from include.core.settings import CELERY, KUBERNETES, LOCAL, MLFLOW_USER, Settings, secret_fields
+from include.core.settings import CELERY, FILES, KUBERNETES, LOCAL, MLFLOW_USER, Settings, secret_fields
 
 AIRFLOW_USER = "admin"
 
@@ -44,6 +44,7 @@ CELERY_SECRETS = frozenset({"AIRFLOW__CELERY__BROKER_URL", "AIRFLOW__CELERY__RES
 MLFLOW_DB = ("_MLFLOW_SERVER_FILE_STORE", "_MLFLOW_SERVER_REGISTRY_STORE")
 MLFLOW_SECRETS = frozenset({"MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY", *MLFLOW_DB})
 SPARK_TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"  # noqa: S105
+METRICS_TOKEN = "NOCTURNE_METRICS_TOKEN"  # noqa: S105  # what Prometheus shows to the api-server
 # whoever knows such an address, or such a login, may write there
 ALERT_WEBHOOK, ALERT_SLACK = "NOCTURNE_ALERT_WEBHOOK", "NOCTURNE_ALERT_SLACK"
 ALERT_SMTP = "AIRFLOW_CONN_NOCTURNE_ALERTS"  # include.orchestration.channels.SMTP
@@ -56,7 +57,7 @@ GIVEN = frozenset(f"NOCTURNE_{name.upper()}" for name in secret_fields()) | {AIR
 
 # Of the caller's shell, what looks like a credential, by its name or by a password in an address.
 _CREDENTIAL_NAME = re.compile(
-    "(?i)secret|token|passw|credential|api_?key|access_?key|private_?key|^(AWS|AIRFLOW|OPENLINEAGE)_"
+    "(?i)secret|token|passw|credential|api_?key|access_?key|private_?key|^(AWS|AIRFLOW|OPENLINEAGE)_|^OTEL.*HEADERS$"
 )
 _CREDENTIAL_VALUE = re.compile("://[^/@ ]*:[^/@ ]+@")
 
@@ -90,6 +91,27 @@ def without_telemetry() -> dict[str, str]:
         "GX_ANALYTICS_ENABLED": "False",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "SCARF_ANALYTICS": "false",
+    }
+
+
+def of_opentelemetry(settings: Settings) -> dict[str, str]:
+    """Airflow's metrics and traces for a collector, under OpenTelemetry's own names; nothing where there is none.
+
+    Over HTTP: gRPC has threads that would be missing in the forks that tasks are. The names of DAGs and tasks come as
+    attributes, and not in the names of metrics, of which there would be one for each.
+    """
+    if not settings.otel_endpoint:
+        return {}
+    return {
+        "AIRFLOW__METRICS__OTEL_ON": "True",
+        "AIRFLOW__METRICS__STATSD_ON": "False",  # of the two Airflow takes StatsD where both are on
+        "AIRFLOW__METRICS__LEGACY_NAMES_ON": "False",
+        "AIRFLOW__TRACES__OTEL_ON": "True",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": settings.otel_endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_TRACES_EXPORTER": "otlp_proto_http",
+        "OTEL_SERVICE_NAME": "airflow",
+        "OTEL_METRIC_EXPORT_INTERVAL": "30000",  # ms
     }
 
 
@@ -165,6 +187,8 @@ _OURS: dict[str, Callable[[Settings], str]] = {
     **dict.fromkeys(MLFLOW_DB, lambda of: of.mlflow_connection),
     "SPARK_REMOTE": lambda of: of.spark_connection,
     SPARK_TOKEN: lambda of: of.secret("spark_token"),
+    # where secrets are given, none is a page that nobody may read
+    METRICS_TOKEN: lambda of: of.secret("metrics_token") if of.secrets_backend == FILES else of.given("metrics_token"),
     ALERT_WEBHOOK: lambda of: of.given("alert_webhook"),
     ALERT_SLACK: lambda of: of.given("alert_slack"),
     ALERT_SMTP: lambda of: of.smtp_connection,
@@ -246,6 +270,7 @@ def environment(
         **of_settings(settings),
         **without_telemetry(),
         **of_airflow(settings),
+        **of_opentelemetry(settings),
         **of_mlflow_client(settings),
         "PYSPARK_PYTHON": sys.executable,
         "PYTHONPATH": str(settings.home),

@@ -21,6 +21,7 @@ from include.local.environment import (
     DATABASE_SECRETS,
     FERNET_KEY,
     JWT_SECRET,
+    METRICS_TOKEN,
     MLFLOW_SECRETS,
     SPARK_TOKEN,
 )
@@ -147,7 +148,25 @@ def spark_configuration(settings: Settings) -> dict[str, str]:
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         # an error reaches people as its message; the server's own log keeps the Java stack
         "spark.sql.connect.serverStacktrace.enabled": "false",
+        **(statsd_configuration(settings.statsd) if settings.statsd else {}),
     } | (s3_configuration(settings) if settings.uses_s3 else {})
+
+
+def statsd_configuration(address: str) -> dict[str, str]:
+    """Have Spark send its metrics to ``address``, ``<host>:<port>``: a page of its own would have no lock."""
+    host, _, port = address.rpartition(":")
+    sink = {
+        "class": "org.apache.spark.metrics.sink.StatsdSink",
+        "host": host,
+        "port": port,
+        "period": "30",
+        "unit": "seconds",
+        "prefix": "spark",
+    }
+    return {f"spark.metrics.conf.*.sink.statsd.{name}": value for name, value in sink.items()} | {
+        "spark.metrics.conf.*.source.jvm.class": "org.apache.spark.metrics.source.JvmSource",
+        "spark.metrics.namespace": "nocturne",  # else each start is another application, with series of its own
+    }
 
 
 def s3_configuration(settings: Settings) -> dict[str, str]:
@@ -291,8 +310,8 @@ def api_server(settings: Settings) -> Program:
         folder=settings.var / "airflow",
         url=settings.airflow_url,
         component="metadatabase",
-        secrets=AIRFLOW_SECRETS | DATABASE_SECRETS | {BACKEND_KWARGS},
-        credentials=("AIRFLOW_", "AWS_") if settings.uses_s3 else ("AIRFLOW_",),
+        secrets=AIRFLOW_SECRETS | DATABASE_SECRETS | {BACKEND_KWARGS, METRICS_TOKEN},
+        credentials=("AIRFLOW_", "OTEL_", *(["AWS_"] if settings.uses_s3 else [])),
     )
 
 

@@ -199,6 +199,27 @@ def drawn(page: Row) -> Row:
     return {name: page[name] for name in names} | {"features": features, "cost": cost}
 
 
+WHOLE = (pl.col("feature") == "") & (pl.col("slice").fill_null("") == "")
+
+
+def newest(tables: Tables, case: UseCase) -> Facts:
+    """What the newest night of ``case`` measured as a whole: no history, and nothing of single features."""
+    own = (case.monitoring_table, case.figures_table, case.decisions_table, case.deployments_table)
+    names = [f"gold.{name}" for name in own]
+    found = tables.kept(("newest", case.name), names, lambda: _made_newest(_Case(tables, case)))
+    # what could not be read may be mended without a commit
+    return _made_newest(_Case(tables, case)) if found.problems else found
+
+
+def _made_newest(of: _Case) -> Facts:
+    nights = of.nights()
+    last = nights[-1] if nights else None
+    rows = of.measured(last, last, DRAWN & WHOLE) if last else pl.DataFrame(schema=MONITORING)
+    told = of.figures(last, last, LIGHT) if last else pl.DataFrame(schema=figures.SCHEMA)
+    facts = _facts(of, of.champions(), rows, told, last)
+    return replace(facts, decision=of.decision(last), problems=list(dict.fromkeys(of.problems)))
+
+
 def _quality_now(newest: Sequence[Row]) -> Row | None:
     """The first watched metric: the mean of the week, and what was promised. ``newest`` are a week's figures."""
     promises = [row for row in newest if row["figure"] == figures.PROMISE]

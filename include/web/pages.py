@@ -1,9 +1,9 @@
 """Pages that Airflow's menu opens: model health, lineage of a prediction, quarantine, model cards, and dbt's own.
 
 Everything here asks for Airflow's login and its permission to read assets: what a plugin adds to Airflow's web server
-has no login of its own. A landing file, which may hold what is personal, asks for the permission to read connections
-as well: who may see how to log in at an upstream may see what it sent. Of Airflow's simple roles those are ``op`` and
-``admin``. From others the quarantine hides what is personal.
+has no login of its own; the figures for Prometheus alone ask for a token instead. A landing file, which may hold what
+is personal, asks for the permission to read connections as well: who may see how to log in at an upstream may see what
+it sent. Of Airflow's simple roles those are ``op`` and ``admin``. From others the quarantine hides what is personal.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from include.ingestion.landing import files_of
 from include.local.environment import environment
 from include.sources import source, sources
 from include.use_cases import unreadable, use_case, use_cases
-from include.web import health, judgement
+from include.web import health, judgement, metrics
 from include.web.tables import Tables
 
 READ_SECONDS = 120
@@ -78,6 +78,8 @@ def app() -> FastAPI:
     pages.get("/lineage")(lineage)
     pages.get("/quarantine")(quarantine)
     pages.get("/card")(card)
+    # a route of Starlette's: the login that all others ask for is no program's
+    pages.add_route("/metrics", metrics.Page(metrics.Figures(components=metrics.of_airflow)).answer, methods=["GET"])
     raw = [Depends(requires_access_connection("GET"))]
     pages.get("/landing/{source_name}/{feed_name}/{name:path}", dependencies=raw)(landing_file)
     pages.state.readers = asyncio.Semaphore(READERS)

@@ -28,6 +28,7 @@ BENCHMARKS = (
     "drift",
     "gpu",
     "health",
+    "metrics",
 )
 
 

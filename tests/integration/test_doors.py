@@ -42,6 +42,7 @@ AIRFLOW = [
     *(("get", f"/execution/{path}") for path in ("health", "connections/shop", "variables/x", "xcoms/d/r/t/k")),
     ("patch", "/execution/task-instances/0197c1a0-0000-7000-8000-000000000000/run"),
     ("get", "/nocturne/dbt"),
+    ("get", "/nocturne/metrics"),
     *(("get", f"/nocturne/{path}") for path in ("lineage", "quarantine", "landing/flights/actuals/2013-06-01.csv")),
 ]
 MLFLOW = [

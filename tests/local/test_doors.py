@@ -16,7 +16,7 @@ from include.local.programs import programs, spark_configuration
 # Which of the generated secrets each process may hold, in whatever variable; Spark's clients hold its token.
 MAY_HOLD = {
     "supervisord": set[str](),
-    "api-server": {"fernet_key", "api_secret_key", "jwt_secret"},
+    "api-server": {"fernet_key", "api_secret_key", "jwt_secret", "metrics_token"},
     "scheduler": {"fernet_key", "jwt_secret", "mlflow_admin_password", "spark_token"},
     "dag-processor": {"fernet_key"},
     "triggerer": {"fernet_key"},

@@ -236,6 +236,7 @@ def test_the_address_is_shown_nowhere_and_reaches_those_who_tell() -> None:
         "mlflow_admin_password",
         "mlflow_secret_key",
         "spark_token",
+        "metrics_token",
     ):
         (ours.secrets / name).write_text("made up")
     assert of_secrets(ours)[ALERT_WEBHOOK] == url

@@ -13,6 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from include.core.settings import Settings, settings
+from include.local import credentials
 from include.local.environment import ALERT_SECRETS, SMTP_LOGIN, environment, of_secrets, of_settings
 from include.local.programs import programs
 from include.orchestration import channels
@@ -180,7 +181,7 @@ def test_the_callers_own_login_is_not_handed_on(monkeypatch: pytest.MonkeyPatch)
     assert "NOCTURNE_ALERT_SMTP" not in environment(ours, frozenset())
 
 
-SECRETS = ("fernet_key", "jwt_secret", "api_secret_key", "mlflow_admin_password", "mlflow_secret_key", "spark_token")
+SECRETS = tuple(credentials.SECRETS)
 
 
 @pytest.mark.parametrize(
