@@ -115,6 +115,9 @@ compare-engines: venv ## use_case=flight_delays partition=2013-06-01: build it o
 reprocess: venv ## [source=flights] [from= to=] [dry_run=1]: ingest again what the quarantine holds, after a fix
 	@$(NOCTURNE) reprocess $(given)
 
+audit: venv ## [since=2013-06-01] [who=ann] [action=login] [json=1]: who logged in, decided, changed or removed what [anchor=1]
+	@$(NOCTURNE) audit $(given)
+
 trace: venv ## prediction=2013-06-02:UA:15:EWR [use_case=flight_delays] [json=1]: its model, features and landing files
 	@$(NOCTURNE) trace $(given)
 

@@ -1,9 +1,11 @@
 """What is wrong and nobody tells of: late nights, silent sources, paused DAGs, open questions; and what is over.
 
-**Reads** Airflow's runs, what has landed, ledgers and predictions. **Writes** `ledger.incidents`, lines of
-`var/log/alerts.jsonl`, and a message to each channel that is configured: one for what has begun, one for what is over.
-`make incidents` lists what is open. **Fails**, after it has looked at all the rest, where something could not be
-looked at.
+Beside it, who did what comes into the audit log, `ledger.audit`: from the ledgers, and from Airflow's own log.
+
+**Reads** Airflow's runs and audit log, what has landed, ledgers and predictions. **Writes** `ledger.incidents`,
+`ledger.audit`, lines of `var/log/alerts.jsonl`, and a message to each channel that is configured: one for what has
+begun, one for what is over. `make incidents` lists what is open, `make audit` who did what. **Fails**, after it has
+looked at all the rest, where something could not be looked at.
 """
 
 from datetime import UTC, datetime
@@ -29,7 +31,22 @@ def watch() -> None:
 
         print(*watch.look(datetime.now(UTC)) or ["nothing has begun, and nothing is over"], sep="\n")
 
+    @task
+    def audit():
+        """Bring into the audit log what ledgers and Airflow say of who did what, and tell its newest line."""
+        from include.core.settings import settings
+        from include.governance import decisions
+        from include.lake import audit
+        from include.orchestration import airflow_audit
+        from include.orchestration.airflow_client import Airflow
+
+        new = decisions.collect() + airflow_audit.collect(Airflow(settings()), datetime.now(UTC))
+        newest = audit.look()
+        # Whoever keeps the logs of tasks has an anchor of the chain as well.
+        print(f"{new} lines; the newest is {newest.line}, {newest.seal}" if newest else "nobody has done anything yet")
+
     look()
+    audit()
 
 
 watch()

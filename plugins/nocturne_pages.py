@@ -5,6 +5,8 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from include.web.logins import Logins
+
 PREFIX = "/nocturne"
 
 
@@ -25,6 +27,7 @@ class NocturnePages(AirflowPlugin):
 
     name = "nocturne_pages"
     fastapi_apps = [{"name": name, "app": app, "url_prefix": PREFIX}]  # noqa: RUF012
+    fastapi_root_middlewares = [{"name": "logins", "middleware": Logins, "args": [], "kwargs": {}}]  # noqa: RUF012
     external_views = [  # noqa: RUF012
         {
             "name": "dbt docs",

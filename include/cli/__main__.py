@@ -148,6 +148,13 @@ WHAT_THERE_IS = (
     Command("lake", "rows, files, bytes and version of each table", "include.cli.lake:lake", needs=ENVIRONMENT),
     Command("verify", "whether tables hold what the ledgers and counts say", "include.cli.lake:verify", needs=SERVICES),
     Command(
+        "audit",
+        "who logged in, decided, changed or removed what; fails where the log is not as it was written",
+        "include.cli.audit:audit",
+        "--since 2013-06-01 --action promotion",
+        ENVIRONMENT,
+    ),
+    Command(
         "trace",
         "the model, features and landing files behind a prediction",
         "include.cli.trace:trace",

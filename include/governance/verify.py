@@ -2,7 +2,8 @@
 
 - Every data file of the newest version of each table is there, as large as the log says.
 - No publication is begun and not finished.
-- No line of a ledger was edited, taken out or put in.
+- No line of a ledger was edited, taken out or put in; none that the audit log has seen is gone from its end, nor any
+  of its own that this installation has seen.
 - ``rows in = published + quarantined + deduplicated`` holds for every file, against the rows that the tables hold.
 - Every partition has the content that it was published with.
 - Every prediction was made by the version that was champion for its day, or by the challenger in whose share it is.
@@ -20,7 +21,8 @@ import polars as pl
 
 from include.contracts.source import Source, completeness_table, table
 from include.contracts.use_case import UseCase
-from include.lake import chain, commit, delta, migrations, publications, removals, usage
+from include.governance import decisions
+from include.lake import audit, chain, commit, delta, migrations, publications, removals, usage
 from include.lake.digest import NOTHING, contents
 from include.ml import ledger, rollouts, scoring
 from include.ml.ledger import Champion
@@ -172,7 +174,9 @@ def ledgers() -> list[str]:
     """The tables that are chains."""
     of_cases = [f"gold.{table}" for case in use_cases().values() for table in case.ledgers]
     return [
-        one for one in ("ledger.publications", "ledger.removals", throughput.LEDGER, *of_cases) if one in usage.tables()
+        one
+        for one in ("ledger.publications", "ledger.removals", throughput.LEDGER, audit.TABLE, *of_cases)
+        if one in usage.tables()
     ]
 
 
@@ -195,6 +199,7 @@ def verify() -> dict[str, list[str]]:
         f"{len(tables)} tables have all their files": [problem for found in lost.values() for problem in found],
         "no publication is half-done": [_half_done(entry) for entry in commit.unfinished()],
         f"{len(ledgers())} ledgers are as they were written": [p for name in ledgers() for p in edited_lines(name)],
+        "the audit log ends where it was seen to end": [*audit.cut_off(), *decisions.cut_off()] if readable else [],
         "every row is accounted for": [p for source in sources().values() for p in incomplete(source)]
         if readable
         else [],

@@ -233,7 +233,7 @@ def commit_all(changes: Sequence[Change], what: str) -> dict[str, int]:
     entry = journal() / f"{identity}.json"
     by = token(LEASE)
     body = {"publication": identity, "what": what, "token": by, "changes": [asdict(change) for change in changes]}
-    _write_whole(entry, json.dumps(body))
+    write_whole(entry, json.dumps(body))
     return _carry_out(entry, identity, changes, by)
 
 
@@ -380,7 +380,7 @@ def _move(change: Change) -> None:
         source.rename(target)
 
 
-def _write_whole(path: UPath, text: str) -> None:
+def write_whole(path: UPath, text: str) -> None:
     """Write a file such that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(path, Path):

@@ -7,6 +7,7 @@ the ledger of publications says what became of its rows.
 
 from __future__ import annotations
 
+import getpass
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from include.contracts.use_case import STAGES
 from include.core.settings import settings
 from include.core.storage import remove as remove_folder
 from include.governance.lineage import NotBuiltError, manifest_of
-from include.lake import candidate, dbt, delta, publications, publish, removals, usage
+from include.lake import audit, candidate, dbt, delta, publications, publish, removals, usage
 from include.lake.publish import Judged, Request
 from include.lake.removals import Removal
 from include.ml import code
@@ -253,3 +254,4 @@ def _drop_table(table: str) -> None:
         )
     with removals.recorded(removal, RUN):
         remove_folder(usage.path_of(table))
+    audit.dropped(table, getpass.getuser())
