@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from include.contracts.use_case import Feature, UseCase
 from include.core.errors import NeedsAttentionError
 from include.core.settings import settings
+from include.lake import described
 from include.use_cases import use_cases
 
 NUMBERS = ("smallint", "int", "bigint", "float", "double", "decimal", "boolean")
@@ -75,19 +74,12 @@ class Catalogue:
         return max(entry.look_back_days for entry in self.entries)
 
 
-def models(case: UseCase) -> dict[str, Any]:
-    """What the yaml files of the use case's marts say of each dbt model, by name."""
-    folder = settings().home / "dbt_project" / "models" / "marts" / "use_cases" / case.name
-    files = [yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yml"))]
-    return {model["name"]: model for file in files for model in file.get("models", [])}
-
-
 def drawn_days(case: UseCase) -> dict[str, tuple[int, int]]:
     """The silver tables whose days of a limited time back the features draw on: the first and the last of these days.
 
     Counted from a row's own day, as ``draws_on`` of the features model has them. Raises BlankError where it has none.
     """
-    draws_on = _meta(models(case).get(case.features_table, {})).get("draws_on") or {}
+    draws_on = described.meta(described.models(case).get(case.features_table, {})).get("draws_on") or {}
     found = {table: (first, last) for table, (first, last) in draws_on.items() if first is not None}
     if not found:
         raise BlankError(f"{case.features_table}: its .yml does not say which days of which tables it `draws_on`")
@@ -96,7 +88,7 @@ def drawn_days(case: UseCase) -> dict[str, tuple[int, int]]:
 
 def read(case: UseCase) -> Catalogue:
     """The catalogue of ``case``. Raises BlankError where something is not said, or said differently in two places."""
-    found = models(case)
+    found = described.models(case)
     for name in (case.features_table, case.labels_table):
         if name not in found:
             raise BlankError(
@@ -105,17 +97,23 @@ def read(case: UseCase) -> Catalogue:
     table, labels = found[case.features_table], found[case.labels_table]
     if wrong := problems(case, table):
         raise BlankError(f"{case.features_table}: {'; '.join(wrong)}. Mend dbt's .yml or the spec of {case.name}")
-    columns, features, meta = _columns(table), set(case.feature_names) - set(case.entity), _meta(table)
+    columns, features, meta = (
+        described.columns(table),
+        set(case.feature_names) - set(case.entity),
+        described.meta(table),
+    )
     return Catalogue(
         case=case,
         meaning=table["description"],
         columns={
-            name: column["description"] for name, column in (_columns(labels) | columns).items() if name not in features
+            name: column["description"]
+            for name, column in (described.columns(labels) | columns).items()
+            if name not in features
         },
         freshness_hours=meta["freshness_hours"],
         rules=meta["as_of"],
         entries=tuple(
-            Entry(feature, column["description"], column["data_type"], **_meta(column))
+            Entry(feature, column["description"], column["data_type"], **described.meta(column))
             for feature in case.features
             for column in [columns[feature.name]]
         ),
@@ -124,7 +122,7 @@ def read(case: UseCase) -> Catalogue:
 
 def problems(case: UseCase, table: dict[str, Any]) -> list[str]:
     """What the description ``table`` of a features model lacks, or says otherwise than the spec of ``case``."""
-    columns, meta = _columns(table), _meta(table)
+    columns, meta = described.columns(table), described.meta(table)
     wrong = []
     if not isinstance(hours := meta.get("freshness_hours"), int) or hours <= 0:
         wrong.append("does not say within how many freshness_hours it is published")
@@ -135,12 +133,12 @@ def problems(case: UseCase, table: dict[str, Any]) -> list[str]:
     for feature in case.features:
         if feature.name in columns:
             wrong += [f"{feature.name} {problem}" for problem in _of_feature(feature, columns[feature.name], rules)]
-    used = {_meta(column).get("as_of") for column in columns.values()}
+    used = {described.meta(column).get("as_of") for column in columns.values()}
     return wrong + [f"as-of rule {name} is nobody's" for name in rules if name not in used]
 
 
 def _of_feature(feature: Feature, column: dict[str, Any], rules: dict[str, str]) -> list[str]:
-    meta = _meta(column)
+    meta = described.meta(column)
     wrong = [f"has no {fact}" for fact in ("description", "data_type") if not str(column.get(fact) or "").strip()]
     wrong += [f"has no {fact}" for fact in ("unit", "as_of", "look_back_days") if meta.get(fact) in (None, "")]
     wrong += [f"says {fact}, which nobody reads" for fact in sorted(set(meta) - {"unit", "as_of", "look_back_days"})]
@@ -152,15 +150,6 @@ def _of_feature(feature: Feature, column: dict[str, Any], rules: dict[str, str])
     if numeric != (feature.kind == "numeric"):
         wrong.append(f"is {column.get('data_type')}, and {feature.kind} in the spec")
     return wrong
-
-
-def _columns(model: dict[str, Any]) -> dict[str, Any]:
-    return {column["name"]: column for column in model.get("columns", [])}
-
-
-def _meta(part: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = (part.get("config") or {}).get("meta") or {}
-    return found
 
 
 def page_of(case: UseCase) -> Path:

@@ -9,10 +9,12 @@ docs/faults-at-the-gate.md.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from math import comb
+from itertools import combinations
+from math import comb, log
 from typing import Any
 
 import numpy as np
@@ -93,6 +95,12 @@ ASPECTS: Mapping[str, Aspect] = {
         *(0.02, 2.0),
     ),
 }
+CONVERTED = "converted"
+KNOWN = Aspect(
+    "the values moved by {change:.1%} of their range, by {usual:.1%} at most before, and are usual in another unit",
+    *(0.02, 1.5),
+)
+"""What a known conversion makes usual again is at fault sooner than what moved anywhere."""
 LEAST_OF_LEVELS = 0.05
 """Where so much of the rows of a category has another level, that is as good as equal."""
 OF_RANGE = ("shape", "beyond", "weekly")
@@ -102,6 +110,17 @@ SURPRISE = 4.5
 """The limit of what is told by a probability, as -log10 of it: once in thirty thousand days of a column."""
 MOSTLY_NEW = 0.5
 """Of a column whose values are new more often than this, the same values again are news."""
+MOST_EXCHANGES = 8
+"""So many pairs of a day are told that have each other's places."""
+RELATED, COPIED, SINGLE = "related", "copied", "single"
+LEAST_SCATTER = 0.05
+"""By less than this no day's correlation of two columns is taken to scatter."""
+MOST_ODD = 9.0
+"""So much, the square of three times its scatter, one correlation says at most: no single one tells columns apart."""
+MOST_OFF = 0.5
+"""What is in another unit is, turned back, no farther off than by this share of what it is compared with."""
+SAME = 1e-4
+"""A value that lies no farther from another than this share of the range is that value in another unit."""
 
 WORDS = {name: aspect.words for name, aspect in ASPECTS.items()} | {
     UNSEEN: "it has values that no day before had (by chance once in 10^{change:.0f} days)",
@@ -109,28 +128,45 @@ WORDS = {name: aspect.words for name, aspect in ASPECTS.items()} | {
     EMPTY: "it was empty on no day before",
     CONSTANT: "it had several values on every day before",
     TINY: "all of it is below a tenth of the lowest value of any day before",
+    CONVERTED: KNOWN.words,
+    RELATED: "beside the other columns each of the two is as the other always was (10^{change:.0f} times as likely)",
+    COPIED: "it has the same values as another column, to the last digit, as on no day before",
+    SINGLE: "it has one value in all rows (by chance once in 10^{change:.0f} days)",
 }
 
 CONVERSIONS = {
-    "°F to °C": (1 / 1.8, -32 / 1.8),
-    "°C to °F": (1.8, 32.0),
-    "miles to kilometres": (1.609344, 0.0),
-    "kilometres to miles": (1 / 1.609344, 0.0),
-    "miles an hour to metres a second": (0.44704, 0.0),
-    "metres a second to miles an hour": (1 / 0.44704, 0.0),
-    "inches to millimetres": (25.4, 0.0),
-    "millimetres to inches": (1 / 25.4, 0.0),
-    "millibars to inches of mercury": (0.02953, 0.0),
-    "shares to percent": (100.0, 0.0),
-    "percent to shares": (0.01, 0.0),
-    "hours to minutes, or minutes to seconds": (60.0, 0.0),
-    "minutes to hours, or seconds to minutes": (1 / 60, 0.0),
-    "years to months": (12.0, 0.0),
-    "a thousand times": (1000.0, 0.0),
-    "a thousandth": (0.001, 0.0),
-    "the other sign": (-1.0, 0.0),
+    "°F to °C": ("degree Fahrenheit", 1 / 1.8, -32 / 1.8),
+    "°C to °F": ("degree Celsius", 1.8, 32.0),
+    "miles to kilometres": ("mile", 1.609344, 0.0),
+    "kilometres to miles": ("kilometre", 1 / 1.609344, 0.0),
+    "miles an hour to metres a second": ("mile per hour", 0.44704, 0.0),
+    "miles an hour to kilometres an hour": ("mile per hour", 1.609344, 0.0),
+    "miles an hour to knots": ("mile per hour", 0.868976, 0.0),
+    "metres a second to miles an hour": ("metre per second", 1 / 0.44704, 0.0),
+    "metres a second to kilometres an hour": ("metre per second", 3.6, 0.0),
+    "metres a second to knots": ("metre per second", 1.943844, 0.0),
+    "inches to millimetres": ("inch", 25.4, 0.0),
+    "millimetres to inches": ("millimetre", 1 / 25.4, 0.0),
+    "millibars to inches of mercury": ("millibar", 0.02953, 0.0),
+    "shares to percent": ("share", 100.0, 0.0),
+    "percent to shares": ("percent", 0.01, 0.0),
+    "hours to minutes": ("hour", 60.0, 0.0),
+    "minutes to seconds": ("minute", 60.0, 0.0),
+    "minutes to hours": ("minute", 1 / 60, 0.0),
+    "seconds to minutes": ("second", 1 / 60, 0.0),
+    "years to months": ("year", 12.0, 0.0),
+    "a thousand times": ("", 1000.0, 0.0),
+    "a thousandth": ("", 0.001, 0.0),
+    "the other sign": ("", -1.0, 0.0),
+    "an index to one that is one more": ("", 1.0, 1.0),
+    "an index to one that is one less": ("", 1.0, -1.0),
 }
-"""What a column's values are often turned into by mistake: times, plus."""
+"""What a column's values are often turned into by mistake: of which unit, times, plus. A column whose unit is known is
+tried in that one's, and in those of no unit."""
+OF_UNIT = np.array([of for of, _, _ in CONVERSIONS.values()])
+TIMES, PLUS = (np.array([one[at] for one in CONVERSIONS.values()])[:, None, None] for at in (1, 2))
+IS_SMALL = np.array([not plus and 1 / 2 < times < 2 for _, times, plus in CONVERSIONS.values()])
+IS_INDEX = np.array(["index" in words for words in CONVERSIONS])
 
 # What was accepted, by day and feature: of each aspect how far.
 type Accepted = Mapping[tuple[date, str], Mapping[str, float]]
@@ -177,12 +213,19 @@ class Judged:
     told: list[Fault] = field(default_factory=list)
 
 
-def judge(found: pl.DataFrame, measured: Collection[date], judged: Collection[date], accepted: Accepted) -> Judged:
+def judge(
+    found: pl.DataFrame,
+    measured: Collection[date],
+    judged: Collection[date],
+    accepted: Accepted,
+    units: Mapping[str, str] | None = None,
+) -> Judged:
     """Measure the days ``measured`` of the profiles ``found``, each by those before it, and judge some of them.
 
-    ``accepted`` are what persons have let through. Where a day stops, nothing of ``Judged.profiles`` may be published.
+    ``accepted`` are what persons have let through, ``units`` those of features, as dbt's metadata names them. Where a
+    day stops, nothing of ``Judged.profiles`` may be published.
     """
-    past = _Past(found)
+    past = _Past(found, units or {})
     result = Judged(found.clear(), pl.DataFrame())
     scores: list[dict[str, Any]] = []
     for at, day in enumerate(past.days):
@@ -211,9 +254,11 @@ def judge(found: pl.DataFrame, measured: Collection[date], judged: Collection[da
 class _Past:
     """Profiles as arrays: days × features, and by aspect how far each was from those before it."""
 
-    def __init__(self, found: pl.DataFrame) -> None:
+    def __init__(self, found: pl.DataFrame, units: Mapping[str, str]) -> None:
         self.days: list[date] = found[DAY].unique().sort().to_list()
         self.names: list[str] = found["feature"].unique(maintain_order=True).to_list()
+        # The share of what is the same unit.
+        self.units = np.array([re.sub(r"^share of .*", "share", units.get(name, "")) for name in self.names])
         self.day = found[DAY].rank("dense").to_numpy().astype(np.intp) - 1
         self.feature = found["feature"].replace_strict(self.names, range(len(self.names))).to_numpy().astype(np.intp)
         self.rows, self.nulls, self.distinct, self.top, self.lowest, self.highest = (
@@ -229,6 +274,7 @@ class _Past:
         self.shape[self.day[has_shape], self.feature[has_shape]] = _matrix(found["quantiles"].drop_nulls())
         self.shares = dict(self._shares(found))
         self._list_values(found)
+        self.relations = self._relations(found)
         self.changes = {name: self._array(found[f"{name}_change"]) for name in profiles.ASPECTS}
         self.accepted: Bools = np.nan_to_num(self._array(found["accepted"].cast(pl.Float64))) > 0
         self.facts = np.dstack([self.shape, self.lowest, self.highest, self.distinct])
@@ -267,7 +313,20 @@ class _Past:
         each = listed.explode("value").sort("day")
         self.value_day, self.value_feature = (each[name].to_numpy().astype(np.intp) for name in ("day", "place"))
         self.value = each.select(pl.struct("place", "value").rank("dense"))["place"].to_numpy().astype(np.intp) - 1
+        self.number = each["value"].cast(pl.Float64, strict=False).to_numpy()
         self.values = int(self.value.max(initial=-1)) + 1
+
+    def _relations(self, found: pl.DataFrame) -> Floats:
+        """How each number goes with each other: days × features × features, NaN where that is not known."""
+        relations = np.full((*self.rows.shape, len(self.names)), np.nan)
+        listed = found.select("beside", "relations", day=self.day, place=self.feature).drop_nulls("beside")
+        places = {name: place for place, name in enumerate(self.names)}
+        for (beside,), own in listed.group_by("beside"):
+            other = np.array([places.get(name, -1) for name in beside], np.intp)
+            of = _matrix(own["relations"])[:, other >= 0]
+            day, feature = (own[name].to_numpy()[:, None] for name in ("day", "place"))
+            relations[day, feature, other[other >= 0]] = of
+        return relations
 
     def before(self, at: int, gap: int = 1) -> Places:
         """The days before that one, of the last ``WINDOW_DAYS``, that end ``gap`` days before it."""
@@ -296,13 +355,8 @@ class _Past:
             return found
         recent = before[-RECENT_DAYS:]
         week = before[self.ordinal[before] == self.ordinal[at] - WEEK]
-        columns = np.arange(len(self.names))
-        # Of what is told of values, the day before is the last one that had any.
-        filled = self.filled[recent]
-        last = recent[len(recent) - 1 - np.argmax(filled[::-1], axis=0)]
-
-        # Where a person has accepted a day, a column's past begins with it.
-        begins = np.where(self.accepted[before], before[:, None], 0).max(axis=0)
+        columns, last = np.arange(len(self.names)), self.last_of(recent)
+        begins = self.begins(before)
         is_past, was_week = recent[:, None] >= begins, week[:, None] >= begins
 
         def nearest(values: Floats, of_last: Places) -> Floats:
@@ -316,9 +370,7 @@ class _Past:
         found["distinct"] = nearest(self.size, last)
         found["top"] = nearest(self.top_share, last)
         shape = self.shape
-        usual = _median(_where(is_past, shape[recent]).reshape(len(recent), -1)).reshape(shape.shape[1:])
-        weekly = _where(was_week, shape[week])
-        others = [np.abs(shape[at] - one).mean(axis=1) for one in (usual, shape[last, columns], *weekly)]
+        others = [np.abs(shape[at] - one).mean(axis=1) for one in self.compared_with(at, before)]
         found["shape"] = np.fmin.reduce(others)
         if len(week):
             found["weekly"] = others[-1]
@@ -336,6 +388,23 @@ class _Past:
             if len(week):
                 found["weekly"][feature] = apart[-1]
         return found
+
+    def last_of(self, recent: Places) -> Places:
+        """Of each column the last of these days on which it had any value."""
+        return np.asarray(recent[len(recent) - 1 - np.argmax(self.filled[recent][::-1], axis=0)])
+
+    def begins(self, before: Places) -> Places:
+        """With which day the past of each column begins: the last that a person has accepted."""
+        return np.where(self.accepted[before], before[:, None], 0).max(axis=0, initial=0)
+
+    def compared_with(self, at: int, before: Places) -> list[Floats]:
+        """What the quantiles of the day ``at`` are compared with: what is usual, the last day, and a week before."""
+        recent, begins = before[-RECENT_DAYS:], self.begins(before)
+        week = before[self.ordinal[before] == self.ordinal[at] - WEEK]
+        was = _where(recent[:, None] >= begins, self.shape[recent]).reshape(len(recent), -1)
+        last = self.shape[self.last_of(recent), np.arange(len(self.names))]
+        weekly = _where(week[:, None] >= begins, self.shape[week])
+        return [_median(was).reshape(self.shape.shape[1:]), last, *weekly]
 
     def lowest_of(self, before: Places) -> Floats:
         """The lowest value of any of these days; NaN where there is none."""
@@ -379,6 +448,7 @@ class _Verdict:
         self.usual: dict[str, Floats] = {}
         self.ratio: dict[str, Floats] = {}
         self.is_known: dict[str, Bools] = {}
+        self.twin: dict[int, int] = {}
         has_few = past.has_few(before)
         gap = int(past.ordinal[at] - past.ordinal[before[-1]]) if len(before) else LONG_GAP + 1
         is_near, of_scale = gap <= LONG_GAP, past.changes_of(scale, gap)
@@ -405,12 +475,24 @@ class _Verdict:
         # A column that has had one value on all days begins to have others.
         for name in OF_RANGE:
             self.ratio[name][self.was_one()] = np.nan
-        for name, surprise in ((UNSEEN, self.unseen()), (STUCK, self.stuck())):
-            self.change[name], self.ratio[name] = surprise, surprise / SURPRISE
-            self.is_known[name] = np.full(len(past.names), len(before) >= LEAST_JUDGED and is_near)
+        is_long = np.full(len(past.names), len(before) >= LEAST_JUDGED and is_near)
+        for name, surprise in ((UNSEEN, self.unseen()), (STUCK, self.stuck()), (SINGLE, self.single())):
+            self.change[name], self.ratio[name], self.is_known[name] = surprise, surprise / SURPRISE, is_long
+        self.convert()
+        self.change[RELATED], least, self.partner = self.exchanged()
+        self.ratio[RELATED], self.is_known[RELATED] = self.change[RELATED] / least, is_long
         for name, is_so in self.certain().items():
             self.change[name], self.ratio[name] = np.where(is_so, 1.0, np.nan), np.where(is_so, CERTAIN, np.nan)
             self.is_known[name] = np.full(len(past.names), True)
+        self.spare_the_copied()
+
+    def spare_the_copied(self) -> None:
+        """Of two columns that are the same, where only one is unlike itself: that one is the copy."""
+        others = [np.where(of > 1, 1.0, 0.0) for name, of in self.ratio.items() if name != COPIED]
+        is_odd = np.fmax.reduce(others) > 0
+        for one, other in self.twin.items():
+            if is_odd[other] and not is_odd[one]:
+                self.change[COPIED][one] = self.ratio[COPIED][one] = np.nan
 
     def was_one(self) -> Bools:
         """Which columns have had a single value, the same on all days before."""
@@ -433,6 +515,7 @@ class _Verdict:
             & (past.highest[at] < TENTH * low)
             & (low - past.highest[at] > LEAST_BELOW * self.spread),
             CONSTANT: was_filled & (past.distinct[at] == 1) & ((least >= LEAST_VALUES) | ((least > 1) & is_rare)),
+            COPIED: self.copied(),
         }
 
     def share_of_days(self) -> Floats:
@@ -478,13 +561,38 @@ class _Verdict:
         found = np.zeros(len(past.names))
         for one in np.flatnonzero(~np.isnan(chance) & (independent > 0)):
             found[one] = -np.log10(at_least(int(independent[one]), int(together[one]), float(chance[one])))
+            if found[one] <= SURPRISE and chance[one] <= MOSTLY_NEW and one not in past.shares:
+                found[one] += self.fits(int(one))
         return found
+
+    def fits(self, feature: int) -> float:
+        """How unlikely it is, as -log10, that a conversion makes all values of the day ones that days before had.
+
+        By on how many of the days before one would have; 0 where none does.
+        """
+        past = self.past
+        first = self.before[0] if len(self.before) else self.at
+        own = (past.value_feature == feature) & (past.value_day >= first) & (past.value_day <= self.at)
+        day, value = past.value_day[own], past.number[own]
+        seen = np.unique(value[np.isin(day, self.before)])
+        unit = past.units[feature]
+        tried = np.flatnonzero((unit == OF_UNIT) if unit in OF_UNIT and unit else OF_UNIT != "")
+        back = (value - PLUS[tried, 0]) / TIMES[tried, 0]
+        place = np.clip(np.searchsorted(seen, back), 1, len(seen) - 1)
+        apart = np.minimum(np.abs(back - seen[place - 1]), np.abs(seen[place] - back))
+        is_off = apart > SAME * self.spread[feature]
+        off = np.array([np.bincount(day, one, len(past.days)) for one in is_off])
+        fitting = (off == 0).any(axis=0)
+        if not fitting[self.at]:
+            return 0.0
+        days = self.before[past.is_listed[self.before, feature]]
+        return float(-np.log10((fitting[days].sum() + 1) / (len(days) + 1)))
 
     def stuck(self) -> Floats:
         """How unlikely it is that a column is to the last digit as the day before, as -log10; 0 where it is not.
 
-        Asked only of what has several values a day that are new on most days: a mean of dry days may stay 0, and a
-        fleet has the same seats.
+        Asked only of what has values that are new on most days: a mean of dry days may stay 0, and a fleet has the same
+        seats. A single value a day may well be the same again, and hardly three times.
         """
         past, at, before, facts = self.past, self.at, self.before, self.past.facts
         if not len(before):
@@ -494,8 +602,118 @@ class _Verdict:
         again = np.count_nonzero((facts[before][1:] == facts[before][:-1]).all(axis=2), axis=0)
         chance = (again - np.maximum(run - 1, 0) + 1) / (len(before) + 1)
         together = np.minimum(np.nan_to_num(past.distinct[at]), TOGETHER)
-        is_asked = (together > 1) & (self.chance_of_new() > MOSTLY_NEW)
+        is_asked = (together > 0) & (self.chance_of_new() > MOSTLY_NEW) & ~self.was_one()
         return np.where(is_asked, -np.log10(np.clip(chance, 1e-12, 1.0)) * run * together, 0.0)
+
+    def single(self) -> Floats:
+        """How unlikely it is that a column has one value in all rows once more, as -log10; 0 where it has not.
+
+        By on how many days before it had, and how often on the day after such a day.
+        """
+        past, before = self.past, self.before
+        found = np.zeros(len(past.names))
+        if len(before) >= LEAST_JUDGED:
+            for one in np.flatnonzero((past.distinct[self.at] == 1) & (past.distinct[before] > 1).any(axis=0)):
+                found[one] = _surprise_of_run(past.distinct[before[past.filled[before, one]], one] == 1)
+        return found
+
+    def convert(self) -> None:
+        """Ask of each column whether a known conversion makes its values usual again, and they are not as they are.
+
+        Of what has few values a day no factor is asked that lies between a half and two: a strong wind is half as much
+        again as a usual one, and in no other unit.
+        """
+        past, at, before = self.past, self.at, self.before
+        moved, usual = self.change["shape"], np.fmax(self.usual["shape"], KNOWN.least)
+        ratio = np.full(len(past.names), np.nan)
+        if len(before) >= LEAST_RECENT:
+            back = (past.shape[at] - PLUS) / TIMES
+            off = np.full((len(CONVERSIONS), len(past.names)), np.nan)
+            for one in past.compared_with(at, before):
+                apart = np.abs(back - one).mean(axis=2)
+                # Where there is next to nothing, a hundredth of it is near, and is no percent of it.
+                is_near = apart <= MOST_OFF * np.abs(one).mean(axis=1)
+                off = np.fmin(off, np.where(is_near, apart / self.spread, np.nan))
+            whole = (past.shape[at] % 1 == 0).mean(axis=1) > MOSTLY_NEW
+            is_tried = (OF_UNIT[:, None] == past.units) & (past.units != "") | IS_INDEX[:, None] & whole
+            is_tried &= ~(IS_SMALL[:, None] & past.has_few(before))
+            fits = (is_tried & (off <= self.usual["shape"]) & (CLEARLY * off <= moved)).any(axis=0)
+            ratio = np.where(fits, moved / (KNOWN.limit * usual), np.nan)
+        self.change[CONVERTED], self.usual[CONVERTED] = np.where(np.isnan(ratio), np.nan, moved), usual
+        self.ratio[CONVERTED], self.is_known[CONVERTED] = ratio, self.is_known["shape"]
+
+    def exchanged(self) -> tuple[Floats, Floats, Places]:
+        """Of each column how much likelier the day is, as log10, if it and another one have changed places.
+
+        By how they go with all other columns, on this day and on those before. A pair is asked only where each day
+        before was likelier as it was; the limit is as much as the least clear of them, and ``SURPRISE`` at least.
+        Returns with it that limit and the other column.
+        """
+        past, at, before = self.past, self.at, self.before
+        number = len(past.names)
+        found, limit, partner = np.full(number, np.nan), np.full(number, SURPRISE), np.zeros(number, np.intp)
+        scale, today = before[-SCALE_DAYS:], past.relations[at]
+        asked = np.flatnonzero(~np.isnan(np.diagonal(today)) & (past.filled[before].any(axis=0)))
+        if len(scale) < LEAST_JUDGED or len(asked) < 2:
+            return found, limit, partner
+        relations = past.relations[scale][:, asked][:, :, asked]
+        flat = relations[-RECENT_DAYS:].reshape(min(RECENT_DAYS, len(scale)), -1)
+        usual = _median(flat).reshape(len(asked), len(asked))
+        scatter = np.sqrt(_mean((relations - usual) ** 2)) + LEAST_SCATTER
+        begins = past.begins(before)[asked]
+        now = today[np.ix_(asked, asked)]
+        # One after the other: what goes with two that are exchanged looks as if it were, until they are put right.
+        for _ in range(MOST_EXCHANGES):
+            clear = _all_exchanges(now, usual, scatter)
+            pairs = np.argwhere(np.triu(clear, 1) > SURPRISE)
+            for one, other in pairs[np.argsort(-clear[tuple(pairs.T)])].tolist():
+                own = relations[scale >= max(begins[one], begins[other])]
+                own = own[~np.isnan(own[:, one, one] + own[:, other, other])]
+                least = -_exchange(own, usual, scatter, one, other).max(initial=-np.inf)
+                if len(own) >= LEAST_JUDGED and least > 0 and self.may_be(asked[one], asked[other]):
+                    break
+            else:
+                break
+            for here, there in ((one, other), (other, one)):
+                found[asked[here]], limit[asked[here]] = clear[one, other], max(SURPRISE, least)
+                partner[asked[here]] = asked[there]
+            order = np.arange(len(asked))
+            order[[one, other]] = other, one
+            now = now[np.ix_(order, order)]
+        return found, limit, partner
+
+    def may_be(self, one: int, other: int) -> bool:
+        """Whether the values of two columns lie where each other's usually do: else each by itself shows it."""
+        past, limit = self.past, ASPECTS["shape"].limit * FEW_VALUES
+        for here, there in ((one, other), (other, one)):
+            today = past.shape[self.at, here]
+            apart = [np.abs(today - ref[there]).mean() for ref in past.compared_with(self.at, self.before)]
+            if not np.fmin.reduce(apart) / self.spread[there] <= limit * self.usual["shape"][there]:
+                return False
+        return True
+
+    def copied(self) -> Bools:
+        """Which columns have the values of another one, as on no day before.
+
+        Asked only where there are several values, or where those of one of the two are new on most days.
+        """
+        past, before = self.past, self.before
+        found = np.zeros(len(past.names), bool)
+        if len(before) < LEAST_JUDGED:
+            return found
+        facts, missing = past.facts[self.at], past.missing[self.at]
+        is_number = past.filled[self.at] & ~np.isnan(facts).any(axis=1)
+        is_zero = (past.lowest[self.at] == 0) & (past.highest[self.at] == 0)
+        is_telling = (past.distinct[self.at] >= LEAST_VALUES) | (self.chance_of_new() > MOSTLY_NEW)
+        asked = np.flatnonzero(is_number & ~is_zero)
+        _, group = np.unique(np.column_stack([facts, missing])[asked], axis=0, return_inverse=True)
+        for alike in np.flatnonzero(np.bincount(group) > 1):
+            for one, other in combinations(asked[group == alike], 2):
+                was = (past.facts[before, one] == past.facts[before, other]).all(axis=1).any()
+                if not was and (is_telling[one] or is_telling[other]):
+                    found[[one, other]] = True
+                    self.twin |= {one: other, other: one}
+        return found
 
     def scores(self, accepted: Collection[str]) -> dict[str, float | None]:
         """Of each feature how far it is, as a share of what stops; of what stops nothing less than 1."""
@@ -557,6 +775,10 @@ class _Verdict:
             return "nulls"
         if set(changes) == {STUCK}:
             return "stuck"
+        if COPIED in changes:
+            return f"another column's values, the same as of {past.names[self.twin[feature]]}"
+        if RELATED in changes:
+            return f"another column's values, as if of {past.names[self.partner[feature]]}"
         if feature not in past.shares and (like := self.looks_like(feature)):
             return like
         return "values never seen" if UNSEEN in changes else "other values"
@@ -570,7 +792,10 @@ class _Verdict:
         apart = np.abs(usual - today).mean(axis=1) / spread / self.usual["shape"]
         own = apart[feature]
         converted: dict[str, float] = {}
-        for words, (times, plus) in CONVERSIONS.items():
+        is_whole, unit = (today % 1 == 0).mean() > MOSTLY_NEW, past.units[feature]
+        for (words, (of, times, plus)), is_index in zip(CONVERSIONS.items(), IS_INDEX, strict=True):
+            if (is_index and not is_whole) or (of and unit and of != unit):
+                continue
             for before in (usual[feature], past.shape[recent[-1], feature]):
                 off = np.abs(today - (before * times + plus)).mean() / (spread[feature] * abs(times))
                 converted[words] = min(converted.get(words, np.inf), float(off / self.usual["shape"][feature]))
@@ -588,6 +813,51 @@ class _Verdict:
 def at_least(number: int, of: int, chance: float) -> float:
     """The probability that ``number`` or more of so many independent things happen, each with ``chance``."""
     return sum(comb(of, k) * chance**k * (1 - chance) ** (of - k) for k in range(number, of + 1))
+
+
+def _surprise_of_run(was: Bools) -> float:
+    """How unlikely it is that something is so once more, as -log10, by on which days before it was."""
+    run = int(np.argmin(was[::-1])) if not was.all() else len(was)
+    known = was[: len(was) - run]
+    again = np.count_nonzero(known[1:] & known[:-1])
+    # Of what never was, nobody knows how long it stays; one more night in three is what it is taken to do.
+    first, next_ = (known.sum() + 1) / (len(known) + 1), (again + 1) / (known.sum() + 3)
+    return float(-np.log10(first) - run * np.log10(next_))
+
+
+def _all_exchanges(today: Floats, usual: Floats, scatter: Floats) -> Floats:
+    """``_exchange`` of each pair of columns: columns × columns."""
+    odd = _oddity(today, usual[:, None], scatter[:, None])  # column, whose relations, with which
+    each = np.arange(len(today))
+    odd[each, :, each], odd[:, each, each] = 0.0, 0.0
+    own = odd[each, each].sum(axis=1)[:, None] - odd[each, each]
+    other = odd.sum(axis=2)
+    return np.asarray((own + own.T - other - other.T) / TO_LOG10)
+
+
+def _exchange(days: Floats, usual: Floats, scatter: Floats, one: int, other: int) -> Floats:
+    """How much likelier each of ``days`` × columns × columns is with the two columns exchanged, as log10."""
+    both, swapped = [one, other], [other, one]
+    by = np.delete(np.arange(len(usual)), both)
+    place = np.ix_(both, by)
+    own = _oddity(days[:, both][:, :, by], usual[place], scatter[place])
+    exchanged = _oddity(days[:, swapped][:, :, by], usual[place], scatter[place])
+    return np.asarray((own - exchanged).sum(axis=(1, 2)) / TO_LOG10)
+
+
+TO_LOG10 = 2 * log(10)
+"""Squares of deviations are twice the natural logarithm of a likelihood."""
+
+
+def _oddity(relations: Floats, usual: Floats, scatter: Floats) -> Floats:
+    return np.nan_to_num(np.minimum(((relations - usual) / scatter) ** 2, MOST_ODD))
+
+
+def _mean(values: Floats) -> Floats:
+    """Over days, of those that are known; NaN where none is."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, values, 0.0).sum(axis=0) / known.sum(axis=0))
 
 
 def _where(mask: Bools, values: Floats) -> Floats:

@@ -9,7 +9,7 @@ import polars as pl
 
 from include.contracts.use_case import Feature, UseCase
 from include.core.partitions import Partitions
-from include.lake import candidate, dbt, delta, publish
+from include.lake import candidate, dbt, delta, described, publish
 from include.quality import acceptance, faults, gate, profiles
 from include.sources import source
 from include.use_cases import use_case
@@ -131,7 +131,7 @@ def compared(case: UseCase, features: Sequence[Feature], rows: pl.LazyFrame) -> 
     # A feature that was taken once, and is not any more, is nobody's.
     past = past.filter(pl.col("feature").is_in([feature.name for feature in features]))
     found = pl.concat([past, built], how="diagonal").sort(profiles.DAY, maintain_order=True)
-    return faults.judge(found, set(days), set(days), acceptance.of_days(case, days))
+    return faults.judge(found, set(days), set(days), acceptance.of_days(case, days), described.units(case))
 
 
 def _add_lacking(case: UseCase, features: Sequence[Feature], lacking: Sequence[date]) -> None:

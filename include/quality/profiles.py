@@ -2,8 +2,9 @@
 
 ``gold.<case>__profiles`` has a row for each event date and feature, published together with the features that it is
 of. Rows, nulls, lowest, highest and, where they are few, the different values with their counts are such that those of
-several days give that of all of them; quantiles are not, and are not merged. The columns ``<aspect>_change`` say how
-far the day was from the days before it (``include/quality/faults.py``), null where there were too few of them.
+several days give that of all of them; quantiles and relations are not, and are not merged. The columns
+``<aspect>_change`` say how far the day was from the days before it (``include/quality/faults.py``), null where there
+were too few of them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ MOST_VALUES = 64
 """So many different values of a day are listed, with how many rows have each; a number that has more has none listed,
 of a category the most frequent are."""
 
+MOST_RELATED = 64
+"""Of so many numbers, the first of the spec, is kept how each goes with the others: their square is what that costs."""
+MOST_RELATED_ROWS = 10_000
+"""Of a day that has more rows, so many are looked at for that: a correlation of them is certain to a hundredth."""
+
 ASPECTS = ("missing", "shape", "distinct", "top", "beyond", "weekly")
 """In what a day can differ from the days before it."""
 
@@ -49,6 +55,8 @@ SCHEMA: dict[str, pl.DataType] = {
     "values": pl.List(pl.Float64()),  # of a number, rising; null where they are more than MOST_VALUES
     "levels": pl.List(pl.String()),  # of a category, the most frequent first
     "counts": pl.List(pl.Int64()),  # of rows that have each of values or levels
+    "beside": pl.List(pl.String()),  # of a number, the numbers that it is seen beside
+    "relations": pl.List(pl.Float64()),  # its rank correlation with each of them; 0 where either has one value
     "accepted": pl.Boolean(),  # a person has let it through: what changed then is no measure of what sound days do
     **{f"{name}_change": pl.Float64() for name in ASPECTS},
 }
@@ -64,29 +72,31 @@ def of_days(case: UseCase, features: Sequence[Feature], rows: pl.LazyFrame) -> p
     """
     from include.ml import dataset
 
-    columns = dict.fromkeys([case.day, *(feature.name for feature in features)])
+    columns = dict.fromkeys([case.day, *case.entity, *(feature.name for feature in features)])
     a_day = rows.group_by(case.day).len().sort(case.day).collect(engine="streaming")
     found = [pl.DataFrame(schema={name: SCHEMA[name] for name in MEASURED})]
     for days in dataset.parts(a_day.rows()):
         part = dataset.between(case, rows, days).select(*columns).collect(engine="streaming").sort(case.day)
         for (day,), of_day in part.group_by(case.day, maintain_order=True):
-            lines = [{DAY: day, "rows": of_day.height, **line} for line in _of_day(features, of_day)]
+            lines = [{DAY: day, "rows": of_day.height, **line} for line in _of_day(case, features, of_day)]
             found.append(pl.DataFrame(lines, schema=found[0].schema))
     return pl.concat(found)
 
 
-def _of_day(features: Sequence[Feature], rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
+def _of_day(case: UseCase, features: Sequence[Feature], rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
     from include.ml import dataset
 
     numbers = [feature for feature in features if not feature.levels]
     table = np.full((len(numbers), rows.height), np.nan, np.float32)
     for values, feature in zip(table, numbers, strict=True):
         values[:] = dataset.encode(feature, rows[feature.name]).to_numpy()
+    names = [feature.name for feature in numbers]
+    related = _relations(names[:MOST_RELATED], table[:MOST_RELATED], rows.select(case.entity))
     table.sort(axis=1)  # each by itself; NaN comes last
-    in_order = {feature.name: values for feature, values in zip(numbers, table, strict=True)}
+    in_order = dict(zip(names, table, strict=True))
     for feature in features:
         of_kind = _of_levels(rows[feature.name]) if feature.levels else _of_numbers(in_order[feature.name])
-        yield {"feature": feature.name, **of_kind}
+        yield {"feature": feature.name, **of_kind, **related.get(feature.name, {})}
 
 
 def _of_numbers(values: npt.NDArray[np.float32]) -> dict[str, Any]:
@@ -112,6 +122,26 @@ def _of_levels(values: pl.Series) -> dict[str, Any]:
         most = counts.sort(["rows", "level"], descending=[True, False]).head(MOST_VALUES)
         line |= {"top": most["rows"][0], "levels": most["level"].to_list(), "counts": most["rows"].to_list()}
     return line
+
+
+def _relations(
+    names: Sequence[str], table: npt.NDArray[np.float32], entities: pl.DataFrame
+) -> dict[str, dict[str, Any]]:
+    """Of each number of ``table``, numbers × rows, its rank correlation with the others.
+
+    What is missing has the middle rank. Rounded, so that the order of rows is nothing to it; where rows are many, those
+    whose entity has the lowest hashes are looked at.
+    """
+    if len(entities) > MOST_RELATED_ROWS:
+        hashes = entities.hash_rows(seed=0).to_numpy()
+        table = table[:, np.argpartition(hashes, MOST_RELATED_ROWS)[:MOST_RELATED_ROWS]]
+    frame = pl.DataFrame(dict(zip(names, table, strict=True)), nan_to_null=True)
+    ranks = frame.select(pl.all().rank().fill_null((pl.all().count() + 1) / 2)).to_numpy()
+    ranks = ranks - ranks.mean(axis=0)
+    sizes = np.sqrt((ranks**2).sum(axis=0))
+    ranks = np.divide(ranks, sizes, out=np.zeros_like(ranks), where=sizes > 0)
+    found = (ranks.T @ ranks).round(3) + 0.0  # no -0
+    return {name: {"beside": names, "relations": own.tolist()} for name, own in zip(names, found, strict=True)}
 
 
 def quantiles(in_order: Floats, at: Floats) -> Floats:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pytest
 
@@ -30,6 +31,9 @@ CASE = toy_case(
         Feature("flights"),
         Feature("daylight"),
         Feature("network_share"),
+        Feature("crew"),
+        Feature("fuel"),
+        Feature("was_late"),
         Feature("carrier", "categorical", vocabulary=tuple("ABCDEF")),
     ),
 )
@@ -42,7 +46,7 @@ def rows(day: date) -> pl.DataFrame:
     airport, route, carrier = (random.integers(0, number, ROWS) for number in (3, 30, 6))
     season = 60 + 25 * np.sin(at / 58) + random.normal(0, 4)
     late = np.random.default_rng((day.toordinal(), 1)).beta(2, 8, 6)
-    return pl.DataFrame(
+    found = pl.DataFrame(
         {
             "coin_id": [f"{day}-{n}" for n in range(ROWS)],
             "flight_date": [day] * ROWS,
@@ -56,6 +60,13 @@ def rows(day: date) -> pl.DataFrame:
             "network_share": [float(np.random.default_rng((day.toordinal(), 2)).beta(20, 80))] * ROWS,
             "carrier": np.array(list("ABCDEF"))[np.minimum(carrier, random.integers(2, 6, ROWS))],
         }
+    )
+    more = np.random.default_rng((day.toordinal(), 3))
+    return found.with_columns(
+        # Two that lie where each other lies, and go with another column each.
+        crew=(pl.col("flights") - 40) / 6 + pl.Series(more.normal(more.normal(0, 0.3), 1, ROWS)),
+        fuel=(pl.col("miles") - 1350) / 750 + pl.Series(more.normal(more.normal(0, 0.3), 1, ROWS)),
+        was_late=pl.Series((more.random(ROWS) < more.uniform(0.1, 0.4)) * (1 + (more.random(ROWS) < 0.01))),
     )
 
 
@@ -72,14 +83,18 @@ def year() -> pl.DataFrame:
 
 
 def judged(
-    year: pl.DataFrame, *broken: pl.DataFrame, accepted: faults.Accepted | None = None, since: date = FIRST
+    year: pl.DataFrame,
+    *broken: pl.DataFrame,
+    accepted: faults.Accepted | None = None,
+    since: date = FIRST,
+    units: Mapping[str, str] | None = None,
 ) -> faults.Judged:
     """What is said of days that are ``broken``, beside the sound ones before them."""
     found = of(list(broken))
     days = set(found[DAY])
     past = year.filter((pl.col(DAY) >= since) & ~pl.col(DAY).is_in(days) & (pl.col(DAY) < max(days)))
     together = pl.concat([past, found], how="diagonal").sort(DAY, maintain_order=True)
-    return faults.judge(together, days, days, accepted or {})
+    return faults.judge(together, days, days, accepted or {}, units)
 
 
 def named(judged: faults.Judged) -> dict[str, str]:
@@ -102,7 +117,7 @@ BROKEN: Mapping[str, tuple[pl.Expr, str]] = {
     "miles to km": (pl.col("miles") * 1.609344, "miles to kilometres"),
     "hour to minute": (
         pl.col("hour") * 60,
-        "another unit or scale, as if from hours to minutes, or minutes to seconds",
+        "another unit or scale, as if from hours to minutes",
     ),
     "share to percent": (pl.col("network_share") * 100, "another unit or scale, as if from shares to percent"),
     "a weekday's index": (pl.col("weekday") % 7 + 1, "other values"),
@@ -110,7 +125,7 @@ BROKEN: Mapping[str, tuple[pl.Expr, str]] = {
     "one airport's": (pl.col("temperature").first().over("flight_date"), "constant"),
     "nothing": (pl.lit(None, pl.Float64).alias("late_share"), "empty"),
     "a third of it": (pl.when(pl.int_range(pl.len()) % 3 > 0).then("miles").alias("miles"), "nulls"),
-    "another column": (pl.col("flights").alias("miles"), "another column's values, as if of flights"),
+    "another column": (pl.col("flights").alias("miles"), "another column's values, the same as of flights"),
     "others' names": (pl.col("carrier").str.to_lowercase(), "values never seen"),
     "one name": (pl.lit("A").alias("carrier"), "constant"),
 }
@@ -126,6 +141,70 @@ def test_one_day_of_one_column_is_named(year: pl.DataFrame, name: str) -> None:
     assert kind in fault.kind
     assert f"It was on {day - timedelta(1)} " in fault.said
     assert (found.scores[fault.feature] > 1).all()
+
+
+def test_two_columns_with_each_others_values_are_told_by_what_they_go_with(year: pl.DataFrame) -> None:
+    """Each lies where the other does, so that neither shows by itself."""
+    day = KNOWN + timedelta(20)
+    found = judged(year, rows(day).with_columns(crew="fuel", fuel="crew"))
+    assert named(found) == {
+        "crew": "another column's values, as if of fuel",
+        "fuel": "another column's values, as if of crew",
+    }
+    # Whoever accepts it hears of it no more, and of the way back once that is known again.
+    accepted = {(day, one.feature): one.changes for one in found.faults}
+    days = [day + timedelta(n) for n in range(5)]
+    later = [rows(one).with_columns(crew="fuel", fuel="crew") for one in days]
+    assert named(judged(year, *later, accepted=accepted)) == {}
+
+
+def test_a_copy_is_the_same_as_another_column(year: pl.DataFrame) -> None:
+    """The name of the one that it is a copy of; that one is no fault where only the copy is unlike itself."""
+    day = KNOWN + timedelta(20)
+    found = judged(year, rows(day).with_columns(crew="fuel"))
+    assert named(found)["crew"] == "another column's values, the same as of fuel"
+    assert named(judged(year, rows(day).with_columns(crew="flights"))) == {
+        "crew": "another column's values, the same as of flights"
+    }
+
+
+def test_one_value_for_nights_on_end_is_found_within_a_week(year: pl.DataFrame) -> None:
+    """A share of a network stays for nights, and a flag with two values has one: neither shows on its first day."""
+    days = [KNOWN + timedelta(n) for n in range(7)]
+    stays = rows(days[0] - timedelta(1))["network_share"]
+    share = judged(year, *(rows(day).with_columns(stays) for day in days))
+    flag = judged(year, *(rows(day).with_columns(was_late=0) for day in days))
+    assert (named(share), named(flag)) == ({"network_share": "stuck"}, {"was_late": "constant"})
+    assert share.faults[0].day == days[2]
+    assert days[0] < flag.faults[0].day <= days[-1]
+
+
+def test_what_is_usual_in_another_unit_is_at_fault_sooner() -> None:
+    """A wind of three airports that scatters from day to day about as much as another unit is."""
+    case = toy_case(task=replace(CASE.task, baseline=None), context=(), features=(Feature("wind"),))
+    random = np.random.default_rng(1)
+    strength = 15 * np.exp(random.normal(0, 0.07, DAYS))
+    days = [rows_of_wind(FIRST + timedelta(n), strength[n] + random.normal(0, 1, 3)) for n in range(DAYS)]
+    known = of(days, case)
+    known = faults.judge(known, set(known[DAY]), (), {}).profiles
+
+    def found(units: Mapping[str, str]) -> int:
+        stopped = 0
+        for day in days[140::5]:
+            broken = of([day.with_columns(pl.col("wind") * 0.44704)], case)
+            past = known.filter(pl.col(DAY) < broken[DAY][0])
+            today = set(broken[DAY])
+            together = pl.concat([past, broken], how="diagonal")
+            stopped += len(faults.judge(together, today, today, {}, units).faults)
+        return stopped
+
+    # Of twelve days.
+    assert (found({}), found({"wind": "mile per hour"})) == (0, 11)
+
+
+def rows_of_wind(day: date, of_airport: npt.NDArray[np.float64]) -> pl.DataFrame:
+    names = [f"{day}-{n}" for n in range(30)]
+    return pl.DataFrame({"coin_id": names, "flight_date": [day] * 30, "wind": of_airport[np.arange(30) % 3]})
 
 
 def test_a_column_that_stays_what_it_was_yesterday_is_stuck(year: pl.DataFrame) -> None:

@@ -50,6 +50,7 @@ def run(first: date, days: int = 1, change: pl.Expr | None = None) -> list[str]:
 def test_a_profile_is_what_a_column_looks_like() -> None:
     values = [3.0, 1.0, 1.0, None, 2.0, 1.0, 2.0, None]
     rows = pl.DataFrame({"flight_date": [FIRST] * 8, "weight": values, "metal": [*"ggittttt"], "noise": [None] * 8})
+    rows = rows.with_columns(coin_id=pl.int_range(pl.len()))
     weight, metal, noise = profiles.of_days(CASE, CASE.features, rows.lazy()).to_dicts()
     there = np.array([one for one in values if one is not None])
     assert weight["quantiles"] == pytest.approx(np.quantile(there, profiles.QUANTILES))

@@ -71,7 +71,8 @@ WEATHER = Feed(
         Column("wind_gust", "double", "gusts", "mile per hour", minimum=0, maximum=300),
         Column("precip", "double", "precipitation in the hour", "inch", minimum=0, maximum=12),
         Column("pressure", "double", "at sea level", "millibar", minimum=900, maximum=1100),
-        Column("visib", "double", "visibility", "mile", minimum=0, maximum=20),
+        # The stations report nothing beyond: 10 miles are "10 miles or more".
+        Column("visib", "double", "visibility", "mile", minimum=0, maximum=10),
     ),
     key=("origin", "observed_at"),
     day_column="weather_date",

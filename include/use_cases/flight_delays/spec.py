@@ -58,7 +58,7 @@ SPEC = UseCase(
         Feature("weather_temp_mean_f", low=-40, high=130),
         Feature("weather_wind_max_mph", low=0, high=150),
         Feature("weather_precip_sum_in", low=0, high=300),
-        Feature("weather_visib_min_mi", low=0, high=20),
+        Feature("weather_visib_min_mi", low=0, high=10),
         Feature("weather_pressure_min_mb", low=900, high=1100),
         Feature("weather_humid_mean_pct", low=0, high=100),
         Feature("aircraft_age_years", low=0, high=100),
