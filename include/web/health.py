@@ -105,7 +105,8 @@ class _Case:
         return found.row(0, named=True) if found.height else None
 
     def champions(self) -> list[ledger.Champion]:
-        return self.tried(self.table(self.case.deployments_table), lambda: ledger.read(self.case), [])
+        name, case = self.table(self.case.deployments_table), self.case
+        return self.tried(name, lambda: champions(self.tables, case), [])
 
     def scorings(self) -> pl.DataFrame:
         own, nothing = pl.col("use_case") == self.case.name, pl.DataFrame(schema=throughput.SCHEMA)
@@ -113,6 +114,11 @@ class _Case:
             throughput.LEDGER, lambda: self.tables.rows(throughput.LEDGER, throughput.SCHEMA, only=own), nothing
         )
         return throughput.with_rates(found.sort("at"))
+
+
+def champions(tables: Tables, case: UseCase) -> list[ledger.Champion]:
+    """The ledger of deployments. Raises what ``ledger.read`` does."""
+    return tables.kept(("champions", case.name), [f"gold.{case.deployments_table}"], lambda: ledger.read(case))
 
 
 def made_of(case: UseCase) -> list[str]:

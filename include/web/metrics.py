@@ -132,7 +132,8 @@ class Figures(Collector):
         families = {
             name: GaugeMetricFamily(PREFIX + name, text, labels=labels) for name, (text, labels) in FIGURES.items()
         }
-        samples, problems = self._read()
+        with self.tables.once():
+            samples, problems = self._read()
         samples += [("unreadable", (what,), 1.0) for what in sorted(problems)]
         samples.append(("collect_seconds", (), time.monotonic() - begun))
         for name, labels, value in samples:
@@ -257,8 +258,7 @@ _OF_FIGURE = {
 
 def of_champion(tables: Tables, case: UseCase) -> Iterator[Sample]:
     """Who scores, and how old what it learned from is beside the newest night that was measured."""
-    table = f"gold.{case.deployments_table}"
-    champion = ledger.pick(tables.kept(("champions", case.name), [table], lambda: ledger.read(case)), date.max)
+    champion = ledger.pick(health.champions(tables, case), date.max)
     if champion is None:
         return
     yield "champion_info", (case.name, str(champion.model_version), champion.how or "gates"), 1.0

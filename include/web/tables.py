@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from threading import Lock
@@ -40,12 +41,26 @@ class Tables:
     def __init__(self) -> None:
         self._open: dict[str, _Open] = {}
         self._kept: OrderedDict[Any, Any] = OrderedDict()
+        self._looked: set[str] | None = None
         self._turn = Lock()
+
+    @contextmanager
+    def once(self) -> Iterator[None]:
+        """While this lasts, each table is looked at once: all that is asked is of one moment. For one thread."""
+        self._looked = set()
+        try:
+            yield
+        finally:
+            self._looked = None
 
     def opened(self, table: str) -> DeltaTable | None:
         """The newest version of ``table``, as ``<layer>.<name>``."""
         with self._turn:
             there = self._open.get(table)
+        if self._looked is not None:
+            if there is not None and table in self._looked:
+                return there.table
+            self._looked.add(table)
         if there is not None and time.monotonic() - there.at < REOPEN_SECONDS:
             with there.turn:
                 try:
