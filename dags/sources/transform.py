@@ -50,6 +50,7 @@ def transform(source: Source) -> DAG:
             select=select,
             also=touched,
             **defaults.LONG,
+            **defaults.SPARK,
         )
 
         @task(outlets=[assets.silver(source.name)])

@@ -16,6 +16,8 @@ from enum import Enum
 from importlib import import_module
 from typing import NoReturn
 
+from pydantic import ValidationError
+
 from include.core.errors import BadRequestError, NocturneError
 from include.core.settings import settings
 from include.local.checks import InstallationError, denied_problem, full_disk_problem
@@ -185,5 +187,7 @@ def told(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OSError) and (line := full_disk_problem(error) or denied_problem(error)):
         return line
+    if isinstance(error, ValidationError) and error.title == "Settings":
+        return "; ".join(one["msg"].removeprefix("Value error, ") for one in error.errors(include_input=False))
     names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
     return (str(error) or repr(error)) if names & OF_SERVICES else None

@@ -131,6 +131,14 @@ class Settings(BaseSettings):
     celery_broker: SecretStr = Field(
         SecretStr(""), description="Redis, by which workers get their tasks, as redis://:password@host:6379/0"
     )
+    queues: str = Field(
+        "default,spark,gpu",
+        description="whose tasks a worker takes: default, spark (they use Spark), gpu (they train); a machine with a "
+        "GPU takes gpu alone, and the others the rest",
+    )
+    gpu_slots: int = Field(
+        1, gt=0, description="the slots of the pool gpu, one a device that trains: so many trainings go on at once"
+    )
     secrets_backend: str = Field(
         "",
         validate_default=True,

@@ -10,10 +10,15 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from include.core.errors import NocturneError
 from include.core.locks import alone
 from include.core.settings import settings
+from include.core.storage import put
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 # What dbt itself writes into a project, and what says nothing about its models.
 NOT_THE_PROJECT = {"target", "logs", "dbt_packages"}
@@ -23,11 +28,18 @@ class DocsFailedError(NocturneError):
     """dbt could not build its pages. The earlier ones stay."""
 
 
-def folder() -> Path:
+def folder() -> UPath:
+    """Where the pages are. Of several machines one builds them and another shows them: there they are in the lake."""
+    here = settings()
+    return here.lake / "dbt" / "docs" if here.lease_connection else here.place(str(_workshop()))
+
+
+def _workshop() -> Path:
+    """Where they are built."""
     return settings().var / "dbt" / "docs"
 
 
-def page() -> Path:
+def page() -> UPath:
     """The pages: one file that needs nothing else. It is missing until they are built for the first time."""
     return folder() / "index.html"
 
@@ -48,9 +60,9 @@ def fingerprint() -> str:
 
 
 @contextmanager
-def _alone() -> Iterator[Path]:
-    """One build at a time; a second waits. Gives the file with the fingerprint of the last one."""
-    with alone(folder() / ".lock"):
+def _alone() -> Iterator[UPath]:
+    """One build at a time on a machine; a second waits. Gives the file with the fingerprint of the last one."""
+    with alone(_workshop() / ".lock"):
         yield folder() / "fingerprint"
 
 
@@ -64,14 +76,14 @@ def refresh(force: bool = False) -> bool:
         if not force and page().exists() and built.exists() and built.read_text() == now:
             return False
         _build()
-        built.write_text(now)
+        put(built, now)
     return True
 
 
 def _build() -> None:
     from dbt.cli.main import dbtRunner
 
-    project, target = settings().home / "dbt_project", folder() / "target"
+    project, target = settings().home / "dbt_project", _workshop() / "target"
     arguments = ["--quiet", "docs", "generate", "--static"]
     arguments += ["--project-dir", str(project), "--profiles-dir", str(project)]
     # A target of its own: what a build of models parsed stays there for the next one.
@@ -80,4 +92,5 @@ def _build() -> None:
     if not done.success:
         raise DocsFailedError(f"dbt docs generate failed, see {settings().log / 'dbt' / 'dbt.log'}: {done.exception}")
     # Into place in one step: nobody is ever shown half a page.
-    (target / "static_index.html").replace(page())
+    page().parent.mkdir(parents=True, exist_ok=True)
+    put(page(), (target / "static_index.html").read_text())

@@ -139,6 +139,10 @@ def of_profile(settings: Settings) -> dict[str, str]:
         found[AIRFLOW_DB] = settings.airflow_connection
     if executor := EXECUTORS.get(settings.executor):
         found["AIRFLOW__CORE__EXECUTOR"] = executor
+    if settings.executor == CELERY:
+        # Redis gives a task that nobody has acknowledged to another worker too: never before the longest has ended.
+        seconds = max(24 * 3600, int(settings.long_task_minutes * 120))
+        found["AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT"] = str(seconds)
     if backend := CLASSES.get(settings.secrets_backend):
         found["AIRFLOW__SECRETS__BACKEND"] = backend
     return found

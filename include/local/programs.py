@@ -337,11 +337,14 @@ def triggerer(settings: Settings) -> Program:
 def worker(settings: Settings) -> Program:
     """A worker of Celery. It knows Redis and Airflow's API, and no metadata database: its tasks could use that.
 
-    It serves the logs of its tasks to who shows a token that the api-server has signed.
+    In a container it serves the logs of its tasks to who shows a token that the api-server has signed. Elsewhere it
+    does not: it would listen on all addresses of the machine.
     """
+    argv = [sys.executable, "-m", "airflow", "celery", "worker", "--queues", settings.queues]
+    argv += ["--celery-hostname", f"{settings.var.name}@%h"]  # one that no other has, were there two on a machine
     return Program(
         name="worker",
-        argv=[sys.executable, "-m", "airflow", "celery", "worker", "--without-gossip", "--without-mingle"],
+        argv=argv if settings.container else [*argv, "--skip-serve-logs"],
         folder=settings.var / "airflow",
         environment={AIRFLOW_DB: "sqlite://"},  # an empty one in memory: Airflow wants an address to start with
         secrets=CELERY_SECRETS | CLIENT_SECRETS | {"AIRFLOW__API__SECRET_KEY", BACKEND_KWARGS},

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from include.core import database
-from include.core.settings import FILES, Settings
+from include.core.settings import FILES, LOCAL, Settings
 from include.local.checks import InstallationError
 from include.local.environment import DATABASE_SECRETS, FERNET_KEY, GIVEN, environment
 from include.local.ready import PACKAGES, check_clock, missing
@@ -97,7 +97,18 @@ def bring_forward(settings: Settings, progress: Progress) -> str | None:
                 progress(f"{what}: {database.named(one.url)}")
                 migrate(settings, one.name)
                 database.note(connection, package, version(package), table)
+            if one.name == "airflow" and settings.executor != LOCAL:
+                make_pool(settings, connection, progress)
     return own
+
+
+def make_pool(settings: Settings, connection: psycopg.Connection, progress: Progress) -> None:
+    """Have Airflow's pool ``gpu``, in which trainings wait, be as large as it should. Raises InstallationError."""
+    slots = str(settings.gpu_slots)
+    if str(database.value(connection, "SELECT slots FROM slot_pool WHERE pool = 'gpu'")) == slots:
+        return
+    progress(f"the pool gpu has {slots} slots")
+    airflow(settings, ["pools", "set", "gpu", slots, "trainings, one a device"])
 
 
 def check_not_newer(connection: psycopg.Connection, one: Shared) -> None:
@@ -121,10 +132,23 @@ def migrate(settings: Settings, name: str) -> None:
     """Bring the tables of ``airflow`` or ``mlflow`` forward. Raises InstallationError."""
     package, _ = PACKAGES[name]
     log = settings.log / f"{package}-migrate.log"
+    if carried_out(settings, name, COMMANDS[name], log):
+        raise InstallationError(migration_problem(package, log))
+
+
+def airflow(settings: Settings, command: list[str]) -> None:
+    """Carry out a command of Airflow's. Raises InstallationError."""
+    log = settings.log / "airflow-command.log"
+    if carried_out(settings, "airflow", ["-m", "airflow", *command], log):
+        raise InstallationError(f"`airflow {' '.join(command)}` has failed: see {log}")
+
+
+def carried_out(settings: Settings, name: str, command: list[str], log: Path) -> int:
+    """The exit code of a command of Python's, in the environment of ``airflow`` or ``mlflow``."""
     secrets = DATABASE_SECRETS | {FERNET_KEY} if name == "airflow" else frozenset[str]()
     with log.open("w") as output:
-        done = subprocess.run(  # noqa: S603  # one of the two commands above
-            [sys.executable, *COMMANDS[name]],
+        done = subprocess.run(  # noqa: S603  # commands of ours
+            [sys.executable, *command],
             env=environment(settings, secrets, hand_on=GIVEN),
             stdout=output,
             stderr=output,
@@ -132,8 +156,7 @@ def migrate(settings: Settings, name: str) -> None:
             stdin=subprocess.DEVNULL,
             check=False,
         )
-    if done.returncode:
-        raise InstallationError(migration_problem(package, log))
+    return done.returncode
 
 
 def migration_problem(package: str, log: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -96,7 +97,9 @@ def taken(device: str, bytes_needed: int) -> Iterator[dict[str, float]]:
     if device == "cpu":
         yield {}
         return
-    with lease("gpu", patience=TURN_SECONDS), _nvml() as nvml:
+    # The device is this machine's: another one's trainings have theirs, and so have those on another device of it.
+    device_of = f"gpu {settings().cuda_visible_devices} of {socket.gethostname()}"
+    with lease(device_of, patience=TURN_SECONDS), _nvml() as nvml:
         handle = _visible(nvml)[0]
         free = int(nvml.nvmlDeviceGetMemoryInfo(handle).free)
         if free < bytes_needed:

@@ -15,7 +15,7 @@ from pendulum import FixedTimezone
 
 from include.contracts.source import Source
 from include.core.errors import may_pass
-from include.core.settings import settings
+from include.core.settings import LOCAL, settings
 from include.orchestration.alerts import Tell
 from include.orchestration.channels import within
 
@@ -76,6 +76,18 @@ DEFAULTS: dict[str, Any] = {
 
 # For a task that reads or fits a range of history.
 LONG: dict[str, Any] = {"execution_timeout": timedelta(minutes=settings().long_task_minutes)}
+
+SEVERAL = settings().executor != LOCAL
+"""Whether tasks have workers to be shared out to. On one machine they are of one queue, and nothing says otherwise."""
+
+# For a task that uses Spark: workers that can reach it take these.
+SPARK: dict[str, Any] = {"queue": "spark"} if SEVERAL else {}
+
+# For a training: a worker with a GPU takes it, one a device. A night's stages come before it where slots are few.
+TRAINING: dict[str, Any] = LONG | ({"queue": "gpu", "pool": "gpu", "weight_rule": "absolute"} if SEVERAL else {})
+
+# For what people wait for in the morning: before all else that could begin.
+FIRST: dict[str, Any] = {"priority_weight": 100} if SEVERAL else {}
 
 # For a wait. Between two looks it is no process and takes no worker.
 WAIT: dict[str, Any] = {"mode": "reschedule", "poke_interval": 10, "timeout": settings().wait_minutes * 60}

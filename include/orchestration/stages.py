@@ -148,6 +148,7 @@ def build(case: str) -> DbtBuild:
         stage=f"{case}_features",
         select=f"marts.use_cases.{case}",
         **defaults.LONG,
+        **defaults.SPARK,
     )
 
 
@@ -198,7 +199,7 @@ def discard(built: Any) -> Any:
 def score(case: str) -> Any:
     """Score every entity of the days to predict, once, with the champion of each day."""
 
-    @task(task_id="score", doc_md=score.__doc__, outlets=[assets.predictions(case)])
+    @task(task_id="score", doc_md=score.__doc__, outlets=[assets.predictions(case)], **defaults.FIRST)
     def predict(**context):
         from include.ml import ledger
         from include.serving import batch
@@ -331,7 +332,7 @@ def look_again(case: str) -> Any:
 def train(case: str) -> Any:
     """Fit, evaluate on later days than it was fitted on, register as challenger."""
 
-    @task(task_id="train", doc_md=train.__doc__, **defaults.LONG)
+    @task(task_id="train", doc_md=train.__doc__, **defaults.TRAINING)
     def fit(**context):
         from include.governance import events
         from include.ml import train

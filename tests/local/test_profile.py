@@ -76,6 +76,7 @@ def test_a_service_finds_the_others_where_they_are(cluster: Settings) -> None:
     assert child["SPARK_REMOTE"] == "sc://spark:15002/;authorization=Bearer%20given spark_token"
     assert child["AIRFLOW__CORE__EXECUTOR"].endswith("CeleryExecutor")
     assert "db" not in child["AIRFLOW__CELERY__RESULT_BACKEND"]
+    assert int(child["AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT"]) > cluster.long_task_minutes * 60
     assert child["NOCTURNE_LEASE_DB"] == "postgresql+psycopg://leases:of-leases@db:5432/airflow"
     assert program(cluster, "mlflow").environment["MLFLOW_SERVER_ALLOWED_HOSTS"].startswith("127.0.0.1:5000,")
     assert [one.name for one in programs(cluster)] == []

@@ -17,7 +17,16 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="session")
 def dag_facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Every DAG of ``dags``, imported once by a process of its own with a home, a database and logs of its own."""
-    home = tmp_path_factory.mktemp("airflow")
+    return facts(tmp_path_factory.mktemp("airflow"), {"NOCTURNE_EXECUTOR": "local"})
+
+
+@pytest.fixture(scope="session")
+def dag_facts_of_a_cluster(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The same where tasks are shared out to workers."""
+    return facts(tmp_path_factory.mktemp("airflow"), {"NOCTURNE_EXECUTOR": "celery"})
+
+
+def facts(home: Path, more: dict[str, str]) -> dict[str, Any]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))}
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("dag_facts.py")), str(ROOT / "dags")],
@@ -31,14 +40,16 @@ def dag_facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
             "NOCTURNE_VAR": str(home / "var"),
             "PYTHONPATH": str(ROOT),
-        },
+        }
+        | more,
         cwd=home,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -49,6 +49,9 @@ def facts_of(dag: Any) -> dict[str, Any]:
                 "holds_a_slot": getattr(task, "mode", "") == "poke" and task.timeout > 0,
                 "waits_seconds": waits(task),
                 "after": sorted(task.upstream_task_ids),
+                "queue": task.queue,
+                "pool": task.pool,
+                "priority": task.priority_weight,
                 "outlets": sorted(outlet.name for outlet in task.outlets),
             }
             for task in dag.tasks

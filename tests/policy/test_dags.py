@@ -254,3 +254,36 @@ def test_parsing_imports_nothing_heavy(dag_facts: dict[str, Any]) -> None:
 @pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_dag_file_is_a_recipe(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MOST_LINES, "what the tasks do belongs into include/"
+
+
+def test_whoever_follows_assets_follows_one(dag_facts: dict[str, Any]) -> None:
+    """Where metadata is in PostgreSQL, a DAG that follows two can lose a run (apache/airflow#71070)."""
+    followers = {
+        name: dag["listens_to"]
+        for name, dag in dag_facts["dags"].items()
+        if dag["schedule"] == "PartitionedAssetTimetable"
+    }
+    assert len(followers) > 10
+    assert all(followers.values()), {name for name, asset in followers.items() if not asset}
+
+
+def test_one_machine_has_one_queue(dag_facts: dict[str, Any]) -> None:
+    tasks = [task for dag in dag_facts["dags"].values() for task in dag["tasks"].values()]
+    assert {(task["queue"], task["pool"], task["priority"]) for task in tasks} == {("default", "default_pool", 1)}
+
+
+@pytest.mark.full
+def test_workers_have_queues_by_what_a_task_needs(dag_facts_of_a_cluster: dict[str, Any]) -> None:
+    assert dag_facts_of_a_cluster["errors"] == {}
+    tasks = {
+        (name.removeprefix(case), task_id): task
+        for name, dag in dag_facts_of_a_cluster["dags"].items()
+        for case in ("flight_delays", "lakehouse")
+        if name.startswith(case)
+        for task_id, task in dag["tasks"].items()
+    }
+    assert (tasks["_train", "train"]["queue"], tasks["_train", "train"]["pool"]) == ("gpu", "gpu")
+    assert {task["queue"] for (_, task_id), task in tasks.items() if task_id == "build"} == {"spark"}
+    assert tasks["_predict", "score"]["priority"] > tasks["_train", "train"]["priority"]
+    others = {key for key, task in tasks.items() if key[1] not in ("build", "train")}
+    assert {tasks[key]["queue"] for key in others} == {"default"}

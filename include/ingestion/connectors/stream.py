@@ -183,6 +183,11 @@ class Continuous:
     def __init__(self, source: Source, feed: Feed, every: float) -> None:
         if not isinstance(feed.connector, Stream):
             raise TypeError(f"feed {feed.name} is fetched from no stream")
+        if settings().lease_connection:
+            raise RefusedError(
+                f"on several machines the nights spool {spool_of(source, feed)} as they begin, one at a time: a "
+                "query that goes on for ever would not see that another machine waits for it to make room"
+            )
         self.connector, self.spool, self.every = feed.connector, spool_of(source, feed), every
         self.query: StreamingQuery | None = None
         self._lock: IO[str] | None = None

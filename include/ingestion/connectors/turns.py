@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from include.core.lease import lease
 from include.core.locks import taken
 from include.core.settings import settings
 from include.ingestion.connectors.errors import UpstreamError
@@ -46,7 +47,8 @@ def is_taken(path: Path) -> bool:
 @contextmanager
 def turn(spool: str) -> Iterator[None]:
     """While this lasts, nobody else spools. Waits until whoever does has made room."""
-    with _waited_for(waiting(spool)), _waited_for(spooling(spool)):
+    # the files are of this machine; the lease is everybody's
+    with _waited_for(waiting(spool)), _waited_for(spooling(spool)), lease(f"spool {spool}", PATIENCE):
         yield
 
 
