@@ -168,10 +168,21 @@ image: ## [java=17] the container image, which records this commit with its mode
 	@COMMIT=$$([ -n "$$(git status --porcelain)" ] || git rev-parse HEAD) JAVA="$(java)" \
 		docker compose -f docker/compose.yaml build
 
-lock: venv ## compile requirements.txt and requirements-setup.txt from their .in files
+cluster-up: venv ## [name=nocturne.example] [gpu=1]: the cluster's images, secrets and services, by docker or podman compose: docs/cluster.md
+	@$(NOCTURNE) cluster-up $(given)
+
+cluster-down: venv ## stop the cluster's services; their data stays
+	@$(NOCTURNE) cluster-down
+
+cluster-status: venv ## state and health of each container of the cluster
+	@$(NOCTURNE) cluster-status
+
+lock: venv ## compile requirements.txt, requirements-setup.txt and requirements-gpu.txt from their .in files
 	@for name in requirements-setup requirements; do \
 		.venv/bin/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header \
 			--no-emit-index-url --no-emit-find-links $(args) $$name.in -o $$name.txt || exit 1; done
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-emit-index-url \
+		--no-emit-find-links --no-emit-package numpy $(args) requirements-gpu.in -o requirements-gpu.txt
 
 screenshots: venv ## the README's pictures, and a backfill in a real browser that must change nothing; needs Chromium
 	@$(EXEC) $(PYTHON) examples/screenshots.py

@@ -20,6 +20,9 @@ THE_SERVICES = (
     Command("foreground", "run them until a signal comes, as a container wants", "include.cli.services:foreground"),
     Command("init", "databases, logins and buckets, for all machines", "include.cli.services:init"),
     Command("serve", "one service in the foreground, with only its secrets", "include.cli.services:serve"),
+    Command("cluster-up", "build and start the cluster's containers", "include.cli.cluster:up", "--name localhost"),
+    Command("cluster-down", "stop them; their data stays", "include.cli.cluster:down"),
+    Command("cluster-status", "state and health of each of them", "include.cli.cluster:status"),
     Command("exec", "another program in their environment", "include.cli.services:execute", "-- airflow dags list"),
     Command("clean", "stop them and remove all state under var", "include.cli.services:clean", "--yes"),
 )

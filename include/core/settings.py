@@ -162,6 +162,9 @@ class Settings(BaseSettings):
         SecretStr(""), description="the key of pseudonyms; only Spark needs it, from the file of its machine"
     )
     spark_token: SecretStr = Field(SecretStr(""), description="what Spark Connect asks for")
+    spark_secret: SecretStr = Field(
+        SecretStr(""), description="what the master, the workers and the driver of a Spark cluster know each other by"
+    )
 
     host: str = Field("127.0.0.1", description="the address every service binds; loopback unless told otherwise")
 

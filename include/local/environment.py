@@ -43,6 +43,7 @@ LEASE_DB = "NOCTURNE_LEASE_DB"
 CELERY_SECRETS = frozenset({"AIRFLOW__CELERY__BROKER_URL", "AIRFLOW__CELERY__RESULT_BACKEND"})
 MLFLOW_DB = ("_MLFLOW_SERVER_FILE_STORE", "_MLFLOW_SERVER_REGISTRY_STORE")
 MLFLOW_SECRETS = frozenset({"MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY", *MLFLOW_DB})
+SPARK_SECRET = "_SPARK_AUTH_SECRET"  # noqa: S105  # Spark's own variable for what its processes share
 SPARK_TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"  # noqa: S105
 METRICS_TOKEN = "NOCTURNE_METRICS_TOKEN"  # noqa: S105  # what Prometheus shows to the api-server
 # whoever knows such an address, or such a login, may write there
@@ -193,6 +194,7 @@ _OURS: dict[str, Callable[[Settings], str]] = {
     SPARK_TOKEN: lambda of: of.secret("spark_token"),
     # where secrets are given, none is a page that nobody may read
     METRICS_TOKEN: lambda of: of.secret("metrics_token") if of.secrets_backend == FILES else of.given("metrics_token"),
+    SPARK_SECRET: lambda of: of.secret("spark_secret"),
     ALERT_WEBHOOK: lambda of: of.given("alert_webhook"),
     ALERT_SLACK: lambda of: of.given("alert_slack"),
     ALERT_SMTP: lambda of: of.smtp_connection,

@@ -23,6 +23,7 @@ from include.local.environment import (
     JWT_SECRET,
     METRICS_TOKEN,
     MLFLOW_SECRETS,
+    SPARK_SECRET,
     SPARK_TOKEN,
 )
 from include.local.jars import LOCAL_FILE_SYSTEM
@@ -149,7 +150,28 @@ def spark_configuration(settings: Settings) -> dict[str, str]:
         # an error reaches people as its message; the server's own log keeps the Java stack
         "spark.sql.connect.serverStacktrace.enabled": "false",
         **(statsd_configuration(settings.statsd) if settings.statsd else {}),
-    } | (s3_configuration(settings) if settings.uses_s3 else {})
+        **(cluster_configuration(settings) if settings.spark_master else {}),
+        **(s3_configuration(settings) if settings.uses_s3 else {}),
+    }
+
+
+def cluster_configuration(settings: Settings) -> dict[str, str]:
+    """What the driver of a cluster says besides: how its executors, of the same image, are started."""
+    return {
+        # Spark wants it said; what counts is the variable SPARK_SECRET, which no list of processes shows
+        "spark.authenticate.secret": "is in the environment",
+        "spark.network.crypto.enabled": "true",
+        "spark.pyspark.python": sys.executable,
+        "spark.executor.memory": settings.spark_memory,
+        "spark.executor.extraClassPath": os.pathsep.join(map(str, jar_paths(settings))),
+        "spark.executor.extraJavaOptions": " ".join(
+            [
+                f"-Dlog4j2.configurationFile={settings.home / 'config' / 'log4j2.properties'}",
+                "-Duser.timezone=UTC",
+                "-XX:+ExitOnOutOfMemoryError",
+            ]
+        ),
+    }
 
 
 def statsd_configuration(address: str) -> dict[str, str]:
@@ -242,9 +264,50 @@ def apache_spark(settings: Settings) -> Program:
         # what workers run is our Python, with our libraries, and not what the path happens to name first
         environment={"PYSPARK_PYTHON": sys.executable}
         | ({} if settings.spark_master else {"SPARK_LOCAL_IP": loopback(settings)}),
-        secrets=frozenset({SPARK_TOKEN}),
+        secrets=frozenset({SPARK_TOKEN} | ({SPARK_SECRET} if settings.spark_master else set())),
         hidden=hidden_from_spark(settings),
         kept=(settings.secrets / "pseudonym_key",),
+        credentials=("AWS_",) if settings.uses_s3 else (),
+    )
+
+
+def spark_master(settings: Settings) -> Program:
+    """The master of a Spark cluster: it knows the workers, and which of them work for whom."""
+    return of_spark_cluster(settings, "spark-master", "master.Master", "--port", "7077")
+
+
+def spark_worker(settings: Settings) -> Program:
+    """A worker of a Spark cluster: it starts the executors, which do the work.
+
+    Raises BadRequestError where it is not told of a master.
+    """
+    if not settings.spark_master:
+        raise BadRequestError("NOCTURNE_SPARK_MASTER names no cluster: spark://<host>:7077")
+    shares = ("--cores", str(settings.spark_cores), "--memory", settings.spark_memory)
+    folder = ("--work-dir", str(settings.var / "spark" / "work"))
+    return of_spark_cluster(settings, "spark-worker", "worker.Worker", *shares, *folder, settings.spark_master)
+
+
+def of_spark_cluster(settings: Settings, name: str, main: str, *arguments: str) -> Program:
+    """A process of Spark's own cluster. It takes no work but from who knows the secret, and serves no REST."""
+    options = [
+        "-Dspark.authenticate=true",
+        "-Dspark.network.crypto.enabled=true",
+        "-Dspark.worker.cleanup.enabled=true",
+        f"-Dspark.local.dir={settings.var / 'spark' / 'tmp'}",
+        "-Duser.timezone=UTC",
+    ]
+    return Program(
+        name=name,
+        argv=[
+            str(Path(sys.executable).parent / "spark-class"),
+            f"org.apache.spark.deploy.{main}",
+            *("--host", socket.gethostname()),
+            *arguments,
+        ],
+        folder=settings.var / "spark",
+        environment={"SPARK_DAEMON_JAVA_OPTS": " ".join(options), "SPARK_DAEMON_MEMORY": "512m"},
+        secrets=frozenset({SPARK_SECRET}),
         credentials=("AWS_",) if settings.uses_s3 else (),
     )
 
@@ -360,6 +423,8 @@ BUILDERS = {
     "worker": worker,
     "mlflow": mlflow,
     "spark": spark,
+    "spark-master": spark_master,
+    "spark-worker": spark_worker,
 }
 
 

@@ -18,7 +18,7 @@ SECRETS = {
     "lease_db": "postgresql://leases:of-leases@db:5432/airflow",
     "mlflow_db": "postgresql://mlflow:of-mlflows-db@db/mlflow",
     "celery_broker": "redis://:of-the-broker@redis:6379/0",
-    **{name: f"given {name}" for name in credentials.SECRETS},
+    **{name: f"given {name}" for name in (*credentials.SECRETS, "spark_secret")},
 }
 SHOWN = {"airflow_db": "of-airflows-db", "lease_db": "of-leases", "mlflow_db": "of-mlflows-db"} | {
     "celery_broker": "of-the-broker"
@@ -30,7 +30,9 @@ MAY_HOLD = {
     "triggerer": {"airflow_db", "fernet_key"},
     "worker": {"lease_db", "celery_broker", "api_secret_key", "mlflow_admin_password", "spark_token"},
     "mlflow": {"mlflow_db", "mlflow_admin_password", "mlflow_secret_key"},
-    "spark": {"spark_token"},
+    "spark": {"spark_token", "spark_secret"},
+    "spark-master": {"spark_secret"},
+    "spark-worker": {"spark_secret"},
 }
 
 
@@ -52,6 +54,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         airflow_remote="http://api-server:8080",
         mlflow_remote="http://mlflow:5000",
         spark_remote="sc://spark:15002",
+        spark_master="spark://spark-master:7077",
     )
 
 
