@@ -366,7 +366,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{name}=spark works on executors of Apache Spark: set NOCTURNE_ENGINE=spark")
         return where
 
-    @field_validator("landing_uri", "lake_uri", "model_store", "backup_uri")
+    @field_validator("landing_uri", "lake_uri", "model_store")
     @classmethod
     def _place(cls, uri: str) -> str:
         """A folder becomes absolute; a place in S3 has a bucket and ends without a slash."""
@@ -442,11 +442,6 @@ class Settings(BaseSettings):
         return self.place(self.lake_uri or str(self.var / "lake"))
 
     @property
-    def backups(self) -> UPath:
-        """Where backups are, unless a command names another place."""
-        return self.place(self.backup_uri or str(self.var.with_name(f"{self.var.name}.backup")))
-
-    @property
     def uses_s3(self) -> bool:
         """Whether landing, the lake or the files of models are in S3."""
         return any(uri.startswith("s3://") for uri in (self.landing_uri, self.lake_uri, self.model_store))
@@ -468,6 +463,12 @@ class Settings(BaseSettings):
     def runs_jvm(self) -> bool:
         """Whether Apache Spark runs on this machine, which needs Java and Delta's jars."""
         return self.engine == SPARK and not self.spark_remote
+
+    @property
+    def backups(self) -> UPath:
+        """Where backups are, unless a command names another place."""
+        uri = self._place(self.backup_uri)
+        return self.place(uri or str(self.var.with_name(f"{self.var.name}.backup")))
 
     @property
     def report(self) -> Path:

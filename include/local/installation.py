@@ -27,8 +27,6 @@ Progress = Callable[[str], None]
 Record = dict[str, Any]
 
 RECORD, OWNER = "installation.json", "_installation.json"
-RESTORING = "restoring.json"
-"""In ``var`` while a backup is put there: which one, and from where."""
 
 
 def read(path: "Path | UPath") -> Record:
@@ -38,15 +36,6 @@ def read(path: "Path | UPath") -> Record:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def require_restored(settings: Settings) -> None:
-    """Raise InstallationError where a restore was begun and has not ended: half of an installation must not start."""
-    if begun := read(settings.var / RESTORING):
-        raise InstallationError(
-            f"a restore of {settings.var} has not ended: `make restore from={begun['from']} backup={begun['backup']} "
-            "yes=1` goes on with it, or `make clean CONFIRM=yes` removes what there is"
-        )
 
 
 def identify(settings: Settings, progress: Progress) -> str:

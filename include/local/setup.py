@@ -14,6 +14,7 @@ from pathlib import Path
 from include.core.database import named
 from include.core.locks import alone
 from include.core.settings import EMBEDDED, MLFLOW_USER, Settings
+from include.local.backup.begun import require_restored
 from include.local.checks import (
     RUNNING_BYTES,
     InstallationError,
@@ -27,7 +28,7 @@ from include.local.clean import LOCK, mark
 from include.local.credentials import generate, private_folder, write_private
 from include.local.doors import check_host
 from include.local.environment import FERNET_KEY, environment
-from include.local.installation import Owner, claim_lake, identify, require_restored
+from include.local.installation import Owner, claim_lake, identify
 from include.local.jars import fetch
 from include.local.processes import SUPERVISOR, of_service
 from include.local.shared import bring_forward, migration_problem

@@ -24,7 +24,7 @@ from include.core.settings import Settings, settings
 from include.governance import verify
 from include.lake import commit, maintain, snapshot, usage
 from include.local import installation
-from include.local.backup import databases, making, manifest, restoring, sealing
+from include.local.backup import begun, databases, making, manifest, restoring, sealing
 from include.local.backup.databases import Database
 from include.local.backup.making import NotOursError, Request
 from include.local.backup.manifest import BrokenBackupError, Manifest
@@ -495,7 +495,7 @@ def test_nothing_starts_on_half_a_restore_and_the_same_command_goes_on(
     with installed(empty):
         assert problems() == []
         assert runs(settings().airflow_database) == ["first"]
-    installation.require_restored(Settings(var=empty))
+    begun.require_restored(Settings(var=empty))
 
 
 def test_a_newer_lake_is_refused(nights: Path, to: Path, empty: Path) -> None:

@@ -21,13 +21,14 @@ from include.core.settings import Settings
 from include.core.storage import files, is_local
 from include.lake.migrations import LAYOUT
 from include.local.backup import databases, making, sealing
+from include.local.backup.begun import RESTORING
 from include.local.backup.making import AT_ONCE, EVERY, Progress
 from include.local.backup.manifest import BrokenBackupError, Entry, Manifest
 from include.local.backup.objects import Objects, digest
 from include.local.checks import check_disk
 from include.local.clean import LOCK, MARKER
 from include.local.credentials import private_folder, write_private
-from include.local.installation import RESTORING, read
+from include.local.installation import read
 from include.local.setup import exclusive
 
 if TYPE_CHECKING:
