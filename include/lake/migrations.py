@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from include.contracts.source import COMPLETENESS
 from include.core.errors import NeedsAttentionError
 from include.core.settings import Settings, settings
+from include.core.storage import put
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -24,10 +25,16 @@ if TYPE_CHECKING:
     from include.contracts.source import Feed
 
 RECORD = "_layout.json"
+BEFORE = "_migrating.json"
+"""While steps are taken: the versions that all tables had before the first. A kill leaves it for the next try."""
 
 
 class NewerLakeError(NeedsAttentionError):
     """The lake has a layout that this release does not know."""
+
+
+class PutBackError(NeedsAttentionError):
+    """A step failed, and what earlier ones have changed is as it was before them."""
 
 
 class BrokenLedgerError(NeedsAttentionError):
@@ -67,6 +74,11 @@ def _record(of: Settings) -> dict[str, Any]:
     return found
 
 
+def is_under_way(of: Settings) -> bool:
+    """Whether steps are being taken, or a kill has left them half-done: tables may be of two layouts."""
+    return (of.lake / BEFORE).exists()
+
+
 def changed_at() -> datetime | None:
     """When the last step that changed a table was taken; None where none ever has. What is older is of before it."""
     moments = [datetime.fromisoformat(one["at"]) for one in _record(settings()).get("steps", []) if one["tables"]]
@@ -85,11 +97,29 @@ def require_known(of: Settings) -> None:
 def migrate(dry_run: bool = False) -> list[str]:
     """Take every step that the lake has not taken yet. Returns a line for each table that was, or would be, changed.
 
-    Nobody else may write meanwhile. Raises NewerLakeError, UnknownTableError.
+    Nobody else may write meanwhile. Raises NewerLakeError, and, after all tables were put back as they were, what a
+    step raises: as it is where nothing had been changed, else as PutBackError.
     """
-    here, lines = settings(), list[str]()
+    here = settings()
     require_known(here)
-    record = _record(here)
+    if dry_run or layout(here) == LAYOUT:
+        return _steps(here, dry_run)
+    _note_before(here)
+    try:
+        lines = _steps(here, dry_run)
+    except Exception as error:
+        if not (back := _put_back(here)):
+            raise
+        raise PutBackError(
+            f"{error} ({len(back)} tables had been changed, and hold again what they held before: the release before "
+            "this one starts on them)"
+        ) from error
+    (here.lake / BEFORE).unlink()
+    return lines
+
+
+def _steps(here: Settings, dry_run: bool) -> list[str]:
+    lines, record = list[str](), _record(here)
     for step in STEPS:
         if step.version <= record.get("version", 0):
             continue
@@ -101,8 +131,34 @@ def migrate(dry_run: bool = False) -> list[str]:
         if not dry_run:
             taken = {"version": step.version, "at": datetime.now(UTC).isoformat(timespec="seconds"), "tables": tables}
             record = {"version": step.version, "steps": [*record.get("steps", []), taken]}
-            (here.lake / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+            put(here.lake / RECORD, json.dumps(record, indent=1) + "\n")
     return lines
+
+
+def _note_before(of: Settings) -> None:
+    """Write down how all is now, unless a try before this one was killed: how it was before that one counts."""
+    if (of.lake / BEFORE).exists():
+        return
+    from include.lake import usage
+
+    versions = {table: int(usage.opened(table).version()) for table in usage.tables()}
+    put(of.lake / BEFORE, json.dumps({"layout": _record(of), "versions": versions}))
+
+
+def _put_back(of: Settings) -> list[str]:
+    """Make every table what it was before the first step, each in one commit. Returns those that were not."""
+    from include.lake import usage
+
+    before = json.loads((of.lake / BEFORE).read_text())
+    changed = [one for one, version in before["versions"].items() if usage.opened(one).version() != version]
+    for table in changed:
+        usage.opened(table).restore(before["versions"][table])
+    if before["layout"]:
+        put(of.lake / RECORD, json.dumps(before["layout"], indent=1) + "\n")
+    else:
+        (of.lake / RECORD).unlink(missing_ok=True)
+    (of.lake / BEFORE).unlink()
+    return changed
 
 
 def rewrite(table: str, columns: dict[str, str], *, without: Sequence[str] = (), by: Sequence[str] = ()) -> None:

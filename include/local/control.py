@@ -24,6 +24,7 @@ from include.local.installation import forget_moved_catalogue
 from include.local.programs import ports, programs
 from include.local.setup import exclusive, set_up
 from include.local.supervisor import Supervisor, stays_down
+from include.local.upgrading import upgrading
 
 Progress = Callable[[str], None]
 START_SECONDS = 300
@@ -191,10 +192,12 @@ def up(settings: Settings, progress: Progress = print, timeout: float = START_SE
             check_container(settings)
             check_ports(settings)
         check_settings(settings)
-    set_up(settings, progress, take_lake=take_lake)
+    with upgrading(settings, progress):
+        set_up(settings, progress, take_lake=take_lake)
+        with exclusive(settings):
+            bring_lake_forward(settings, progress)
     started_with = settings.run / "settings.json"
     with exclusive(settings):
-        bring_lake_forward(settings, progress)
         if supervisor.is_up():
             check_settings(settings)
             if names := supervisor.start_missing():

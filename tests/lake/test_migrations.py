@@ -233,3 +233,54 @@ def test_what_keeps_an_older_version_readable_stays(home: Path) -> None:
     there = usage.opened(migrations.FEATURES).metadata().configuration
     assert there["delta.logRetentionDuration"] == "interval 36500 days"
     assert "history_through" in delta.scan("gold", "flight_delays__features", trained_on).collect_schema()
+
+
+def failing_at(number: int, patch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Have the ``number``-th change of a table from now on fail."""
+    overwrite, left = migrations.overwrite, [number]
+
+    def fail(*arguments: object, **named: object) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise error
+        overwrite(*arguments, **named)
+
+    patch.setattr(migrations, "overwrite", fail)
+
+
+def schemas() -> dict[str, tuple[object, list[str]]]:
+    """Columns with their types, and what each table is partitioned by."""
+    tables = {table: usage.opened(table) for table in usage.tables()}
+    return {name: (table.schema().to_json(), table.metadata().partition_columns) for name, table in tables.items()}
+
+
+def test_where_a_step_fails_all_tables_are_as_they_were(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpack("day_alone")
+    before, columns, would = contents(), schemas(), migrations.migrate(dry_run=True)
+    with monkeypatch.context() as patch:
+        failing_at(len(would) - 2, patch, OSError("No space left on device"))
+        with pytest.raises(migrations.PutBackError, match=r"No space left .* tables had been changed, and hold again"):
+            migrations.migrate()
+    assert schemas() == columns
+    now = contents()
+    assert {table for table in before if not now[table].equals(before[table])} == set()
+    assert migrations.layout(settings()) == 0
+    assert not (settings().lake / migrations.BEFORE).exists()
+    assert migrations.migrate() == would
+    assert not (settings().lake / migrations.BEFORE).exists()
+
+
+def test_after_a_kill_and_then_a_failure_all_is_as_before_the_first_try(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpack("day_alone")
+    before, columns, would = contents(), schemas(), migrations.migrate(dry_run=True)
+    for error in (KeyboardInterrupt(), OSError("No space left on device")):
+        with monkeypatch.context() as patch:
+            failing_at(2 + len(would) // 3, patch, error)
+            with pytest.raises((KeyboardInterrupt, migrations.PutBackError)):
+                migrations.migrate()
+    assert schemas() == columns
+    now = contents()
+    assert {table for table in before if not now[table].equals(before[table])} == set()
+    assert migrations.layout(settings()) == 0

@@ -398,6 +398,13 @@ def test_a_dry_run_writes_nothing(nights: Path, to: Path) -> None:
     assert lines[-1].startswith("  and then remove the backups 2")
 
 
+def test_no_backup_is_made_between_two_layouts(nights: Path, to: Path) -> None:
+    put(nights / "lake" / "_migrating.json", "{}")
+    with pytest.raises(making.NotSettledError, match="make upgrade"):
+        back_up(to)
+    assert not to.exists()
+
+
 # --- damaged, in the way, broken off ---
 
 

@@ -51,6 +51,10 @@ class NotOursError(NeedsAttentionError):
     """A place of backups belongs to another installation."""
 
 
+class NotSettledError(NeedsAttentionError):
+    """The lake is between two layouts."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What is to be made.
@@ -137,6 +141,11 @@ def back_up(settings: Settings, request: Request, progress: Progress) -> Manifes
     Raises NotOursError, BusyError where another one is being made, DatabaseError, PassphraseError, GoneError.
     """
     os.umask(0o077)
+    if migrations.is_under_way(settings):
+        raise NotSettledError(
+            f"the lake {settings.lake} is being brought to another layout, or that was broken off: `make upgrade` "
+            "goes on with it. The last backup stays as it is"
+        )
     with lease("backup", patience=PATIENCE):
         installation = claim(settings, request)
         phrase = sealing.passphrase(settings.backup_passphrase_file)
