@@ -58,6 +58,9 @@ backup-check: venv ## [from=…] [backup=…]: whether all of a backup is there 
 restore: venv ## [from=…] [backup=…] [yes=1]: what putting a backup into this empty installation would do; yes=1 does it
 	@$(NOCTURNE) restore $(given)
 
+retention: venv ## [yes=1]: which logs, runs, events, alerts and caches are old enough to go; yes=1 has them go, as lakehouse_maintain does
+	@$(NOCTURNE) retention $(given)
+
 backfill: venv ## from=2013-06-01 to=2013-06-07 [source=flights] [at_once=1]: run days through to the predictions, each by itself or as one range
 	@$(NOCTURNE) backfill $(given)
 

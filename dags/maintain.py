@@ -1,14 +1,17 @@
-"""Maintenance of the lake, once a week: merge small files, let old days go, remove what no version needs, sweep.
+"""Maintenance, once a week: merge small files, let old days go, remove what no version needs, sweep, forget.
 
 **Reads** the log and the folder of every table, and from MLflow which versions models were trained on: those stay
 readable. **Writes** no content. **Removes** days of bronze older than their feed's `retention_days`, files that no
 version of the last `vacuum_hours` needs, and candidates of failed tries older than three days. Each removal is in
-`ledger.removals`, before it happens and after it.
+`ledger.removals`, before it happens and after it. `forget` removes logs, runs, events, alerts and caches that are older
+than the settings say; nothing that a version or a ledger names.
 
 **Parameters**: `dry_run` ends after `plan`, whose log says what would be done, and the report. `report` writes what
 each table takes to `var/report/lake.json`; it **fails**, after everything else is done, where something was refused
 that a person has to look at: a retention that would take most of a table, a model whose training data is lost.
 """
+
+from datetime import UTC, datetime
 
 from airflow.sdk import Param, dag, task
 
@@ -29,7 +32,9 @@ def maintenance() -> None:
     @task.short_circuit(ignore_downstream_trigger_rules=False)
     def plan(params):
         """Say what would be done. Nothing is touched before this has gone well."""
+        from include.core.settings import settings
         from include.lake import maintain
+        from include.local import retention
         from include.ml import registry
         from include.sources import sources
 
@@ -37,6 +42,7 @@ def maintenance() -> None:
         print(
             *([str(one) for one in found.removals] or ["nothing to do"]),
             *(f"refused: {one}" for one in found.refused),
+            *(f"forgotten: {one}" for one in retention.plan(settings(), datetime.now(UTC))),
             sep="\n",
         )
         return not params["dry_run"]
@@ -71,6 +77,14 @@ def maintenance() -> None:
 
         maintain.sweep(run_id)
 
+    @task(**defaults.LONG)
+    def forget():
+        """Old logs, runs of Airflow and of MLflow, events, alerts, caches."""
+        from include.core.settings import settings
+        from include.local import retention
+
+        retention.forget(settings(), datetime.now(UTC), print)
+
     @task(trigger_rule="none_failed")
     def report(run_id):
         """What each table takes now; and what was refused, as an error."""
@@ -81,7 +95,7 @@ def maintenance() -> None:
         print(usage.write_report(run=run_id))
         maintain.require_nothing_refused(sources().values(), registry.pinned())
 
-    plan() >> retain() >> compact() >> vacuum() >> sweep() >> report()
+    plan() >> retain() >> compact() >> vacuum() >> sweep() >> forget() >> report()
 
 
 maintenance()

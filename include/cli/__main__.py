@@ -46,6 +46,13 @@ WAYS_BACK = (
         "include.cli.ways_back:restore",
         "--from /mnt/backup --yes",
     ),
+    Command(
+        "retention",
+        "forget old logs, runs that no version came of, events, alerts, caches: a step of maintenance",
+        "include.cli.ways_back:retention",
+        "--yes",
+        SERVICES,
+    ),
 )
 NIGHTS = (
     Command(

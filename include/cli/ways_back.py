@@ -1,4 +1,4 @@
-"""Ways back: make a backup, check one, put one into an empty installation.
+"""Ways back: make a backup, check one, put one into an empty installation; and what is old enough to be forgotten.
 
 What each command needs is imported when it runs.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,4 +102,23 @@ def restore(given: argparse.Namespace) -> int:
         f"the backup {made.id} is restored ({time.monotonic() - begun:.1f} s): `make up` starts the services, "
         "`make verify` looks whether all is whole"
     )
+    return 0
+
+
+def retention_arguments(parser: argparse.ArgumentParser) -> None:
+    flag(parser, "--yes", "do it")
+
+
+def retention(given: argparse.Namespace) -> int:
+    """Say what would be forgotten, and forget it with ``--yes``."""
+    from include.local import retention
+
+    now = datetime.now(UTC)
+    if given.yes:
+        retention.forget(settings(), now, say)
+        return 0
+    found = retention.plan(settings(), now)
+    for old in found:
+        print(f"would go: {old}")
+    print("yes=1 does it" if found else "nothing is old enough to go")
     return 0

@@ -229,6 +229,18 @@ class Settings(BaseSettings):
 
     vacuum_hours: int = Field(168, description="how long a replaced file of a table stays, for those still reading it")
 
+    # What maintenance forgets, beside the lake's own (`retention_days` of a feed).
+    log_days: int = Field(90, ge=7, description="how long logs of tasks are kept; those of services have a size")
+    airflow_days: int = Field(
+        180, ge=30, description="how long Airflow keeps runs and what belongs to them; the last run of a DAG stays"
+    )
+    run_days: int = Field(180, ge=30, description="how long MLflow keeps runs of trainings that no version came of")
+    event_days: int = Field(365, ge=30, description="how long lineage events are kept that went to the file under var")
+    alert_days: int = Field(365, ge=30, description="how long var/log/alerts.jsonl goes back")
+    cache_days: int = Field(
+        30, ge=7, description="how long files stay that are made or fetched again: checkpoints, searches, models"
+    )
+
     # Under OpenLineage's own name. All else of it (a key, a configuration file) its client reads by itself.
     openlineage_url: str = Field(
         "",

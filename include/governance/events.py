@@ -91,7 +91,7 @@ def send(events: Sequence[RunEvent]) -> None:
     to_file = {"transport": {"type": "file", "log_file_path": str(default_file()), "append": True}}
     # A configuration file and variables win over what is given here; an URL alone would not.
     client = OpenLineageClient(config=None if settings().openlineage_url else to_file)
-    with _one_writer(client.transport.kind == "file"):
+    with one_writer(client.transport.kind == "file"):
         for event in events:
             client.emit(event)
     client.close(PATIENCE)
@@ -103,8 +103,8 @@ def default_file() -> Path:
 
 
 @contextmanager
-def _one_writer(shared: bool) -> Iterator[None]:
-    """A long line is written in pieces, and tasks that run at once append to one file."""
+def one_writer(shared: bool = True) -> Iterator[None]:
+    """A long line is written in pieces, and tasks that run at once append to one file, which maintenance cuts."""
     if not shared:
         yield
         return

@@ -202,7 +202,7 @@ def _version(found: ModelVersion, training: record.Training) -> Version:
 
 
 def _of(case: UseCase) -> list[ModelVersion]:
-    return list(_registered(f"name = '{case.name}'"))
+    return list(registered(f"name = '{case.name}'"))
 
 
 def number_of(found: ModelVersion) -> int:
@@ -372,7 +372,7 @@ def pinned() -> dict[str, list[int]]:
     with errors.of_mlflow("to list the registered versions"):
         found = {
             (f"gold.{name.removeprefix(DELTA_VERSION)}", int(version))
-            for one in _registered()
+            for one in registered()
             for name, version in one.tags.items()
             if name.startswith(DELTA_VERSION)
         }
@@ -430,7 +430,7 @@ def training_set(case: UseCase, version: int) -> Dataset:
     return data
 
 
-def _registered(which: str | None = None) -> Iterator[ModelVersion]:
+def registered(which: str | None = None) -> Iterator[ModelVersion]:
     """Every registered version, of all models or of those that MLflow's filter ``which`` names."""
     from mlflow import MlflowClient
 

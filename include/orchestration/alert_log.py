@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import NotRequired, TypedDict, cast
 
+from include.core.locks import alone
 from include.core.settings import settings
 
 log = logging.getLogger(__name__)
@@ -63,10 +65,17 @@ def keep(alert: Alert) -> None:
     try:
         path = settings().alerts
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
+        with writing(), path.open("a") as file:
             file.write(json.dumps(alert) + "\n")
     except OSError as error:
         log.warning("the alert could not be kept: %s", error)
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Nobody else writes to the file meanwhile, or cuts it."""
+    with alone(settings().var / "lock" / "alerts.lock"):
+        yield
 
 
 def told() -> list[Alert]:

@@ -39,7 +39,7 @@ REFRESH = ["stale_features", "features", "stale_predict", "predict", "stale_moni
 MORE: dict[str, list[str]] = {}
 # Not for a partition but for the whole lake: they have a time of their own and announce nothing.
 OF_THE_LAKE = {
-    "lakehouse_maintain": ["plan", "retain", "compact", "vacuum", "sweep", "report"],
+    "lakehouse_maintain": ["plan", "retain", "compact", "vacuum", "sweep", "forget", "report"],
     "lakehouse_catchup": ["look"],
     "lakehouse_watch": ["look"],
     "lakehouse_rollback": ["put_back", "rescore"],
