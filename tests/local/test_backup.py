@@ -505,6 +505,23 @@ def test_nothing_starts_on_half_a_restore_and_the_same_command_goes_on(
     begun.require_restored(Settings(var=empty))
 
 
+def test_a_backup_that_goes_while_it_is_restored_is_said_in_a_line(
+    nights: Path, to: Path, empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The installation that it is of has made others meanwhile."""
+    made = back_up(to)
+    kept = making.checked
+
+    def checked(*arguments: Any) -> list[str]:
+        found = kept(*arguments)
+        spoilt(to, made, "model.ubj").unlink()
+        return found
+
+    monkeypatch.setattr(making, "checked", checked)
+    with pytest.raises(BrokenBackupError, match=rf"{made.id} .* was removed or changed while it was restored"):
+        restore(to, empty)
+
+
 def test_a_newer_lake_is_refused(nights: Path, to: Path, empty: Path) -> None:
     put(nights / "lake" / "_layout.json", '{"version": 99}')
     back_up(to)

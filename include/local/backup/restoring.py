@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from include.local.backup import databases, making, sealing
 from include.local.backup.begun import RESTORING
 from include.local.backup.making import AT_ONCE, EVERY, Progress
 from include.local.backup.manifest import BrokenBackupError, Entry, Manifest
-from include.local.backup.objects import Objects, digest
+from include.local.backup.objects import ChangedError, Objects, digest
 from include.local.checks import check_disk
 from include.local.clean import LOCK, MARKER
 from include.local.credentials import private_folder, write_private
@@ -144,7 +145,7 @@ def restore(settings: Settings, place: UPath, made: Manifest, progress: Progress
     check_disk(settings.var, made.bytes, "the restored installation")
     os.umask(0o077)
     settings.var.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with exclusive(settings):
+    with exclusive(settings), _told(place, made):
         resumed = is_resumed(settings, place, made)
         write_private(settings.var / RESTORING, json.dumps(_record(place, made)))
         private_folder(settings.secrets)
@@ -162,6 +163,18 @@ def restore(settings: Settings, place: UPath, made: Manifest, progress: Progress
                 objects.fetch(dump.content, folder / "dump")
                 databases.restore(database, folder / "dump")
         (settings.var / RESTORING).unlink()
+
+
+@contextmanager
+def _told(place: UPath, made: Manifest) -> Iterator[None]:
+    """Say what it means where a content is gone or another one since it was checked."""
+    try:
+        yield
+    except (ChangedError, FileNotFoundError) as error:
+        raise BrokenBackupError(
+            f"the backup {made.id} at {place} was removed or changed while it was restored ({error}): `make clean "
+            "CONFIRM=yes`, and restore a newer one"
+        ) from error
 
 
 def _put_back(objects: Objects, root: UPath, part: str, wanted: list[Entry], resumed: bool, progress: Progress) -> None:
