@@ -139,6 +139,12 @@ incidents: venv ## what is wrong now, as it was told [close='…': it is over] [
 metrics: venv ## the figures of nights, models and costs, as Prometheus reads them
 	@$(NOCTURNE) metrics
 
+sql: venv ## [port=31337]: answer SQL on silver and gold, read-only, until Ctrl-C; or say where `make up` answers it
+	@$(NOCTURNE) sql $(given)
+
+sql-user: venv ## [name=… role=viewer] [remove=1]: who may log in there; a new password is shown once
+	@$(NOCTURNE) sql-user $(given)
+
 docs: venv ## the pages of dbt: models, columns and their lineage, for Airflow's menu and var/dbt/docs
 	@$(NOCTURNE) docs
 

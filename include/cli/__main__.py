@@ -220,6 +220,13 @@ WHAT_THERE_IS = (
         f"{CASE} --partition 2013-06-01",
         ENVIRONMENT,
     ),
+    Command("sql", "open the read-only SQL endpoint, or say where it is", "include.cli.sql:sql", "--port 31337"),
+    Command(
+        "sql-user",
+        "who may log in there; make a login, with a password that is shown once, or take one away",
+        "include.cli.sql:sql_user",
+        "--name ann --role data_scientist",
+    ),
     Command("docs", "dbt's pages of models and their lineage", "include.cli.docs:docs", needs=SERVICES),
     Command("catalogue", "the pages of sources and features, from specs", "include.cli.docs:catalogue"),
 )

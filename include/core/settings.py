@@ -187,6 +187,16 @@ class Settings(BaseSettings):
     mlflow_remote: str = Field("", description="MLflow's where it is elsewhere, as http://mlflow:5000")
     airflow_page: str = Field("", description="where people find Airflow, if elsewhere than programs: behind a proxy")
     mlflow_page: str = Field("", description="the same of MLflow")
+    sql_port: int = Field(
+        0, ge=0, le=65535, description="the port of the read-only SQL endpoint; 0: there is none, and nothing listens"
+    )
+    sql_memory_gib: float = Field(
+        1,
+        gt=0,
+        description="the memory that statements of the SQL endpoint may take together; more goes to disk, or fails",
+    )
+    sql_seconds: float = Field(300, gt=0, description="how long a statement of it may take; then it is broken off")
+
     spark_remote: str = Field("", description="a Spark Connect endpoint to use instead of the local one")
     spark_master: str = Field(
         "", description="the cluster that the Spark Connect server works on, as spark://master:7077; none: itself"
@@ -562,6 +572,10 @@ class Settings(BaseSettings):
     def mlflow_connection(self) -> str:
         """MLflow's database, a secret where it is PostgreSQL."""
         return self.given("mlflow_db") or f"sqlite:///{self.mlflow_database}"
+
+    @property
+    def sql_url(self) -> str:
+        return f"grpc://{self.host}:{self.sql_port}"
 
     @property
     def spark_url(self) -> str:

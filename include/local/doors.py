@@ -12,6 +12,7 @@ MISSING = {
     "airflow": "it has a login, and passwords and sessions would cross the network in clear text",
     "mlflow": "it has a login, and its password would cross the network in clear text with each request",
     "spark": "its token would cross the network in clear text, and who has that runs code as the user of the services",
+    "sql": "it has logins, and passwords and rows would cross the network in clear text",
 }
 
 

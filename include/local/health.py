@@ -37,6 +37,20 @@ def spark_health(host: str, port: int, timeout: float) -> str:
     return "asks for no token"
 
 
+def sql_health(host: str, port: int, timeout: float) -> str:
+    """``healthy`` where a Flight server answers at ``host:port`` and refuses who brings no login."""
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        call = channel.unary_stream("/arrow.flight.protocol.FlightService/ListActions")
+        try:
+            list(call(b"", timeout=timeout))
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                return WELL
+            return "starting"
+    return "asks for no login"
+
+
 def component_health(report: Mapping[str, Any], component: str, started: float) -> str:
     """``healthy``, or what is missing, of one component in Airflow's health report.
 
@@ -74,6 +88,8 @@ def one(program: Program, settings: Settings, info: Mapping[str, Any], report: M
         return WELL  # Airflow's report has none of it
     if program.name == "spark":
         return spark_health(settings.host, settings.spark_port, 2)
+    if program.name == "sql":
+        return sql_health(settings.host, settings.sql_port, 2)
     try:
         get(f"{settings.mlflow_url}/health", 3)
     except OSError:

@@ -71,6 +71,7 @@ def ports(settings: Settings) -> list[Port]:
         *([] if settings.airflow_remote else [Port("airflow", settings.airflow_port, "NOCTURNE_AIRFLOW_PORT")]),
         *([] if settings.mlflow_remote else [Port("mlflow", settings.mlflow_port, "NOCTURNE_MLFLOW_PORT")]),
         *([] if settings.spark_remote else [Port("spark", settings.spark_port, "NOCTURNE_SPARK_PORT")]),
+        *([Port("sql", settings.sql_port, "NOCTURNE_SQL_PORT")] if settings.sql_port else []),
     ]
 
 
@@ -350,6 +351,20 @@ def mlflow_hosts(settings: Settings) -> dict[str, str]:
     return {"MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(sorted(names | own))}
 
 
+def sql(settings: Settings) -> Program:
+    """The read-only SQL endpoint. It has no secret, and sees those of nobody: its logins are hashes."""
+    return Program(
+        name="sql",
+        argv=[sys.executable, "-m", "include.serving.sql"],
+        folder=settings.var / "sql",
+        url=settings.sql_url,
+        # dbt compiles the models to say which columns are personal, and asks for the variable; no token is in it
+        environment={"SPARK_REMOTE": settings.spark_url},
+        hidden=hidden_from_spark(settings),
+        credentials=("AWS_",) if settings.uses_s3 else (),
+    )
+
+
 def airflow(name: str, settings: Settings, secrets: frozenset[str], *arguments: str) -> Program:
     """One of Airflow's components. They run DAGs, tasks and triggers, which may use what the caller's shell holds."""
     argv = [sys.executable, "-m", "airflow", name, *arguments]
@@ -425,6 +440,7 @@ BUILDERS = {
     "spark": spark,
     "spark-master": spark_master,
     "spark-worker": spark_worker,
+    "sql": sql,
 }
 
 
@@ -445,4 +461,5 @@ def programs(settings: Settings) -> list[Program]:
     names += ["worker"] if settings.executor == CELERY and not settings.airflow_remote else []
     names += [] if settings.mlflow_remote else ["mlflow"]
     names += [] if settings.spark_remote else ["spark"]
+    names += ["sql"] if settings.sql_port else []
     return [program(settings, name) for name in names]

@@ -46,7 +46,7 @@ def exclusive(settings: Settings) -> Iterator[None]:
 
 def folders(settings: Settings) -> None:
     """Where the services write. What holds secrets, databases or sockets is the owner's alone."""
-    for path in (settings.run, settings.var / "airflow", settings.var / "mlflow", settings.log):
+    for path in (settings.run, settings.var / "airflow", settings.var / "mlflow", settings.var / "sql", settings.log):
         private_folder(path)
     for path in (settings.report, settings.var / "openlineage", settings.var / "spark" / "tmp"):
         path.mkdir(parents=True, exist_ok=True)

