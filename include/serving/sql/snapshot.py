@@ -74,7 +74,8 @@ class Lake:
             local = (
                 None if "://" in str(path) else pyarrow.fs.SubTreeFileSystem(str(path), pyarrow.fs.LocalFileSystem())
             )
-            kept = (version, table.to_pyarrow_dataset(filesystem=local))
+            whole = table.to_pyarrow_dataset(filesystem=local)
+            kept = (version, _by_partition(whole, table.metadata().partition_columns))
             with self._lock:
                 self._kept[name] = kept
         return kept[1]
@@ -100,9 +101,9 @@ class Lake:
 class Shown(ds.Dataset):
     """What a role is shown of a dataset: some of its columns, and the rows that a filter lets through.
 
-    DuckDB asks for a scan of the columns and rows that it needs. Files are left out by their partition and statistics;
-    rows are filtered here, once they have the table's types. Arrow's own scan filters before, by the types of each
-    file, and has no comparisons for the text that Polars writes (string_view).
+    DuckDB asks for a scan of the columns and rows that it needs. Files are left out by their partition; rows are
+    filtered here, once they have the table's types. Arrow's own scan filters before, by the types of each file, and has
+    no comparisons for the text that Polars writes (string_view).
     """
 
     def __init__(self, whole: ds.FileSystemDataset, columns: Sequence[str], rows: pc.Expression | None) -> None:
@@ -132,6 +133,24 @@ class Shown(ds.Dataset):
         part = ds.FileSystemDataset(files, self._whole.schema, self._whole.format, self._whole.filesystem)
         scan = part.scanner(columns=columns, batch_size=BATCH_ROWS, batch_readahead=2, fragment_readahead=2)
         yield from scan.to_batches()
+
+
+def _by_partition(dataset: ds.FileSystemDataset, partitioned_by: Sequence[str]) -> ds.FileSystemDataset:
+    """The same files, each known by its partition alone.
+
+    What delta-rs makes of statistics leaves out files that have rows: of a column that a file does not have it says
+    that its values are at least null, which no row is (deltalake 1.6.6).
+    """
+    files = []
+    for file in dataset.get_fragments():
+        keys = ds.get_partition_keys(file.partition_expression)
+        known = [
+            pc.field(one).is_null() if keys.get(one) is None else pc.field(one) == pc.scalar(keys[one])
+            for one in partitioned_by
+        ]
+        expression = reduce(and_, known) if known else None
+        files.append(dataset.format.make_fragment(file.path, dataset.filesystem, partition_expression=expression))
+    return ds.FileSystemDataset(files, dataset.schema, dataset.format, dataset.filesystem)
 
 
 def _is_one_of(rule: Rows, kind: pa.DataType) -> pc.Expression:

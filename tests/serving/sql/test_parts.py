@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
 import pytest
+from deltalake import write_deltalake
 
 from include.core.errors import BadRequestError
 from include.core.settings import HOME, settings
@@ -13,7 +16,8 @@ from include.lake import delta
 from include.serving.sql import access, engine, personal, snapshot, users
 from include.serving.sql.access import RulesError, Table
 from include.serving.sql.log import QueryLog
-from tests.serving.sql.conftest import FIRST, PEOPLE, SCORES, write
+from tests import s3
+from tests.serving.sql.conftest import FIRST, PEOPLE, SCORES, SECOND, write
 
 PAIR = [Table("silver", "people"), Table("gold", "scores")]
 
@@ -73,6 +77,56 @@ def test_a_lake_that_never_rests_is_said(lake: snapshot.Lake, monkeypatch: pytes
     monkeypatch.setattr(snapshot, "_opened", restless)
     with pytest.raises(snapshot.UnsettledError, match="try again in a moment"):
         lake.cut(PAIR)
+
+
+def test_every_filter_finds_what_polars_finds(lake: snapshot.Lake, tmp_path: Path) -> None:
+    """Whatever types a column has, and though files have other columns, or one of nothing but nulls."""
+    first = pl.DataFrame(
+        {
+            "text": ["a", None, "c", None],
+            "number": pl.Series([1, 2, None, None], dtype=pl.Int32),
+            "real": [1.5, float("nan"), None, 0.1],
+            "yes": [True, False, None, None],
+            "price": pl.Series([Decimal("1.10"), None, Decimal("3.30"), None], dtype=pl.Decimal(10, 2)),
+            "seen": [datetime(2024, 1, 1, tzinfo=UTC), None, datetime(2024, 2, 1, tzinfo=UTC), None],
+            "tags": [["a"], [], None, ["b", "c"]],
+            "why": [{"name": "x"}, {"name": None}, None, {"name": "y"}],
+            "day": [FIRST, FIRST, SECOND, None],
+        }
+    )
+    write("gold", "of_types", first.filter(pl.col("day").is_not_null()))
+    write_deltalake(str(delta.table_path("gold", "of_types")), first.filter(pl.col("day").is_null()), mode="append")
+    newer = first.filter(pl.col("day") == FIRST).with_columns(added=pl.lit("n"))
+    write_deltalake(str(delta.table_path("gold", "of_types")), newer, mode="append", schema_mode="merge")
+    rows = pl.concat([first, newer], how="diagonal")
+    asked = {
+        "text = 'a'": pl.col("text") == "a",
+        "text is null": pl.col("text").is_null(),
+        "text in ('a', 'c')": pl.col("text").is_in(["a", "c"]),
+        "text >= 'b'": pl.col("text") >= "b",
+        "number > 1": pl.col("number") > 1,
+        "number is null": pl.col("number").is_null(),
+        "real > 1": pl.col("real") > 1,
+        "not yes": ~pl.col("yes"),
+        "yes is null": pl.col("yes").is_null(),
+        "price = 3.30": pl.col("price") == Decimal("3.30"),
+        "seen >= timestamptz '2024-02-01'": pl.col("seen") >= datetime(2024, 2, 1, tzinfo=UTC),
+        "len(tags) = 1": pl.col("tags").list.len() == 1,
+        "why.name = 'x'": pl.col("why").struct.field("name") == "x",
+        "why is null": pl.col("why").is_null(),
+        "day = '2013-06-02'": pl.col("day") == SECOND,
+        "day is null": pl.col("day").is_null(),
+        "added is null": pl.col("added").is_null(),
+        "added = 'n' or number = 1": (pl.col("added") == "n") | (pl.col("number") == 1),
+    }
+    found = {}
+    table, role = Table("gold", "of_types"), access.roles()["admin"]
+    ((_, dataset),) = lake.shown(role, [table]).values()
+    with engine.database({table: dataset}, engine.Limits(2**28, 2**28, 2), tmp_path) as connection:
+        for where in asked:
+            answer = engine.asked(connection, f"select count(*) n from gold.of_types where {where}", ())
+            found[where] = answer.to_arrow_reader(100).read_all().column("n")[0].as_py()
+    assert found == {where: rows.filter(condition).height for where, condition in asked.items()}
 
 
 @pytest.mark.parametrize(
@@ -143,6 +197,22 @@ def test_where_dbt_fails_only_who_may_see_everything_reads_on(
     assert len(lake.shown(access.roles()["admin"], PAIR)) == 2
     with pytest.raises(personal.UnknownColumnsError, match="does not compile"):
         lake.shown(access.roles()["analyst"], PAIR)
+
+
+@pytest.mark.full
+def test_a_lake_in_s3(
+    s3_server: object, s3_port: int, rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**s3.environment(s3_port), "NOCTURNE_LAKE_URI": "s3://nocturne/sql"}.items():
+        monkeypatch.setenv(name, value)
+    settings.cache_clear()
+    write("gold", "scores", SCORES)
+    assert snapshot.tables() == [PAIR[1]]
+    found = snapshot.Lake(personal.Personal(tmp_path)).shown(access.roles()["admin"], PAIR[1:])
+    ((_, dataset),) = found.values()
+    with engine.database({PAIR[1]: dataset}, engine.Limits(2**28, 2**28, 2), tmp_path) as connection:
+        answer = engine.asked(connection, "select max(score) s from gold.scores where day = '2013-06-01'", ())
+        assert answer.to_arrow_reader(100).read_all().to_pylist() == [{"s": 0.2}]
 
 
 @pytest.mark.full
