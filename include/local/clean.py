@@ -14,7 +14,7 @@ LOCK = ".lock"
 STATE = frozenset(
     {
         *(MARKER, LOCK, "airflow", "cache", "dbt", "ivy", "jars", "lake", "landing", "lock", "log", "mlflow"),
-        *("installation.json", "openlineage", "report", "run", "secrets", "spark", "stream"),
+        *("installation.json", "openlineage", "report", "run", "secrets", "spark", "sql", "stream"),
         *("restoring.json", "upgrade"),
         *("checkpoints", "scratch", "searches"),  # of trainings
     }

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from include.core.settings import HOME, Settings
-from include.local import credentials, doors
+from include.local import credentials, doors, health
 from include.local.checks import InstallationError
 from include.local.environment import environment
 from include.local.health import WELL, sql_health
@@ -79,6 +79,7 @@ def test_the_service_has_no_secret_and_ends_at_once(installation: Settings, serv
     values = [installation.secret(name) for name in credentials.SECRETS]
     assert not [value for value in values if value in "\n".join(child_environment(installation, of).values())]
     assert not [value for value in values if value in "\n".join(service.environ().values())]
+    assert health.one(of, installation, {"statename": "RUNNING"}, {}) == WELL
     assert service.nice() == 10 + psutil.Process().nice()
     log = (installation.log / "sql.log").read_text()
     if "can read other services' files" not in log:  # the system lets a process hide them
