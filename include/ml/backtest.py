@@ -25,6 +25,7 @@ from include.contracts.use_case import Feature, UseCase
 from include.core.errors import NeedsAttentionError
 from include.lake import delta, usage
 from include.ml import dataset, evidence, ledger, model_files, monitor, policy, scoring, tasks, train
+from include.ml.counted import counted
 from include.ml.evidence import Beside, Floats, State
 from include.ml.ledger import Champion
 from include.ml.monitor import Key, Night, SensorReading, Stream, Told
@@ -93,12 +94,12 @@ def tells(of: Subject, day: date, rows: pl.DataFrame) -> Tells:
     given = pl.concat([rows, task.frame(task.scores(output))], how="horizontal")
     # The night scores its rows and knows their labels: which of the two comes first makes no difference.
     night = Night(day, day, day, rows, given, given)
-    single = monitor.measure_scores(of.case, of.reference, night) + monitor.measure_quality(
-        of.case, of.reference, night
-    )
+    of_night = counted(of.case, of.reference, night.features, night.predictions)
+    single = monitor.measure_scores(of.reference, day, of_night)
+    single += monitor.measure_quality(of.case, of.reference, night)
     there = {one.sensor for one in single if one.threshold and (one.value or 0.0) >= one.threshold}
     facts = np.asarray([sensor in there for sensor in monitor.READERS], dtype=np.bool_)
-    return Tells(monitor.told(of.case, of.reference, of.streams, night), facts)
+    return Tells(monitor.told(of.case, of.reference, of.streams, night, of_night), facts)
 
 
 class Watch:
@@ -114,7 +115,7 @@ class Watch:
         self.states = monitor.advanced(self._of.streams, self._of.beside, self.states, found.told, night)
         total = dict.fromkeys(monitor.READERS, 0.0)
         for key, stream in self._of.streams.items():
-            total[key[0]] += stream.weight * self.states[key].evidence
+            total[key[0]] += stream.weight * stream.evidence(self.states[key])
         return np.asarray((np.asarray(list(total.values())) >= self._of.limits) | found.facts)
 
 

@@ -8,10 +8,10 @@ all rows with all features in memory, and labels alone are kept there.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,10 +22,11 @@ import xgboost as xgb
 
 from include.contracts.use_case import Feature, UseCase
 from include.core.scratch import scratch
-from include.ml import dataset, imbalance, tasks
+from include.ml import dataset, imbalance, slices, tasks
 from include.ml.dataset import Floats
 from include.ml.imbalance import Weights
 from include.ml.scoring import feature_types
+from include.ml.slices import Groups
 from include.ml.tasks.interface import Array
 
 BATCH_ROWS = 250_000
@@ -43,6 +44,7 @@ class Encoded:
         days: the days that have rows, in their order.
         ends: for each day, the number of the row that follows its last one.
         labels: encoded by the task of ``case``, of shape (rows,).
+        values: of each column by which the spec has slices, its values, in the order of their codes.
     """
 
     case: UseCase
@@ -50,6 +52,17 @@ class Encoded:
     days: tuple[date, ...]
     ends: tuple[int, ...]
     labels: Array
+    values: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def within(self, names: Sequence[str]) -> Groups:
+        """Which rows are in which of the slices ``names``, as ``column=value``."""
+        found = []
+        for column in slices.columns_of(names):
+            places = {name: place for place, name in enumerate(names)}
+            place_of = [places.get(f"{column}={value}", len(names)) for value in self.values[column]]
+            codes = np.fromfile(self.folder / _slice_file(self.case, column), np.int32)
+            found.append(np.asarray(place_of, np.intp)[codes])
+        return Groups(tuple(names), tuple(found))
 
     @property
     def rows(self) -> int:
@@ -130,6 +143,7 @@ def encoded(case: UseCase, frames: Iterable[pl.DataFrame]) -> Iterator[Encoded]:
     Raises UnfitLabelError and UnfitFeatureError, and ValueError where a day comes after a later one.
     """
     task, labels, rows_of = tasks.of(case), [], dict[date, int]()
+    places: dict[str, dict[str, int]] = {}
     with scratch(f"{case.name}-rows") as folder:
         with ExitStack() as stack:
             files = [stack.enter_context((folder / str(place)).open("wb")) for place in range(len(case.features))]
@@ -139,15 +153,31 @@ def encoded(case: UseCase, frames: Iterable[pl.DataFrame]) -> Iterator[Encoded]:
                 _count(rows_of, frame[case.day])
                 columns = [frame[name] for name in case.feature_names]
                 deque(threads.map(_write, files, case.features, columns), maxlen=0)  # raises what one of them raises
+                for column in (name for name in case.evaluation.slices if name in frame.columns):
+                    with (folder / _slice_file(case, column)).open("ab") as file:
+                        _write_values(file, frame[column], places.setdefault(column, {}))
         if list(rows_of) != sorted(rows_of):
             raise ValueError(f"the rows of {case.name} are not sorted by {case.day}")
         ends = tuple(np.cumsum(list(rows_of.values())).tolist())
-        yield Encoded(case, folder, tuple(rows_of), ends, np.concatenate(labels) if labels else np.empty(0))
+        known = np.concatenate(labels) if labels else np.empty(0)
+        yield Encoded(case, folder, tuple(rows_of), ends, known, {name: list(of) for name, of in places.items()})
 
 
 def _write(file: BinaryIO, feature: Feature, values: pl.Series) -> None:
     require_exact(feature, values)
     dataset.encode(feature, values).to_numpy().tofile(file)
+
+
+def _slice_file(case: UseCase, column: str) -> str:
+    return f"slice-{case.evaluation.slices.index(column)}"
+
+
+def _write_values(file: BinaryIO, values: pl.Series, places: dict[str, int]) -> None:
+    """The code of each value, which is its place among those of the column; new ones are added to ``places``."""
+    text = values.cast(pl.String).fill_null(slices.NONE)
+    for value in text.unique(maintain_order=True):
+        places.setdefault(value, len(places))
+    text.replace_strict(places, return_dtype=pl.Int32).to_numpy().tofile(file)
 
 
 def _count(rows_of: dict[date, int], days: pl.Series) -> None:

@@ -20,7 +20,8 @@ others of the same day tell of it (:class:`Beside`): a number that moves alone s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import pairwise
@@ -53,6 +54,9 @@ MOST_APART = 80.0
 
 MOST = 1e9
 """As large as evidence for one change becomes, so that it can fade when the change is over."""
+
+PACKED_FROM, PACKED_STEP = -11.0, 0.0005
+"""The logarithm of evidence that is packed: from where on and in which steps. The largest, ``MOST``, is at 20.7."""
 
 FARTHEST = 8.0
 """A single value counts as at most so many spreads away from the middle: no row carries a day."""
@@ -111,6 +115,10 @@ class Quiet:
     def to_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name).tolist() for name in ("level", "week", "memory", "scale")}
 
+    def rounded(self) -> Quiet:
+        """With four digits after the point, where there are very many of them."""
+        return Quiet(*(np.round(getattr(self, name), 4) for name in ("level", "week", "memory", "scale")))
+
     @classmethod
     def from_dict(cls, kept: dict[str, Any]) -> Quiet:
         return cls(*(np.asarray(kept[name], dtype=np.float64) for name in ("level", "week", "memory", "scale")))
@@ -141,38 +149,68 @@ class State:
         numbers = {name: getattr(self, name).tolist() for name in ("level", "off", "values")}
         return {"day": str(self.day) if self.day else None, **numbers}
 
+    def packed(self) -> dict[str, Any]:
+        """The same of many numbers, in a fifth of the room; :meth:`rounded` has it as it is read back."""
+        stored = self.level.astype("<f4").tobytes() + self.off.astype("<f4").tobytes() + self._steps().tobytes()
+        return {
+            "day": str(self.day) if self.day else None,
+            "numbers": len(self.level),
+            "packed": base64.b64encode(stored).decode(),
+        }
+
+    def rounded(self) -> State:
+        """As :meth:`packed` keeps it. Evidence is rounded down, so that its expectation stays below 1."""
+        values = np.exp(self._steps() * PACKED_STEP + PACKED_FROM)
+        level, off = (one.astype("<f4").astype(np.float64) for one in (self.level, self.off))
+        return State(self.day, level, off, values)
+
+    def _steps(self) -> npt.NDArray[np.uint16]:
+        # What was rounded down already is not rounded down again for a bit that its logarithm has lost.
+        steps = (np.log(np.maximum(self.values, 1e-300)) - PACKED_FROM) / PACKED_STEP + 1e-6
+        return np.asarray(np.clip(steps, 0, 2**16 - 1).astype("<u2"))
+
     @classmethod
     def from_dict(cls, kept: dict[str, Any]) -> State:
+        if "packed" in kept:
+            return cls._unpacked(kept)
         numbers = (np.asarray(kept[name], dtype=np.float64) for name in ("level", "off", "values"))
         return cls(date.fromisoformat(kept["day"]) if kept["day"] else None, *numbers)
 
+    @classmethod
+    def _unpacked(cls, kept: dict[str, Any]) -> State:
+        stored, numbers = base64.b64decode(kept["packed"]), kept["numbers"]
+        level, off = np.frombuffer(stored, "<f4", 2 * numbers).astype(np.float64).reshape(2, numbers)
+        steps = np.frombuffer(stored, "<u2", offset=8 * numbers).reshape(numbers, -1)
+        values = np.exp(steps * PACKED_STEP + PACKED_FROM)
+        return cls(date.fromisoformat(kept["day"]) if kept["day"] else None, level, off, values)
 
-def begin(quiet: Quiet, sides: Sequence[int] = (-1, 1), ways: int = 1) -> State:
+
+def begin(quiet: Quiet, sides: Sequence[int] = (-1, 1), ways: int = 1, sizes: Sequence[float] | None = None) -> State:
     """Where numbers stand that nobody has watched yet. ``sides`` are the directions in which a change counts.
 
-    ``ways`` is 2 where each number is also held beside the others.
+    ``ways`` is 2 where each number is also held beside the others; ``sizes`` None: ``SIZES``.
     """
-    changed = ways * len(sides) * len(SIZES)
+    changed = ways * len(changes(sides, sizes))
     return State(None, quiet.level, np.zeros_like(quiet.level), np.ones((len(quiet.level), changed), np.float64))
 
 
-def resumed(state: State, sides: Sequence[int] = (-1, 1), ways: int = 1) -> State:
+def resumed(state: State, sides: Sequence[int] = (-1, 1), ways: int = 1, sizes: Sequence[float] | None = None) -> State:
     """``state`` as today's changes take it: one of a release that looked for other changes keeps its evidence."""
-    width = ways * len(sides) * len(SIZES)
+    width = ways * len(changes(sides, sizes))
     if state.values.shape[1:] == (width,):
         return state
     return replace(state, values=np.repeat(state.values.mean(axis=1, keepdims=True), width, axis=1))
 
 
-def changes(sides: Sequence[int]) -> Floats:
+def changes(sides: Sequence[int], sizes: Sequence[float] | None = None) -> Floats:
     """The changes that are looked for, in usual distances of a day, in the order of ``State.values``."""
-    return np.asarray([side * size for side in sides for size in SIZES])
+    return np.asarray([side * size for side in sides for size in (SIZES if sizes is None else sizes)])
 
 
-def likelihood_ratio(z: Floats, change: Floats) -> Floats:
+def likelihood_ratio(z: Floats, change: Floats, freedom: float = FREEDOM) -> Floats:
     """How much likelier ``z`` is where it is ``change`` too high than where it is not, by Student's t."""
-    own, changed = 1 + z**2 / FREEDOM, 1 + (z - change) ** 2 / FREEDOM
-    return np.asarray((own / changed) ** ((FREEDOM + 1) / 2))
+    own, changed = 1 + z**2 / freedom, 1 + (z - change) ** 2 / freedom
+    return np.asarray((own / changed) ** ((freedom + 1) / 2))
 
 
 @dataclass(frozen=True)
@@ -215,16 +253,18 @@ def advanced(
     sides: Sequence[int] = (-1, 1),
     follows: float = FOLLOWS,
     kept: float = KEPT,
+    sizes: Sequence[float] | None = None,
+    freedom: float = FREEDOM,
 ) -> State:
     """The state after the day of a surprise. ``beside`` is by how many usual distances each number is off those beside
     it; see :func:`step` for the rest."""
     z = found.left / np.maximum(quiet.scale, floor)
     of = [z] if beside is None else [z, beside]
-    change = changes(sides)[np.newaxis]
+    change = changes(sides, sizes)[np.newaxis]
     lasting = change * (1 - found.memory)[:, np.newaxis]
     each = [np.clip(one, -MOST_OFF, MOST_OFF)[:, np.newaxis] for one in of]
-    tonight = np.hstack([likelihood_ratio(one, change) for one in each])
-    earlier = np.hstack([likelihood_ratio(one, lasting) for one in each])
+    tonight = np.hstack([likelihood_ratio(one, change, freedom) for one in each])
+    earlier = np.hstack([likelihood_ratio(one, lasting, freedom) for one in each])
     values = np.minimum((1 - kept) * tonight + kept * state.values * earlier, MOST)
     return State(
         found.day if found.seen.any() else state.day,
@@ -451,6 +491,8 @@ class Calm:
     weight: Floats
     sides: tuple[int, ...] = (-1, 1)
     kept: float = KEPT
+    sizes: tuple[float, ...] | None = None
+    freedom: float = FREEDOM
 
 
 def calm_evidence(parts: Sequence[Calm], seed: int = 0) -> list[float] | None:
@@ -461,23 +503,32 @@ def calm_evidence(parts: Sequence[Calm], seed: int = 0) -> list[float] | None:
     days = min((len(one.off) for one in parts), default=0)
     if days < 7 * LEAST_WEEKS:
         return None
-    ratios = sum(one.off.shape[1] * len(changes(one.sides)) for one in parts)
-    random, found = np.random.default_rng(seed), list[Floats]()
-    for _ in range(int(np.clip(AT_ONCE // max(ratios, 1), 3, DRAWS))):
-        starts = random.integers(0, days - 6, NIGHTS // 7)
-        nights = np.concatenate([np.arange(start, start + 7) for start in starts])
-        total = np.zeros(NIGHTS)
-        for one in parts:
-            change = changes(one.sides)[np.newaxis]
-            lasting, values = change * (1 - one.memory)[:, np.newaxis], np.ones((len(one.memory), change.shape[1]))
-            for night, day in enumerate(nights):
-                z = np.clip(one.off[len(one.off) - days + day], -MOST_OFF, MOST_OFF)[:, np.newaxis]
-                tonight, earlier = likelihood_ratio(z, change), likelihood_ratio(z, lasting)
-                values = np.minimum((1 - one.kept) * tonight + one.kept * values * earlier, MOST)
-                total[night] += one.weight @ values.mean(axis=1)
-        found.append(total)
+    ratios = sum(one.off.shape[1] * len(changes(one.sides, one.sizes)) for one in parts)
+    random = np.random.default_rng(seed)
+    draws = int(np.clip(AT_ONCE // max(ratios, 1), 3, DRAWS))
+    starts = random.integers(0, days - 6, (draws, NIGHTS // 7))
+    nights = (starts[:, :, np.newaxis] + np.arange(7)).reshape(draws, NIGHTS)
+    found = np.zeros((draws, NIGHTS))
+    for one in (some for part in parts for some in _some_at_once(part)):
+        change = changes(one.sides, one.sizes)
+        # Each day is drawn many times, and its ratios are the same each time.
+        z = np.clip(one.off[len(one.off) - days :], -MOST_OFF, MOST_OFF)[:, :, np.newaxis]
+        tonight = likelihood_ratio(z, change, one.freedom)
+        earlier = likelihood_ratio(z, change * (1 - one.memory)[:, np.newaxis], one.freedom)
+        for draw in range(draws):
+            values = np.ones(tonight.shape[1:])
+            for night, day in enumerate(nights[draw]):
+                values = np.minimum((1 - one.kept) * tonight[day] + one.kept * values * earlier[day], MOST)
+                found[draw, night] += one.weight @ values.mean(axis=1)
     shares: list[float] = np.quantile(found, 1 - np.asarray(CALM_SHARES)).tolist()
     return shares
+
+
+def _some_at_once(of: Calm) -> Iterator[Calm]:
+    """``of``, so many numbers at a time that what is kept of their days stays small."""
+    size = max(1, AT_ONCE // (len(of.off) * len(changes(of.sides, of.sizes))))
+    for at in (slice(begin, begin + size) for begin in range(0, len(of.memory), size)):
+        yield replace(of, off=of.off[:, at], memory=of.memory[at], weight=of.weight[at])
 
 
 def calm_at(kept: Sequence[float], share: float) -> float:
@@ -516,17 +567,30 @@ def numeric_by_day(
     z -= middle
     z /= width
     np.clip(z, -FARTHEST, FARTHEST, out=z)
-    rows, present = _sums(day_index, days), _sums(of_day, days)
+    return numeric_of(
+        _sums(day_index, days),
+        _sums(of_day, days),
+        _sums(of_day, days, z),
+        _sums(of_day, days, np.square(z, out=z)),
+    )
+
+
+def numeric_of(rows: Floats, present: Floats, total: Floats, square: Floats) -> tuple[Floats, Floats]:
+    """The same of what was summed up: rows, values, their sum and that of their squares, in widths, of any one shape.
+
+    That shape has the three numbers of each as its last axis.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = _sums(of_day, days, z) / present
-        square = _sums(of_day, days, np.square(z, out=z)) / present
+        mean = total / present
         missing = np.arcsin(np.sqrt(np.clip(1 - present / rows, 0, 1)))
-        variance = np.maximum(square - mean**2, 0.0)
+        variance = np.maximum(square / present - mean**2, 0.0)
         one_row = FARTHEST**2 / np.maximum(present, 1)
         narrow, without = (np.log(np.sqrt(np.maximum(of, 0)) + NARROW) for of in (variance, variance - one_row))
-    floors = np.column_stack([mean_floor(present), np.maximum(narrow - without, NARROW / 5), share_floor(rows)])
+    of_rows = np.broadcast_to(share_floor(rows), missing.shape)
+    floors = np.stack([mean_floor(present), np.maximum(narrow - without, NARROW / 5), of_rows], axis=-1)
     # One row is a column of its own width: two tell how wide a day is.
-    return np.column_stack([mean, np.where(present > 1, narrow, np.nan), missing]), np.nan_to_num(floors, nan=1.0)
+    told = np.stack([mean, np.where(present > 1, narrow, np.nan), missing], axis=-1)
+    return told, np.nan_to_num(floors, nan=1.0)
 
 
 def _sums(day_index: npt.NDArray[Any], days: int, of: Floats | None = None) -> Floats:

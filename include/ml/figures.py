@@ -8,6 +8,7 @@ The figures, by ``figure`` and ``feature``:
 
     distribution   a feature: counts in the bins of training, and what training had there; value: its share of the gain
     scores         a column of the predictions: the same, of the holdout
+    within         a slice, ``column=value``: counts and sums of each feature and score within it
     calibration    what is predicted, or a quantile: rows, sums of scores and of labels by bins of the score
     quality        a watched metric, of the day whose labels are known now
     promise        the same on the holdout: mean of its days, where 19 of 20 of them lie, and what is tolerated
@@ -43,8 +44,13 @@ SCHEMA: dict[str, pl.DataType] = {
 }
 
 DISTRIBUTION, SCORES, CALIBRATION = "distribution", "scores", "calibration"
-QUALITY, PROMISE = "quality", "promise"
+QUALITY, PROMISE, WITHIN = "quality", "promise", "within"
 FRESHNESS, COMPLETENESS, DUPLICATES, MISSING = "freshness", "completeness", "duplicates", "missing"
+
+
+type Within = Mapping[str, Mapping[str, Mapping[str, list[Any]]]]
+"""A slice on a day, by ``inputs`` and ``scores``: ``counts`` of each column by bins, missing ones last, and ``sums``
+(sum and sum of squares, in widths of the column in training) of each number."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,23 @@ def merged(found: Iterable[Bins]) -> Bins | None:
     for one in found:
         whole = one if whole is None else whole + one
     return whole
+
+
+def within_of(days: Iterable[Within], kind: str, column: str) -> dict[str, float | None]:
+    """Mean, spread and missing share of a ``column`` within a slice, of some ``days`` together; None is not told.
+
+    ``kind`` is ``inputs`` or ``scores``. All that is stored adds up, so that a month is the sum of its days.
+    """
+    told = [one[kind] for one in days if column in one.get(kind, {}).get("counts", {})]
+    counts = [sum(of) for of in zip(*(one["counts"][column] for one in told), strict=True)]
+    rows = sum(counts)
+    found: dict[str, float | None] = {"mean": None, "spread": None, "missing": counts[-1] / rows if rows else None}
+    present = rows - counts[-1] if counts else 0
+    if present and all(column in one["sums"] for one in told):
+        total, square = (sum(of) for of in zip(*(one["sums"][column] for one in told), strict=True))
+        mean = total / present
+        found |= {"mean": mean, "spread": max(square / present - mean**2, 0.0) ** 0.5}
+    return found
 
 
 def read(case: UseCase, first: date, last: date) -> pl.DataFrame:

@@ -12,30 +12,24 @@ has measured are measured first, and where an earlier night changes, the later o
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from math import isfinite
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from include.contracts.use_case import LOOK_BACK_NIGHTS, UseCase
 from include.core.lease import lease
 from include.lake import delta, usage
-from include.ml import dataset, evidence, ledger, metrics, model_files, scoring, summaries, tasks
+from include.ml import dataset, evidence, ledger, metrics, model_files, scoring, slices, summaries, tasks
+from include.ml.counted import Counted, counted
 from include.ml.evidence import Beside, Floats, Quiet, State, Surprise
 from include.ml.ledger import Champion
-from include.ml.reference import (
-    SIDES,
-    Reference,
-    feature_by_day,
-    feature_weights,
-    features_of,
-    quality_by_day,
-    quality_units,
-    scores_by_day,
-)
+from include.ml.reference import SIDES, Reference, feature_weights, features_of, quality_by_day, quality_units
+from include.ml.slices import Layout, Sliced
 from include.ml.tasks import Watched
 from include.use_cases import use_case
 
@@ -56,8 +50,12 @@ SCHEMA: dict[str, pl.DataType] = {
     "model_version": pl.Int64(),
 }
 
-DAY, EVIDENCE = "day_", "evidence"
-"""What the names of metrics of the newest day begin with, and the metric that sensors look at."""
+DAY, EVIDENCE, CARRIED = "day_", "evidence", "carried"
+"""What the names of metrics of the newest day begin with; the metric that sensors look at; and that of those features
+within slices that carry most of it, whose evidence is in that of their slice."""
+
+MOST_CARRIED = 10
+"""So many features within slices, of a sensor, are said to carry evidence."""
 
 CONSTANT, AGAINST = "constant", "against"
 """Two facts that need no evidence over nights: all predictions of a day are one, or say the opposite of what came."""
@@ -68,7 +66,8 @@ CONSTANT_ROWS, AGAINST_ERRORS = 20, 6.0
 INPUTS, SCORES, QUALITY = "input_drift", "prediction_drift", "quality"
 
 type Key = tuple[str, str, str]
-"""What is watched: the sensor; a feature, column or figure; a slice, empty for all rows."""
+"""What is watched: the sensor; a feature, column or figure, empty for all of them together within a slice; a slice,
+empty for all rows."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,8 @@ class SensorReading:
 class Stream:
     """Something that is watched: what it does on quiet days, and what counts as a change of it; see ``evidence.step``.
 
-    ``weight`` is its share in the evidence of its sensor. ``ways`` is 2 where it is held beside others as well.
+    ``weight`` is its share in the evidence of its sensor. ``ways`` is 2 where it is held beside others as well. What is
+    watched within a slice has a ``layout`` of its numbers, and a weight for each of them.
     """
 
     quiet: Quiet
@@ -116,6 +116,23 @@ class Stream:
     tolerated: float = 0.0
     kept: float = evidence.KEPT
     ways: int = 1
+    layout: Layout | None = None
+    weights: Floats | None = None
+
+    @property
+    def sizes(self) -> tuple[float, ...] | None:
+        return slices.SIZES if self.layout else None
+
+    def evidence(self, state: State) -> float:
+        """What its evidence has come to."""
+        return state.evidence if self.weights is None else float(state.by_number @ self.weights)
+
+    def by_column(self, state: State) -> dict[str, tuple[float, float]]:
+        """Within a slice: the evidence of each feature or column, and its weight."""
+        if self.layout is None or self.weights is None:
+            return {}
+        parts, weights = (self.layout.by_column(of) for of in (state.by_number * self.weights, self.weights))
+        return {name: (parts[name] / weight, weight) for name, weight in weights.items() if weight}
 
 
 @dataclass(frozen=True)
@@ -159,9 +176,32 @@ def _of_inputs(reference: Reference) -> dict[Key, Stream]:
     kept = {name: of for name, of in reference["features"].items() if of.get("quiet")}
     weights = feature_weights({name: of["weight"] for name, of in kept.items()})
     together = {name for group in reference.get("beside", []) for name in group["features"]}
-    return {
+    whole = {
         (INPUTS, name, ""): Stream(Quiet.from_dict(of["quiet"]), weights[name], ways=1 + (name in together))
         for name, of in kept.items()
+    }
+    return _beside_slices(reference, INPUTS, whole, Layout(features_of(reference)), weights)
+
+
+def _beside_slices(
+    reference: Reference, sensor: str, whole: dict[Key, Stream], layout: Layout, weights: Mapping[str, float]
+) -> dict[Key, Stream]:
+    """What is watched of all rows, and within slices, where the reference has kept any: they have their share."""
+    name = {INPUTS: "inputs", SCORES: "scores"}[sensor]
+    kept = {group: of for group, of in reference.get("within", {}).items() if of[name]}
+    if not kept or not whole:
+        return whole
+    of_slice = feature_weights({group: of["rows"] for group, of in reference["within"].items()})
+    own = {key: replace(one, weight=one.weight * (1 - slices.SHARE)) for key, one in whole.items()}
+    total = sum(of_slice[group] for group in kept)
+    return own | {
+        (sensor, "", group): Stream(
+            Quiet.from_dict(of[name]),
+            slices.SHARE * of_slice[group] / total,
+            layout=layout,
+            weights=layout.weights(weights, group.split("=", 1)[0]),
+        )
+        for group, of in kept.items()
     }
 
 
@@ -175,7 +215,10 @@ def beside(reference: Reference) -> list[tuple[list[Key], Beside]]:
 
 def _of_scores(reference: Reference) -> dict[Key, Stream]:
     kept = {column: of["quiet"] for column, of in reference["scores"].items() if of.get("quiet")}
-    return {(SCORES, column, ""): Stream(Quiet.from_dict(quiet), 1 / len(kept)) for column, quiet in kept.items()}
+    weights = {column: 1 / len(kept) for column in kept}
+    whole = {(SCORES, column, ""): Stream(Quiet.from_dict(quiet), weights[column]) for column, quiet in kept.items()}
+    layout = Layout(slices.columns_of_scores(reference["scores"]), of_number=2)
+    return _beside_slices(reference, SCORES, whole, layout, weights)
 
 
 def _of_quality(case: UseCase, reference: Reference) -> dict[Key, Stream]:
@@ -227,44 +270,44 @@ def _with_slices(there: Iterable[tuple[str, str]]) -> dict[tuple[str, str], floa
 # --- measuring: pure functions on the rows of one night ---
 
 
-def told(case: UseCase, reference: Reference, watched: Iterable[Key], rows: Night) -> dict[Key, Told]:
-    """What the night tells of each of ``watched``. What has no rows is not there."""
+def told(
+    case: UseCase, reference: Reference, watched: Iterable[Key], rows: Night, of_night: Counted
+) -> dict[Key, Told]:
+    """What the night tells of each of ``watched``. What has no rows is not there. ``of_night`` are its counts."""
     wanted = set(watched)
-    found = dict(_told_inputs(case, reference, rows)) | dict(_told_scores(case, reference, rows))
-    found |= dict(_told_quality(case, reference, wanted, rows))
+    found = dict(_told_columns(of_night)) | dict(_told_quality(case, reference, wanted, rows))
     return {key: one for key, one in found.items() if key in wanted}
 
 
-def _told_inputs(case: UseCase, reference: Reference, rows: Night) -> Iterator[tuple[Key, Told]]:
-    if not rows.features.height:
-        return
-    taken = features_of(reference)
-    values = dataset.matrix(taken, rows.features)
-    for column, feature in enumerate(taken):
-        edges = reference["features"][feature.name]["edges"]
-        numbers, floors = feature_by_day(feature, values[:, column], _one_day(values), 1, edges)
-        yield (INPUTS, feature.name, ""), Told(numbers[0], floors[0], len(values))
+def _told_columns(of: Counted) -> Iterator[tuple[Key, Told]]:
+    for sensor, columns, rows in ((INPUTS, of.inputs, of.input_rows), (SCORES, of.scores, of.score_rows)):
+        for name, one in columns.items():
+            yield (sensor, name, ""), Told(one.numbers, one.floors, rows)
+    for sensor, within in ((INPUTS, of.within_inputs), (SCORES, of.within_scores)):
+        if within is not None:
+            yield from _told_within(sensor, within)
 
 
-def _told_scores(case: UseCase, reference: Reference, rows: Night) -> Iterator[tuple[Key, Told]]:
-    if not rows.predictions.height:
-        return
-    for column, values in tasks.of_version(case, reference["task"]).watched_values(rows.predictions).items():
-        numbers, floors = scores_by_day(values, _one_day(values), 1, reference["scores"][column]["edges"])
-        yield (SCORES, column, ""), Told(numbers[0], floors[0], len(values))
+def _told_within(sensor: str, of: Sliced) -> Iterator[tuple[Key, Told]]:
+    for place, name in enumerate(of.names):
+        if of.rows[place]:
+            yield (sensor, "", name), Told(of.numbers[place], of.floors[place], int(of.rows[place]))
 
 
 def _told_quality(case: UseCase, reference: Reference, wanted: set[Key], rows: Night) -> Iterator[tuple[Key, Told]]:
+    if not rows.matured.height:
+        return
     task, whole = tasks.since(tasks.of_version(case, reference["task"]), tasks.of(case)), dict[str, Floats]()
     units = quality_units(task, reference["holdout"]["daily"])
-    for group, of_group in _groups(rows.matured, wanted):
-        labels, scores = task.labels(of_group[case.label]), task.scores_of(of_group)
-        floor = evidence.share_floor(np.asarray([float(len(labels))]))
-        for metric, value in quality_by_day(task, units, labels, scores, _one_day(scores), 1).items():
+    labels, scores = task.labels(rows.matured[case.label]), task.scores_of(rows.matured)
+    for group, inside in _groups(rows.matured, wanted):
+        own_labels, own_scores = (labels, scores) if inside is None else (labels[inside], scores[inside])
+        floor = evidence.share_floor(np.asarray([float(len(own_labels))]))
+        for metric, value in quality_by_day(task, units, own_labels, own_scores, _one_day(own_scores), 1).items():
             own = value if not group else value - whole[metric]
             whole.setdefault(metric, value)
             if not np.isnan(own[0]):
-                yield (QUALITY, metric, group), Told(own, floor, len(labels))
+                yield (QUALITY, metric, group), Told(own, floor, len(own_labels))
 
 
 def _one_day(values: Any) -> Any:
@@ -272,15 +315,15 @@ def _one_day(values: Any) -> Any:
     return np.zeros(len(values), dtype=np.intp)
 
 
-def _groups(rows: pl.DataFrame, wanted: set[Key]) -> Iterator[tuple[str, pl.DataFrame]]:
-    """All rows first, then those of each slice whose quality is watched; nothing where there are none."""
-    for group in ["", *sorted({key[2] for key in wanted if key[0] == QUALITY and key[2]})]:
-        of_group = rows
-        if group:
-            column, value = group.split("=", 1)
-            of_group = rows.filter(pl.col(column).cast(pl.String).fill_null("(none)") == value)
-        if of_group.height:
-            yield group, of_group
+def _groups(rows: pl.DataFrame, wanted: set[Key]) -> Iterator[tuple[str, npt.NDArray[np.bool_] | None]]:
+    """All rows first, which is None, then those of each slice whose quality is watched."""
+    yield "", None
+    names = sorted({key[2] for key in wanted if key[0] == QUALITY and key[2]})
+    groups = slices.grouped(names, rows)
+    for place, name in enumerate(names):
+        inside = np.logical_or.reduce([one == place for one in groups.codes])
+        if inside.any():
+            yield name, inside
 
 
 def advanced(
@@ -295,9 +338,9 @@ def advanced(
     ``groups`` are those of :func:`beside`.
     """
     states = {
-        key: evidence.resumed(before[key], one.sides, one.ways)
+        key: evidence.resumed(before[key], one.sides, one.ways, one.sizes)
         if key in before
-        else evidence.begin(one.quiet, one.sides, one.ways)
+        else evidence.begin(one.quiet, one.sides, one.ways, one.sizes)
         for key, one in watched.items()
     }
     surprises: dict[Key, Surprise] = {}
@@ -318,7 +361,11 @@ def advanced(
             sides=stream.sides,
             follows=stream.follows,
             kept=stream.kept,
+            sizes=stream.sizes,
+            freedom=slices.FREEDOM if stream.layout else evidence.FREEDOM,
         )
+        if stream.layout:  # as it will be read back, so that a range of nights is what its nights are
+            states[key] = states[key].rounded()
     return states
 
 
@@ -377,7 +424,7 @@ def measure_evidence(
         day = rows.labelled if sensor == QUALITY else rows.scored
         own = {key: stream for key, stream in watched.items() if key[0] == sensor}
         of_night = [found[key].rows for key in own if key in found]
-        total = sum(stream.weight * states[key].evidence for key, stream in own.items()) if own else None
+        total = sum(stream.weight * stream.evidence(states[key]) for key, stream in own.items()) if own else None
         made.append(
             Measurement(
                 sensor,
@@ -400,48 +447,75 @@ def measure_evidence(
                     day,
                     int(there is not None),
                     there.rows if there else 0,
-                    state.evidence,
+                    stream.evidence(state),
                     None,
                     key[1],
                     key[2],
                     stream.weight,
-                    json.dumps(state.to_dict()),
+                    json.dumps(state.packed() if stream.layout else state.to_dict()),
                 )
             )
+        made += _carried(sensor, own, states, found, day, total or 0.0)
     return made
 
 
-def measure_inputs(case: UseCase, reference: Reference, rows: Night) -> list[Measurement]:
+def _carried(
+    sensor: str,
+    watched: Mapping[Key, Stream],
+    states: Mapping[Key, State],
+    found: Mapping[Key, Told],
+    day: date,
+    total: float,
+) -> list[Measurement]:
+    """The features within slices that carry most of the evidence of a sensor: a hundredth of it, or more."""
+    parts = [
+        (weight * stream.weight * value, key, name, value, weight * stream.weight)
+        for key, stream in watched.items()
+        for name, (value, weight) in stream.by_column(states[key]).items()
+    ]
+    largest = sorted((one for one in parts if total and one[0] >= 0.01 * total), reverse=True)[:MOST_CARRIED]
+    return [
+        Measurement(
+            sensor,
+            CARRIED,
+            states[key].day or day,
+            day,
+            int(key in found),
+            found[key].rows if key in found else 0,
+            value,
+            None,
+            name,
+            key[2],
+            weight,
+        )
+        for _, key, name, value, weight in largest
+    ]
+
+
+def measure_inputs(reference: Reference, day: date, of: Counted) -> list[Measurement]:
     """PSI and Jensen-Shannon distance of each feature, of the day just scored. To be looked at: nothing is decided."""
-    if not rows.features.height:
-        return []
-    taken, found, day = features_of(reference), [], rows.scored
-    values = dataset.matrix(taken, rows.features)
-    for column, name in enumerate(feature.name for feature in taken):
-        of_feature = reference["features"][name]
-        expected = np.asarray(of_feature["shares"])
-        actual = metrics.shares(metrics.bin_counts(values[:, column], of_feature["edges"]))
+    found = []
+    for name, column in of.inputs.items():
+        expected, actual = np.asarray(reference["features"][name]["shares"]), metrics.shares(column.counts)
         distance, js = metrics.psi(expected, actual), metrics.jensen_shannon(expected, actual)
         found += [
-            Measurement(INPUTS, f"{DAY}psi", day, day, 1, len(values), distance, feature=name),
-            Measurement(INPUTS, f"{DAY}js", day, day, 1, len(values), js, feature=name),
+            Measurement(INPUTS, f"{DAY}psi", day, day, 1, of.input_rows, distance, feature=name),
+            Measurement(INPUTS, f"{DAY}js", day, day, 1, of.input_rows, js, feature=name),
         ]
     return found
 
 
-def measure_scores(case: UseCase, reference: Reference, rows: Night) -> list[Measurement]:
+def measure_scores(reference: Reference, day: date, of: Counted) -> list[Measurement]:
     """PSI of what is predicted, of each column; and whether all predictions of the day are one."""
-    if not rows.predictions.height:
+    if not of.scores:
         return []
-    task, day, n = tasks.of_version(case, reference["task"]), rows.scored, rows.predictions.height
-    found, constant = [], True
-    for column, values in task.watched_values(rows.predictions).items():
-        before = reference["scores"][column]
-        counts = metrics.bin_counts(values, before["edges"])
-        distance = metrics.psi(np.asarray(before["shares"]), metrics.shares(counts))
-        found.append(Measurement(SCORES, f"{DAY}psi", day, day, 1, n, distance, feature=column))
+    found, constant, n = [], True, of.score_rows
+    for name, column in of.scores.items():
+        before = reference["scores"][name]
+        distance = metrics.psi(np.asarray(before["shares"]), metrics.shares(column.counts))
+        found.append(Measurement(SCORES, f"{DAY}psi", day, day, 1, n, distance, feature=name))
         # Scores that were one number in the holdout as well say nothing new.
-        constant &= bool(np.ptp(values) == 0) and len(before["edges"]) > 2 and n >= CONSTANT_ROWS
+        constant &= name in of.constant and len(before["edges"]) > 2 and n >= CONSTANT_ROWS
     return [Measurement(SCORES, CONSTANT, day, day, 1, n, float(constant), 1.0), *found]
 
 
@@ -470,18 +544,19 @@ def measure_night(
     watched: Mapping[Key, Stream],
     before: Mapping[Key, State],
     rows: Night,
+    of_night: Counted,
 ) -> tuple[pl.DataFrame, dict[Key, State]]:
     """All measurements of one night, in the schema of the monitoring table, and where evidence stands after it."""
-    found = told(case, reference, watched, rows)
+    found = told(case, reference, watched, rows, of_night)
     after = advanced(watched, beside(reference), before, found, rows)
     made = [
         *measure_evidence(limits(case, reference), watched, after, found, rows),
-        *measure_inputs(case, reference, rows),
-        *measure_scores(case, reference, rows),
+        *measure_inputs(reference, rows.scored, of_night),
+        *measure_scores(reference, rows.scored, of_night),
         *measure_quality(case, reference, rows),
         *_left_out(rows),
     ]
-    table = [asdict(each) | {"partition_day": rows.night, "model_version": champion.model_version} for each in made]
+    table = [vars(each) | {"partition_day": rows.night, "model_version": champion.model_version} for each in made]
     return pl.DataFrame(table, schema=SCHEMA), after
 
 
@@ -497,7 +572,7 @@ def _left_out(rows: Night) -> list[Measurement]:
 def _read(sensor: str, what: str, unwatched: str, rows: pl.DataFrame) -> SensorReading:
     """The reading of ``sensor`` by one night's measurements; it fires on ``what``."""
     own = rows.filter(pl.col("sensor") == sensor)
-    of_evidence = own.filter(pl.col("metric") == EVIDENCE)
+    of_evidence = own.filter(pl.col("metric").is_in([EVIDENCE, CARRIED]))
     whole = of_evidence.filter((pl.col("feature") == "") & (pl.col("slice") == ""))
     if whole.is_empty():
         return SensorReading(sensor, False, "nothing to measure", {"n": 0, "days": 0})
@@ -541,7 +616,9 @@ def carriers(of_evidence: pl.DataFrame, most: int = 5) -> dict[str, float]:
     parts = single.with_columns(part=pl.col("weight") * pl.col("value")).sort(
         "part", "feature", "slice", descending=True
     )
-    total = parts["part"].sum()
+    # What is carried within a slice is in the evidence of the slice, which has no name.
+    total = parts.filter(pl.col("metric") == EVIDENCE)["part"].sum()
+    parts = parts.filter(pl.col("feature") != "")
     return {
         f"{row['feature']} of {row['slice']}" if row["slice"] else row["feature"]: round(row["part"] / total, 3)
         for row in parts.head(most).iter_rows(named=True)
@@ -687,8 +764,9 @@ def _measured(
             known[version] = reference, streams(case, reference)
         reference, watched = known[version]
         rows = tables.night(night, champion)
-        made, states = measure_night(case, champion, reference, watched, states, rows)
-        figures.add(champion, reference, rows)
+        of_night = counted(case, reference, rows.features, rows.predictions)
+        made, states = measure_night(case, champion, reference, watched, states, rows, of_night)
+        figures.add(champion, reference, rows, of_night)
         frames.append(made)
     figures.store()
     return frames, states

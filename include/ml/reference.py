@@ -9,6 +9,7 @@ A reference is a plain dictionary, stored as ``reference.json`` beside the model
     beside:   [{features, usual, weights, scale}]           how the features of a day hang together: evidence.Beside
     quality:  {metric: quiet}                               of all rows, where there are days that no model had seen
     slices:   {slice: {metric: quiet}}                      the quality of groups, less that of all rows of the day
+    within:   {slice: {rows, inputs: quiet, scores: quiet}} the numbers of features and scores of groups, likewise
     calm:     {sensor: [evidence]}                          what its own quiet weeks, drawn again: evidence.CALM_SHARES
     holdout:  {first, last, quality: {...}, daily: {name: [...]}}       by the names of the task
     data:     {first, last}
@@ -16,7 +17,8 @@ A reference is a plain dictionary, stored as ``reference.json`` beside the model
 Shares are those of ``metrics.bin_counts``: one more than there are edges, then the missing ones. ``weight`` is the
 feature's share of the model's total gain. ``quiet`` is what the numbers of its days did: ``evidence.Quiet``, or null
 where there were too few days; of scores, on all days of the training set. A reference of an earlier release has neither
-``quiet`` nor ``slices``, or no ``beside``, ``quality`` and ``calm``.
+``quiet`` nor ``slices``, or no ``beside``, ``quality`` and ``calm``, or no ``within``: ``include.ml.slices`` has the
+order of its numbers. ``rows`` are those of a day, in the mean.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,8 +33,9 @@ import numpy as np
 import numpy.typing as npt
 
 from include.contracts.use_case import Feature, UseCase
-from include.ml import evidence, metrics, tasks
+from include.ml import evidence, metrics, slices, tasks
 from include.ml.evidence import Calm, Floats, Quiet
+from include.ml.slices import Groups, Layout
 from include.ml.tasks import Task
 
 type Reference = dict[str, Any]
@@ -220,6 +223,71 @@ def _together(widths: Mapping[str, int]) -> list[list[str]]:
     return groups
 
 
+class _Within:
+    """What is learned of columns within slices while they are looked at, one after the other or at once."""
+
+    def __init__(
+        self,
+        columns: Sequence[Feature],
+        day_index: npt.NDArray[Any],
+        days: list[date],
+        groups: Groups,
+        of_number: int = 3,
+    ) -> None:
+        self._index, self._days, self._groups = day_index, days, groups
+        self._layout = Layout(tuple(columns), of_number)
+        self._numbers = np.full((len(days), len(groups.names), self._layout.width), np.nan)
+        self._floors = np.full_like(self._numbers, slices.LEAST_OFF)
+
+    def take(self, column: Feature, values: npt.NDArray[Any], edges: Sequence[float], whole: Floats) -> None:
+        """Take ``values`` of ``column``; ``whole`` are the numbers of all rows (days × numbers)."""
+        at = self._layout.places[column.name]
+        numbers, floors = slices.column_by_day(column, values, self._index, len(self._days), self._groups, edges)
+        kept = at.stop - at.start
+        self._numbers[:, :, at] = numbers[:, :, :kept] - whole[:, np.newaxis, :kept]
+        self._floors[:, :, at] = np.maximum(floors[:, :, :kept], slices.LEAST_OFF)
+
+    def learned(self, weights: Mapping[str, float]) -> tuple[dict[str, Quiet], list[Calm]]:
+        """What is quiet in each slice, and how far off its quiet days were. ``weights`` are those of the columns."""
+        found, calm = dict[str, Quiet](), list[Calm]()
+        rows = self._groups.by_day(self._index, len(self._days)).mean(axis=0).tolist()
+        of_slice = feature_weights(dict(zip(self._groups.names, rows, strict=True)))
+        for place, name in enumerate(self._groups.names):
+            there = ~np.isnan(self._numbers[:, place]).all(axis=1)
+            numbers, floors = self._numbers[there, place], self._floors[there, place]
+            days = [day for day, is_there in zip(self._days, there, strict=True) if is_there]
+            quiet = quiet_of(numbers, days)
+            if quiet is None or 2 * len(days) < len(self._days):  # a slice that is hardly ever there is not watched
+                continue
+            found[name] = quiet.rounded()
+            off = evidence.surprises(quiet, numbers, days) / np.maximum(quiet.scale, floors[1:])
+            weight = of_slice[name] * self._layout.weights(weights, name.split("=", 1)[0])
+            calm.append(Calm(off, quiet.memory, weight, sizes=slices.SIZES, freedom=slices.FREEDOM))
+        return found, calm
+
+
+def _within(
+    groups: Groups, days: int, inputs: Mapping[str, Quiet], scores: Mapping[str, Quiet]
+) -> dict[str, dict[str, Any]]:
+    """As a reference keeps it: what is quiet in each slice."""
+    index = np.zeros(len(groups.codes[0]), np.intp)
+    rows = groups.by_day(index, 1)[0] / days
+    return {
+        name: {"rows": float(rows[place]), "inputs": _kept(inputs.get(name)), "scores": _kept(scores.get(name))}
+        for place, name in enumerate(groups.names)
+    }
+
+
+def shared(whole: Sequence[Calm], within: Sequence[Calm]) -> list[Calm]:
+    """Those of all rows and of slices together, where there are any, as their weights are."""
+    if not within:
+        return list(whole)
+    return [
+        *(replace(one, weight=one.weight * (1 - slices.SHARE)) for one in whole),
+        *(replace(one, weight=one.weight * slices.SHARE) for one in within),
+    ]
+
+
 def feature_weights(gains: Mapping[str, float]) -> dict[str, float]:
     """Half of the weight goes by what the model makes of a feature, and half to all alike: it may be of no use yet."""
     total = sum(gains.values())
@@ -320,21 +388,26 @@ def build(
     holdout: tuple[date, date],
     holdout_labels: npt.NDArray[Any],
     holdout_scores: npt.NDArray[Any],
-    slices: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+    groups: Mapping[str, npt.NDArray[np.bool_]] | None = None,
     every_score: npt.NDArray[Any] | None = None,
     earlier: Scored | None = None,
+    within: Groups | None = None,
 ) -> Reference:
     """The reference of a model. ``columns`` are the features of its whole training set, and ``days`` are its days.
 
     The features come in the order of the spec. Each is looked at once, by itself, as many at a time as threads are.
-    ``slices`` are groups of the holdout that are watched by themselves: which of its rows are theirs. ``every_score``
+    ``groups`` are groups of the holdout that are watched by themselves: which of its rows are theirs. ``every_score``
     are the scores of the whole training set, by which it is learned how days of scores differ: a fortnight tells little
     of that. None: the holdout's. ``earlier`` are days before the holdout, scored by models that had not seen them:
-    quality is learned from them too.
+    quality is learned from them too. ``within`` says of all rows of the training set in which of these groups they are:
+    features and scores are watched within them too.
     """
-    task = tasks.of(case)
+    task, within = tasks.of(case), within if within is not None and within.names else None
     unique_days, day_index = np.unique(days, return_inverse=True)
     every_day = _dates(unique_days)
+
+    every = max(1, -(-len(days) * max(len(case.features), 1) // slices.MOST_VALUES))
+    inside = _Within(case.features, day_index[::every], every_day, within.every(every)) if within else None
 
     def of_feature(feature: Feature, values: npt.NDArray[Any]) -> tuple[dict[str, Any], Numbers]:
         edges = feature_edges(feature, values)
@@ -346,6 +419,8 @@ def build(
             "weight": weights.get(feature.name, 0.0),
             "quiet": _kept(found.quiet),
         }
+        if inside:
+            inside.take(feature, values[::every], edges, found.values)
         return kept, found
 
     told: dict[str, tuple[dict[str, Any], Numbers]] = {}
@@ -355,23 +430,37 @@ def build(
             told |= zip([one.name for one in named], threads.map(of_feature, named, values), strict=True)
     features = {name: kept for name, (kept, _) in told.items()}
     beside, calm_inputs = _beside({name: numbers for name, (_, numbers) in told.items()}, weights)
+    watched = {name: of["weight"] for name, of in features.items() if of["quiet"]}
+    quiet_inputs, calm_within = inside.learned(feature_weights(watched)) if inside and watched else ({}, [])
+    calm_inputs = shared(calm_inputs, calm_within)
     first, last = np.datetime64(holdout[0]), np.datetime64(holdout[1])
     of_holdout = days[(days >= first) & (days <= last)]
     whole = every_score is not None
     watched_days, watched_index = np.unique(days if whole else of_holdout, return_inverse=True)
-    every = task.watched_values(task.frame(every_score if every_score is not None else holdout_scores))
+    each = task.watched_values(task.frame(every_score if every_score is not None else holdout_scores))
+    columns_of_scores = slices.columns_of_scores(each)
+    of_scores = (
+        _Within(columns_of_scores, day_index[::every], every_day, within.every(every), of_number=2)
+        if within and whole
+        else None
+    )
     scores: Reference = {}
     calm_scores: list[Calm] = []
     for name, values in task.watched_values(task.frame(holdout_scores)).items():
         edges = metrics.bin_edges(values)
-        found = Numbers(*scores_by_day(every[name], watched_index, len(watched_days), edges), _dates(watched_days))
+        found = Numbers(*scores_by_day(each[name], watched_index, len(watched_days), edges), _dates(watched_days))
         if found.quiet:
-            calm_scores.append(_calm([found], [found.quiet], [1 / len(every)]))
+            calm_scores.append(_calm([found], [found.quiet], [1 / len(each)]))
+        if of_scores:
+            of_scores.take(Feature(name), each[name][::every], edges, found.values)
         scores[name] = {
             "edges": edges,
             "shares": metrics.shares(metrics.bin_counts(values, edges)).tolist(),
             "quiet": _kept(found.quiet),
         }
+    alike = {name: 1 / len(each) for name in each}
+    quiet_scores, calm_within = of_scores.learned(alike) if of_scores and calm_scores else ({}, [])
+    calm_scores = shared(calm_scores, calm_within)
     daily = daily_quality(task, holdout_labels, holdout_scores, of_holdout)
     units = quality_units(task, daily)
     promised, calm_quality = dict[str, Any](), list[Calm]()
@@ -392,8 +481,9 @@ def build(
         },
         "quality": promised,
         "slices": _quiet_slices(
-            task, units, holdout_labels, holdout_scores, of_holdout, slices or {}, case.overlap_days
+            task, units, holdout_labels, holdout_scores, of_holdout, groups or {}, case.overlap_days
         ),
+        "within": _within(within, len(unique_days), quiet_inputs, quiet_scores) if within else {},
         "calm": {
             "input_drift": evidence.calm_evidence(calm_inputs),
             "prediction_drift": evidence.calm_evidence(calm_scores),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ import polars as pl
 
 from include.contracts.use_case import UseCase
 from include.lake import delta, usage
-from include.ml import dataset, metrics, scoring, tasks
+from include.ml import scoring, tasks
+from include.ml.counted import Counted
 from include.ml.figures import (
     CALIBRATION,
     COMPLETENESS,
@@ -25,9 +26,11 @@ from include.ml.figures import (
     QUALITY,
     SCHEMA,
     SCORES,
+    WITHIN,
     Bins,
 )
 from include.ml.reference import Reference, features_of, quality_units
+from include.ml.slices import Ints
 from include.ml.tasks.interface import Array, Task
 
 if TYPE_CHECKING:
@@ -36,12 +39,6 @@ if TYPE_CHECKING:
 
 PROBABILITIES = tuple(round(n / 10, 1) for n in range(1, 10))
 """The inner edges of the bins of a probability: the same for all versions, so that their days can be added."""
-
-
-def distribution(values: Array, edges: Iterable[float]) -> Bins:
-    """How many of ``values`` lie in each bin, and last how many are missing."""
-    edges = [float(edge) for edge in edges]
-    return Bins(tuple(edges), tuple(int(n) for n in metrics.bin_counts(values, edges)))
 
 
 def calibration(labels: Array, scores: Array, edges: Iterable[float] = PROBABILITIES) -> Bins:
@@ -94,18 +91,19 @@ class Kept:
     rows: list[dict[str, Any]] = field(default_factory=list)
     known: dict[str, set[date]] = field(default_factory=dict)
 
-    def add(self, champion: Champion, reference: Reference, night: Night) -> None:
-        """Take the figures of ``night``, which ``champion`` has scored."""
+    def add(self, champion: Champion, reference: Reference, night: Night, of_night: Counted) -> None:
+        """Take the figures of ``night``, which ``champion`` has scored. ``of_night`` are its counts."""
         task = tasks.since(tasks.of_version(self.case, reference["task"]), tasks.of(self.case))
         found = [
-            *_distributions(reference, night),
-            *_of_scores(self.case, reference, night),
+            *_distributions(reference, night, of_night),
+            *_of_scores(self.case, reference, night, of_night),
+            *_within(night, of_night),
             *_of_labels(self.case, task, reference, night),
             *self._completeness(night),
             *self._freshness(night),
         ]
-        of_night = {"partition_day": night.night, "model_version": champion.model_version}
-        self.rows += [asdict(one) | of_night for one in found]
+        key = {"partition_day": night.night, "model_version": champion.model_version}
+        self.rows += [vars(one) | key for one in found]
 
     def _completeness(self, night: Night) -> Iterator[Figure]:
         """Of rows that are to be scored and that are to have labels; how many are, is counted when it is stored."""
@@ -180,31 +178,48 @@ class Figure:
 
 
 def _json(bins: Bins, **more: Any) -> str:
-    return json.dumps({name: value for name, value in asdict(bins).items() if value != ()} | more)
+    return json.dumps({name: value for name, value in vars(bins).items() if value != ()} | more)
 
 
-def _distributions(reference: Reference, night: Night) -> Iterator[Figure]:
-    if not night.features.height:
+def _distributions(reference: Reference, night: Night, counted: Counted) -> Iterator[Figure]:
+    if not counted.inputs:
         return
-    taken = features_of(reference)
-    values, missing = dataset.matrix(taken, night.features), 0
-    for column, feature in enumerate(taken):
-        of = reference["features"][feature.name]
-        bins = distribution(values[:, column], of["edges"])
+    missing = 0
+    for feature in features_of(reference):
+        of, rows = reference["features"][feature.name], counted.input_rows
+        bins = _of_counts(of["edges"], counted.inputs[feature.name].counts)
         missing += night.features[feature.name].null_count()
         more = {"expected": of["shares"]} | ({"levels": list(feature.levels)} if feature.levels else {})
-        yield Figure(DISTRIBUTION, feature.name, night.scored, len(values), of["weight"], bins=_json(bins, **more))
-    total = values.size
+        yield Figure(DISTRIBUTION, feature.name, night.scored, rows, of["weight"], bins=_json(bins, **more))
+    total = counted.input_rows * len(counted.inputs)
     yield Figure(MISSING, "", night.scored, total, missing / total if total else None)
 
 
-def _of_scores(case: UseCase, reference: Reference, night: Night) -> Iterator[Figure]:
-    if not night.predictions.height:
+def _of_counts(edges: Iterable[float], counts: Ints) -> Bins:
+    return Bins(tuple(float(edge) for edge in edges), tuple(counts.tolist()))
+
+
+def _of_scores(case: UseCase, reference: Reference, night: Night, counted: Counted) -> Iterator[Figure]:
+    if not counted.scores:
         return
-    for name, values in tasks.of_version(case, reference["task"]).watched_values(night.predictions).items():
-        of = reference["scores"][name]
-        bins, mean = distribution(values, of["edges"]), float(np.mean(values))
-        yield Figure(SCORES, name, night.scored, len(values), mean, bins=_json(bins, expected=of["shares"]))
+    columns = tasks.of_version(case, reference["task"]).watched_values(night.predictions)
+    for name, column in counted.scores.items():
+        of, mean = reference["scores"][name], float(np.mean(columns[name]))
+        bins = _json(_of_counts(of["edges"], column.counts), expected=of["shares"])
+        yield Figure(SCORES, name, night.scored, counted.score_rows, mean, bins=bins)
+
+
+def _within(night: Night, counted: Counted) -> Iterator[Figure]:
+    """Features and scores within slices: a row for each slice."""
+    for place, name in enumerate(counted.within_inputs.names if counted.within_inputs else ()):
+        told, rows = {}, 0.0
+        for what, of in (("inputs", counted.within_inputs), ("scores", counted.within_scores)):
+            if of is not None:
+                counts = {column: one[place].tolist() for column, one in of.counts.items()}
+                sums = {column: np.round(one[place], 3).tolist() for column, one in of.sums.items()}
+                told[what] = {"counts": counts, "sums": sums}
+                rows = rows or of.rows[place]
+        yield Figure(WITHIN, name, night.scored, int(rows), None, bins=json.dumps(told, separators=(",", ":")))
 
 
 def _of_labels(case: UseCase, task: Task, reference: Reference, night: Night) -> Iterator[Figure]:

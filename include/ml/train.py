@@ -31,6 +31,7 @@ from include.ml import (
     registry,
     rolling,
     search,
+    slices,
     tasks,
 )
 from include.ml.checkpoint import Checkpoint
@@ -127,7 +128,8 @@ def fit_and_judge(
         found |= evaluation.measure(case, booster, holdout, given, fitted, rows.day_of[learned], shares)
         groups = evaluation.slices_of(case, holdout)
         earlier = _earlier(case, rows, learned, booster, task.class_weights(fitted))
-        known = (split.holdout, labels, scores, groups, task.scores(everything), earlier)
+        within = rows.within(slices.chosen(case.features, groups, holdout[case.day].n_unique()))
+        known = (split.holdout, labels, scores, groups, task.scores(everything), earlier, within)
         seen = reference.build(case, rows.columns(), rows.day_of, shares, *known)
     graphics = gpu.names()[0] if device == "cuda" else ""
     version = champion.model_version if champion else None

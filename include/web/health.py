@@ -21,13 +21,15 @@ from include.core.errors import NocturneError
 from include.ml import figures, ledger, record
 from include.serving import throughput
 from include.web import series
-from include.web.judgement import Facts, Finding, Row, judge, sensors, worst
+from include.web.judgement import CARRIED, Facts, Finding, Row, judge, sensors, worst
 from include.web.series import MOST_LINES, WEEK, short
 from include.web.tables import Tables
 
 NIGHTS = 90
 """So many are shown where nobody asks for others."""
 SPARK_NIGHTS = 30
+THEN_NIGHTS = 28
+"""Within a slice the newest week stands beside one that is so many nights older."""
 
 MONITORING: dict[str, pl.DataType] = {
     "partition_day": pl.Date(),
@@ -50,7 +52,7 @@ DECISIONS: dict[str, pl.DataType] = {
     "model_version": pl.Int64(),
 }
 
-DRAWN = pl.col("metric").is_in(["evidence", "constant", "against", "rows"])
+DRAWN = pl.col("metric").is_in(["evidence", CARRIED, "constant", "against", "rows"])
 WITH_PSI = DRAWN | (pl.col("metric") == "day_psi")
 MOST_PSI_NIGHTS = 400
 """PSI is drawn in windows of up to so many nights: of longer ones it is half of what would be read."""
@@ -92,6 +94,16 @@ class _Case:
         only, between = pl.col("figure").is_in(list(kinds)), ("partition_day", first, last)
         nothing = pl.DataFrame(schema={column: figures.SCHEMA[column] for column in columns})
         return self.tried(name, lambda: self.tables.rows(name, figures.SCHEMA, columns, between, only), nothing)
+
+    def within(self, first: date, last: date, groups: Sequence[str]) -> pl.DataFrame:
+        """The figures of some slices."""
+        name = self.table(self.case.figures_table)
+        only, between = pl.col("figure") == figures.WITHIN, ("partition_day", first, last)
+        only &= pl.col("feature").is_in(list(groups))
+        nothing = pl.DataFrame(schema=figures.SCHEMA)
+        return self.tried(
+            name, lambda: self.tables.rows(name, figures.SCHEMA, list(figures.SCHEMA), between, only), nothing
+        )
 
     def decisions(self, first: date, last: date) -> pl.DataFrame:
         name = self.table(self.case.decisions_table)
@@ -333,6 +345,7 @@ def _made_page(of: _Case, window: Window) -> Row:
         "features": series.pictured(of_features, evidence["threshold"] if evidence else None),
         "feature_nights": list(map(str, along)),
         "others": series.others(shown, at),
+        "slices": _slices(of, shown, first, step, at),
         "quality": series.quality(light, of_last, first, step),
         "calibration": series.calibrations(reliable),
         "data": series.data_series(light, first, step),
@@ -354,6 +367,19 @@ def _made_page(of: _Case, window: Window) -> Row:
             )
         )
     return found | {"findings": findings, "level": worst(findings)}
+
+
+def _slices(of: _Case, shown: pl.DataFrame, first: date, step: int, night: date | None) -> list[Row]:
+    """What is watched within slices, and of what carries most of it the values of then and now."""
+    found = series.within(shown, first, step, night)
+    named = sorted({one["slice"] for one in found for _ in one["carried"]})
+    if night is None or not named:
+        return found
+    then = (night - timedelta(THEN_NIGHTS + WEEK - 1), night - timedelta(THEN_NIGHTS))
+    told = [of.within(*days, named) for days in ((night - timedelta(WEEK - 1), night), then)]
+    newest = told[0].sort("partition_day")["model_version"].tail(1)
+    now, before = (series.summed(rows.filter(pl.col("model_version").is_in(newest))) for rows in told)
+    return [one | {"values": series.values_of(one, now, before)} for one in found]
 
 
 def _decisions(of: _Case, ends: tuple[date, date] | None) -> Row:

@@ -25,6 +25,8 @@ SENSORS = {
     "prediction_drift": "scores are not as they were",
     "quality": "quality is worse than promised",
 }
+CARRIED = "carried"
+"""The metric of features within a slice that carry its evidence."""
 WORDS = {"input_drift": "Input drift", "prediction_drift": "Prediction drift", "quality": "Quality"}
 FACTS = {
     "constant": "all predictions of the day are the same",
@@ -77,7 +79,7 @@ def sensors(night: pl.DataFrame) -> list[Row]:
             continue
         if row["metric"] in FACTS and _reached(row["value"], row["threshold"]):
             own["facts"].append(FACTS[row["metric"]])
-        elif row["metric"] == "evidence" and (row["feature"] or row["slice"]):
+        elif row["metric"] == CARRIED or (row["metric"] == "evidence" and (row["feature"] or row["slice"])):
             own["streams"].append(row)
         elif row["metric"] == "evidence":
             own["whole"] = row
@@ -110,12 +112,17 @@ def _share(value: float | None, threshold: float | None) -> float | None:
 def carriers(streams: Sequence[Row], most: int = 5) -> list[tuple[str, float]]:
     """Which features and slices carry the evidence of their sensor, by their share of it, the largest first."""
     parts = {named(row["feature"], row["slice"]): (row["weight"] or 0.0) * (row["value"] or 0.0) for row in streams}
-    total = sum(parts.values())
-    largest = sorted(parts.items(), key=lambda one: (-one[1], one[0]))[:most]
+    # What is carried within a slice is in the evidence of the slice, which has no name of its own.
+    total = sum((row["weight"] or 0.0) * (row["value"] or 0.0) for row in streams if row["metric"] != CARRIED)
+    slices = {named("", row["slice"]) for row in streams if not row["feature"]}
+    single = [(name, part) for name, part in parts.items() if name not in slices]
+    largest = sorted(single, key=lambda one: (-one[1], one[0]))[:most]
     return [(name, part / total) for name, part in largest if total and part / total >= 0.01]
 
 
 def named(feature: str, group: str | None) -> str:
+    if not feature:
+        return f"all of {group}"
     return f"{feature} of {group}" if group else feature
 
 

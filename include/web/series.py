@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from math import isfinite
 from typing import Any
@@ -11,9 +11,9 @@ from typing import Any
 import polars as pl
 
 from include.ml import figures
-from include.ml.figures import Bins
+from include.ml.figures import Bins, Within
 from include.web import pictures
-from include.web.judgement import SENSORS, WORDS, Row, named
+from include.web.judgement import CARRIED, SENSORS, WORDS, Row, named
 
 MOST_POINTS = 200
 """A longer window is drawn in as many steps, of each the highest evidence and the mean of the days' quality."""
@@ -244,7 +244,7 @@ def others(rows: pl.DataFrame, night: date | None) -> list[Row]:
     """What else carries evidence: scores, figures of quality, and what is of a slice; the most first."""
     own = rows.filter((pl.col("metric") == "evidence") & (pl.col("partition_day") == (night or date.min)))
     group = pl.col("slice").fill_null("") != ""
-    own = own.filter(((pl.col("feature") != "") | group) & ((pl.col("sensor") != "input_drift") | group))
+    own = own.filter((pl.col("feature") != "") & ((pl.col("sensor") != "input_drift") | group))
     return [
         {
             "sensor": WORDS.get(row["sensor"], row["sensor"]),
@@ -256,6 +256,81 @@ def others(rows: pl.DataFrame, night: date | None) -> list[Row]:
         .sort("part", descending=True, nulls_last=True)
         .head(MOST_LINES)
         .iter_rows(named=True)
+    ]
+
+
+def within(rows: pl.DataFrame, first: date, step: int, night: date | None) -> list[Row]:
+    """Each slice and sensor: its evidence, its part of the sensor's, a picture of it over time, and what carries it.
+
+    Those with the largest part come first, at most ``MOST_LINES`` of them. ``rows`` are measurements.
+    """
+    inside = (pl.col("slice").fill_null("") != "") & (pl.col("sensor") != "quality")
+    own = rows.filter(inside & (pl.col("metric") == "evidence") & (pl.col("feature") == ""))
+    last = own.filter(pl.col("partition_day") == (night or date.min))
+    told = rows.filter((pl.col("metric") == CARRIED) & (pl.col("partition_day") == (night or date.min)))
+    limits = {
+        row["sensor"]: row["threshold"]
+        for row in rows.filter((pl.col("partition_day") == (night or date.min)) & (pl.col("metric") == "evidence"))
+        .filter((pl.col("feature") == "") & (pl.col("slice").fill_null("") == ""))
+        .iter_rows(named=True)
+    }
+    parts = last.with_columns(part=pl.col("value") * pl.col("weight")).sort("part", descending=True, nulls_last=True)
+    shown = parts.head(MOST_LINES)
+    thin = thinned(
+        own.filter(pl.col("slice").is_in(shown["slice"].to_list())),
+        first,
+        step,
+        ["sensor", "slice"],
+        pl.col("value").max(),
+    )
+    nights, along = sorted(set(thin["partition_day"])), thin.partition_by("sensor", "slice", as_dict=True)
+    found = []
+    for row in shown.iter_rows(named=True):
+        key = (row["sensor"], row["slice"])
+        limit = limits[row["sensor"]] / row["weight"] if limits.get(row["sensor"]) and row["weight"] else None
+        carried = told.filter((pl.col("sensor") == key[0]) & (pl.col("slice") == key[1]))
+        found.append(
+            {
+                "sensor": WORDS[row["sensor"]],
+                "kind": row["sensor"],
+                "slice": row["slice"],
+                "value": short(row["value"]),
+                "part": short(row["part"]),
+                "share": row["part"] / limits[row["sensor"]] if limits.get(row["sensor"]) else None,
+                "picture": picture(_along(nights, along[key]), limit) if key in along else None,
+                "carried": [
+                    (one["feature"], one["value"] * one["weight"] / row["part"])
+                    for one in carried.iter_rows(named=True)
+                    if row["part"]
+                ],
+                "values": [],
+            }
+        )
+    return found
+
+
+def summed(rows: pl.DataFrame) -> dict[str, list[Within]]:
+    """The figures of slices, those of each slice: the days of ``rows``."""
+    found: dict[str, list[Within]] = {}
+    for name, text in rows.select("feature", "bins").drop_nulls().iter_rows():
+        found.setdefault(name, []).append(json.loads(text))
+    return found
+
+
+def values_of(one: Row, now: Mapping[str, list[Within]], before: Mapping[str, list[Within]]) -> list[Row]:
+    """Of each column that carries the evidence of a slice: its mean and missing share, of two weeks.
+
+    Means are in widths of the column in training, from its middle there; a category has none.
+    """
+    kind = {"input_drift": "inputs", "prediction_drift": "scores"}[one["kind"]]
+    return [
+        {"name": name}
+        | {
+            f"{what}_{when}": short(value)
+            for when, days in (("now", now), ("then", before))
+            for what, value in figures.within_of(days.get(one["slice"], []), kind, name).items()
+        }
+        for name, _ in one["carried"]
     ]
 
 

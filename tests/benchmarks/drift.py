@@ -22,6 +22,7 @@ import polars as pl
 
 from include.contracts.use_case import Feature
 from include.ml import dataset, metrics, monitor
+from include.ml.counted import counted
 from include.ml.monitor import INPUTS, Night
 from include.ml.reference import Reference, feature_edges, inputs_of
 from tests.benchmarks import scoring
@@ -55,10 +56,10 @@ def make(folder: Path) -> tuple[list[Path], Reference]:
 def ours(file: Path, reference: Reference, day: date) -> None:
     nothing = pl.DataFrame()
     rows = Night(day, day, day, pl.read_parquet(file), nothing, nothing)
-    told = dict(monitor._told_inputs(CASE, reference, rows))
+    of_day = counted(CASE, reference, rows.features, nothing)
+    told = monitor.told(CASE, reference, [(INPUTS, name, "") for name in NAMES], rows, of_day)
     assert len(told) == FEATURES
-    assert len(monitor.measure_inputs(CASE, reference, rows)) == 2 * FEATURES
-    assert (INPUTS, "x0", "") in told
+    assert len(monitor.measure_inputs(reference, day, of_day)) == 2 * FEATURES
 
 
 def script(file: Path, reference: Reference, day: date) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from include.contracts.use_case import DriftPolicy, Evaluation, UseCase
 from include.lake import delta
-from include.ml import dataset, evidence, ledger, model_files, monitor, promotion, train
+from include.ml import dataset, evidence, figures, ledger, model_files, monitor, promotion, train
+from include.ml.counted import counted
 from include.ml.monitor import SCHEMA
 from include.serving import batch
 from tests.ml.conftest import FIRST, ROWS, toy_case, toy_rows, write_days
@@ -166,10 +167,11 @@ def test_a_slice_is_watched_beside_all_rows_of_its_day() -> None:
     rows = monitor.Night(NIGHT, NIGHT, NIGHT, matured.clear(), matured.clear(), matured)
     key = ("quality", "calibration_gap", "metal=iron")
     whole = ("quality", "calibration_gap", "")
-    found = monitor.told(toy_case(), reference, {key, whole}, rows)
+    nothing = counted(toy_case(), reference, rows.features, rows.predictions)
+    found = monitor.told(toy_case(), reference, {key, whole}, rows, nothing)
     assert (found[whole].numbers[0], found[key].numbers[0]) == (pytest.approx(0.3), pytest.approx(0))
     turned = matured.with_columns(is_head=pl.when(metal="iron").then(0).otherwise("is_head"))
-    found = monitor.told(toy_case(), reference, {key}, replace(rows, matured=turned))
+    found = monitor.told(toy_case(), reference, {key}, replace(rows, matured=turned), nothing)
     assert found[key].numbers[0] == pytest.approx(0.25)
     assert found[key].rows == 40
 
@@ -189,6 +191,75 @@ def test_each_slice_of_the_spec_is_watched(toy: UseCase, mlflow_store: None, mon
         value=pl.when((pl.col("slice") == "metal=iron") & (pl.col("feature") == "auc_drop")).then(1e6).otherwise(0.5)
     )
     assert next(iter(monitor.carriers(watched))) == "auc_drop of metal=iron"
+
+
+@pytest.fixture
+def sliced(toy: UseCase, mlflow_store: None, monkeypatch: pytest.MonkeyPatch) -> UseCase:
+    """A champion that is watched within slices too, and its nights to the seventh."""
+    case = replace(toy, evaluation=Evaluation(slices=("metal",), min_slice_rows=10**6))
+    monkeypatch.setattr("include.use_cases.use_cases", lambda: {case.name: case})
+    promotion.promote("toy", train.train("toy", NIGHT, "cpu")["version"])
+    write_days(case, NIGHT + days(1), 8)
+    batch.predict("toy", NIGHT + days(1), NIGHT + days(8))
+    return case
+
+
+def test_inputs_and_scores_are_watched_within_each_slice_of_the_spec(sliced: UseCase) -> None:
+    monitor.measure("toy", NIGHT + days(1), NIGHT + days(7))
+    rows = monitor.measurements(sliced, NIGHT + days(7)).filter(metric="evidence").drop_nulls("weight")
+    for sensor in ("input_drift", "prediction_drift"):
+        own = rows.filter(sensor=sensor)
+        assert set(own["slice"]) == {"", "metal=gold", "metal=iron", "metal=tin"}
+        assert own["weight"].sum() == pytest.approx(1)
+        assert own.filter(slice="")["weight"].sum() == pytest.approx(0.75)
+        assert own.filter(pl.col("slice") != "")["feature"].unique().to_list() == [""]
+    for sensor in (monitor.input_drift, monitor.prediction_drift):
+        assert not sensor("toy", NIGHT + days(7))["fired"]
+    told = figures.read(sliced, NIGHT + days(7), NIGHT + days(7)).filter(figure="within")
+    assert told["feature"].to_list() == ["metal=gold", "metal=iron", "metal=tin"]
+    assert told["n"].sum() == ROWS
+
+
+def test_a_feature_that_moves_within_one_slice_is_found_and_said_to_carry_it(sliced: UseCase) -> None:
+    later = (NIGHT + days(5), NIGHT + days(8))
+    rows = delta.read_days("gold", sliced.features_table, *later)
+    noise = pl.when(pl.col("metal") == "iron").then(pl.col("noise") * 0.02 + 2).otherwise(pl.col("noise"))
+    delta.replace_days("gold", sliced.features_table, rows.with_columns(noise.alias("noise")), *later)
+    batch.predict("toy", *later)
+    monitor.measure("toy", NIGHT + days(1), NIGHT + days(7))
+    assert not monitor.input_drift("toy", NIGHT + days(3))["fired"]
+    reading = monitor.input_drift("toy", NIGHT + days(7))
+    carried = reading["evidence"]["carried_by"]
+    assert reading["fired"]
+    assert "noise of metal=iron" in carried
+    assert not any(name.startswith((" of", "all of", "weight")) for name in carried)
+    assert 0.9 < sum(carried.values()) <= 1.001
+
+
+def test_nights_within_slices_are_the_same_alone_and_as_a_range(sliced: UseCase) -> None:
+    """Where evidence stands is stored in a few bytes: what is read back is what it was."""
+    monitor.measure("toy", NIGHT + days(1), NIGHT + days(3))
+    whole = monitor.measurements(sliced, NIGHT + days(1), NIGHT + days(3))
+    shutil.rmtree(str(delta.table_path("gold", sliced.monitoring_table)))
+    for n in range(1, 4):
+        monitor.measure("toy", NIGHT + days(n), NIGHT + days(n))
+    alone = monitor.measurements(sliced, NIGHT + days(1), NIGHT + days(3))
+    assert delta.content_hash(alone) == delta.content_hash(whole)
+
+
+def test_a_champion_that_knows_nothing_of_slices_is_watched_as_before(
+    sliced: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = model_files.load_reference
+
+    def of_then(case: UseCase, champion: ledger.Champion) -> dict[str, object]:
+        return {name: part for name, part in kept(case, champion).items() if name != "within"}
+
+    monkeypatch.setattr(model_files, "load_reference", of_then)
+    monitor.measure("toy", NIGHT + days(1), NIGHT + days(1))
+    rows = monitor.measurements(sliced, NIGHT + days(1)).filter(metric="evidence", sensor="input_drift")
+    assert set(rows["slice"]) == {""}
+    assert rows.drop_nulls("weight")["weight"].sum() == pytest.approx(1)
 
 
 def test_a_version_of_the_release_before_goes_on_from_its_evidence(
@@ -337,7 +408,8 @@ def test_a_day_whose_labels_are_all_one_tells_the_gap_and_no_auc() -> None:
     matured = pl.DataFrame({"flight_date": [NIGHT] * 3, "is_head": [1, 1, 1], "score": [0.5, 0.6, 0.7]})
     rows = monitor.Night(NIGHT, NIGHT, NIGHT, matured.clear(), matured.clear(), matured)
     wanted = {("quality", "auc_drop", ""), ("quality", "calibration_gap", "")}
-    found = monitor.told(toy_case(), reference, wanted, rows)
+    nothing = counted(toy_case(), reference, rows.features, rows.predictions)
+    found = monitor.told(toy_case(), reference, wanted, rows, nothing)
     assert list(found) == [("quality", "calibration_gap", "")]
     assert found["quality", "calibration_gap", ""].numbers == pytest.approx([-0.4])
 

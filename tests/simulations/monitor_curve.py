@@ -26,10 +26,24 @@ import xgboost as xgb
 from include.contracts.use_case import Feature, UseCase
 from include.core.settings import settings
 from include.lake import delta
-from include.ml import backtest, dataset, evaluation, fitting, metrics, monitor, reference, rolling, scoring, tasks
+from include.ml import (
+    backtest,
+    counted,
+    dataset,
+    evaluation,
+    evidence,
+    fitting,
+    metrics,
+    monitor,
+    reference,
+    rolling,
+    scoring,
+    slices,
+    tasks,
+)
 from include.ml.backtest import Subject, Watch
-from include.ml.evidence import Floats
-from include.ml.monitor import Told
+from include.ml.evidence import Floats, State
+from include.ml.monitor import Key, Told
 from include.ml.reference import Reference
 from include.use_cases import use_case
 
@@ -41,7 +55,7 @@ ENDS = (date(2013, 7, 31), date(2013, 8, 31), date(2013, 9, 30), date(2013, 10, 
 WEEK, NEAR = 7, 1
 NIGHTS, CALM = 56, 14
 DRAWS = 15
-SHIFT_PSI, SPREADS, SHARE = 0.1, 3.0, 0.1
+SHIFT_PSI, SPREADS, SHARE, WIDTHS = 0.1, 3.0, 0.1, 3.0
 RULES = ("policy", *monitor.READERS, "PSI .1", "PSI .25", "3 sigma")
 
 type Change = Callable[[pl.DataFrame, np.random.Generator], pl.DataFrame]
@@ -128,6 +142,25 @@ class Champion:
             found[day] = Tells(backtest.Tells(told, one.of.facts), psi, sigma)
         return found
 
+    def one_feature_of_a_slice(self, feature: Feature, widths: float | None) -> dict[date, Tells]:
+        """``feature`` is larger by so many widths of the column in training, or missing, in a slice of a tenth."""
+        if (memo := f"{feature.name} of a slice by {widths}") in self.memo:
+            return self.memo[memo]
+        name, column = feature.name, list(self.case.feature_names).index(feature.name)
+        inside, nothing = tenth(self), pl.DataFrame()
+        width = evidence.middle_and_spread(self.reference["features"][name]["edges"])[1]
+        by, found = widths * width if widths else None, self.memo.setdefault(memo, {})
+        moved = pl.when(inside).then(pl.col(name).cast(pl.Float64) + by).otherwise(pl.col(name)).alias(name)
+        for day, one in self.tells("quiet").items():
+            rows = self.by_day[day].with_columns(moved)
+            of_day = counted.counted(self.case, self.reference, rows, nothing)
+            night = monitor.Night(day, day, day, rows, nothing, nothing)
+            told = one.of.told | monitor.told(self.case, self.reference, self.subject.streams, night, of_day)
+            psi, sigma = one.psi.copy(), one.sigma.copy()
+            psi[column], sigma[column] = self.fixed(feature, rows[name].cast(pl.Float32).to_numpy())
+            found[day] = Tells(backtest.Tells(told, one.of.facts), psi, sigma)
+        return found
+
 
 def champion(case: UseCase, data: pl.DataFrame, ends: date, threads: int = 1) -> Champion:
     """Train one of the days to ``ends``, as a night does. ``data`` has features and labels, row by row."""
@@ -146,6 +179,8 @@ def champion(case: UseCase, data: pl.DataFrame, ends: date, threads: int = 1) ->
     params = {**task.params, **case.training.params, "seed": case.training.seed, "nthread": threads}
     booster = xgb.train(params, rows, case.training.rounds)
     values = dataset.matrix(case.features, known)
+    groups = evaluation.slices_of(case, holdout)
+    chosen = slices.chosen(case.features, groups, case.training.holdout_days)
     seen = reference.build(
         case,
         (values[:, n] for n in range(values.shape[1])),
@@ -154,7 +189,7 @@ def champion(case: UseCase, data: pl.DataFrame, ends: date, threads: int = 1) ->
         (first, ends),
         task.labels(holdout[case.label]),
         task.scores(evaluation.predict(case, booster, dataset.matrix(case.features, holdout))),
-        evaluation.slices_of(case, holdout),
+        groups,
         task.scores(evaluation.predict(case, booster, values)),
         rolling.scored(
             case,
@@ -164,6 +199,7 @@ def champion(case: UseCase, data: pl.DataFrame, ends: date, threads: int = 1) ->
             case.training.rounds,
             (),
         ),
+        slices.grouped(chosen, known),
     )
     after = dataset.between(case, frame, (ends + timedelta(1), ends + timedelta(NIGHTS + WEEK * NEAR)))
     return Champion(case, ends, seen, booster, after, known)
@@ -225,10 +261,15 @@ def flipped(of: Champion) -> Change:
 
 def inverted(of: Champion) -> Change:
     """All labels turned round of the slice that has closest to a tenth of the rows."""
-    label, counts = of.case.label, of.rows["carrier"].value_counts()
-    chosen = min(counts.iter_rows(), key=lambda one: abs(one[1] / of.rows.height - SHARE))[0]
-    hit = pl.col("carrier") == chosen
+    label, hit = of.case.label, tenth(of)
     return lambda rows, _: rows.with_columns(pl.when(hit).then(1 - pl.col(label)).otherwise(pl.col(label)).alias(label))
+
+
+def tenth(of: Champion) -> pl.Expr:
+    """Which rows are of the slice that has closest to a tenth of them."""
+    counts = of.rows["carrier"].value_counts()
+    chosen = min(counts.iter_rows(), key=lambda one: abs(one[1] / of.rows.height - SHARE))[0]
+    return pl.col("carrier") == chosen
 
 
 def upside_down(of: Champion) -> Change:
@@ -258,15 +299,29 @@ class Scenario:
     bound: float
 
 
+def _any_numeric(of: Champion, random: np.random.Generator) -> Feature:
+    numeric = [one for one in of.case.features if one.kind == "numeric"]
+    return numeric[int(random.integers(len(numeric)))]
+
+
 def _one_feature(of: Champion, random: np.random.Generator) -> dict[date, Tells]:
     """A numeric feature by chance."""
-    numeric = [one for one in of.case.features if one.kind == "numeric"]
-    return of.one_feature(numeric[int(random.integers(len(numeric)))], SPREADS)
+    return of.one_feature(_any_numeric(of, random), SPREADS)
+
+
+def _moved_in_slice(of: Champion, random: np.random.Generator) -> dict[date, Tells]:
+    return of.one_feature_of_a_slice(_any_numeric(of, random), WIDTHS)
+
+
+def _missing_in_slice(of: Champion, random: np.random.Generator) -> dict[date, Tells]:
+    return of.one_feature_of_a_slice(_any_numeric(of, random), None)
 
 
 SCENARIOS = (
     Scenario("all features, PSI .1", lambda of, _: of.tells("all", shifted(of)), 10, 0.99, 0.99),
     Scenario("one feature, 3 quiet spreads", _one_feature, 21, 0.95, 0.85),
+    Scenario("one feature of a slice of 10 %, 3 widths", _moved_in_slice, 21, 0.95, 0.6),
+    Scenario("one feature missing in a slice of 10 %", _missing_in_slice, 21, 0.95, 0.8),
     Scenario("10 % of labels turned round", lambda of, _: of.tells("flipped", flipped(of)), 42, 0.99, 0.7),
     Scenario("a slice of 10 % inverted", lambda of, _: of.tells("slice", inverted(of)), 10, 0.95, 0.95),
     Scenario("AUC of 0", lambda of, _: of.tells("auc", upside_down(of)), 1, 0.99, 0.99),
@@ -287,15 +342,30 @@ def redrawn(of: Champion, random: np.random.Generator) -> list[date]:
     return found
 
 
-def fired(of: Champion, nights: Sequence[Tells]) -> npt.NDArray[np.bool_]:
-    """Which rules fire in each night: nights × ``RULES``."""
-    watch, rows = Watch(of.subject), []
-    for n, tells in enumerate(nights):
+def fired(watch: Watch, of: Champion, nights: Sequence[Tells], before: int = 0) -> npt.NDArray[np.bool_]:
+    """Which rules fire in each night: nights × ``RULES``. ``watch`` has seen so many nights ``before`` them."""
+    rows = []
+    for n, tells in enumerate(nights, before):
         sensors = watch.fired(of.ends + timedelta(n + 1), tells.of)
         rows.append(
             [sensors.any(), *sensors, (tells.psi >= 0.1).any(), (tells.psi >= 0.25).any(), (tells.sigma > 3).any()]
         )
     return np.asarray(rows, dtype=bool)
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """Nights in which nothing changes: what fires in them, and where evidence stood after ``CALM`` of them."""
+
+    days: list[date]
+    fired: npt.NDArray[np.bool_]
+    states: dict[Key, State]
+
+
+def _quiet(of: Champion, days: list[date]) -> Quiet:
+    watch, nights = Watch(of.subject), [of.tells("quiet")[day] for day in days]
+    before, states = fired(watch, of, nights[:CALM]), watch.states
+    return Quiet(days, np.vstack([before, fired(watch, of, nights[CALM:], CALM)]), states)
 
 
 @dataclass(frozen=True)
@@ -351,10 +421,8 @@ def curve(champions: Sequence[Champion], draws: int = DRAWS, say: Callable[[str]
     nightly, quiet_of = {}, {}
     for of in champions:
         random = np.random.default_rng(of.ends.toordinal())
-        quiet_of[of.ends] = [
-            (days := redrawn(of, random), fired(of, [of.tells("quiet")[day] for day in days])) for _ in range(draws)
-        ]
-        share = np.mean([one for _, one in quiet_of[of.ends]], axis=(0, 1))
+        quiet_of[of.ends] = [_quiet(of, redrawn(of, random)) for _ in range(draws)]
+        share = np.mean([one.fired for one in quiet_of[of.ends]], axis=(0, 1))
         nightly[of.ends] = dict(zip(RULES, share.tolist(), strict=True))
         say(f"{of.ends} quiet {nightly[of.ends]}")
     found = []
@@ -362,13 +430,12 @@ def curve(champions: Sequence[Champion], draws: int = DRAWS, say: Callable[[str]
         changed, calm, first = [], [], []
         for of in champions:
             random = np.random.default_rng([of.ends.toordinal(), 1])
-            for days, quiet in quiet_of[of.ends]:
-                tells, as_is = scenario.tells(of, random), of.tells("quiet")
-                end = CALM + scenario.within
-                nights = [(tells if n >= CALM else as_is)[day] for n, day in enumerate(days[:end])]
-                after = fired(of, nights)[CALM:]
+            for quiet in quiet_of[of.ends]:
+                tells, watch = scenario.tells(of, random), Watch(of.subject)
+                watch.states, end = quiet.states, CALM + scenario.within
+                after = fired(watch, of, [tells[day] for day in quiet.days[CALM:end]], CALM)
                 changed.append(after.any(axis=0))
-                calm.append(quiet[CALM:end].any(axis=0))
+                calm.append(quiet.fired[CALM:end].any(axis=0))
                 if after[:, 0].any():
                     first.append(int(after[:, 0].argmax()) + 1)
         shares = [dict(zip(RULES, np.mean(one, axis=0).tolist(), strict=True)) for one in (changed, calm)]

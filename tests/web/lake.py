@@ -19,6 +19,7 @@ from include.serving import throughput
 from include.web import health
 
 LIMIT = 300.0
+SLICES = ("carrier=AA", "carrier=B6", "carrier=UA", "shop=a", "shop=b", "shop=c")
 LEVELS = ("AA", "B6", "UA", "unknown")
 METRICS = {"auc": (0.74, 0.03, "lower", 0.0), "gap": (0.01, 0.02, "either", 0.05)}
 PART = np.asarray([0.02, *[0.1] * 9, 0.06])
@@ -61,6 +62,7 @@ class Story:
     Attributes:
         fades: by how much the AUC falls each night of these.
         asks: whether the last night asked for a retraining.
+        within: which feature drifts in the first of ``SLICES``, if any.
     """
 
     drifts: str = ""
@@ -68,6 +70,7 @@ class Story:
     factor: float = 1.0
     fades: float = 0.0
     asks: bool = False
+    within: str = ""
 
 
 QUIET = Story()
@@ -202,6 +205,13 @@ def _monitoring(
         whole += weights[name] * values
         rows("input_drift", "day_psi", np.clip(0.02 * values**0.5, 0, 3), name)
         rows("input_drift", "day_js", np.clip(0.01 * values**0.5, 0, 1), name)
+    for n, name in enumerate(SLICES):
+        drifts, found = n == 0 and bool(story.within), {"slice": name, "weight": 0.25 / len(SLICES)}
+        values = rows("input_drift", "evidence", _evidence(nights, story, random, drifts), state=state, **found)
+        whole += 0.25 / len(SLICES) * values
+        rows("prediction_drift", "evidence", _evidence(nights, QUIET, random, False), state=state, **found)
+        if drifts:
+            rows("input_drift", "carried", values, story.within, **found)
     rows("input_drift", "evidence", whole, threshold=LIMIT)
     for sensor, name in (("prediction_drift", "score"), ("quality", "auc_drop")):
         fades = sensor == "quality" and story.fades > 0
@@ -233,6 +243,10 @@ def _figures(
             drawn = {"bins": json.dumps(bins) if bins else None, "low": low, "high": high, "model_version": 1}
             found.append(told | drawn)
 
+        counted = {"counts": {name: [9_800] * 11 for name in importance}}
+        sums = {name: [n * 10.0, 120_000.0] for name in importance if name != "carrier"}
+        for name in SLICES:
+            add("within", name, None, {"inputs": counted | {"sums": sums}})
         for name, share in importance.items():
             add("distribution", name, share, _bins(name, bool(within) and name == story.drifts, random))
         for name, (mean, spread, worse, tolerated) in METRICS.items():

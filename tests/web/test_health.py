@@ -61,6 +61,39 @@ def test_a_sensor_that_fired_says_what_carries_it_and_one_that_is_near_is_to_be_
     assert "mend the source where it is broken" in found[0].todo
 
 
+SLICED = monitored(
+    whole("input_drift", 450.0),
+    stream("price", 100.0, 0.75),
+    stream("", 1500.0, 0.25, slice="shop=a"),
+    stream("hour", 15000.0, 0.02, slice="shop=a", metric="carried"),
+)
+
+
+def test_a_drift_within_a_slice_names_feature_and_slice() -> None:
+    """The slice has the evidence; which features carry it are rows of their own, and count once."""
+    read = judgement.sensors(SLICED)
+    assert [(name, round(share, 2)) for name, share in read[0]["carried"]] == [
+        ("hour of shop=a", 0.67),
+        ("price", 0.17),
+    ]
+    found = series.within(SLICED, NIGHT, 1, NIGHT)
+    assert [(one["slice"], one["part"], one["carried"]) for one in found] == [("shop=a", 375.0, [("hour", 0.8)])]
+    assert found[0]["share"] == pytest.approx(1.25)
+    day = {"inputs": {"counts": {"hour": [10, 10, 20]}, "sums": {"hour": [40.0, 90.0]}}}
+    now = {"shop=a": [day, day]}
+    assert series.values_of(found[0], now, {}) == [
+        {
+            "name": "hour",
+            "mean_now": 2.0,
+            "spread_now": pytest.approx(0.70711),
+            "missing_now": 0.5,
+            "mean_then": None,
+            "spread_then": None,
+            "missing_then": None,
+        }
+    ]
+
+
 @pytest.mark.parametrize(
     ("decision", "told"),
     [

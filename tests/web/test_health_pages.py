@@ -74,6 +74,19 @@ def test_the_overview_says_who_needs_somebody_and_why(made: Path, monkeypatch: p
     assert said.index("returned operations") < said.index("new operations") < said.index("calm operations")
 
 
+def test_a_drift_within_a_slice_is_shown_with_what_carries_it(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = cases_of("returned")
+    # 3.2 ** 9 of a twenty-fourth of the sensor: the slice alone fires.
+    lake.make(cases["returned"], NIGHT, 40, Story("", 9, 3.2, within="delay_mean_1d"))
+    with TestClient(app_of(cases, monkeypatch)) as client:
+        said = text_of(client.get("/health/returned").text)
+    assert "Inputs are not as they were." in said
+    assert "delay_mean_1d of carrier=AA 100%" in said
+    within = said[said.index("Within slices") :]
+    assert within.index("carrier=AA Input drift") < within.index("carrier=B6 Input drift")
+    assert "delay_mean_1d 100% mean 0.000102 → 0.000102, missing 0.0909 → 0.0909" in within
+
+
 def test_a_commit_shows_at_the_next_request(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = cases_of("returned")
     lake.make(cases["returned"], NIGHT, 40)
