@@ -13,7 +13,7 @@ import pytest
 from airflow.api_fastapi.app import create_auth_manager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from airflow.api_fastapi.core_api.security import get_user
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
@@ -193,6 +193,19 @@ def test_a_commit_shows_at_the_next_scrape(made: Path) -> None:
     worse = night.with_columns(value=pl.when(fires).then(999.0).otherwise(pl.col("value")))
     delta.replace_days("gold", "calm__monitoring", worse, NIGHT, NIGHT, day="partition_day")
     assert values(of)["drift_fired", "calm", "quality"] == 1
+
+
+def test_a_scrape_looks_at_each_table_once(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calm = lake.case_of("calm")
+    lake.make(calm, NIGHT, 20)
+    land(ORDERS, days(26))
+    of = figures(cases=(calm,))
+    values(of)
+    looked: list[str] = []
+    update = DeltaTable.update_incremental
+    monkeypatch.setattr(DeltaTable, "update_incremental", lambda one: looked.append(one.table_uri) or update(one))
+    values(of)
+    assert len(looked) == len(set(looked)) > 5
 
 
 # --- the page ---
