@@ -32,7 +32,6 @@ WAYS_BACK = (
         "databases, models, ledgers, keys and the lake as they are at one moment, while nights go on",
         "include.cli.ways_back:backup",
         "--to /mnt/backup --keep 14",
-        ENVIRONMENT,
     ),
     Command(
         "backup-check",

@@ -398,6 +398,11 @@ def test_a_dry_run_writes_nothing(nights: Path, to: Path) -> None:
     assert lines[-1].startswith("  and then remove the backups 2")
 
 
+def test_there_is_nothing_to_back_up_where_nothing_is_set_up(home: Path, to: Path) -> None:
+    assert commands.run("backup", "--to", str(to)) == 1
+    assert not to.exists()
+
+
 def test_no_backup_is_made_between_two_layouts(nights: Path, to: Path) -> None:
     put(nights / "lake" / "_migrating.json", "{}")
     with pytest.raises(making.NotSettledError, match="make upgrade"):

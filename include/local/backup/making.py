@@ -22,7 +22,7 @@ from include.core.ahead import ahead
 from include.core.errors import NeedsAttentionError
 from include.core.lease import lease
 from include.core.scratch import scratch
-from include.core.settings import Settings
+from include.core.settings import NotSetUpError, Settings
 from include.core.storage import File, files, is_local, put
 from include.lake import commit, migrations, snapshot, usage
 from include.local.backup import databases, manifest, sealing
@@ -141,6 +141,7 @@ def back_up(settings: Settings, request: Request, progress: Progress) -> Manifes
     Raises NotOursError, BusyError where another one is being made, DatabaseError, PassphraseError, GoneError.
     """
     os.umask(0o077)
+    require_set_up(settings)
     if migrations.is_under_way(settings):
         raise NotSettledError(
             f"the lake {settings.lake} is being brought to another layout, or that was broken off: `make upgrade` "
@@ -158,6 +159,12 @@ def back_up(settings: Settings, request: Request, progress: Progress) -> Manifes
         manifest.write(request.to, made)
         let_go(request, progress)
     return made
+
+
+def require_set_up(settings: Settings) -> None:
+    """Raise NotSetUpError where there is no installation."""
+    if not (settings.var / RECORD).exists():
+        raise NotSetUpError(f"{settings.var} is no installation: `make setup` makes one, NOCTURNE_VAR names another")
 
 
 def _made(settings: Settings, request: Request, installation: str, phrase: bytes, progress: Progress) -> Manifest:
@@ -313,6 +320,7 @@ def let_go(request: Request, progress: Progress) -> None:
 
 def plan(settings: Settings, request: Request) -> list[str]:
     """What a backup would do, a line each. Nothing is written."""
+    require_set_up(settings)
     if not is_local(request.to) and not settings.backup_passphrase_file:
         require_sealed(request.to, b"", lambda line: None)
     sealing.passphrase(settings.backup_passphrase_file)
