@@ -22,7 +22,7 @@ from include.core.errors import NocturneError
 from include.core.lease import lease
 from include.core.settings import Settings
 from include.governance import events
-from include.local.environment import FERNET_KEY, environment
+from include.local.environment import DATABASE_SECRETS, FERNET_KEY, environment
 from include.ml import ledger, retention, rollouts
 from include.orchestration import alert_log
 from include.use_cases import use_cases
@@ -178,7 +178,9 @@ class AirflowRuns(Kind):
     """Runs of DAGs and what belongs to them, by Airflow's own command."""
 
     def find(self, of: Settings, now: datetime) -> Old:
-        said = self._clean(of, now, "--dry-run")
+        # A worker does not know Airflow's database: there it is for who is beside the scheduler to do.
+        knows = of.given("airflow_db") or not of.lease_connection
+        said = self._clean(of, now, "--dry-run") if knows else ""
         rows = sum(int(number) for number in re.findall(r"Found (\d+) rows meeting deletion criteria", said))
         return Old(f"rows of Airflow older than {of.airflow_days} days", rows)
 
@@ -195,7 +197,7 @@ class AirflowRuns(Kind):
     def _airflow(self, of: Settings, *argv: str) -> str:
         done = subprocess.run(  # noqa: S603  # Airflow's own command
             [sys.executable, "-m", "airflow", *argv],
-            env=environment(of, frozenset({FERNET_KEY})),
+            env=environment(of, DATABASE_SECRETS | {FERNET_KEY}),
             capture_output=True,
             text=True,
             check=False,

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from include.core.errors import NeedsAttentionError
 from include.core.settings import Settings
-from include.local.environment import of_airflow
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 BESIDE = ("-wal", "-shm", "-journal")
@@ -70,11 +69,22 @@ class Database:
 
 
 def databases(settings: Settings) -> list[Database]:
-    """Those of an installation, whether they are there or not."""
+    """Those of an installation, whether they are there or not.
+
+    Raises DatabaseError where one is elsewhere, and this machine is not told how to reach it.
+    """
+    for name, remote in (("airflow", settings.airflow_remote), ("mlflow", settings.mlflow_remote)):
+        if remote and not settings.given(f"{name}_db"):
+            raise DatabaseError(
+                f"{name} is at {remote}, and its database with it: give NOCTURNE_{name.upper()}_DB, or run this where "
+                "it is"
+            )
+    # In PostgreSQL the logins are among the tables of MLflow.
+    logins = [] if settings.given("mlflow_db") else [f"sqlite:///{settings.var}/mlflow/basic_auth.db"]
     return [
-        Database("airflow", of_airflow(settings)["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]),
-        Database("mlflow", f"sqlite:///{settings.mlflow_database}"),
-        Database("mlflow-logins", f"sqlite:///{settings.var}/mlflow/basic_auth.db"),
+        Database("airflow", settings.airflow_connection),
+        Database("mlflow", settings.mlflow_connection),
+        *(Database("mlflow-logins", url) for url in logins),
     ]
 
 

@@ -255,7 +255,7 @@ def _file(root: UPath, path: str) -> File:
 
 def model_store(settings: Settings) -> UPath:
     """Where MLflow keeps the files of models."""
-    return settings.place(str(settings.var / "mlflow" / "artifacts"))
+    return settings.place(settings.model_place)
 
 
 def secrets_of(settings: Settings) -> dict[str, bytes]:
