@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Set
+from configparser import ConfigParser
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -239,6 +240,21 @@ def without_credentials(inherited: dict[str, str], keep: tuple[str, ...]) -> dic
     }
 
 
+def of_credentials_file(settings: Settings, inherited: dict[str, str]) -> dict[str, str]:
+    """The keys in AWS's file of credentials, as variables, where there are none.
+
+    AWS's own clients read the file. delta-rs and Polars do not where the server is another one than Amazon's: they
+    would ask a metadata service that is not there.
+    """
+    path = inherited.get("AWS_SHARED_CREDENTIALS_FILE")
+    if not (path and settings.uses_s3 and settings.s3_endpoint) or "AWS_ACCESS_KEY_ID" in inherited:
+        return {}
+    read = ConfigParser(interpolation=None)
+    read.read(path)
+    profile = inherited.get("AWS_PROFILE", "default")
+    return {name.upper(): value for name, value in read.items(profile)} if read.has_section(profile) else {}
+
+
 @contextmanager
 def hidden(names: Set[str]) -> Iterator[None]:
     """While this lasts, a process that is started inherits none of the variables ``names``."""
@@ -265,6 +281,7 @@ def environment(
     theirs = {SPARK_TOKEN} if settings.spark_remote and "SPARK_REMOTE" in secrets else set[str]()
     theirs = (theirs | hand_on) & os.environ.keys()
     inherited = {name: value for name, value in native().items() if name not in (_OURS.keys() | GIVEN) - theirs}
+    inherited |= of_credentials_file(settings, inherited)
     inherited = without_credentials(inherited, (*credentials, *theirs))
     python = Path(sys.executable)
     path = inherited.get("PATH", os.defpath)

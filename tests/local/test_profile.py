@@ -169,3 +169,30 @@ def test_airflow_and_mlflow_do_not_share_a_database(tmp_path: Path) -> None:
     one = "postgresql://a:b@db/both"
     with pytest.raises(InstallationError, match="are one database, db:5432/both"):
         shared.check_apart(Settings(var=tmp_path, airflow_db=one, mlflow_db="postgresql://c:d@db:5432/both"))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "given", "found"),
+    [
+        ("http://s3:8333", {}, "OF-THE-FILE"),
+        ("http://s3:8333", {"AWS_ACCESS_KEY_ID": "SAID"}, "SAID"),
+        ("", {}, None),  # Amazon's: every client reads the file itself
+    ],
+)
+def test_keys_of_a_file_reach_clients_that_do_not_read_it(
+    cluster: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    endpoint: str,
+    given: dict[str, str],
+    found: str | None,
+) -> None:
+    """delta-rs and Polars, which would ask for a role at a metadata service."""
+    file = tmp_path / "credentials"
+    file.write_text("[default]\naws_access_key_id = OF-THE-FILE\naws_secret_access_key = a%secret\n")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    for name, value in {"AWS_SHARED_CREDENTIALS_FILE": str(file), **given}.items():
+        monkeypatch.setenv(name, value)
+    here = cluster.model_copy(update={"lake_uri": "s3://nocturne/lake", "s3_endpoint": endpoint})
+    assert child_environment(here, program(here, "worker")).get("AWS_ACCESS_KEY_ID") == found
+    assert "AWS_ACCESS_KEY_ID" not in child_environment(here, program(here, "mlflow"))  # whose store is elsewhere
