@@ -233,6 +233,7 @@ def test_a_statement_that_takes_too_much_memory_fails_alone(serve: Callable[...,
     assert client.ask("viewer", "select 1 a") == [{"a": 1}]
 
 
+@pytest.mark.full
 def test_who_does_not_read_on_gives_the_place_up(serve: Callable[..., Client], monkeypatch: pytest.MonkeyPatch) -> None:
     """All places are taken by clients that stopped to read: their time is over, and the next one has its turn."""
     client = serve(sql_seconds=3)

@@ -27,6 +27,7 @@ def driver() -> Path:
     return found
 
 
+@pytest.mark.full
 def test_a_tool_of_jdbc_finds_and_reads_what_its_user_may(client: Client, driver: Path) -> None:
     url = f"jdbc:arrow-flight-sql://127.0.0.1:{client.port}?useEncryption=false"
     command = ["java", "-XX:TieredStopAtLevel=1", "--add-opens=java.base/java.nio=ALL-UNNAMED", "-cp", str(driver)]

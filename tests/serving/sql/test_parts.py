@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 from deltalake import write_deltalake
@@ -77,6 +78,25 @@ def test_a_lake_that_never_rests_is_said(lake: snapshot.Lake, monkeypatch: pytes
     monkeypatch.setattr(snapshot, "_opened", restless)
     with pytest.raises(snapshot.UnsettledError, match="try again in a moment"):
         lake.cut(PAIR)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select * from read_text('{file}')",
+        "select * from read_csv('{file}')",
+        "copy (select 1) to '{file}.out'",
+        "attach '{file}.db'",
+        "set enable_external_access = true",
+        "create table x as select 1",
+    ],
+)
+def test_the_database_itself_opens_no_file_and_takes_no_change(tmp_path: Path, statement: str) -> None:
+    """The second wall: whatever got past the parser."""
+    (tmp_path / "file").write_text("a secret")
+    with engine.database({}, engine.Limits(2**28, 2**28, 1), tmp_path) as connection, pytest.raises(duckdb.Error):
+        connection.execute(statement.format(file=tmp_path / "file"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_every_filter_finds_what_polars_finds(lake: snapshot.Lake, tmp_path: Path) -> None:
