@@ -19,6 +19,7 @@ from deltalake.exceptions import DeltaError
 from include.contracts.use_case import UseCase
 from include.core.errors import NocturneError
 from include.ml import figures, ledger, record
+from include.quality import acceptance
 from include.serving import throughput
 from include.web import series
 from include.web.judgement import CARRIED, Facts, Finding, Row, judge, sensors, worst
@@ -120,6 +121,17 @@ class _Case:
         name, case = self.table(self.case.deployments_table), self.case
         return self.tried(name, lambda: champions(self.tables, case), [])
 
+    def refused(self) -> list[Row]:
+        """What the feature gate has refused, the newest night first, with what has become of each."""
+        case, nothing = self.case, list[acceptance.Line]()
+        last = {
+            line.of: line for line in self.tried(self.table(case.faults_table), lambda: acceptance.read(case), nothing)
+        }
+        name, none = self.table(case.features_table), list[date]()
+        there = set(self.tried(name, lambda: self.tables.days(name), none)) if last else set()
+        newest = sorted(last.values(), key=lambda line: (line.event_date, line.said_at), reverse=True)
+        return [_refused(line, line.event_date in there) for line in newest]
+
     def scorings(self) -> pl.DataFrame:
         own, nothing = pl.col("use_case") == self.case.name, pl.DataFrame(schema=throughput.SCHEMA)
         found = self.tried(
@@ -133,6 +145,22 @@ def champions(tables: Tables, case: UseCase) -> list[ledger.Champion]:
     return tables.kept(("champions", case.name), [f"gold.{case.deployments_table}"], lambda: ledger.read(case))
 
 
+def _refused(line: acceptance.Line, is_there: bool) -> Row:
+    """A line of the gate's ledger; what was refused waits for somebody until its day has features."""
+    state = "accepted" if line.word == "accept" else "mended" if is_there else WAITS
+    who = f", by {line.who}: {line.why}" if line.word == "accept" else ""
+    return {
+        "night": str(line.partition_day),
+        "feature": line.feature,
+        "state": state,
+        "kind": line.kind,
+        "what": f"{line.said}{who}",
+    }
+
+
+WAITS = "waits"
+
+
 def made_of(case: UseCase) -> list[str]:
     """The tables that the page of ``case`` is drawn from."""
     own = (
@@ -143,6 +171,8 @@ def made_of(case: UseCase) -> list[str]:
         case.trainings_table,
         case.judgements_table,
         case.approvals_table,
+        case.faults_table,
+        case.features_table,
         rollouts_table(case),
     )
     return [*(f"gold.{name}" for name in own), throughput.LEDGER]
@@ -173,7 +203,8 @@ def overview(tables: Tables, cases: Mapping[str, UseCase]) -> list[Row]:
 
 def _line(tables: Tables, case: UseCase) -> Row:
     """A use case in a line. What the policy decided is looked up where a sensor has fired."""
-    line_tables = [f"gold.{name}" for name in (case.monitoring_table, case.figures_table, case.deployments_table)]
+    own = (case.monitoring_table, case.figures_table, case.deployments_table, case.faults_table, case.features_table)
+    line_tables = [f"gold.{name}" for name in own]
     of = _Case(tables, case)
     facts, line = tables.kept(("line", case.name), line_tables, lambda: _made_line(of))
     if any(one["fired"] for one in facts.sensors):
@@ -191,7 +222,7 @@ def _made_line(of: _Case) -> tuple[Facts, Row]:
     first = last - timedelta(SPARK_NIGHTS - 1) if last else None
     rows = of.measured(first, last) if first and last else pl.DataFrame(schema=MONITORING)
     newest = of.figures(last - timedelta(WEEK - 1), last, LIGHT) if last else pl.DataFrame(schema=figures.SCHEMA)
-    facts = _facts(of, champions, rows, newest, last)
+    facts = _facts(of, champions, rows, newest, last, of.refused())
     evidence = series.evidence_series(rows, first, 1) if first else None
     return facts, {
         "name": of.case.name,
@@ -256,7 +287,12 @@ def _quality_now(newest: Sequence[Row]) -> Row | None:
 
 
 def _facts(
-    of: _Case, champions: Sequence[ledger.Champion], rows: pl.DataFrame, newest: pl.DataFrame, last: date | None
+    of: _Case,
+    champions: Sequence[ledger.Champion],
+    rows: pl.DataFrame,
+    newest: pl.DataFrame,
+    last: date | None,
+    refused: Sequence[Row],
 ) -> Facts:
     """All but the decision, which whoever needs it looks up."""
     night = rows.filter(pl.col("partition_day") == last) if last else rows
@@ -271,6 +307,7 @@ def _facts(
         figures={(row["figure"], row["feature"]): row for row in of_last},
         label_days=of.case.label_days,
         fallback_rows=int(fallback),
+        waiting=[(row["night"], row["feature"], row["kind"]) for row in refused if row["state"] == WAITS],
         problems=list(of.problems),
     )
 
@@ -325,7 +362,8 @@ def _made_page(of: _Case, window: Window) -> Row:
         reliable = of.figures(since, last, [figures.CALIBRATION], bins=True)
     step = series.step_of(first, last) if ends else 1
     at = max(shown["partition_day"], default=None)
-    facts = _facts(of, champions, shown, light, at)
+    refused = of.refused()
+    facts = _facts(of, champions, shown, light, at, refused)
     of_last = heavy.filter(pl.col("partition_day") == max(heavy["partition_day"], default=last))
     kind = pl.col("figure") == figures.DISTRIBUTION
     evidence = series.evidence_series(shown, first, step) if ends else None
@@ -354,6 +392,7 @@ def _made_page(of: _Case, window: Window) -> Row:
         "ledgers": ledgers(of),
         "cost": series.cost(of.scorings()),
         "trainings": trainings(of),
+        "faults": refused[:MOST_LINES],
     }
     # Last, since what could not be read on the way is to be known as well.
     facts = replace(facts, decision=of.decision(at), problems=list(dict.fromkeys(of.problems)))

@@ -56,6 +56,8 @@ class Facts:
         decision: what the policy decided in that night.
         figures: the newest value by (figure, name).
         label_days: after how many days a label is due.
+        waiting: what the feature gate has refused and nobody has mended or accepted: night, feature, kind; the
+            feature is empty where rows broke what the spec expects.
         problems: what could not be read.
     """
 
@@ -67,6 +69,7 @@ class Facts:
     figures: Mapping[tuple[str, str], Row] = field(default_factory=dict)
     label_days: int = 0
     fallback_rows: int = 0
+    waiting: Sequence[tuple[str, str, str]] = ()
     problems: Sequence[str] = ()
 
 
@@ -129,6 +132,7 @@ def named(feature: str, group: str | None) -> str:
 def judge(facts: Facts) -> list[Finding]:
     """What is to be known, the worst first; one that says that all is well where nothing is wrong."""
     found = [Finding("bad", problem, todo="make verify names what is broken") for problem in facts.problems]
+    found += _of_gate(facts)
     if facts.champion is None:
         if not facts.problems:
             todo = f"Train the first version: make train use_case={facts.name} partition=<the last day to learn from>"
@@ -168,6 +172,22 @@ def _of_sensor(one: Row, decision: Row | None, night: date) -> Finding:
         "where it cannot wait.",
     }
     return Finding("bad", f"{what[0].upper()}{what[1:]}.", one["carried"], told + look[one["sensor"]])
+
+
+def _of_gate(facts: Facts) -> list[Finding]:
+    """The nights that the feature gate holds back."""
+    if not facts.waiting:
+        return []
+    nights = sorted({night for night, _, _ in facts.waiting})
+    features = list(dict.fromkeys(f"{feature or 'a row'} ({kind})" for _, feature, kind in facts.waiting))
+    what = f"The feature gate holds back {_listed(nights)}, for {_listed(features)}: nothing is scored of it."
+    span = nights[0] if len(nights) == 1 else f"{nights[0]}..{nights[-1]}"
+    names = ",".join(dict.fromkeys(feature for _, feature, _ in facts.waiting if feature))
+    todo = "Mend what is before it and clear the run from its first task."
+    if names:
+        accept = f"make accept use_case={facts.name} partition={span} feature={names}"
+        todo += f" Where the world has really changed so: {accept}"
+    return [Finding("bad", what, todo=todo)]
 
 
 def _clipped(text: str, most: int = 200) -> str:

@@ -131,6 +131,18 @@ def test_states_before_there_is_anything_to_measure() -> None:
     assert "of an earlier release" in said(Facts(champion=CHAMPION, night=NIGHT, sensors=earlier))[0][1]
 
 
+def test_nights_that_the_feature_gate_holds_back_are_said_with_what_to_do() -> None:
+    facts = Facts(
+        name="orders", champion=CHAMPION, waiting=[("2026-11-25", "age", "empty"), ("2026-11-26", "age", "empty")]
+    )
+    first, *_ = judgement.judge(facts)
+    assert (first.level, first.what) == (
+        "bad",
+        "The feature gate holds back 2026-11-25, 2026-11-26, for age (empty): nothing is scored of it.",
+    )
+    assert first.todo.endswith("make accept use_case=orders partition=2026-11-25..2026-11-26 feature=age")
+
+
 def test_what_cannot_be_read_is_the_first_thing_that_is_said() -> None:
     facts = Facts(
         champion=CHAMPION, night=NIGHT, sensors=judgement.sensors(FIRED), problems=["gold.x cannot be read: y"]

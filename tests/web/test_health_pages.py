@@ -22,9 +22,12 @@ from fastapi.testclient import TestClient
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 from include.contracts.use_case import UseCase
+from include.core.partitions import Partitions
 from include.core.settings import settings
 from include.lake import delta
 from include.local.credentials import generate
+from include.quality import acceptance
+from include.quality.faults import Fault
 from include.web import pages
 from tests.web import lake
 from tests.web.lake import Story
@@ -173,6 +176,27 @@ def test_rollouts_are_shown_by_the_columns_that_they_have(made: Path, monkeypatc
     with TestClient(app_of(cases, monkeypatch)) as client:
         said = text_of(client.get("/health/calm").text)
     assert "Rollouts: 1 step share verdict canary 0.05 rolled back" in said
+
+
+def test_what_the_feature_gate_refuses_is_shown_until_its_day_has_features(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (case,) = cases_of("returns").values()
+    lake.make(case, NIGHT, 30)
+    days = [NIGHT - timedelta(n) for n in range(3)]
+    said = [Fault(day, "age_1d", "constant", {"distinct": 2.0}, f"age_1d {day}: constant") for day in days]
+    acceptance.refuse(case, said)
+    acceptance.accept(case, Partitions.parse(str(acceptance.night_of(case, days[1]))), ["age_1d"], "Ada", "a new fleet")
+    path = str(settings().lake / "gold" / case.features_table)
+    write_deltalake(path, pl.DataFrame({"order_date": [days[2]], "age_1d": [1.0]}), partition_by=["order_date"])
+    with TestClient(app_of({case.name: case}, monkeypatch)) as client:
+        overview, page = (text_of(client.get(at).text) for at in ("/health", f"/health/{case.name}"))
+    held_back = f"The feature gate holds back {acceptance.night_of(case, days[0])}, for age_1d (constant)"
+    assert held_back in page
+    assert held_back in overview
+    assert "Faults at the feature gate: 3" in page
+    assert "by Ada: a new fleet" in page
+    assert re.search(rf"{acceptance.night_of(case, days[2])} age_1d mended constant", page)
 
 
 def test_nobody_without_a_login_sees_any_of_it(made: Path) -> None:
