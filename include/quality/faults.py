@@ -274,7 +274,7 @@ class _Past:
         self.shape[self.day[has_shape], self.feature[has_shape]] = _matrix(found["quantiles"].drop_nulls())
         self.shares = dict(self._shares(found))
         self._list_values(found)
-        self.relations = self._relations(found)
+        self.related, self.relations = self._relations(found)
         self.changes = {name: self._array(found[f"{name}_change"]) for name in profiles.ASPECTS}
         self.accepted: Bools = np.nan_to_num(self._array(found["accepted"].cast(pl.Float64))) > 0
         self.facts = np.dstack([self.shape, self.lowest, self.highest, self.distinct])
@@ -316,17 +316,20 @@ class _Past:
         self.number = each["value"].cast(pl.Float64, strict=False).to_numpy()
         self.values = int(self.value.max(initial=-1)) + 1
 
-    def _relations(self, found: pl.DataFrame) -> Floats:
-        """How each number goes with each other: days × features × features, NaN where that is not known."""
-        relations = np.full((*self.rows.shape, len(self.names)), np.nan)
-        listed = found.select("beside", "relations", day=self.day, place=self.feature).drop_nulls("beside")
-        places = {name: place for place, name in enumerate(self.names)}
-        for (beside,), own in listed.group_by("beside"):
+    def _relations(self, found: pl.DataFrame) -> tuple[Places, Floats]:
+        """The columns of which it is known how each goes with each other, and that: days × those × those, else NaN."""
+        listed = found.select("feature", "beside", "relations", day=self.day).drop_nulls("beside")
+        groups = list(listed.group_by("beside"))
+        there = {name for (beside,), _ in groups for name in beside}
+        known = [name for name in self.names if name in there]
+        places = {name: place for place, name in enumerate(known)}
+        relations = np.full((len(self.days), len(known), len(known)), np.nan)
+        for (beside,), own in groups:
             other = np.array([places.get(name, -1) for name in beside], np.intp)
+            here = own["feature"].replace_strict(places).to_numpy().astype(np.intp)
             of = _matrix(own["relations"])[:, other >= 0]
-            day, feature = (own[name].to_numpy()[:, None] for name in ("day", "place"))
-            relations[day, feature, other[other >= 0]] = of
-        return relations
+            relations[own["day"].to_numpy()[:, None], here[:, None], other[other >= 0]] = of
+        return np.array([self.names.index(name) for name in known], np.intp), relations
 
     def before(self, at: int, gap: int = 1) -> Places:
         """The days before that one, of the last ``WINDOW_DAYS``, that end ``gap`` days before it."""
@@ -653,15 +656,16 @@ class _Verdict:
         number = len(past.names)
         found, limit, partner = np.full(number, np.nan), np.full(number, SURPRISE), np.zeros(number, np.intp)
         scale, today = before[-SCALE_DAYS:], past.relations[at]
-        asked = np.flatnonzero(~np.isnan(np.diagonal(today)) & (past.filled[before].any(axis=0)))
+        here = np.flatnonzero(~np.isnan(np.diagonal(today)) & past.filled[before][:, past.related].any(axis=0))
+        asked = past.related[here]
         if len(scale) < LEAST_JUDGED or len(asked) < 2:
             return found, limit, partner
-        relations = past.relations[scale][:, asked][:, :, asked]
+        relations = past.relations[scale][:, here][:, :, here]
         flat = relations[-RECENT_DAYS:].reshape(min(RECENT_DAYS, len(scale)), -1)
         usual = _median(flat).reshape(len(asked), len(asked))
         scatter = np.sqrt(_mean((relations - usual) ** 2)) + LEAST_SCATTER
         begins = past.begins(before)[asked]
-        now = today[np.ix_(asked, asked)]
+        now = today[np.ix_(here, here)]
         # One after the other: what goes with two that are exchanged looks as if it were, until they are put right.
         for _ in range(MOST_EXCHANGES):
             clear = _all_exchanges(now, usual, scatter)
