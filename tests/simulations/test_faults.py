@@ -10,4 +10,5 @@ def test_the_gate_keeps_its_rates(tmp_path_factory: pytest.TempPathFactory) -> N
     with year.loaded(tmp_path_factory.mktemp("faults")) as case:
         world = faults.world(case)
         tried = faults.try_all(world)
+        faults.try_on(world, tried)
     assert faults.problems(world, tried) == []
