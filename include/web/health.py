@@ -265,7 +265,7 @@ def _made_newest(of: _Case) -> Facts:
     last = nights[-1] if nights else None
     rows = of.measured(last, last, DRAWN & WHOLE) if last else pl.DataFrame(schema=MONITORING)
     told = of.figures(last, last, LIGHT) if last else pl.DataFrame(schema=figures.SCHEMA)
-    facts = _facts(of, of.champions(), rows, told, last)
+    facts = _facts(of, of.champions(), rows, told, last, ())
     return replace(facts, decision=of.decision(last), problems=list(dict.fromkeys(of.problems)))
 
 
