@@ -15,7 +15,7 @@ def docs(given: argparse.Namespace) -> int:
     from include.governance import docs
 
     docs.refresh(force=True)
-    print(f"{docs.page()}\n{settings().airflow_url}/plugin/dbt-docs")
+    print(f"{docs.page()}\n{settings().airflow_link}/plugin/dbt-docs")
     return 0
 
 

@@ -314,10 +314,10 @@ def reprocess(given: argparse.Namespace) -> int:
         found = reprocessing.foreseen(of, before)
         console.print(reprocessing.shown(found.counts, title))
         console.print(f"{found}. Without dry_run, these nights would be ingested again: {', '.join(map(str, nights))}")
-        console.print(f"Rows, samples and a button: {settings().airflow_url}/nocturne/quarantine")
+        console.print(f"Rows, samples and a button: {settings().airflow_link}/nocturne/quarantine")
         return 0
     console.print(reprocessing.shown(reprocessing.counted(of, before), title))
-    with watching(f"{settings().airflow_url}/dags/lakehouse_ingest_{of.name}"):
+    with watching(f"{settings().airflow_link}/dags/lakehouse_ingest_{of.name}"):
         reprocessing.ingest_again(of, nights)
     console.print(reprocessing.outcome(before.height, of, Partitions(given.first, given.last)))
     return 0

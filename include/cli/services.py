@@ -60,9 +60,9 @@ def start(*, quiet: bool, take_lake: bool = False) -> None:
 def addresses(of: Settings) -> None:
     """Where to look, as whom, and which file has the password. Never the password itself: consoles are logged."""
     console.print(
-        f"  Airflow  {of.airflow_url}  user {AIRFLOW_USER}, password: cat {of.secrets}/airflow_admin_password"
+        f"  Airflow  {of.airflow_link}  user {AIRFLOW_USER}, password: cat {of.secrets}/airflow_admin_password"
     )
-    console.print(f"  MLflow   {of.mlflow_url}  user {MLFLOW_USER}, password: cat {of.secrets}/mlflow_admin_password")
+    console.print(f"  MLflow   {of.mlflow_link}  user {MLFLOW_USER}, password: cat {of.secrets}/mlflow_admin_password")
     console.print(f"  Spark    {of.spark_url}")
 
 

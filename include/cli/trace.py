@@ -49,7 +49,7 @@ def model_lines(found: Trace) -> list[str]:
     if version is None:
         return ["none: what is usual among the labels that were known by then, since no model could score the day"]
     lines = [
-        f"{found.use_case} version {version}  {settings().mlflow_url}/#/models/{found.use_case}/versions/{version}"
+        f"{found.use_case} version {version}  {settings().mlflow_link}/#/models/{found.use_case}/versions/{version}"
     ]
     if champion:
         lines.append(

@@ -553,6 +553,16 @@ class Settings(BaseSettings):
         return self.mlflow_remote or f"http://{self.host}:{self.mlflow_port}"
 
     @property
+    def airflow_link(self) -> str:
+        """Where a person finds Airflow: what messages and pages link to."""
+        return self.airflow_page or self.airflow_url
+
+    @property
+    def mlflow_link(self) -> str:
+        """The same of MLflow."""
+        return self.mlflow_page or self.mlflow_url
+
+    @property
     def model_place(self) -> str:
         """Where MLflow keeps files: a folder, or a place in S3."""
         return self.model_store or str(self.var / "mlflow" / "artifacts")

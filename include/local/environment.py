@@ -125,7 +125,7 @@ def of_airflow(settings: Settings) -> dict[str, str]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(settings.secrets / "airflow_passwords.json"),
         "AIRFLOW__API__HOST": settings.web_host,
         "AIRFLOW__API__PORT": str(settings.airflow_port),
-        "AIRFLOW__API__BASE_URL": settings.airflow_page or settings.airflow_url,
+        "AIRFLOW__API__BASE_URL": settings.airflow_link,
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(log),
         "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(log / "dag_processor"),

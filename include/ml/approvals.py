@@ -213,7 +213,7 @@ def require(
 def how_it_stands(case: UseCase, version: int) -> str:
     """How it stands with the approvals of a version that the gates let through, in a sentence."""
     wanted, seal = case.promotion.approvals, record.seal_of(case, version)
-    page = f"{settings().airflow_url}/dags/{case.name}_promote"
+    page = f"{settings().airflow_link}/dags/{case.name}_promote"
     lines = [one for one in record.approvals(case) if one.judgement == seal]
     request = next((one.request for one in reversed(lines) if one.word == "ask"), None)
     given = [one for one in lines if one.request == request and one.word != "ask"]
@@ -245,7 +245,7 @@ def body(
     """What a person is shown of a version, in Markdown. ``asked_by`` is who has asked for it by hand, and why."""
     version = judgement.model_version
     files = f"`{training.model_sha256[:SHORT]}` and `{training.reference_sha256[:SHORT]}`"
-    pages = f"{settings().mlflow_url}/#"
+    pages = f"{settings().mlflow_link}/#"
     lines = [
         f"**Version {version}** of `{case.name}` learned from {training.trained_from} to {training.trained_through}.",
         f"The SHA-256 of its files begin with {files}. [Its page in MLflow]"

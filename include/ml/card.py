@@ -152,8 +152,8 @@ def page(known: Known) -> str:
         distribution=_distribution(known.task, shown) if shown else None,
         explained=_explained(known.task, shown, case) if shown else None,
         limits=_limits(known, groups),
-        airflow=settings().airflow_url,
-        mlflow=settings().mlflow_url,
+        airflow=settings().airflow_link,
+        mlflow=settings().mlflow_link,
         size={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "bottom": HEIGHT - BOTTOM},
     )
 

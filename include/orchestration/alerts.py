@@ -91,7 +91,7 @@ def of(context: Mapping[str, Any]) -> Alert:
     dag_id = run.dag_id if run else context["dag"].dag_id
     run_id = str(run.run_id if run else context["run_id"])
     task = str(ti.task_id) if ti else ""
-    base = f"{settings().airflow_url}/dags/{dag_id}/runs/{quote(run_id, safe='')}"
+    base = f"{settings().airflow_link}/dags/{dag_id}/runs/{quote(run_id, safe='')}"
     said = str(error).strip() if error else f"the run failed: {context.get('reason') or 'without a word'}"
     kind = "" if isinstance(error, NeedsAttentionError) or not error else f"{type(error).__name__}: "
     return {

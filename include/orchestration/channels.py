@@ -130,7 +130,7 @@ def main() -> int:
         "task": "",
         "error": "This is a trial of Nocturne's alerts: nothing is wrong.",
         "todo": "nothing",
-        "link": settings().airflow_url,
+        "link": settings().airflow_link,
         "stopped_by": "",
         "kind": "trial",
     }

@@ -232,7 +232,7 @@ def runs_with(dag_ids: Sequence[str], nights: Sequence[date]) -> list[Run]:
 
 def _stopped(first: date, last: Run | None, nights: Sequence[str], run: Any, of: str) -> str:
     why = (
-        f"{last.dag_id} has failed for it: {settings().airflow_url}/dags/{last.dag_id}/runs/{last.run_id}"
+        f"{last.dag_id} has failed for it: {settings().airflow_link}/dags/{last.dag_id}/runs/{last.run_id}"
         if last and last.state == "failed"
         else "it has landed, and nothing runs it"
     )

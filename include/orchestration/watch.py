@@ -134,7 +134,7 @@ def _untold(run: Run) -> Incident:
         dag=run.dag_id,
         run=run.run_id,
         partition=partition,
-        link=f"{settings().airflow_url}/dags/{run.dag_id}/runs/{run.run_id}",
+        link=f"{settings().airflow_link}/dags/{run.dag_id}/runs/{run.run_id}",
     )
 
 
@@ -166,7 +166,7 @@ def late(now: Now, open_: Sequence[Incident]) -> Iterator[Incident]:
                 f"see what they wait for in Airflow; if nothing runs them: "
                 f"make backfill from={first} to={last} source={source.name}",
                 touches=_readers(source),
-                link=f"{settings().airflow_url}/dags/lakehouse_ingest_{source.name}",
+                link=f"{settings().airflow_link}/dags/lakehouse_ingest_{source.name}",
             )
 
 
@@ -186,7 +186,7 @@ def silent(now: Now, open_: Sequence[Incident]) -> Iterator[Incident]:
                 f"ask its upstream; where it had nothing, list the days as `gaps` in "
                 f"include/sources/{source.name}/spec.py",
                 touches=_readers(source),
-                link=f"{settings().airflow_url}/dags/lakehouse_ingest_{source.name}",
+                link=f"{settings().airflow_link}/dags/lakehouse_ingest_{source.name}",
                 opens=landed[-1] >= now.recent,
             )
 
@@ -211,7 +211,7 @@ def paused(now: Now, open_: Sequence[Incident]) -> Iterator[Incident]:
                 f"unpause it, then run what it has missed: make backfill from=… to=… source={source.name}",
                 touches=alerts.touches(dag_id),
                 dag=dag_id,
-                link=f"{settings().airflow_url}/dags/{dag_id}",
+                link=f"{settings().airflow_link}/dags/{dag_id}",
             )
 
 
@@ -227,7 +227,7 @@ def approval(now: Now, open_: Sequence[Incident]) -> Iterator[Incident]:
                 f"answer under Required Actions within {case.promotion.approval_hours:g} hours of "
                 f"{question.said_at:%Y-%m-%d %H:%M} UTC; no answer is a no",
                 touches=f"{case.name}: its champion stays until then",
-                link=f"{settings().airflow_url}/dags/{case.name}_promote",
+                link=f"{settings().airflow_link}/dags/{case.name}_promote",
             )
 
 
@@ -243,7 +243,7 @@ def rollback(now: Now, open_: Sequence[Incident]) -> Iterator[Incident]:
                 f"{champion.effective_from} on: {champion.reason}",
                 f"when what was wrong is mended: make train use_case={case.name} partition=…",
                 touches=f"{case.name}: the policy asks for no retraining until another version becomes champion",
-                link=f"{settings().airflow_url}/dags/{case.name}_train",
+                link=f"{settings().airflow_link}/dags/{case.name}_train",
                 opens=now.at - champion.decided_at < timedelta(CATCH_UP_DAYS),
             )
 
@@ -277,7 +277,7 @@ def stale(now: Now, open_: Sequence[Incident]) -> Iterator[Incident]:
                 f"make stale use_case={case.name} says which and why; make refresh use_case={case.name} yes=1 makes "
                 "them again",
                 touches=f"{case.name}: features, predictions or measurements of these days are of older data",
-                link=f"{settings().airflow_url}/dags/{case.name}_refresh",
+                link=f"{settings().airflow_link}/dags/{case.name}_refresh",
                 patience=MENDS_ITSELF,
             )
 

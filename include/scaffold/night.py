@@ -195,7 +195,7 @@ def refuse_what_is_on_its_way(dag_ids: Sequence[str], nights: Partitions) -> Non
         if under_way:
             raise OnItsWayError(
                 f"{night} is on its way in Airflow: {few(list(under_way))}. Wait until it is through, or end it there: "
-                f"{settings().airflow_url}"
+                f"{settings().airflow_link}"
             )
         newest = max(its, key=lambda run: run.end or 0)
         if newest.dag_id != dag_ids[-1]:  # behind the last stage nothing follows

@@ -135,7 +135,7 @@ async def health_of_case(
         page=page,
         drawn=health.drawn(page),
         ranges=health.ranges(page["measured"]),
-        mlflow=settings().mlflow_url,
+        mlflow=settings().mlflow_link,
     )
 
 
@@ -173,8 +173,8 @@ async def lineage(
         cases=sorted(use_cases()),
         found=found,
         problem=problem,
-        mlflow=settings().mlflow_url,
-        airflow=settings().airflow_url,
+        mlflow=settings().mlflow_link,
+        airflow=settings().airflow_link,
     )
 
 

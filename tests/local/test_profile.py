@@ -85,6 +85,14 @@ def test_a_service_finds_the_others_where_they_are(cluster: Settings) -> None:
     assert [one.name for one in programs(cluster)] == []
 
 
+def test_people_are_sent_where_the_proxy_is(cluster: Settings) -> None:
+    outside = cluster.model_copy(update={"airflow_page": "https://nights.example/airflow"})
+    child = child_environment(outside, program(outside, "worker"))
+    assert child["AIRFLOW__API__BASE_URL"] == "https://nights.example/airflow"
+    assert child["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://api-server:8080/execution/"
+    assert (outside.airflow_link, outside.mlflow_link) == ("https://nights.example/airflow", "http://mlflow:5000")
+
+
 def test_a_given_database_of_airflows_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql+psycopg2://me:pw@db/airflow")
     here = Settings(var=tmp_path)
