@@ -103,7 +103,7 @@ def test_a_night_ends_though_a_scheduler_goes_and_a_worker_with_its_disk(machine
     airflow.follow([run])
     scored = delta.scan("gold", CASE.predictions_table).collect()
     assert scored.filter(pl.col(CASE.day) == night.shift(CASE.horizon_days).first).height == 1
-    assert scored.height == 2
+    assert scored[CASE.day].is_unique().all(), "a row is there twice"
     assert commit.unfinished() == []
 
 
