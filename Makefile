@@ -43,6 +43,12 @@ down: ## stop the services; no process stays
 status: venv ## state, health, memory and address of each service
 	@$(NOCTURNE) status
 
+user: venv ## name=ann role="viewer|operator|data scientist|approver|admin" [remove=1]: an account at Airflow and MLflow
+	@$(NOCTURNE) user $(given)
+
+users: venv ## who may log in, with which role
+	@$(NOCTURNE) users
+
 lake: venv ## rows, files, bytes and version of each table
 	@$(NOCTURNE) lake
 

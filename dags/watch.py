@@ -24,7 +24,7 @@ from include.orchestration import defaults
     tags=["lakehouse"],
 )
 def watch() -> None:
-    @task
+    @task(trigger_rule="all_done")  # whatever becomes of the log
     def look():
         """Tell what has begun to be wrong, and what is over."""
         from include.orchestration import watch
@@ -45,8 +45,7 @@ def watch() -> None:
         # Whoever keeps the logs of tasks has an anchor of the chain as well.
         print(f"{new} lines; the newest is {newest.line}, {newest.seal}" if newest else "nobody has done anything yet")
 
-    look()
-    audit()
+    audit() >> look()
 
 
 watch()

@@ -57,6 +57,7 @@ def reprocess(source: Source) -> DAG:
             subject=f"Ingest nights of {source.name} again?",
             body="{{ ti.xcom_pull(task_ids='foresee', key='summary') }}",
             defaults=ApprovalOperator.REJECT,
+            assigned_users=defaults.answerers(),
             response_timeout=timedelta(hours=settings().approval_hours),
         )
         # One after the other, as `make reprocess` does.

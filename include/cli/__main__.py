@@ -23,6 +23,14 @@ THE_SERVICES = (
     Command("cluster-up", "build and start the cluster's containers", "include.cli.cluster:up", "--name localhost"),
     Command("cluster-down", "stop them; their data stays", "include.cli.cluster:down"),
     Command("cluster-status", "state and health of each of them", "include.cli.cluster:status"),
+    Command(
+        "user",
+        "an account at Airflow and MLflow, with a role: make one, give it another role and password, or close it",
+        "include.cli.users:user",
+        "--name ann --role operator",
+        SERVICES,
+    ),
+    Command("users", "who may log in, with which role", "include.cli.users:users", needs=SERVICES),
     Command("exec", "another program in their environment", "include.cli.services:execute", "-- airflow dags list"),
     Command("clean", "stop them and remove all state under var", "include.cli.services:clean", "--yes"),
 )

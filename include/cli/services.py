@@ -10,11 +10,12 @@ from rich.table import Table
 from include.cli.console import console, say
 from include.cli.options import flag
 from include.core.errors import BadRequestError
+from include.core.roles import AIRFLOW_USER
 from include.core.settings import MLFLOW_USER, Settings, settings
 from include.local import clean as cleaning
 from include.local import control
 from include.local.checks import InstallationError
-from include.local.environment import AIRFLOW_USER, become
+from include.local.environment import become
 from include.local.health import WELL
 
 FEW = 3

@@ -27,6 +27,9 @@ SECRETS = Path("/run/secrets")
 MLFLOW_USER = "admin"
 SPARK, EMBEDDED = "spark", "embedded"
 """The engines that can stand behind the Spark Connect endpoint: Apache Spark, and Sail, which needs no Java."""
+SIMPLE, FAB, OIDC = "simple", "fab", "oidc"
+"""Who knows the accounts: a file, Airflow's database, an identity provider."""
+ROLES = ("viewer", "operator", "data scientist", "approver", "admin")
 PROCESS = "process"
 """Where files are read: in the process of the task, or on ``spark``."""
 LAPTOP, CLUSTER = "laptop", "cluster"
@@ -269,6 +272,24 @@ class Settings(BaseSettings):
         24, gt=0, description="how long a release waits for a person's answer; none is a no, and nothing is released"
     )
 
+    # Who may do what: docs/roles.md. An identity provider is asked by the discovery of OpenID Connect.
+    identity: str = Field(
+        SIMPLE,
+        description="who logs in at Airflow: simple (a file of this machine), fab (its database, with roles), oidc (by "
+        "an identity provider, which is asked for each login)",
+    )
+    oidc_issuer: str = Field(
+        "", validate_default=True, description="the identity provider, as https://login.example.com/realms/data"
+    )
+    oidc_client: str = Field("nocturne", description="the name by which it knows this installation")
+    oidc_secret: SecretStr = Field(SecretStr(""), description="the password that goes with that name")
+    oidc_roles: str = Field(
+        "",
+        validate_default=True,
+        description="which groups have which role, as 'data-team=operator, leads=approver, leads=data scientist'; who "
+        "is in none of them may do nothing",
+    )
+
     alert_webhook: SecretStr = Field(
         SecretStr(""), description="where failures are told as well: JSON is posted there; https, or http on loopback"
     )
@@ -387,6 +408,34 @@ class Settings(BaseSettings):
         if where == SPARK and info.data.get("engine") == EMBEDDED:
             raise ValueError(f"{name}=spark works on executors of Apache Spark: set NOCTURNE_ENGINE=spark")
         return where
+
+    @field_validator("identity")
+    @classmethod
+    def _identity(cls, identity: str) -> str:
+        if identity not in (SIMPLE, FAB, OIDC):
+            raise ValueError(f"NOCTURNE_IDENTITY={identity} is none of {SIMPLE}, {FAB}, {OIDC}")
+        return identity
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _issuer(cls, url: str, info: ValidationInfo) -> str:
+        """A login goes through it: no plain http."""
+        parts = urlsplit(url)
+        if (url and not parts.hostname) or (url and parts.scheme != "https" and not _is_loopback(parts)):
+            raise ValueError("NOCTURNE_OIDC_ISSUER is neither https:// nor http:// on this machine")
+        if info.data.get("identity") == OIDC and not url:
+            raise ValueError("NOCTURNE_IDENTITY=oidc needs NOCTURNE_OIDC_ISSUER=https://…")
+        return url.rstrip("/")
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _groups(cls, text: str, info: ValidationInfo) -> str:
+        named = [one.rpartition("=")[2].strip() for one in text.split(",") if one.strip()]
+        if wrong := [one for one in named if one not in ROLES]:
+            raise ValueError(f"NOCTURNE_OIDC_ROLES: {', '.join(wrong)} is none of the roles {', '.join(ROLES)}")
+        if info.data.get("identity") == OIDC and not named:
+            raise ValueError("NOCTURNE_IDENTITY=oidc needs NOCTURNE_OIDC_ROLES='my-group=admin, …': else nobody may in")
+        return text
 
     @field_validator("landing_uri", "lake_uri", "model_store")
     @classmethod
@@ -586,6 +635,16 @@ class Settings(BaseSettings):
     @property
     def sql_url(self) -> str:
         return f"grpc://{self.host}:{self.sql_port}"
+
+    @property
+    def roles_of_groups(self) -> dict[str, list[str]]:
+        """Which roles each group of the identity provider has."""
+        found: dict[str, list[str]] = {}
+        for one in self.oidc_roles.split(","):
+            group, _, role = one.rpartition("=")
+            if group.strip():
+                found.setdefault(group.strip(), []).append(role.strip())
+        return found
 
     @property
     def spark_url(self) -> str:

@@ -7,8 +7,8 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from include.core.roles import AIRFLOW_USER
 from include.core.settings import FILES, Settings
-from include.local.environment import AIRFLOW_USER
 
 
 def _token() -> str:
@@ -56,7 +56,7 @@ def write_private(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def _read_json(path: Path) -> dict[str, str]:
+def read_json(path: Path) -> dict[str, str]:
     """What a file has; nothing where it was cut off."""
     try:
         return dict(json.loads(path.read_text()))
@@ -87,7 +87,7 @@ def generate(settings: Settings) -> list[str]:
 def write_passwords(settings: Settings) -> None:
     """Write the file with the logins that Airflow's api-server lets in. Raises NotSetUpError without the password."""
     path = settings.secrets / "airflow_passwords.json"
-    others = _read_json(path) if path.exists() else {}  # of further logins, which Airflow itself has made
+    others = read_json(path) if path.exists() else {}  # of further logins, which Airflow itself has made
     passwords = json.dumps(others | {AIRFLOW_USER: settings.secret("airflow_admin_password")}) + "\n"
     if not path.exists() or path.read_text() != passwords:
         write_private(path, passwords)

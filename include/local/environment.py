@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from include.core.backends import CLASSES
-from include.core.settings import CELERY, FILES, KUBERNETES, LOCAL, MLFLOW_USER, Settings, secret_fields
-
-AIRFLOW_USER = "admin"
+from include.core.roles import accounts_of, of_simple
+from include.core.settings import CELERY, FILES, KUBERNETES, LOCAL, MLFLOW_USER, SIMPLE, Settings, secret_fields
 
 # Of the caller's shell, what is of another installation: it would send a child to its Python, its Spark, its dbt
 # project, its login or run of MLflow, or have it read its airflow.cfg; or have every task compile its modules anew.
@@ -31,6 +30,7 @@ FOREIGN = re.compile(
     )
 )
 
+SIMPLE_USERS = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"
 FERNET_KEY = "AIRFLOW__CORE__FERNET_KEY"  # connections, variables, and what a trigger is told
 # Names of variables: their values are in files that only the services and commands read.
 JWT_SECRET = "AIRFLOW__API_AUTH__JWT_SECRET"  # noqa: S105  # signs logins and what a task shows to the api-server
@@ -45,6 +45,7 @@ CELERY_SECRETS = frozenset({"AIRFLOW__CELERY__BROKER_URL", "AIRFLOW__CELERY__RES
 MLFLOW_DB = ("_MLFLOW_SERVER_FILE_STORE", "_MLFLOW_SERVER_REGISTRY_STORE")
 MLFLOW_SECRETS = frozenset({"MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY", *MLFLOW_DB})
 SPARK_SECRET = "_SPARK_AUTH_SECRET"  # noqa: S105  # Spark's own variable for what its processes share
+OIDC_SECRET = "NOCTURNE_OIDC_SECRET"  # noqa: S105
 SPARK_TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"  # noqa: S105
 METRICS_TOKEN = "NOCTURNE_METRICS_TOKEN"  # noqa: S105  # what Prometheus shows to the api-server
 # whoever knows such an address, or such a login, may write there
@@ -117,10 +118,26 @@ def of_opentelemetry(settings: Settings) -> dict[str, str]:
     }
 
 
+def of_identity(settings: Settings) -> dict[str, str]:
+    """Who lets people in, and where it finds them."""
+    if settings.identity == SIMPLE:
+        ours = {name: of_simple(role) for name, role in accounts_of(settings).items()}
+        if not ours:  # those of airflow.cfg, or of the caller
+            return {}
+        others = [
+            one for one in os.environ.get(SIMPLE_USERS, "admin:admin").split(",") if one.split(":")[0] not in ours
+        ]
+        return {SIMPLE_USERS: ",".join([*others, *(f"{name}:{role}" for name, role in ours.items())])}
+    return {
+        "AIRFLOW__CORE__AUTH_MANAGER": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
+        "AIRFLOW__FAB__CONFIG_FILE": str(settings.home / "config" / "webserver_config.py"),
+    }
+
+
 def of_airflow(settings: Settings) -> dict[str, str]:
     """What airflow.cfg cannot say: paths and ports that follow the settings."""
     log = settings.log / "airflow"
-    return {
+    return of_identity(settings) | {
         "AIRFLOW_HOME": str(settings.home),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(settings.secrets / "airflow_passwords.json"),
         "AIRFLOW__API__HOST": settings.web_host,
@@ -199,6 +216,7 @@ _OURS: dict[str, Callable[[Settings], str]] = {
     ALERT_WEBHOOK: lambda of: of.given("alert_webhook"),
     ALERT_SLACK: lambda of: of.given("alert_slack"),
     ALERT_SMTP: lambda of: of.smtp_connection,
+    OIDC_SECRET: lambda of: of.given("oidc_secret"),
     SMTP_LOGIN: lambda of: of.given("alert_smtp"),
 }
 """Every variable that holds a secret of the installation, and what it is."""

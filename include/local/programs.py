@@ -23,6 +23,7 @@ from include.local.environment import (
     JWT_SECRET,
     METRICS_TOKEN,
     MLFLOW_SECRETS,
+    OIDC_SECRET,
     SPARK_SECRET,
     SPARK_TOKEN,
 )
@@ -319,7 +320,7 @@ def mlflow(settings: Settings) -> Program:
     database = settings.mlflow_connection
     # What `mlflow server --app-name basic-auth --serve-artifacts` itself starts, without the parent that would stay
     # beside it: half the memory and half the time to come back after a kill. The variables are that command's.
-    argv = [sys.executable, "-m", "uvicorn", "--factory", "mlflow.server.auth:create_app", "--no-access-log"]
+    argv = [sys.executable, "-m", "uvicorn", "--factory", "include.local.mlflow_app:create_app", "--no-access-log"]
     argv += ["--host", settings.web_host, "--port", str(settings.mlflow_port)]
     return Program(
         name="mlflow",
@@ -388,7 +389,7 @@ def api_server(settings: Settings) -> Program:
         folder=settings.var / "airflow",
         url=settings.airflow_url,
         component="metadatabase",
-        secrets=AIRFLOW_SECRETS | DATABASE_SECRETS | {BACKEND_KWARGS, METRICS_TOKEN},
+        secrets=AIRFLOW_SECRETS | DATABASE_SECRETS | {BACKEND_KWARGS, METRICS_TOKEN, OIDC_SECRET},
         credentials=("AIRFLOW_", "OTEL_", *(["AWS_"] if settings.uses_s3 else [])),
     )
 

@@ -180,3 +180,6 @@ def set_up(settings: Settings, progress: Progress = print, take_lake: bool = Fal
             progress(f"Spark's jars in {settings.jars}")
         write_private(settings.var / "mlflow" / "basic_auth.ini", mlflow_auth(settings))
         migrate(settings, progress)
+    from include.local import accounts  # which takes its turn with this
+
+    accounts.sync(settings, progress)

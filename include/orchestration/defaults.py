@@ -5,19 +5,23 @@ from __future__ import annotations
 import faulthandler
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import CronPartitionTimetable, Param, RetryPolicy
 from airflow.sdk.definitions.retry_policy import RetryDecision
 from pendulum import FixedTimezone
 
 from include.contracts.source import Source
+from include.core import roles
 from include.core.errors import may_pass
 from include.core.settings import LOCAL, settings
 from include.orchestration.alerts import Tell
 from include.orchestration.channels import within
+
+if TYPE_CHECKING:
+    from airflow.sdk.execution_time.hitl import HITLUser
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +33,19 @@ def _day(what: str) -> Param:
 
 
 PARAMS: dict[str, Param] = {"from": _day("First night"), "to": _day("Last night")}
+
+
+def answerers(named: Iterable[str] = (), without: Collection[str] = ()) -> list[HITLUser] | None:
+    """Whom Airflow lets answer a question, as its operators take them; None where its roles say who may.
+
+    ``named`` by a spec, where it names any; those who have answered already are ``without``.
+    """
+    names = roles.answerers(settings(), named)
+    # Nobody left would mean everybody.
+    return [{"id": one, "name": one} for one in names if one not in without] or ([NOBODY] if names else None)
+
+
+NOBODY: HITLUser = {"id": "-", "name": "nobody"}
 
 
 class OnlyWhatMayPass(RetryPolicy):

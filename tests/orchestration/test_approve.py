@@ -67,7 +67,7 @@ def test_an_answer_is_written_down_before_airflow_goes_on(
         "chosen_options": ["Approve"],
         "params_input": {"why": "fine"},
         "responded_at": datetime.now(UTC),
-        "responded_by_user": {"id": "bob", "name": "Bob"},
+        "responded_by_user": {"id": "3", "name": "bob"},
     }
     task(2).execute_complete(context(), event)
     nobody = event | {"chosen_options": ["Reject"], "params_input": {}, "responded_by_user": None, "timedout": True}

@@ -41,7 +41,7 @@ MORE: dict[str, list[str]] = {}
 OF_THE_LAKE = {
     "lakehouse_maintain": ["plan", "retain", "compact", "vacuum", "sweep", "forget", "report"],
     "lakehouse_catchup": ["look"],
-    "lakehouse_watch": ["look"],
+    "lakehouse_watch": ["audit", "look"],
     "lakehouse_rollback": ["put_back", "rescore"],
 }
 # Of a source that use cases read beside others: a task each, from which nothing follows.

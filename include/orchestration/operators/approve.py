@@ -51,15 +51,14 @@ class Approve(ApprovalOperator):
             print(no or f"approved by {', '.join(sorted(said_yes))}")
             return super().execute_complete(context, self._answered(self.REJECT if no else self.APPROVE))
         self.subject, self.body = question.subject, question.body
-        others = [one for one in case.promotion.approvers if one not in said_yes]
-        self.assigned_users = [{"id": one, "name": one} for one in others] or None
+        self.assigned_users = defaults.answerers(case.promotion.approvers, said_yes)
         self.response_timeout = approvals.left(case, question)
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
         from include.ml import approvals
 
-        who = (event.get("responded_by_user") or {}).get("id", "")
+        who = (event.get("responded_by_user") or {}).get("name", "")  # an id may be a number of Airflow's database
         if "error" not in event:
             said_yes = event["chosen_options"] == [self.APPROVE]
             why = str((event.get("params_input") or {}).get("why") or "")
