@@ -46,7 +46,7 @@ def check(settings: Settings, name: str, role: str = ROLES[0]) -> None:
     if role not in ROLES:
         raise BadRequestError(f"{role!r} is none of the roles {', '.join(ROLES)}")
     if name == AIRFLOW_USER:
-        raise BadRequestError(f"{AIRFLOW_USER} is the platform's own account: make rotate changes its passwords")
+        raise BadRequestError(f"{AIRFLOW_USER} is the platform's own account, which stays as set-up has made it")
 
 
 def put(settings: Settings, name: str, role: str, who: str) -> Path:
