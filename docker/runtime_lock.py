@@ -20,7 +20,7 @@ class Image:
     """What an image has of the packages.
 
     Attributes:
-        roots: what it asks for, of requirements.in; none named: all of it.
+        roots: what it asks for; none named: all of requirements.in.
         without: what it does not get, nor what only that needs.
     """
 
@@ -31,7 +31,9 @@ class Image:
 # 345 MB; XGBoost loads it only to train one model on several GPUs at once.
 NCCL = frozenset({"nvidia-nccl-cu13"})
 # What `python -m include.cli` imports when it starts, and what reaches a bucket.
-PROGRAM = frozenset({"boto3", "httpx", "psutil", "pydantic-settings", "rich", "s3fs", "universal-pathlib"})
+PROGRAM = frozenset(
+    {"boto3", "grpcio", "httpx", "psutil", "pydantic-settings", "rich", "s3fs", "supervisor", "universal-pathlib"}
+)
 # What reads files of every format, where NOCTURNE_READ_ON=spark has that done by Spark's workers.
 KERNEL = frozenset(
     {"backports-zstd", "deltalake", "fastavro", "ijson", "lxml", "msgspec", "polars", "pyarrow", "pypdf", "pypdfium2"}
@@ -87,13 +89,10 @@ def needed(roots: Set[str], parents: dict[str, list[str]], without: Set[str]) ->
 def runtime_lock(requested: str, lock: str, image: Image) -> str:
     """The entries of ``lock`` (requirements.txt) that ``image`` needs of ``requested`` (requirements.in).
 
-    Raises ValueError where a package that is asked for is not locked, or one that an image names is not asked for.
+    Raises ValueError where a package that is asked for is not locked.
     """
     packages = list(entries(lock))
-    known = asked_for(requested)
-    if strange := image.roots - known:
-        raise ValueError(f"requirements.in has no {', '.join(sorted(strange))}, which docker/runtime_lock.py names")
-    roots = image.roots or known
+    roots = image.roots or asked_for(requested)
     if missing := roots - {name for name, _, _ in packages}:
         raise ValueError(f"requirements.txt has no {', '.join(sorted(missing))}: `make lock` writes it anew")
     wanted = needed(roots, {name: via for name, via, _ in packages}, image.without)

@@ -21,6 +21,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,7 @@ class Names(threading.Thread):
             with Path(f"/run/netns/{container.namespace}").open() as namespace:
                 os.setns(namespace.fileno(), CLONE_NEWNET)
             one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            one.setblocking(False)
             one.bind(("127.0.0.11", 53))
             found.append(one)
 
@@ -139,8 +141,9 @@ class Names(threading.Thread):
         while not self.ended.is_set():
             ready, _, _ = select.select(list(self.sockets), [], [], 0.2)
             for one in ready:
-                query, client = one.recvfrom(512)
-                one.sendto(self.answer(query, self.sockets[one]), client)
+                with suppress(OSError):  # who asked has gone, or what came was broken
+                    query, client = one.recvfrom(512)
+                    one.sendto(self.answer(query, self.sockets[one]), client)
         for one in self.sockets:
             one.close()
 

@@ -83,7 +83,7 @@ def test_what_only_tests_need_is_left_out(script: ModuleType) -> None:
 def test_an_image_has_what_it_names_and_what_that_needs(script: ModuleType) -> None:
     assert names(script.runtime_lock(REQUESTED, LOCK, script.Image({"data-base"}))) == ["data-base", "engine"]
     assert names(script.runtime_lock(REQUESTED, LOCK, script.Image({"data-base"}, {"engine"}))) == ["data-base"]
-    with pytest.raises(ValueError, match=r"requirements.in has no gone"):
+    with pytest.raises(ValueError, match=r"requirements.txt has no gone"):
         script.runtime_lock(REQUESTED, LOCK, script.Image({"gone"}))
 
 
@@ -186,8 +186,8 @@ def test_the_image_of_tasks_has_every_library_that_the_project_imports(script: M
 @pytest.mark.parametrize(
     ("image", "starts"),
     [
-        ("mlflow", ["include.cli.__main__", "include.local.launch", "include.local.answers"]),
-        ("spark", ["include.cli.__main__", "include.local.launch", "include.local.answers", "include.local.jars"]),
+        ("mlflow", ["include.cli.services", "include.local.serve", "include.local.answers"]),
+        ("spark", ["include.cli.services", "include.local.serve", "include.local.answers", "include.local.jars"]),
         # what runs in Spark's workers
         ("spark", ["include.ingestion.executors"]),
     ],
