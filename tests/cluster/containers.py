@@ -229,7 +229,8 @@ class Cluster:
             one.name = run("buildah", "from", "--pull-never", one.spec["image"]).stdout.strip()
         command = ["ip", "netns", "exec", one.namespace, "unshare", "--pid", "--fork", "--mount-proc", "--uts"]
         command += ["--kill-child", "sh", "-c", 'hostname "$0" && exec "$@"', one.hostname]
-        command += ["buildah", "run", "--isolation", "chroot", "--no-hosts", "--user", one.user]
+        command += ["buildah", "run", "--isolation", "chroot", "--no-hosts", "--hostname", one.hostname]
+        command += ["--user", one.user]
         command += [word for mount in self.mounts(one) for word in ("--volume", mount)]
         command += [word for name, value in one.environment.items() for word in ("--env", f"{name}={value}")]
         with one.log.open("ab") as log:
