@@ -16,7 +16,7 @@ from pendulum import FixedTimezone
 from include.contracts.source import Source
 from include.core import roles
 from include.core.errors import may_pass
-from include.core.settings import LOCAL, settings
+from include.core.settings import KUBERNETES, LOCAL, settings
 from include.orchestration.alerts import Tell
 from include.orchestration.channels import within
 
@@ -101,7 +101,13 @@ SEVERAL = settings().executor != LOCAL
 SPARK: dict[str, Any] = {"queue": "spark"} if SEVERAL else {}
 
 # For a training: a worker with a GPU takes it, one a device. A night's stages come before it where slots are few.
-TRAINING: dict[str, Any] = LONG | ({"queue": "gpu", "pool": "gpu", "weight_rule": "absolute"} if SEVERAL else {})
+# A pod has no queue: there the executor is told which of the chart's templates to make it of (docker/helm).
+GPU_POD: dict[str, Any] = {"executor_config": {"pod_template_file": "/etc/nocturne/pods/gpu.yaml"}}
+TRAINING: dict[str, Any] = (
+    LONG
+    | ({"queue": "gpu", "pool": "gpu", "weight_rule": "absolute"} if SEVERAL else {})
+    | (GPU_POD if settings().executor == KUBERNETES else {})
+)
 
 # For what people wait for in the morning: before all else that could begin.
 FIRST: dict[str, Any] = {"priority_weight": 100} if SEVERAL else {}
