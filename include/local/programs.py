@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from include.core.errors import BadRequestError
-from include.core.settings import CELERY, CLUSTER, EMBEDDED, Settings
+from include.core.settings import CELERY, CLUSTER, EMBEDDED, LOCAL, Settings
 from include.core.storage import for_spark
 from include.local.environment import (
     AIRFLOW_DB,
@@ -397,9 +397,10 @@ def api_server(settings: Settings) -> Program:
 def scheduler(settings: Settings) -> Program:
     """Airflow's scheduler, and where tasks are its forks, these too."""
     # Logs are read from the disk they share: no second web server that listens for them.
-    # The tasks' secrets are on their way through it; its own end with it (config/airflow_local_settings.py).
+    # Where tasks are its forks, their secrets are on their way through it; its own end with it
+    # (config/airflow_local_settings.py). A pod has its own, of its template.
     secrets = DATABASE_SECRETS | {FERNET_KEY, JWT_SECRET, BACKEND_KWARGS}
-    secrets |= CELERY_SECRETS if settings.executor == CELERY else CLIENT_SECRETS
+    secrets |= {CELERY: CELERY_SECRETS, LOCAL: CLIENT_SECRETS}.get(settings.executor, frozenset())
     return airflow("scheduler", settings, secrets | ALERT_SECRETS, "--skip-serve-logs")
 
 

@@ -54,6 +54,8 @@ def missing_secrets(settings: Settings, program: Program) -> list[str]:
             found.append(str(error))
     if AIRFLOW_DB in program.secrets and settings.executor != LOCAL and not settings.given("airflow_db"):
         found.append(missing("airflow_db", f"NOCTURNE_EXECUTOR={settings.executor} needs PostgreSQL"))
+    if MLFLOW_DB[0] in program.secrets and settings.executor != LOCAL and not settings.given("mlflow_db"):
+        found.append(missing("mlflow_db", "what SQLite would keep in a container goes with it"))
     if LEASE_DB in program.secrets and settings.executor != LOCAL and not settings.lease_connection:
         found.append(missing("lease_db", f"NOCTURNE_EXECUTOR={settings.executor} has leases in PostgreSQL"))
     if CELERY_SECRETS & program.secrets and settings.executor == CELERY and not settings.given("celery_broker"):

@@ -16,6 +16,9 @@ import pytest
 import yaml
 from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
 
+from include.core.settings import Settings
+from include.local.programs import program
+from include.local.ready import missing_secrets
 from tests.docker.compose_file import CLUSTER, FOLDER, compose
 from tests.docker.manifests import plain_secrets, pod_of, safety, secrets_of, structure
 from tests.docker.test_compose_cluster import TALK
@@ -187,6 +190,32 @@ def test_each_component_of_airflow_is_started_by_us_with_its_own_secrets(compone
     account = its.get("serviceAccount", {"automountServiceAccountToken": True})
     assert account["automountServiceAccountToken"] is (component in ("apiServer", "scheduler"))
     assert its["waitForMigrations"] == {"enabled": False}  # `serve` looks itself
+
+
+def settings_with(names: set[str], monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings of a pod that is given the secrets ``names``, and no others."""
+    for name in os.environ:
+        if name.startswith(("NOCTURNE_", "AIRFLOW__")):
+            monkeypatch.delenv(name)
+    values = read(CHART / "values.yaml")["settings"]
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    for name in names:
+        monkeypatch.setenv(name, "postgresql://user:given@db:5432/any" if name.endswith("_DB") else "given")
+    monkeypatch.setenv("NOCTURNE_PROFILE", "cluster")
+    monkeypatch.setenv("NOCTURNE_EXECUTOR", "kubernetes")
+    return Settings()
+
+
+@pytest.mark.parametrize("service", ["api-server", "scheduler", "dag-processor", "triggerer", "mlflow", "spark"])
+def test_a_service_lacks_no_secret_and_has_none_too_many(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {name for name in told(service) if name.startswith("NOCTURNE_")} - {"NOCTURNE_SPARK_SECRET"}
+    settings = settings_with(names, monkeypatch)
+    assert missing_secrets(settings, program(settings, service)) == []
+    # two that no program has in its environment: `serve` writes them into files for it
+    for name in names - {"NOCTURNE_AIRFLOW_ADMIN_PASSWORD", "NOCTURNE_PSEUDONYM_KEY"}:
+        fewer = settings_with(names - {name}, monkeypatch)
+        assert any(name in line for line in missing_secrets(fewer, program(fewer, service))), name
 
 
 def test_airflows_chart_makes_no_secret_and_no_database() -> None:
