@@ -49,6 +49,9 @@ user: venv ## name=ann role="viewer|operator|data scientist|approver|admin" [rem
 users: venv ## who may log in, with which role
 	@$(NOCTURNE) users
 
+rotate: venv ## secret=fernet_key|jwt_secret|… [yes=1]: what a new value of that secret would change, and who starts again; yes=1 does it
+	@$(NOCTURNE) rotate $(given)
+
 lake: venv ## rows, files, bytes and version of each table
 	@$(NOCTURNE) lake
 

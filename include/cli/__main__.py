@@ -31,6 +31,13 @@ THE_SERVICES = (
         SERVICES,
     ),
     Command("users", "who may log in, with which role", "include.cli.users:users", needs=SERVICES),
+    Command(
+        "rotate",
+        "a new value for a secret that set-up has made, for all who use it",
+        "include.cli.rotate:rotate",
+        "--secret fernet_key --yes",
+        ENVIRONMENT,
+    ),
     Command("exec", "another program in their environment", "include.cli.services:execute", "-- airflow dags list"),
     Command("clean", "stop them and remove all state under var", "include.cli.services:clean", "--yes"),
 )

@@ -127,8 +127,16 @@ class Supervisor:
 
     def restart(self, name: str) -> None:
         """Stop one service and start it again, without waiting for its health."""
+        self.stop_service(name)
+        self.start_service(name)
+
+    def stop_service(self, name: str) -> None:
+        """Stop one service, and wait for its end."""
         with suppress(Fault):  # it may not be running
             self._call("stopProcess", name, True)
+
+    def start_service(self, name: str) -> None:
+        """Start one service that is stopped, without waiting for its health."""
         self._call("startProcess", name, False)
 
     def shut_down(self) -> None:
