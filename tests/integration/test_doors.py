@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import mmap
 import os
 import re
 import subprocess
@@ -202,6 +204,42 @@ print(json.dumps(found))
         assert "PATH_NOT_FOUND" in found[name] or (stack.settings.engine == EMBEDDED and found[name] == "[]"), found
     assert "Row" not in found["process"], found
     assert found["pseudonym_key"].endswith("=1)]"), found  # what dbt's macro reads
+
+
+def shown(secrets: dict[str, str]) -> dict[str, list[bytes]]:
+    """How each secret would look where somebody has written it: as it is, or as a login in a header."""
+    found = {name: [value.rstrip("=").encode()] for name, value in secrets.items()}  # an address has %3D for =
+    for name in ("airflow_admin_password", "mlflow_admin_password"):
+        found[name].append(base64.b64encode(f"admin:{secrets[name]}".encode()).rstrip(b"="))
+    return found
+
+
+def holding(folder: Path, secrets: dict[str, list[bytes]], but: Path) -> list[tuple[str, str]]:
+    """The files below ``folder``, without those below ``but``, that have one of these in them, and which."""
+    found = []
+    for path in folder.rglob("*"):
+        if path.is_relative_to(but) or path.is_symlink() or not path.is_file():
+            continue
+        try:
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                names = [name for name, looks in secrets.items() if any(content.find(one) >= 0 for one in looks)]
+        except (FileNotFoundError, ValueError):  # it has gone meanwhile, or is empty
+            continue
+        found += [(str(path.relative_to(folder)), name) for name in names]
+    return found
+
+
+def test_nothing_that_an_installation_writes_holds_a_secret(stack: Stack) -> None:
+    """Logs of services and tasks, databases, what dbt compiles, the lake and its logs, reports."""
+    here = stack.settings
+    secrets = shown({name: here.secret(name) for name in credentials.SECRETS})
+    planted = here.report / "planted.txt"
+    planted.write_text(f"Authorization: Basic {secrets['mlflow_admin_password'][1].decode()}")
+    try:
+        assert (str(planted.relative_to(here.var)), "mlflow_admin_password") in holding(here.var, secrets, here.secrets)
+    finally:
+        planted.unlink()
+    assert holding(here.var, secrets, here.secrets) == []
 
 
 def test_clean_knows_all_that_a_running_installation_writes(stack: Stack) -> None:
