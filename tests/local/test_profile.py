@@ -24,7 +24,7 @@ SHOWN = {"airflow_db": "of-airflows-db", "lease_db": "of-leases", "mlflow_db": "
     "celery_broker": "of-the-broker"
 }
 MAY_HOLD = {
-    "api-server": {"airflow_db", "fernet_key", "api_secret_key", "jwt_secret"},
+    "api-server": {"airflow_db", "fernet_key", "api_secret_key", "jwt_secret", "metrics_token"},
     "scheduler": {"airflow_db", "fernet_key", "jwt_secret", "celery_broker"},
     "dag-processor": {"airflow_db", "fernet_key"},
     "triggerer": {"airflow_db", "fernet_key"},
@@ -33,6 +33,7 @@ MAY_HOLD = {
     "spark": {"spark_token", "spark_secret"},
     "spark-master": {"spark_secret"},
     "spark-worker": {"spark_secret"},
+    "sql": set(),
 }
 
 
