@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import stat
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import httpx
 import polars as pl
+import psutil
 import pytest
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
@@ -19,7 +22,8 @@ from include.core import backends
 from include.core.errors import BadRequestError
 from include.core.settings import Settings, settings
 from include.lake import audit
-from include.local import credentials, rotating, setup
+from include.local import credentials, processes, rotating, setup, supervisor
+from include.local.programs import Program
 from include.local.rotating import RotationError
 from tests import commands
 from tests.integration.servers import running, wait_for
@@ -335,6 +339,60 @@ def test_what_fails_leaves_no_service_stopped(
     assert any("did not end" in line for line in rotating.plan(here, "jwt_secret"))
     rotating.rotate(here, "jwt_secret", WHO, quiet)
     require_through(here, "jwt_secret", old)
+
+
+# Notes which secret a service has at its start, and stays.
+NOTES = """
+import sys, time
+from include.core.settings import settings
+with (settings().log / "starts.txt").open("a") as file:
+    file.write(sys.argv[1] + " " + settings().secret("jwt_secret") + "\\n")
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def supervised(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """An installation whose supervisor runs something small in place of each service."""
+    made, sections = settings(), supervisor._section
+    setup.folders(made)
+    credentials.generate(made)
+    script = home / "notes.py"
+    script.write_text(NOTES)
+
+    def section(program: Program, of: Settings) -> str:
+        lines = sections(program, of).splitlines()
+        command = f"command={sys.executable} {script} {program.name}"
+        return "\n".join(command if line.startswith("command=") else line for line in lines) + "\n"
+
+    monkeypatch.setattr(supervisor, "_section", section)
+    monkeypatch.setattr(rotating.control, "wait_healthy", lambda *_: None)
+    supervisor.Supervisor(made).start()
+    yield made
+    processes.kill_all(home)
+
+
+def started(of: Settings, number: int) -> list[list[str]]:
+    """(service, secret) of each start, once there were so many."""
+    file, end = of.log / "starts.txt", time.monotonic() + 60
+    while len(found := [line.split() for line in file.read_text().splitlines()] if file.exists() else []) < number:
+        assert time.monotonic() < end, found
+        time.sleep(0.05)
+    return found
+
+
+def test_a_real_supervisor_starts_again_who_uses_it_and_nobody_else(supervised: Settings) -> None:
+    watched, old = supervisor.Supervisor(supervised), supervised.secret("jwt_secret")
+    every = [*watched.services()]
+    started(supervised, len(every))
+    before = {name: info["pid"] for name, info in watched.services().items()}
+    rotating.rotate(supervised, "jwt_secret", WHO, quiet)
+    new, later = supervised.secret("jwt_secret"), started(supervised, len(every) + 2)[len(every) :]
+    assert sorted(later) == [["api-server", new], ["scheduler", new]]
+    assert new != old
+    after = {name: info["pid"] for name, info in watched.services().items()}
+    assert {name for name in every if before[name] != after[name]} == {"api-server", "scheduler"}
+    assert not psutil.pid_exists(before["scheduler"])
 
 
 def test_the_command_says_and_does(here: Settings, capsys: pytest.CaptureFixture[str]) -> None:
