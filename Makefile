@@ -202,6 +202,11 @@ lock: venv ## compile requirements.txt, requirements-setup.txt and requirements-
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-emit-index-url \
 		--no-emit-find-links --no-emit-package numpy $(args) requirements-gpu.in -o requirements-gpu.txt
 
+sbom: venv ## [image=laptop|airflow|gpu|mlflow|spark]: the list of Python's parts as CycloneDX, of all or of an image, to var/report/sbom.json
+	@mkdir -p var/report
+	@$(if $(image),$(PYTHON) docker/runtime_lock.py requirements.in requirements.txt '$(image)',cat requirements.txt) \
+		| .venv/bin/cyclonedx-py requirements --output-reproducible --of JSON -o var/report/sbom.json - && echo var/report/sbom.json
+
 screenshots: venv ## the README's pictures, and a backfill in a real browser that must change nothing; needs Chromium
 	@$(EXEC) $(PYTHON) examples/screenshots.py
 
