@@ -13,7 +13,7 @@ LOCK = ".lock"
 # Everything that an installation puts into var; a test holds it against what a running one has.
 STATE = frozenset(
     {
-        *(MARKER, LOCK, "airflow", "cache", "dbt", "ivy", "jars", "lake", "landing", "lock", "log", "mlflow"),
+        *(MARKER, LOCK, "airflow", "audit", "cache", "dbt", "ivy", "jars", "lake", "landing", "lock", "log", "mlflow"),
         *("installation.json", "openlineage", "report", "run", "secrets", "spark", "sql", "stream"),
         *("restoring.json", "upgrade"),
         *("checkpoints", "scratch", "searches"),  # of trainings

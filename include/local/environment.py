@@ -16,7 +16,17 @@ from typing import Any, NoReturn
 
 from include.core.backends import CLASSES
 from include.core.roles import accounts_of, of_simple
-from include.core.settings import CELERY, FILES, KUBERNETES, LOCAL, MLFLOW_USER, SIMPLE, Settings, secret_fields
+from include.core.settings import (
+    CELERY,
+    CLUSTER,
+    FILES,
+    KUBERNETES,
+    LOCAL,
+    MLFLOW_USER,
+    SIMPLE,
+    Settings,
+    secret_fields,
+)
 
 # Of the caller's shell, what is of another installation: it would send a child to its Python, its Spark, its dbt
 # project, its login or run of MLflow, or have it read its airflow.cfg; or have every task compile its modules anew.
@@ -212,7 +222,8 @@ _OURS: dict[str, Callable[[Settings], str]] = {
     SPARK_TOKEN: lambda of: of.secret("spark_token"),
     # where secrets are given, none is a page that nobody may read
     METRICS_TOKEN: lambda of: of.secret("metrics_token") if of.secrets_backend == FILES else of.given("metrics_token"),
-    SPARK_SECRET: lambda of: of.secret("spark_secret"),
+    # the set-up makes none: a laptop has no Spark cluster
+    SPARK_SECRET: lambda of: of.secret("spark_secret") if of.profile == CLUSTER else of.given("spark_secret"),
     ALERT_WEBHOOK: lambda of: of.given("alert_webhook"),
     ALERT_SLACK: lambda of: of.given("alert_slack"),
     ALERT_SMTP: lambda of: of.smtp_connection,

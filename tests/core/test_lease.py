@@ -243,7 +243,7 @@ def test_one_that_sleeps_between_asking_and_committing_is_found_out_by_the_token
 ) -> None:
     """Nothing that asks first can know what happens then: the later holder's commit itself has to tell."""
     table, days = "gold.scores", pl.DataFrame({"day": [DAY], "score": [0.5]})
-    write_whole = commit._write_whole
+    write_whole = commit.write_whole
 
     def of_another_day(day: date) -> commit.Change:
         return commit.frame_change(table, days.with_columns(day=pl.lit(day)), ["day"], lambda values: False)
@@ -259,7 +259,7 @@ def test_one_that_sleeps_between_asking_and_committing_is_found_out_by_the_token
     with commit.committing():
         commit.commit_all([of_another_day(DAY)], "the first")
     with monkeypatch.context() as slow:
-        slow.setattr(commit, "_write_whole", sleeps)
+        slow.setattr(commit, "write_whole", sleeps)
         with pytest.raises(LostLeaseError, match="a later holder, by token"), commit.committing():
             commit.commit_all([of_another_day(date(2020, 4, 1))], "not to be")
     rows.of.sql("DELETE FROM nocturne.lease")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from include.lake import delta
 from include.local import control, processes
 from include.local.environment import environment
 from include.local.health import WELL, spark_health
-from include.local.installation import claim_lake, forget_moved_catalogue, identify
+from include.local.installation import Owner, claim_lake, forget_moved_catalogue, identify
 from tests.s3 import free_port
 
 pytestmark = pytest.mark.integration
@@ -35,7 +36,7 @@ def sql(of: Settings, statement: str) -> None:
 @contextmanager
 def spark_of(copy: Settings) -> Iterator[None]:
     """Spark alone of an installation, started as ``up`` starts it."""
-    claim_lake(copy, identify(copy, print), False, print)
+    claim_lake(copy, Owner(identify(copy, print), str(copy.var), socket.gethostname()), False, print)
     forget_moved_catalogue(copy, print)
     command = [sys.executable, "-m", "include.local.launch", "spark"]
     server = subprocess.Popen(command, env=environment(copy), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

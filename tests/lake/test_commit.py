@@ -117,7 +117,7 @@ def test_whatever_the_order_of_steps_no_run_is_lost(runs: int, home: Path) -> No
         assert chain.broken(delta.read_all("ledger", "runs")) == []
 
 
-STEPS = ("_write_whole", "_move", "commit", "_forget")
+STEPS = ("write_whole", "_move", "commit", "_forget")
 
 
 def killed_at(monkeypatch: pytest.MonkeyPatch, step: str, number: int, *, after: bool) -> None:

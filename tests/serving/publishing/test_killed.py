@@ -29,7 +29,7 @@ from tests.serving.publishing.conftest import DAY, FIRST, NEXT, SECOND, Receiver
 STEPS = (
     "include.core.lease.taken",
     "include.lake.chain.change",
-    "include.lake.commit._write_whole",
+    "include.lake.commit.write_whole",
     "include.lake.commit._forget",
     "include.lake.commit.commit",
     "include.serving.publishing.content.days",
