@@ -154,7 +154,7 @@ def _change_simple(settings: Settings, change: Callable[[dict[str, str], dict[st
     """Change both files, one after the other's turn, and have the web server read them."""
     with exclusive(settings):
         known, file = settings.secrets / "accounts.json", settings.secrets / "airflow_passwords.json"
-        accounts, passwords = read_json(known), read_json(file)
+        accounts, passwords = (read_json(path) if path.exists() else {} for path in (known, file))
         change(accounts, passwords)
         # The passwords first: Airflow makes one up, and prints it, for an account that has none.
         write_private(file, json.dumps(passwords) + "\n")
