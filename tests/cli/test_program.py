@@ -74,7 +74,7 @@ def test_each_target_that_calls_the_program_calls_a_command() -> None:
 
 @pytest.mark.parametrize("name", pages.targets(MAKEFILE))
 def test_a_target_is_a_command_or_a_tool_of_those_who_change_the_code(name: str) -> None:
-    tools = {"help", "venv", "test", "test-full", "bench", "check", "format", "image", "lock", "screenshots"}
+    tools = {"help", "venv", "test", "test-full", "bench", "check", "format", "image", "lock", "sbom", "screenshots"}
     assert (name in tools) != (name in ALL)
 
 
