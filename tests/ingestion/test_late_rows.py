@@ -15,8 +15,8 @@ from include.contracts.source import Column, Feed, Source
 from include.core.partitions import Partitions
 from include.ingestion import ingest, landing
 from include.ingestion.ingest import IncompleteError
-from include.lake import delta, publications, usage
-from tests.lake.test_commit import Killed, killed_at
+from include.lake import commit, delta, publications, usage
+from tests.killed import Killed, killed_at
 
 TRIPS = Feed(
     name="trips",
@@ -253,7 +253,7 @@ def test_a_kill_while_publishing_is_finished_by_whoever_publishes_next(
     killed = Run(NIGHTS[2])
     killed.judge()
     with monkeypatch.context() as patch:
-        killed_at(patch, "commit", call, after=True)
+        killed_at(patch, commit, "commit", call, after=True)
         with pytest.raises(Killed):
             killed.publish()
     run(NIGHTS[3])

@@ -13,14 +13,11 @@ from deltalake.exceptions import CommitFailedError
 
 from include.lake import chain, commit, delta, usage
 from include.lake.commit import ConflictError, JournalError
+from tests.killed import Killed, killed_at
 
 MONDAY, TUESDAY = date(2020, 6, 1), date(2020, 6, 2)
 FEEDS = ("bronze.a", "bronze.b")
 LEDGER = "ledger.runs"
-
-
-class Killed(BaseException):
-    """The process is gone: nothing of it is caught or cleaned up."""
 
 
 @pytest.fixture(autouse=True)
@@ -120,22 +117,6 @@ def test_whatever_the_order_of_steps_no_run_is_lost(runs: int, home: Path) -> No
 STEPS = ("write_whole", "_move", "commit", "_forget")
 
 
-def killed_at(monkeypatch: pytest.MonkeyPatch, step: str, number: int, *, after: bool) -> None:
-    """Have the process killed at the ``number``-th call of a step of the committer, before it or after it."""
-    real, calls = getattr(commit, step), [0]
-
-    def stop(*arguments: object) -> object:
-        calls[0] += 1
-        if calls[0] == number and not after:
-            raise Killed
-        result = real(*arguments)
-        if calls[0] == number and after:
-            raise Killed
-        return result
-
-    monkeypatch.setattr(commit, step, stop)
-
-
 # The journal once; each of two feeds and the ledger once; the end once.
 POINTS = [
     (step, number, after)
@@ -156,7 +137,7 @@ def test_a_kill_anywhere_ends_as_if_there_had_been_none(
     killed = Run(10)
     killed.judge()
     with monkeypatch.context() as patch:
-        killed_at(patch, step, number, after=after)
+        killed_at(patch, commit, step, number, after=after)
         with pytest.raises(Killed):
             killed.publish()
     other = Run(100)
@@ -194,7 +175,7 @@ def test_somebody_who_writes_by_other_means_between_kill_and_retry(
     """On other partitions it is no matter; on the same one nobody can say what is right, and it is said."""
     in_order([0, 0], [Run(1)])
     with monkeypatch.context() as patch:
-        killed_at(patch, "commit", 1, after=True)
+        killed_at(patch, commit, "commit", 1, after=True)
         run = Run(9)
         run.judge()
         with pytest.raises(Killed):

@@ -36,7 +36,7 @@ from tests import commands, s3
 from tests.conftest import installed
 from tests.ingestion import test_late_rows as toys
 from tests.ingestion.connectors.test_database import PASSWORD, Server
-from tests.lake.test_commit import Killed, killed_at
+from tests.killed import Killed, killed_at
 from tests.serving.publishing.conftest import postgres
 
 __all__ = ["postgres"]  # a fixture
@@ -246,7 +246,7 @@ def test_a_publication_that_was_killed_half_way_is_finished_first(
     night = toys.Run(toys.NIGHTS[2])
     night.judge()
     with monkeypatch.context() as patch:
-        killed_at(patch, "commit", 1, after=True)
+        killed_at(patch, commit, "commit", 1, after=True)
         with pytest.raises(Killed):
             night.publish()
     assert commit.unfinished()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
@@ -27,15 +28,12 @@ from include.local.programs import Program
 from include.local.rotating import RotationError
 from tests import commands
 from tests.integration.servers import running, wait_for
+from tests.killed import Killed, killed_at
 from tests.local.test_doors import MAY_HOLD
 from tests.s3 import free_port
 
 WHO = "ann"
 quiet = [].append
-
-
-class Killed(BaseException):
-    """The process ends here."""
 
 
 @pytest.fixture(scope="module")
@@ -61,27 +59,18 @@ def mlflow(here: Settings) -> Iterator[Settings]:
         yield here
 
 
-def killed_at(patch: pytest.MonkeyPatch, step: str, number: int, *, after: bool) -> None:
-    """Have the process killed at the ``number``-th call of a step, before it or after it."""
-    of, name = (rotating.audit, "write") if step == "audit" else (rotating, step)
-    of, name = (rotating.shared, "airflow") if step == "airflow" else (of, name)
-    real, calls = getattr(of, name), [0]
-
-    def stop(*arguments: object) -> object:
-        calls[0] += 1
-        if calls[0] == number and not after:
-            raise Killed
-        result = real(*arguments)
-        if calls[0] == number and after:
-            raise Killed
-        return result
-
-    patch.setattr(of, name, stop)
+def step_of(name: str) -> tuple[ModuleType, str]:
+    """Where a step's function is, and what it is called there."""
+    elsewhere: dict[str, tuple[ModuleType, str]] = {
+        "audit": (rotating.audit, "write"),
+        "airflow": (rotating.shared, "airflow"),
+    }
+    return elsewhere.get(name, (rotating, name))
 
 
 def rotate_killed(here: Settings, name: str, step: str, number: int, *, after: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        killed_at(patch, step, number, after=after)
+        killed_at(patch, *step_of(step), number, after=after)
         with pytest.raises(Killed):
             rotating.rotate(here, name, WHO, quiet)
 
