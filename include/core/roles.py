@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from include.core.settings import ROLES, SIMPLE, Settings
 
 AIRFLOW_USER = "admin"
-"""The platform's own account, at Airflow as at MLflow. Only it makes a version champion in MLflow."""
+"""The platform's own account, at Airflow as at MLflow; what is promoted is made champion in MLflow by it."""
 VIEWER, OPERATOR, SCIENTIST, APPROVER, ADMIN = ROLES
 FAB_ADMIN = "Admin"
 """The name that FAB's own role of all permissions has, which is what *admin* is there."""
