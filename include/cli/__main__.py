@@ -21,6 +21,7 @@ THE_SERVICES = (
     Command("init", "databases, logins and buckets, for all machines", "include.cli.services:init"),
     Command("serve", "one service in the foreground, with only its secrets", "include.cli.services:serve"),
     Command("cluster-up", "build and start the cluster's containers", "include.cli.cluster:up", "--name localhost"),
+    Command("cluster-do", "a command beside the cluster's services", "include.cli.cluster:do", "-- run"),
     Command("cluster-down", "stop them; their data stays", "include.cli.cluster:down"),
     Command("cluster-status", "state and health of each of them", "include.cli.cluster:status"),
     Command(

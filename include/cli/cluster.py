@@ -6,6 +6,7 @@ from rich.table import Table
 
 from include.cli.console import console, say
 from include.cli.options import flag
+from include.core.errors import BadRequestError
 from include.core.settings import settings
 from include.local import cluster
 
@@ -50,3 +51,16 @@ def status(given: argparse.Namespace) -> int:
     if line := cluster.certificate_problem(settings()):
         console.print(f"[red]{line}[/red]")
     return 0 if all(row.well for row in rows) else 1
+
+
+def do_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- command ...", help="one of these commands")
+
+
+def do(given: argparse.Namespace) -> int:
+    """Carry out a command of this program beside the cluster's services. Its exit code is 0 where the command's is."""
+    argv = given.argv[1:] if given.argv[:1] == ["--"] else given.argv
+    if not argv:
+        raise BadRequestError("cluster-do needs a command, as in: cluster-do verify")
+    cluster.do(settings(), argv)
+    return 0

@@ -19,6 +19,8 @@ from include.core.settings import settings
 
 SHOWN = 20
 """So many problems of a kind are shown one by one."""
+WORD = 12
+"""So many digits of what a table holds are enough to tell two lakes apart."""
 
 
 def megabytes(size: int) -> str:
@@ -27,18 +29,18 @@ def megabytes(size: int) -> str:
 
 def lake(given: argparse.Namespace) -> int:
     """Print a row a table, then what maintenance has removed and what it did not come to finish."""
-    from include.lake import removals, usage
+    from include.lake import publications, removals, usage
 
-    found = usage.report()
+    found, content = usage.report(), publications.held()
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("table", "rows", "files", "small", "MB", "MB on disk", "version"):
+    for name in ("table", "rows", "files", "small", "MB", "MB on disk", "version", "content"):
         shown.add_column(name, justify="left" if name == "table" else "right")
     for one in found["tables"]:
         rows = "" if one["rows"] is None else str(one["rows"])
         counts = (rows, str(one["files"]), str(one["small"]), megabytes(one["bytes"]), megabytes(one["disk_bytes"]))
-        shown.add_row(one["table"], *counts, str(one["version"]))
+        shown.add_row(one["table"], *counts, str(one["version"]), content.get(one["table"], "")[:WORD])
     left = found["candidates"]
-    shown.add_row("candidate.*", "", "", "", "", megabytes(left["bytes"]), f"{left['tables']} tables")
+    shown.add_row("candidate.*", "", "", "", "", megabytes(left["bytes"]), f"{left['tables']} tables", "")
     show(shown)
     for removal in removals.unfinished():
         console.print(f"[red]begun and not finished[/red]: {removal}")

@@ -57,7 +57,12 @@ class Command:
 
 
 def for_make(command: Command) -> str:
-    """The example as make takes it: ``--from 2013-06-01 --at-once`` is ``from=2013-06-01 at_once=1``."""
+    """The example as make takes it: ``--from 2013-06-01 --at-once`` is ``from=2013-06-01 at_once=1``.
+
+    Another command is nothing that make takes: then it is the example of ``nocturne``.
+    """
+    if command.example.startswith("-- "):
+        return f"{PROGRAM} {command.name} {command.example}"
     words: list[str] = []
     for word in shlex.split(command.example):
         if word.startswith("--"):
@@ -84,12 +89,12 @@ class Parser(argparse.ArgumentParser):
     """The options of one command. A mistake is one line, with what is near and an example for make."""
 
     def __init__(self, command: Command) -> None:
-        example = f"{PROGRAM} {command.name} {command.example}".rstrip()
+        examples = dict.fromkeys([f"{PROGRAM} {command.name} {command.example}".rstrip(), for_make(command)])
         self.told = f"As in: {for_make(command)}" if command.example else ""
         super().__init__(
             prog=f"{PROGRAM} {command.name}",
             description=command.help[0].upper() + command.help[1:] + ".",
-            epilog=f"example:\n  {example}\n  {for_make(command)}",
+            epilog="\n  ".join(["example:", *examples]),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )

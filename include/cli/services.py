@@ -27,8 +27,9 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Start the services and become the demonstration: a program of its own, of which the platform knows no more."""
-    start(quiet=False)
+    """Start the services, unless they are elsewhere, and become the demonstration: a program of its own."""
+    if not settings().airflow_remote:
+        start(quiet=False)
     become([sys.executable, "-m", "examples", *given.also.split()], settings())
 
 

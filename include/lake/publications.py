@@ -6,6 +6,7 @@ it replaces. Its lines are committed together with the tables that they are abou
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -45,6 +46,9 @@ SCHEMA: dict[str, pl.DataType] = {
     "run": pl.String(),
     "published_at": pl.Datetime("us", "UTC"),
 } | chain.SEALS
+
+
+_PARTITION = ("table", "partition_day", "ingestion_date")
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,19 @@ def contents_of(table: str, days: Sequence[date]) -> dict[date, str]:
     wanted = (pl.col("table") == table) & pl.col("partition_day").is_in(list(days))
     lines = delta.scan(LAYER, TABLE).filter(wanted).select("partition_day", "revision", "content").collect()
     return dict(lines.sort("revision").select("partition_day", "content").iter_rows())
+
+
+def held() -> dict[str, str]:
+    """What each table holds, in one word: a sha256 of the newest content of its partitions.
+
+    Of two installations, in whatever way they came to it, the word is the same where, and only where, the rows are.
+    """
+    newest = read().sort("revision").unique(_PARTITION, keep="last").filter(pl.col("rows") > 0).sort(_PARTITION)
+    lines = newest.select("table", pl.concat_str(*_PARTITION[1:], "content", separator=" ", ignore_nulls=True))
+    return {
+        str(table): hashlib.sha256("\n".join(group.to_series(1)).encode()).hexdigest()
+        for (table,), group in lines.group_by("table", maintain_order=True)
+    }
 
 
 def known(table: str, days: Sequence[date]) -> set[date]:

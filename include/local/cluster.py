@@ -87,6 +87,11 @@ def up(settings: Settings, *, host: str, gpu: bool, commit: str) -> list[str]:
     return made
 
 
+def do(settings: Settings, argv: list[str]) -> None:
+    """Carry out a command of ``nocturne`` in a container of its own, beside the services. Raises InstallationError."""
+    compose(settings, "run", "--rm", "--no-deps", "operator", *argv)
+
+
 def down(settings: Settings) -> None:
     """Stop the services; their volumes stay. Raises InstallationError."""
     compose(settings, "down", "--remove-orphans")

@@ -45,7 +45,8 @@ def own_files(settings: Settings, its: Program) -> None:
     """The folders that a service writes, and the files that it reads its secrets from."""
     for path in (settings.run, settings.log, settings.secrets, its.folder):
         private_folder(path)
-    (settings.var / "spark" / "tmp").mkdir(parents=True, exist_ok=True)
+    for path in (settings.var / "spark" / "tmp", settings.var / "openlineage"):
+        path.mkdir(parents=True, exist_ok=True)
     if its.name == "api-server":
         write_passwords(settings)
     if its.name == "mlflow":

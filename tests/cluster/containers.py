@@ -188,6 +188,9 @@ class Cluster:
                 }
                 self.containers.append(Container(name, number, spec, addresses, folder / f"{name}-{number}"))
         self.names = Names(self.containers)
+        self.away: set[str] = set()
+        self.ended = threading.Event()
+        self.engine = threading.Thread(target=self.mind, daemon=True)
 
     def of(self, service: str, number: int = 1) -> Container:
         return next(one for one in self.containers if (one.service, one.number) == (service, number))
@@ -226,7 +229,9 @@ class Cluster:
         one.folder.mkdir(parents=True, exist_ok=True)
         one.image = one.image or config(one.spec["image"])
         if not one.name:
-            one.name = run("buildah", "from", "--pull-never", one.spec["image"]).stdout.strip()
+            # "none": else buildah mounts a resolv.conf of its own as well, and chance says which of the two is seen
+            command = ["buildah", "from", "--pull-never", "--dns", "none", one.spec["image"]]
+            one.name = run(*command).stdout.strip()
         command = ["ip", "netns", "exec", one.namespace, "unshare", "--pid", "--fork", "--mount-proc", "--uts"]
         command += ["--kill-child", "sh", "-c", 'hostname "$0" && exec "$@"', one.hostname]
         command += ["buildah", "run", "--isolation", "chroot", "--no-hosts", "--hostname", one.hostname]
@@ -344,7 +349,8 @@ class Cluster:
     def up(self, timeout: float = 900) -> None:
         """Start everything in the order of its dependencies, and wait until all are well."""
         started: set[str] = set()
-        while left := [name for name in self.file["services"] if name not in started]:
+        services = [name for name, spec in self.file["services"].items() if not spec.get("profiles")]
+        while left := [name for name in services if name not in started]:
             for name in left:
                 before = self.file["services"][name].get("depends_on", {})
                 if not before.keys() <= started:
@@ -358,8 +364,31 @@ class Cluster:
                         self.start(one)
                 started.add(name)
         for one in self.containers:
-            if "healthcheck" in one.spec:
+            if "healthcheck" in one.spec and one.process:
                 self.wait(one, "service_healthy", timeout)
+        self.engine.start()
+
+    def mind(self) -> None:
+        """As an engine does: start again what has ended and is not ``away`` on purpose."""
+        while not self.ended.wait(1):
+            for one in self.containers:
+                ended = one.process is not None and one.process.poll() is not None
+                if ended and one.spec["restart"] != "no" and one.hostname not in self.away:
+                    self.start(one)
+
+    def do(self, service: str, *argv: str, timeout: float = 600) -> str:
+        """What ``compose run --rm`` says of a command in a new container. Raises AssertionError where it fails."""
+        one = self.of(service)
+        one.spec = one.spec | {"command": list(argv)}
+        one.log.unlink(missing_ok=True)
+        self.start(one)
+        try:
+            self.wait(one, "service_completed_successfully", timeout)
+        finally:
+            self.kill(one)
+            run("buildah", "rm", one.name)
+            one.name = ""
+        return one.log.read_text(errors="replace")
 
     def signal(self, one: Container, number: int) -> None:
         """Send a signal to the first process of a container."""
@@ -375,6 +404,16 @@ class Cluster:
                     continue
             one.process.wait(30)
 
+    def lose(self, one: Container) -> None:
+        """Have a container go with all that it has written. Another one comes in its place."""
+        self.away.add(one.hostname)
+        self.kill(one)
+        run("buildah", "rm", one.name)
+        shutil.rmtree(one.folder / "volume", ignore_errors=True)
+        one.name = ""
+        self.start(one)
+        self.away.remove(one.hostname)
+
     def written(self, one: Container) -> list[str]:
         """Files of the image's own file system that a container made or changed: none, where it could be read-only."""
         found = json.loads(run("buildah", "inspect", one.name).stdout)
@@ -389,6 +428,9 @@ class Cluster:
 
     def down(self) -> None:
         """End and remove all containers and networks; volumes and logs stay in the folder."""
+        self.ended.set()
+        if self.engine.is_alive():
+            self.engine.join()
         for one in reversed(self.containers):
             self.kill(one)
         for one in self.containers:

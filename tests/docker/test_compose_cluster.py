@@ -31,6 +31,7 @@ TALK = {
     "spark": {"spark-master", "spark-worker", "s3"},
     "spark-worker": {"spark-master", "spark", "s3"},
     "init": {"postgres", "redis", "s3"},
+    "operator": {"postgres", "api-server", "mlflow", "spark", "s3"},
     "proxy": {"api-server", "mlflow", "s3"},
 }
 # Whom a service must not reach, whatever else is in its networks.
@@ -39,7 +40,8 @@ NEVER = {
     "spark": {"postgres", "redis", "mlflow", "api-server"},
     "spark-worker": {"postgres", "redis", "mlflow", "api-server", *WORKERS},
     "mlflow": {"redis", "spark", "spark-master", "api-server"},
-    "redis": {"s3", "postgres", "proxy"},
+    "redis": {"s3", "postgres", "proxy", "operator"},
+    "operator": {"redis", "proxy", "spark-master", "spark-worker"},
 }
 # Beside its credentials for S3: what a service needs to know, of which another one must not.
 TOLD = {
@@ -48,7 +50,8 @@ TOLD = {
     "NOCTURNE_FERNET_KEY": {"init", "api-server", "scheduler", "dag-processor", "triggerer"},
     "NOCTURNE_PSEUDONYM_KEY": {"spark", "spark-worker"},
     "NOCTURNE_SPARK_SECRET": {"spark", "spark-master", "spark-worker"},
-    "NOCTURNE_SPARK_TOKEN": {"init", "spark", *WORKERS},
+    "NOCTURNE_SPARK_TOKEN": {"init", "spark", "operator", *WORKERS},
+    "NOCTURNE_AIRFLOW_ADMIN_PASSWORD": {"init", "api-server", "operator"},
     "aws_owner": {"init"},
     "aws_models": {"mlflow"},
     "postgres_password": {"postgres"},
@@ -107,7 +110,7 @@ def _of_service(name: str, service: dict[str, Any]) -> list[str]:
         if re.search("://[^/]*:[^/]*@", str(value))
     ]
     needed = ["mem_limit", "pids_limit", "restart", "stop_grace_period", "logging"]
-    if name != "init":
+    if name not in ("init", "operator"):  # which end
         needed.append("healthcheck")
     lines += [f"{name}: has no {key}" for key in needed if key not in service]
     if service.get("cap_drop") != ["ALL"] or "no-new-privileges:true" not in service.get("security_opt", []):
@@ -195,7 +198,7 @@ def test_a_secret_is_told_to_those_who_need_it(secret: str) -> None:
 def test_two_schedulers_and_three_workers_with_queues_of_their_own() -> None:
     services = compose(file=CLUSTER)["services"]
     assert services["scheduler"]["deploy"]["replicas"] == 2
-    queues = {name: environment(services[name])["AIRFLOW__OPERATORS__DEFAULT_QUEUE"].split(",")[0] for name in WORKERS}
+    queues = {name: environment(services[name])["NOCTURNE_QUEUES"].split(",")[0] for name in WORKERS}
     assert queues == {"worker": "default", "worker-spark": "spark", "worker-gpu": "gpu"}
 
 
