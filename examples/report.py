@@ -121,8 +121,13 @@ def collect(settings: Settings, runs: list[Run], stages: dict[str, float], secon
                 for dag, found in sorted(by_dag.items())
             },
         },
-        "memory_mib": {row.service: round(row.memory / 2**20) for row in control.status(settings)},
+        "memory_mib": {} if settings.airflow_remote else memory(settings),
     }
+
+
+def memory(settings: Settings) -> dict[str, int]:
+    """MiB that each service of this machine takes."""
+    return {row.service: round(row.memory / 2**20) for row in control.status(settings)}
 
 
 def write(settings: Settings, content: Content) -> Path:
@@ -199,8 +204,13 @@ def show(console: Console, settings: Settings, content: Content) -> None:
         versions.add_row(str(row["version"]), alias, f"{auc:.3f}", row["champion_from"] or "never", row["reason"])
     console.print()
     console.print(versions)
-    memory = sum(content["memory_mib"].values())
-    console.print(f"\n  {content['seconds']['total'] / 60:.1f} minutes; the services take {memory} MiB")
+    taken = sum(content["memory_mib"].values())
+    console.print(
+        f"\n  {content['seconds']['total'] / 60:.1f} minutes{f'; the services take {taken} MiB' if taken else ''}"
+    )
+    if settings.airflow_remote:
+        console.print(f"  Airflow  {settings.airflow_page}\n  MLflow   {settings.mlflow_page}")
+        return
     console.print(
         f"  Airflow  {settings.airflow_url}  user admin, password: cat {settings.secrets}/airflow_admin_password"
     )

@@ -76,6 +76,8 @@ MADE: dict[str, Callable[[Path], str]] = {
     "NOCTURNE_LEASE_DB": _database("nocturne_tasks", "airflow"),
     "NOCTURNE_MLFLOW_DB": _database("mlflow", "mlflow"),
     "NOCTURNE_CELERY_BROKER": lambda folder: f"redis://:{secrets.token_hex(24)}@redis:6379/0",
+    # Where nobody is told, the file is empty: compose starts nothing where a file is missing.
+    **{f"NOCTURNE_ALERT_{name}": _by_itself(lambda: "") for name in ("SLACK", "SMTP", "WEBHOOK")},
     "postgres_password": lambda folder: secrets.token_hex(24),
     "redis.conf": _redis,
     **dict.fromkeys(IDENTITIES, _key_pair),

@@ -52,6 +52,8 @@ TOLD = {
     "NOCTURNE_SPARK_SECRET": {"spark", "spark-master", "spark-worker"},
     "NOCTURNE_SPARK_TOKEN": {"init", "spark", "operator", *WORKERS},
     "NOCTURNE_AIRFLOW_ADMIN_PASSWORD": {"init", "api-server", "operator"},
+    "NOCTURNE_ALERT_WEBHOOK": {"scheduler", "dag-processor", *WORKERS},
+    "NOCTURNE_METRICS_TOKEN": {"api-server"},
     "aws_owner": {"init"},
     "aws_models": {"mlflow"},
     "postgres_password": {"postgres"},
@@ -221,7 +223,8 @@ def test_each_image_of_ours_is_built_once() -> None:
 
 def test_a_newcomer_sets_no_variable() -> None:
     given = {found[1]: found[2] for file in (CLUSTER, GPU) for found in VARIABLE.finditer(file.read_text())}
-    assert {name for name, default in given.items() if default in (None, ":-")} == {"COMMIT"}
+    nobody_is_told = {f"NOCTURNE_ALERT_{name}" for name in ("EMAIL", "FROM", "SNS")}
+    assert {name for name, default in given.items() if default in (None, ":-")} == {"COMMIT"} | nobody_is_told
 
 
 def test_the_gpu_is_for_the_worker_of_its_queue() -> None:
