@@ -141,8 +141,16 @@ def _component() -> str:
     return sys.argv[1] if is_airflow and len(sys.argv) > 1 else ""
 
 
+def _ahead() -> tuple[str, ...]:
+    """What this process imports ahead. Under Celery a scheduler's fork server sends tasks, and runs none."""
+    component = _component()
+    if component == "fork-server" and settings().executor != LOCAL:
+        return ()
+    return _OF_COMPONENT.get(component, ())
+
+
 if _component() == "scheduler" and settings().executor == LOCAL:
     _start_fork_server()
 if _component() == "api-server":
     _write_audit_lines_in_threads()
-_preload(_OF_COMPONENT.get(_component(), ()))
+_preload(_ahead())

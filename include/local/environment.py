@@ -54,6 +54,7 @@ LEASE_DB = "NOCTURNE_LEASE_DB"
 CELERY_SECRETS = frozenset({"AIRFLOW__CELERY__BROKER_URL", "AIRFLOW__CELERY__RESULT_BACKEND"})
 MLFLOW_DB = ("_MLFLOW_SERVER_FILE_STORE", "_MLFLOW_SERVER_REGISTRY_STORE")
 MLFLOW_SECRETS = frozenset({"MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY", *MLFLOW_DB})
+AIRFLOW_LOGIN = "NOCTURNE_AIRFLOW_ADMIN_PASSWORD"  # of tasks that look at runs, or ask for some
 SPARK_SECRET = "_SPARK_AUTH_SECRET"  # noqa: S105  # Spark's own variable for what its processes share
 OIDC_SECRET = "NOCTURNE_OIDC_SECRET"  # noqa: S105
 SPARK_TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"  # noqa: S105
@@ -214,6 +215,7 @@ _OURS: dict[str, Callable[[Settings], str]] = {
     BACKEND_KWARGS: lambda of: of.secrets_backend_kwargs.get_secret_value(),
     "AIRFLOW__CELERY__BROKER_URL": lambda of: of.given("celery_broker"),
     "AIRFLOW__CELERY__RESULT_BACKEND": lambda of: of.given("celery_broker"),
+    AIRFLOW_LOGIN: lambda of: of.secret("airflow_admin_password"),
     "MLFLOW_TRACKING_PASSWORD": lambda of: of.secret("mlflow_admin_password"),
     "MLFLOW_AUTH_ADMIN_PASSWORD": lambda of: of.secret("mlflow_admin_password"),
     "MLFLOW_FLASK_SERVER_SECRET_KEY": lambda of: of.secret("mlflow_secret_key"),

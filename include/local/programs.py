@@ -13,6 +13,7 @@ from include.core.settings import CELERY, CLUSTER, EMBEDDED, LOCAL, Settings
 from include.core.storage import for_spark
 from include.local.environment import (
     AIRFLOW_DB,
+    AIRFLOW_LOGIN,
     AIRFLOW_SECRETS,
     ALERT_SECRETS,
     BACKEND_KWARGS,
@@ -427,7 +428,7 @@ def worker(settings: Settings) -> Program:
         argv=argv if settings.container else [*argv, "--skip-serve-logs"],
         folder=settings.var / "airflow",
         environment={AIRFLOW_DB: "sqlite://"},  # an empty one in memory: Airflow wants an address to start with
-        secrets=CELERY_SECRETS | CLIENT_SECRETS | {"AIRFLOW__API__SECRET_KEY", BACKEND_KWARGS},
+        secrets=CELERY_SECRETS | CLIENT_SECRETS | {AIRFLOW_LOGIN, "AIRFLOW__API__SECRET_KEY", BACKEND_KWARGS},
         credentials=("",),
     )
 

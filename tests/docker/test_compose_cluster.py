@@ -51,7 +51,7 @@ TOLD = {
     "NOCTURNE_PSEUDONYM_KEY": {"spark", "spark-worker"},
     "NOCTURNE_SPARK_SECRET": {"spark", "spark-master", "spark-worker"},
     "NOCTURNE_SPARK_TOKEN": {"init", "spark", "operator", *WORKERS},
-    "NOCTURNE_AIRFLOW_ADMIN_PASSWORD": {"init", "api-server", "operator"},
+    "NOCTURNE_AIRFLOW_ADMIN_PASSWORD": {"init", "api-server", "operator", *WORKERS},
     "NOCTURNE_ALERT_WEBHOOK": {"scheduler", "dag-processor", *WORKERS},
     "NOCTURNE_METRICS_TOKEN": {"api-server"},
     "aws_owner": {"init"},

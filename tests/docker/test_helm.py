@@ -34,6 +34,7 @@ COMPONENTS = {
     "triggerer": "triggerer",
 }
 # Other names for the same: whom Kubernetes has no pod of, and a worker that is a pod for each task.
+NOBODY_IS_TOLD = {f"NOCTURNE_ALERT_{name}" for name in ("SLACK", "SMTP", "WEBHOOK")}  # where these are empty
 NAMES = {"postgres": "database", "s3": "store", "proxy": "ingress", "worker": "task"}
 
 
@@ -97,7 +98,7 @@ def test_a_task_starts_with_what_its_pod_has(tmp_path: Path) -> None:
     pod = read(PODS / "default.yaml")["spec"]
     container = pod["containers"][0]
     # the image's own variables and the chart's settings; secrets are files there, and variables of the same names here
-    given = {
+    environment = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "PYTHONPATH": str(FOLDER.parent),
         "HOME": "/tmp",
@@ -111,16 +112,26 @@ def test_a_task_starts_with_what_its_pod_has(tmp_path: Path) -> None:
         "AWS_SHARED_CREDENTIALS_FILE": "/etc/nocturne/aws/credentials",
         **read(CHART / "values.yaml")["settings"],
     }
-    secrets = {name: "postgresql://db/airflow" for name in of_pod(pod) if name.startswith("NOCTURNE_")}
+    secrets = {name: given(name) for name in of_pod(pod) if name.startswith("NOCTURNE_")}
     assert container["command"][:2] == ["tini", "--"]
     command = [*container["command"][2:], "python", "-m", "airflow.sdk.execution_time.execute_workload"]
     done = subprocess.run(
-        [*command, "--json-string", "{}"], env=given | secrets, capture_output=True, text=True, check=False, cwd="/"
+        [*command, "--json-string", "{}"],
+        env=environment | secrets,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
     )
     assert "Failed to parse input JSON string" in done.stdout + done.stderr
     without = {name: value for name, value in secrets.items() if name != "NOCTURNE_MLFLOW_ADMIN_PASSWORD"}
     done = subprocess.run(
-        [*command, "--json-string", "{}"], env=given | without, capture_output=True, text=True, check=False, cwd="/"
+        [*command, "--json-string", "{}"],
+        env=environment | without,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
     )
     assert "NOCTURNE_MLFLOW_ADMIN_PASSWORD is missing" in done.stdout + done.stderr
 
@@ -150,7 +161,7 @@ def test_who_reaches_whom_is_as_on_the_cluster_of_containers() -> None:
     expected = {
         NAMES.get(name, name): {NAMES.get(one, one) for one in others} - {"redis"}
         for name, others in TALK.items()
-        if name not in ("worker-spark", "worker-gpu", "spark-worker")
+        if name not in ("worker-spark", "worker-gpu", "spark-worker", "operator")
     }
     expected["api-server"] -= {"task", "worker-spark", "worker-gpu"}  # logs are in a bucket, and Kubernetes has them
     expected["spark"] -= {"spark-master", "spark-worker"}  # one driver, with its executors in it
@@ -192,6 +203,13 @@ def test_each_component_of_airflow_is_started_by_us_with_its_own_secrets(compone
     assert its["waitForMigrations"] == {"enabled": False}  # `serve` looks itself
 
 
+def given(name: str) -> str:
+    """A value that a secret of that name may have."""
+    if name in NOBODY_IS_TOLD:
+        return ""
+    return "postgresql://user:given@db:5432/any" if name.endswith("_DB") else "given"
+
+
 def settings_with(names: set[str], monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The settings of a pod that is given the secrets ``names``, and no others."""
     for name in os.environ:
@@ -201,7 +219,7 @@ def settings_with(names: set[str], monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     for name in names:
-        monkeypatch.setenv(name, "postgresql://user:given@db:5432/any" if name.endswith("_DB") else "given")
+        monkeypatch.setenv(name, given(name))
     monkeypatch.setenv("NOCTURNE_PROFILE", "cluster")
     monkeypatch.setenv("NOCTURNE_EXECUTOR", "kubernetes")
     return Settings()
@@ -213,7 +231,8 @@ def test_a_service_lacks_no_secret_and_has_none_too_many(service: str, monkeypat
     settings = settings_with(names, monkeypatch)
     assert missing_secrets(settings, program(settings, service)) == []
     # two that no program has in its environment: `serve` writes them into files for it
-    for name in names - {"NOCTURNE_AIRFLOW_ADMIN_PASSWORD", "NOCTURNE_PSEUDONYM_KEY"}:
+    optional = {*NOBODY_IS_TOLD, "NOCTURNE_METRICS_TOKEN"}
+    for name in names - {"NOCTURNE_AIRFLOW_ADMIN_PASSWORD", "NOCTURNE_PSEUDONYM_KEY"} - optional:
         fewer = settings_with(names - {name}, monkeypatch)
         assert any(name in line for line in missing_secrets(fewer, program(fewer, service))), name
 

@@ -233,6 +233,7 @@ def test_the_address_is_shown_nowhere_and_reaches_those_who_tell() -> None:
         "fernet_key",
         "jwt_secret",
         "api_secret_key",
+        "airflow_admin_password",
         "mlflow_admin_password",
         "mlflow_secret_key",
         "spark_token",

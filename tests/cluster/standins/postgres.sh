@@ -13,4 +13,6 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     pg_ctl -D "$PGDATA" -m fast -w stop >/dev/null
     echo "host all all all scram-sha-256" >> "$PGDATA/pg_hba.conf"
 fi
+# After a kill it names a process of a container that is gone. In an engine PostgreSQL is process 1, and knows by that.
+rm -f "$PGDATA/postmaster.pid"
 exec "$@" -c listen_addresses='*'
