@@ -171,14 +171,14 @@ def guarded(name: str, work: Callable[[], int]) -> int:
 
 
 def provide(command: Command, argv: Sequence[str]) -> None:
-    """Start the services where the command needs them, and begin it again in the installation's environment.
+    """Start the services where the command needs them here, and begin it again in the installation's environment.
 
     What Python and its libraries are told by that, they read when they start.
     Whoever gave that environment to this process has seen to the services already.
     """
     if command.needs is Needs.NOTHING or is_inside(settings()):
         return
-    if command.needs is Needs.SERVICES:
+    if command.needs is Needs.SERVICES and not settings().airflow_remote:
         from include.cli.console import say
         from include.local import control
 

@@ -94,16 +94,17 @@ def _epoch(moment: str | None) -> float | None:
 
 
 class Airflow:
-    """A logged-in client of the installation of ``settings``."""
+    """A logged-in client of the installation of ``settings``. ``url`` is where a person looks."""
 
     def __init__(self, settings: Settings) -> None:
-        self.url = settings.airflow_url
+        self.url = settings.airflow_link
+        self._login_at = f"{settings.airflow_url}/auth/token"
         self._password = settings.secret("airflow_admin_password")
-        self._http = httpx.Client(base_url=f"{self.url}/api/v2", timeout=60)
+        self._http = httpx.Client(base_url=f"{settings.airflow_url}/api/v2", timeout=60)
 
     def _login(self) -> None:
         body = {"username": "admin", "password": self._password}
-        answer = self._http.post(f"{self.url}/auth/token", json=body)
+        answer = self._http.post(self._login_at, json=body)
         answer.raise_for_status()
         self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 

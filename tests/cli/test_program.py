@@ -225,6 +225,13 @@ def test_a_command_finds_what_it_needs(begun: list[str], needs: Needs, done: lis
     assert begun == done
 
 
+def test_services_that_are_elsewhere_are_not_started(begun: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOCTURNE_AIRFLOW_REMOTE", "http://api-server:8080")
+    settings.cache_clear()
+    program.provide(of(Needs.SERVICES), ["--x"])
+    assert begun == ["-P -m include.cli lake --x"]
+
+
 def test_a_command_in_the_environment_of_the_installation_runs_at_once(
     begun: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
