@@ -10,7 +10,9 @@ from xdist.scheduler import LoadScopeScheduling
 
 STACK, STACK_ON_SPARK, SPARK = "the stack", "the stack on Apache Spark", "Spark in the process"
 STACK_OF_A_COPY = "the stack of a copy"
-FIRST = (STACK, STACK_ON_SPARK, STACK_OF_A_COPY, SPARK)  # they take longest
+LONG = ("tests/ml", "tests/local", "tests/governance", "tests/ingestion")
+# They take longest. What is left for the end is short, so that neither process waits long for the other.
+FIRST = (STACK, STACK_ON_SPARK, STACK_OF_A_COPY, SPARK, *LONG)
 _WANTS_SPARK = re.compile(r"^def [^-]*\b(spark|engines): ", re.MULTILINE)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from include.core.settings import HOME
 from tests import groups
 
 
@@ -31,6 +32,11 @@ def test_whoever_asks_for_spark_is_where_it_is(request: pytest.FixtureRequest) -
 
 def test_the_longest_begin() -> None:
     chain = "tests/integration/test_chain.py::test_x"
-    others = ["tests/lake/test_delta.py::test_x", "tests/lake/test_maintain.py::test_x"]
+    others = [f"tests/{test}.py::test_x" for test in ("lake/test_delta", "ml/test_train", "lake/test_maintain")]
     found = sorted([*others, f"{chain}[spark]", f"{chain}[embedded]"], key=groups.rank)
     assert found == [f"{chain}[embedded]", f"{chain}[spark]", *reversed(others)]
+
+
+def test_each_that_begins_early_is_there() -> None:
+    """A folder that was renamed would come at the end."""
+    assert [name for name in groups.LONG if not (HOME / name).is_dir()] == []
