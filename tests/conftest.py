@@ -17,9 +17,12 @@ from include.core.settings import Settings, settings
 from include.local import jars
 from include.local.programs import spark_configuration
 from tests import groups, s3
+from tests.champion import empty_mlflow, world
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+__all__ = ["empty_mlflow", "world"]
 
 # What would make PySpark look for a server, or start from another Spark.
 MISLEADING = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_HOME", "SPARK_CONF_DIR", "SPARK_MASTER")

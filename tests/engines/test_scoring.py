@@ -20,9 +20,9 @@ from include.ml import model_files, scoring
 from include.ml.model_files import DamagedModelError
 from include.serving import batch, executors
 from tests.engines.test_executors import home, server, session
-from tests.ml.conftest import FIRST, empty_mlflow, toy_case, toy_rows, world, write_days
+from tests.ml.conftest import FIRST, toy_case, toy_rows, write_days
 
-__all__ = ["empty_mlflow", "home", "server", "session", "world"]
+__all__ = ["home", "server", "session"]
 
 pytestmark = [pytest.mark.integration, pytest.mark.full]
 

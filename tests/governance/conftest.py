@@ -26,6 +26,7 @@ from include.lake.publications import Origin
 from include.lake.publish import Content, Partition, Publication
 from include.ml import ledger
 from tests.conftest import installed
+from tests.governance.stages import NIGHT, NIGHTS, Stages
 from tests.ml.conftest import FIRST, toy_case, toy_rows
 from tests.publications import record
 
@@ -157,3 +158,16 @@ def manifest() -> None:
 def day(n: int) -> date:
     """The n-th day, counted from 1."""
     return FIRST + timedelta(n - 1)
+
+
+@pytest.fixture(scope="session")
+def twelve(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[date, date], int]]:
+    """The ``var`` after twelve nights, the last of the training set first, and what has arrived."""
+    with installed(tmp_path_factory.mktemp("twelve")) as var, pytest.MonkeyPatch.context() as patch:
+        case = toy_case()
+        patch.setattr("include.use_cases.use_cases", lambda: {case.name: case})
+        shutil.copytree(world / "var", var, dirs_exist_ok=True)
+        stages = Stages(case)
+        stages.ingest(NIGHT - timedelta(1))
+        stages.nights(NIGHTS)
+        return var, stages.arrived

@@ -23,10 +23,12 @@ from include.lake.dbt import Build, Candidate, artifacts
 from include.lake.publish import Content, Publication
 from include.ml import monitor
 from include.serving import batch
-from tests.ml.conftest import toy_rows
+from tests.ml.conftest import FIRST, toy_rows
 from tests.publications import record
 
 DAY = timedelta(1)
+NIGHT = FIRST + 29 * DAY
+NIGHTS = [NIGHT + n * DAY for n in range(12)]
 
 
 def model(schema: str, alias: str, *parents: str, **meta: Any) -> dict[str, Any]:

@@ -20,11 +20,8 @@ from include.ml import dataset, monitor, policy, registry, train
 from include.quality import acceptance, faults, features
 from include.quality.gate import GateFailedError
 from include.use_cases import use_case
-from tests.governance.stages import DAY, Stages
-from tests.governance.test_staleness import NIGHTS, twelve
-from tests.ml.conftest import empty_mlflow, toy_case, toy_rows, world
-
-__all__ = ["empty_mlflow", "twelve", "world"]
+from tests.governance.stages import DAY, NIGHTS, Stages
+from tests.ml.conftest import toy_case, toy_rows
 
 NEXT = [NIGHTS[-1] + n * DAY for n in range(1, 5)]
 

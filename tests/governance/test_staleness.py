@@ -20,14 +20,8 @@ from include.orchestration import refresh
 from include.orchestration.airflow_client import Run
 from include.serving import batch
 from tests import commands
-from tests.conftest import installed
-from tests.governance.stages import DAY, Stages, manifest
-from tests.ml.conftest import FIRST, empty_mlflow, toy_case, world
-
-__all__ = ["empty_mlflow", "world"]
-
-NIGHT = FIRST + 29 * DAY
-NIGHTS = [NIGHT + n * DAY for n in range(12)]
+from tests.governance.stages import DAY, NIGHT, NIGHTS, Stages, manifest
+from tests.ml.conftest import toy_case
 
 
 def found(case: UseCase) -> list[tuple[str, int]]:
@@ -38,19 +32,6 @@ def found(case: UseCase) -> list[tuple[str, int]]:
 def why(case: UseCase, stage: str, night: date) -> str:
     (one,) = [one for one in staleness.find(case) if (one.stage, one.night) == (stage, night)]
     return "; ".join(one.why)
-
-
-@pytest.fixture(scope="module")
-def twelve(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[date, date], int]]:
-    """The ``var`` after twelve nights, the last of the training set first, and what has arrived."""
-    with installed(tmp_path_factory.mktemp("twelve")) as var, pytest.MonkeyPatch.context() as patch:
-        case = toy_case()
-        patch.setattr("include.use_cases.use_cases", lambda: {case.name: case})
-        shutil.copytree(world / "var", var, dirs_exist_ok=True)
-        stages = Stages(case)
-        stages.ingest(NIGHT - DAY)
-        stages.nights(NIGHTS)
-        return var, stages.arrived
 
 
 @pytest.fixture

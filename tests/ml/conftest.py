@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 
 from include.contracts.use_case import Binary, DriftPolicy, Feature, Training, UseCase
-from include.core.settings import settings
 from include.lake import delta
 
 FIRST = date(2020, 1, 1)
@@ -108,33 +107,6 @@ def toy(lake: Path, monkeypatch: pytest.MonkeyPatch) -> UseCase:
 
 
 @pytest.fixture(scope="session")
-def world(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The state after the first night: 30 days in the lake, a champion trained on them, its files in the cache."""
-    import mlflow
-
-    from include.ml import ledger, model_files, promotion, train
-
-    case, home = toy_case(), tmp_path_factory.mktemp("world")
-    shutil.copy(empty_mlflow, home / "mlflow.db")
-    before = mlflow.get_tracking_uri()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(home)
-        patch.setenv("NOCTURNE_VAR", str(home / "var"))
-        patch.setattr("include.use_cases.use_cases", lambda: {case.name: case})
-        settings.cache_clear()
-        mlflow.set_tracking_uri(f"sqlite:///{home / 'mlflow.db'}")
-        write_days(case, FIRST, 30)
-        promotion.promote("toy", train.train("toy", FIRST + timedelta(29), "cpu")["version"])
-        champion = ledger.latest_champion(case)
-        assert champion is not None
-        model_files.load_booster(case, champion)
-        model_files.load_reference(case, champion)
-    mlflow.set_tracking_uri(before)
-    settings.cache_clear()
-    return home
-
-
-@pytest.fixture(scope="session")
 def middle(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The state that ``tests/ml/crossing.py`` describes: two champions have served, one version waits, one is new."""
     from tests.ml import crossing
@@ -151,16 +123,6 @@ def deployed(world: Path, lake: Path, monkeypatch: pytest.MonkeyPatch) -> UseCas
     monkeypatch.setattr("include.use_cases.use_cases", lambda: {case.name: case})
     shutil.copytree(world / "var", lake.parent, dirs_exist_ok=True)
     return case
-
-
-@pytest.fixture(scope="session")
-def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated, empty MLflow database. Migrating takes seconds, copying it none."""
-    import mlflow
-
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 """Scoring is tested on the lake and the models that the tests of training make."""
 
-from tests.ml.conftest import deployed, empty_mlflow, lake, mlflow_store, toy, world
+from tests.ml.conftest import deployed, lake, mlflow_store, toy
 
-__all__ = ["deployed", "empty_mlflow", "lake", "mlflow_store", "toy", "world"]
+__all__ = ["deployed", "lake", "mlflow_store", "toy"]
