@@ -186,7 +186,7 @@ def server(folder: Path, empty: Path) -> Iterator[int]:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240  # of a busy machine
     while time.monotonic() < deadline and process.poll() is None:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             with urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
