@@ -63,8 +63,9 @@ def built(engines_of: Both, nights: Partitions, *select: str) -> dict[str, int]:
     return same()
 
 
+@pytest.mark.full
 def test_a_model_is_equal_on_both_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of them, for the comparing itself: what all of them publish is compared in test_chain."""
+    """One of them, for the comparing itself. `make test` compares what all of them publish, in test_chain."""
     nights = Partitions(FIRST, FIRST)
     with both(nights, tmp_path, monkeypatch) as of:
         compared = built(of, nights, "fct_weather_hourly")

@@ -60,7 +60,7 @@ def started(settings: Settings) -> Iterator[Stack]:
 
 
 no_private_network = cache(refusal)  # asked for each test
-ON_BOTH = ("test_chain", "test_dbt")
+ON_BOTH = ("test_chain",)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -6,7 +6,8 @@ In a copy of the repository with an installation of its own, by the commands tha
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -28,7 +29,9 @@ from tests.scaffold.repository import Repository, installed
 
 pytestmark = pytest.mark.integration
 
-COMPANIES = (REGRESSION, BINARY, MULTICLASS)
+COMPANIES = (REGRESSION, BINARY)
+# Its tree is run in tests/scaffold/test_tree.py, its models in tests/ml/test_paths.py; its nights by `make test-full`.
+LAST = pytest.param(MULTICLASS, marks=pytest.mark.full)
 # From the day after the nights on there are twice as many rides; so many days later there is enough to learn from.
 CHANGED = ("2024-04-22", "2024-05-27")
 
@@ -49,23 +52,38 @@ def read(repository: Repository, name: str) -> pl.DataFrame:
     return pl.read_delta(str(repository.tree / "var" / "lake" / "gold" / name))
 
 
+@dataclass
+class Begun:
+    """The copy with its services, the tables that it had first, and the companies that were scaffolded in it."""
+
+    repository: Repository
+    samples: Path
+    before: list[str]
+    companies: list[Company] = field(default_factory=list)
+
+    def scaffold(self, company: Company) -> None:
+        """Scaffold it while the services run, and land its files, unless that was done."""
+        if company not in self.companies:
+            scaffold(self.repository, company, self.samples)
+            land(self.repository, company, self.samples)
+            self.companies.append(company)
+
+
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Repository, list[str]]]:
-    """The copy with all three companies scaffolded while its services run, their files landed; and its first tables."""
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
     folder = tmp_path_factory.mktemp("companies")
     with installed(folder / "repository") as repository:
         repository.nocturne("up")
-        before = tables(repository)
+        found = Begun(repository, folder, tables(repository))
         for company in COMPANIES:
-            scaffold(repository, company, folder)
-            land(repository, company, folder)
+            found.scaffold(company)
         add_to_spec(repository, BINARY, "from include.contracts.publishing import ToFiles", 'publish=(ToFiles("out"),)')
-        yield repository, before
+        yield found
 
 
 @pytest.fixture
-def repository(begun: tuple[Repository, list[str]]) -> Repository:
-    return begun[0]
+def repository(begun: Begun) -> Repository:
+    return begun.repository
 
 
 def test_no_file_that_was_there_is_touched(repository: Repository) -> None:
@@ -73,8 +91,9 @@ def test_no_file_that_was_there_is_touched(repository: Repository) -> None:
     assert len(repository.changed()) > 20 * len(COMPANIES)
 
 
-@pytest.mark.parametrize("company", COMPANIES, ids=lambda company: company.name)
-def test_nights_are_gated_scored_and_monitored(repository: Repository, company: Company) -> None:
+@pytest.mark.parametrize("company", [*COMPANIES, LAST], ids=lambda company: company.name)
+def test_nights_are_gated_scored_and_monitored(begun: Begun, repository: Repository, company: Company) -> None:
+    begun.scaffold(company)
     backfill(repository, company, company.history, at_once=True)
     assert "version 1 is champion" in train(repository, company, company.history[1])
     assert "all well" in backfill(repository, company, company.nights)
@@ -112,7 +131,7 @@ def test_a_change_of_the_world_is_noticed_and_learned(repository: Repository) ->
     assert read(repository, f"{REGRESSION.case}__deployments")["model_version"].sort().to_list() == [1, 2]
 
 
-@pytest.mark.parametrize("company", [BINARY, MULTICLASS], ids=lambda company: company.name)
+@pytest.mark.parametrize("company", [BINARY, LAST], ids=lambda company: company.name)
 def test_a_retraining_is_decided(repository: Repository, company: Company) -> None:
     said = train(repository, company, company.nights[1], code=None)
     assert any(f"version 2 {verdict}" in said for verdict in ("is champion", "waits", "was refused"))
@@ -134,17 +153,16 @@ def test_a_use_case_of_several_sources_runs_when_the_last_of_them_is_there(repos
     assert features.select(pl.col("payments_rows_1d").min()).item() > 100, "so many payments a day has"
 
 
-def test_removed_they_leave_the_tree_and_the_lake_as_before(begun: tuple[Repository, list[str]]) -> None:
-    repository, before = begun
+def test_removed_they_leave_the_tree_and_the_lake_as_before(begun: Begun, repository: Repository) -> None:
     first = repository.run("git", "rev-parse", "HEAD").strip()
-    repository.commit("three companies")
+    repository.commit("companies")
     if (repository.tree / "include" / "use_cases" / BOTH.case).exists():  # of a test that only make test-full runs
         git_removes(repository, "use-case", BOTH.case)
-    for company in COMPANIES:
+    for company in begun.companies:
         git_removes(repository, "use-case", company.case)
         git_removes(repository, "source", company.source)
     assert repository.run("git", "diff", "--stat", first) == ""
-    assert tables(repository) == before
+    assert tables(repository) == begun.before
     repository.nocturne("verify")
-    assert "there is nothing" in repository.nocturne("remove", "--use-case", COMPANIES[0].case)
-    assert "there is nothing" in repository.nocturne("remove", "--source", COMPANIES[0].source)
+    assert "there is nothing" in repository.nocturne("remove", "--use-case", REGRESSION.case)
+    assert "there is nothing" in repository.nocturne("remove", "--source", REGRESSION.source)

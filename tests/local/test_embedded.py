@@ -292,11 +292,11 @@ for _ in range(int(sys.argv[1])):
     threading.Thread(target=lambda: spark.sql(join).collect(), daemon=True).start()
 time.sleep(2)
 print(spark.interruptAll(), flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("joins", ["1", "4"])
+@pytest.mark.parametrize("joins", [pytest.param("1", marks=pytest.mark.full), "4"])
 def test_what_was_interrupted_does_not_go_on(
     installation: Settings, started: subprocess.Popen[bytes], joins: str
 ) -> None:
@@ -304,7 +304,7 @@ def test_what_was_interrupted_does_not_go_on(
     child = child_environment(installation, Program("t", [], installation.var, secrets=frozenset({"SPARK_REMOTE"})))
     with subprocess.Popen([sys.executable, "-c", RUNAWAY, joins], env=child, stderr=subprocess.DEVNULL) as client:
         try:
-            assert started.wait(timeout=60) != 0
+            assert started.wait(timeout=300) != 0  # which takes a busy machine minutes
         finally:
             client.kill()
     assert "it is started anew" in (installation.log / "spark.log").read_text()
