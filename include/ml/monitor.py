@@ -28,7 +28,16 @@ from include.ml import dataset, evidence, ledger, metrics, model_files, scoring,
 from include.ml.counted import Counted, counted
 from include.ml.evidence import Beside, Floats, Quiet, State, Surprise
 from include.ml.ledger import Champion
-from include.ml.reference import SIDES, Reference, feature_weights, features_of, quality_by_day, quality_units
+from include.ml.reference import (
+    SIDES,
+    Reference,
+    feature_weights,
+    features_of,
+    less_beside,
+    quality_by_day,
+    quality_units,
+    together_of,
+)
 from include.ml.slices import Layout, Sliced
 from include.ml.tasks import Watched
 from include.use_cases import use_case
@@ -298,13 +307,15 @@ def _told_quality(case: UseCase, reference: Reference, wanted: set[Key], rows: N
     if not rows.matured.height:
         return
     task, whole = tasks.since(tasks.of_version(case, reference["task"]), tasks.of(case)), dict[str, Floats]()
-    units = quality_units(task, reference["holdout"]["daily"])
+    units, together = quality_units(task, reference["holdout"]["daily"]), together_of(reference)
     labels, scores = task.labels(rows.matured[case.label]), task.scores_of(rows.matured)
     for group, inside in _groups(rows.matured, wanted):
         own_labels, own_scores = (labels, scores) if inside is None else (labels[inside], scores[inside])
         floor = evidence.share_floor(np.asarray([float(len(own_labels))]))
-        for metric, value in quality_by_day(task, units, own_labels, own_scores, _one_day(own_scores), 1).items():
-            own = value if not group else value - whole[metric]
+        of_day = quality_by_day(task, units, own_labels, own_scores, _one_day(own_scores), 1)
+        for metric, value in of_day.items():
+            # A slice is held beside all rows of its day, and these beside what else the day was like.
+            own = value - whole[metric] if group else less_beside(together.get(metric), metric, of_day)
             whole.setdefault(metric, value)
             if not np.isnan(own[0]):
                 yield (QUALITY, metric, group), Told(own, floor, len(own_labels))

@@ -8,6 +8,7 @@ A reference is a plain dictionary, stored as ``reference.json`` beside the model
     scores:   {column: {edges, shares, quiet}}              over the holdout, which the model never saw
     beside:   [{features, usual, weights, scale}]           how the features of a day hang together: evidence.Beside
     quality:  {metric: quiet}                               of all rows, where there are days that no model had seen
+    together: {metric: {beside, slope, mean}}               how some of these go with another: Together
     slices:   {slice: {metric: quiet}}                      the quality of groups, less that of all rows of the day
     within:   {slice: {rows, inputs: quiet, scores: quiet}} the numbers of features and scores of groups, likewise
     calm:     {sensor: [evidence]}                          what its own quiet weeks, drawn again: evidence.CALM_SHARES
@@ -54,6 +55,19 @@ class Scored:
     labels: npt.NDArray[Any]
     scores: npt.NDArray[Any]
     days: npt.NDArray[Any]
+
+
+UNRELATED_DAYS = 10
+"""How figures of quality go together is told by some months: so many days more are taken to tell that they do not."""
+
+
+@dataclass(frozen=True)
+class Together:
+    """How a figure of quality goes with another one, ``beside``: by ``slope`` times what this is off its ``mean``."""
+
+    beside: str
+    slope: float
+    mean: float
 
 
 SIDES = {"lower": (-1,), "higher": (1,), "either": (-1, 1)}
@@ -296,8 +310,9 @@ def feature_weights(gains: Mapping[str, float]) -> dict[str, float]:
 
 def _promised(
     task: Task, units: Mapping[str, float], earlier: Scored, holdout: Scored, overlap: int
-) -> tuple[dict[str, Any], list[Calm]]:
-    """What quality does on days that no model had seen, those of the holdout among them; and how far off they were.
+) -> tuple[dict[str, Any], dict[str, Together], list[Calm]]:
+    """What quality does on days that no model had seen, those of the holdout among them; how its figures go together;
+    and how far off these days were.
 
     How far days scatter all of them tell. What is promised is the mean of all and of the holdout: a fortnight is too
     short for it, and a season ago too long.
@@ -305,7 +320,9 @@ def _promised(
     dates, index = np.unique(np.concatenate([earlier.days, holdout.days]), return_inverse=True)
     labels = np.concatenate([earlier.labels, holdout.labels])
     scores = np.concatenate([earlier.scores, holdout.scores])
-    of_day = quality_by_day(task, units, labels, scores, index, len(dates))
+    raw = quality_by_day(task, units, labels, scores, index, len(dates))
+    together = go_together(task, raw)
+    of_day = {metric: less_beside(together.get(metric), metric, raw) for metric in raw}
     late, found, calm = dates >= holdout.days.min(), dict[str, Any](), list[Calm]()
     for watched in task.watched:
         values = of_day[watched.metric]
@@ -321,7 +338,38 @@ def _promised(
         off = evidence.surprises(quiet, values[there][:, np.newaxis], days, follows=0.0) / quiet.scale
         sides = SIDES[watched.worse]
         calm.append(Calm(off, quiet.memory, np.ones(1), sides, evidence.KEPT_OF_PROMISED))
-    return found, [replace(one, weight=one.weight / len(calm)) for one in calm]
+    return found, together, [replace(one, weight=one.weight / len(calm)) for one in calm]
+
+
+def go_together(task: Task, of_day: Mapping[str, Floats]) -> dict[str, Together]:
+    """How figures go with those that they are held beside, by least squares; nothing where few days tell it.
+
+    Shrunk as if so many days more had told that they have nothing to do with each other.
+    """
+    found = {}
+    for watched in task.watched:
+        if not watched.beside:
+            continue
+        values, other = of_day[watched.metric], of_day[watched.beside]
+        there = ~np.isnan(values) & ~np.isnan(other)
+        days, mean = int(there.sum()), float(other[there].mean()) if there.any() else 0.0
+        off = other[there] - mean
+        squares = float(off @ off) * (1 + UNRELATED_DAYS / max(days, 1))
+        if days >= evidence.LEAST_BESIDE and squares > 0:
+            slope = float(off @ (values[there] - values[there].mean())) / squares
+            found[watched.metric] = Together(watched.beside, slope, mean)
+    return found
+
+
+def less_beside(one: Together | None, metric: str, of_day: Mapping[str, Floats]) -> Floats:
+    """The figure ``metric`` of each day, less what of it goes with another on quiet days; None: as it is."""
+    values = of_day[metric]
+    return values if one is None else np.asarray(values - one.slope * (of_day[one.beside] - one.mean))
+
+
+def together_of(reference: Reference) -> dict[str, Together]:
+    """How the figures of a version go together; of an earlier release none do."""
+    return {metric: Together(**one) for metric, one in reference.get("together", {}).items()}
 
 
 def _quiet_slices(
@@ -463,10 +511,10 @@ def build(
     calm_scores = shared(calm_scores, calm_within)
     daily = daily_quality(task, holdout_labels, holdout_scores, of_holdout)
     units = quality_units(task, daily)
-    promised, calm_quality = dict[str, Any](), list[Calm]()
+    promised, together, calm_quality = dict[str, Any](), dict[str, Together](), list[Calm]()
     if earlier is not None:
         seen = Scored(holdout_labels, holdout_scores, of_holdout)
-        promised, calm_quality = _promised(task, units, earlier, seen, case.overlap_days)
+        promised, together, calm_quality = _promised(task, units, earlier, seen, case.overlap_days)
     return {
         "inputs": inputs_of(case.features),
         "features": features,
@@ -480,6 +528,7 @@ def build(
             "daily": daily,
         },
         "quality": promised,
+        "together": {metric: vars(one) for metric, one in together.items()},
         "slices": _quiet_slices(
             task, units, holdout_labels, holdout_scores, of_holdout, groups or {}, case.overlap_days
         ),

@@ -90,6 +90,7 @@ class BinaryTask:
                 "higher",
                 self.limits.quality_low_rise,
                 "among the lowest scores positives rose by {value:.3f} in the root of their share",
+                beside="calibration_gap",  # a storm lifts the lowest scores' share by less than all others'
             ),
         )
 

@@ -57,6 +57,7 @@ class Watched:
         limit: so much worse it may be; not negative.
         words: a format string that says in a sentence what a ``value`` that is so much worse means.
         unit: the daily value whose mean over the holdout is one unit of the measurement; empty: as it is.
+        beside: another watched metric; what goes with it on quiet days is no change of this one. Empty: none.
     """
 
     metric: str
@@ -65,6 +66,7 @@ class Watched:
     limit: float
     words: str
     unit: str = ""
+    beside: str = ""
 
 
 class Task(Protocol):
