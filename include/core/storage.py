@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 if TYPE_CHECKING:
@@ -26,7 +26,16 @@ def files(folder: UPath) -> Iterator[File]:
     root = folder.path.rstrip("/")
     for name, known in sorted(folder.fs.find(root, detail=True).items()):
         if name != root and known["type"] == "file":
-            yield File(name[len(root) + 1 :], known["size"], str(known.get("ETag") or known["mtime"]))
+            yield File(name[len(root) + 1 :], known["size"], _stamp(known))
+
+
+def stamp(path: UPath) -> str:
+    """The ``stamp`` of one file. Raises FileNotFoundError."""
+    return _stamp(path.fs.info(path.path))
+
+
+def _stamp(known: Mapping[str, Any]) -> str:
+    return str(known.get("ETag") or known["mtime"])
 
 
 def is_local(path: UPath) -> bool:

@@ -38,10 +38,12 @@ class Reads:
     Attributes:
         ingested: the nights that a table of counts has, of those from a day on, or of all.
         known: of the days, those of which a table was ever published.
+        files: of a table of counts, and nights from one to another, how many files of each feed were ingested.
     """
 
     ingested: Callable[[str, date | None], set[date]]
     known: Callable[[str, Sequence[date]], set[date]]
+    files: Callable[[str, date, date], dict[tuple[str, date], int | None]]
 
 
 def _ingested(table: str, since: date | None) -> set[date]:
@@ -53,7 +55,16 @@ def _ingested(table: str, since: date | None) -> set[date]:
     return set(rows.collect()["ingestion_date"])
 
 
-ANEW = Reads(_ingested, publications.known)
+def _files(table: str, first: date, last: date) -> dict[tuple[str, date], int | None]:
+    if not delta.exists("bronze", table):
+        return {}
+    counts = delta.read_days("bronze", table, first, last, day="ingestion_date")
+    if "files" not in counts.columns:  # of a time when each day had one
+        return {}
+    return {(feed, night): files for feed, night, files in counts.select("feed", "ingestion_date", "files").iter_rows()}
+
+
+ANEW = Reads(_ingested, publications.known, _files)
 
 
 def not_ingested(source: Source, now: datetime, since: date | None = None, reads: Reads = ANEW) -> list[date]:
@@ -61,8 +72,14 @@ def not_ingested(source: Source, now: datetime, since: date | None = None, reads
 
     Of those from ``since`` on, where it is given.
     """
-    done = reads.ingested(completeness_table(source), since) - _has_more(source, now)
-    return [night for night in over(source, now, since) if night not in done]
+    return _not_ingested(source, over(source, now, since), now, since, reads)
+
+
+def _not_ingested(
+    source: Source, nights: Sequence[date], now: datetime, since: date | None, reads: Reads
+) -> list[date]:
+    done = reads.ingested(completeness_table(source), since) - _has_more(source, now, reads)
+    return [night for night in nights if night not in done]
 
 
 def over(source: Source, now: datetime, since: date | None = None) -> list[date]:
@@ -72,16 +89,12 @@ def over(source: Source, now: datetime, since: date | None = None) -> list[date]
     return [night for night in landed if night >= source.first_day and now >= source.ends(night)]
 
 
-def _has_more(source: Source, now: datetime) -> set[date]:
+def _has_more(source: Source, now: datetime, reads: Reads) -> set[date]:
     """The nights of the last ``CATCH_UP_DAYS`` of which more files are there than were ingested: some came later."""
     several = [feed for feed in source.feeds if not feed.is_one_file]
-    table = completeness_table(source)
-    if not several or not delta.exists("bronze", table):
+    if not several:
         return set()
-    counts = delta.read_days("bronze", table, recent(now), now.date(), day="ingestion_date")
-    if "files" not in counts.columns:  # of a time when each day had one
-        return set()
-    held = {(feed, night): files for feed, night, files in counts.select("feed", "ingestion_date", "files").iter_rows()}
+    held = reads.files(completeness_table(source), recent(now), now.date())
     return {
         night
         for (name, night), files in held.items()
@@ -113,7 +126,8 @@ def not_through(source: Source, now: datetime, since: date | None = None, reads:
 
     Of those from ``since`` on, where it is given.
     """
-    behind, nights = set(not_ingested(source, now, since, reads)), over(source, now, since)
+    nights = over(source, now, since)
+    behind = set(_not_ingested(source, nights, now, since, reads))
     for case in use_cases().values():
         if nights and case.enabled and source.name in case.sources:
             labels = reads.known(f"gold.{case.labels_table}", [night - case.matures for night in nights])

@@ -468,10 +468,10 @@ def ledgers(of: _Case) -> dict[str, list[Row]]:
 
 def _lines_of(tables: Tables, table: str) -> list[Row]:
     """The newest lines of a ledger in the columns that it has, as text, without its seals."""
-    there = tables.opened(table)
-    if there is None:
+    scan = tables.scan(table)
+    if scan is None:
         return []
-    rows = pl.scan_delta(there).collect()
+    rows = scan.collect()
     if "line" in rows.columns:
         rows = rows.sort("line")
     rows = rows.drop("line", "seal", strict=False).tail(MOST_LINES).reverse()

@@ -143,15 +143,19 @@ class Figures(Collector):
     def _read(self) -> tuple[list[Sample], set[str]]:
         at, there, found = self.now(), self.sources(), list[Sample]()
         problems = set[str]()
+        cases = self.cases()
+        reads = _reads(
+            self.tables, catch_up.recent(at) - max((case.matures for case in cases.values()), default=timedelta())
+        )
         parts: list[tuple[str, Callable[[], Iterable[Sample]]]] = [
             ("airflow", lambda: of_components(self.components())),
             ("ledger.incidents", lambda: of_incidents(_open(self.tables))),
         ]
         for source in there.values():
-            parts.append((f"landing of {source.name}", partial(of_nights, self.tables, source, at)))
+            parts.append((f"landing of {source.name}", partial(of_nights, self.tables, source, at, reads)))
             parts.append((f"bronze.{completeness_table(source)}", partial(of_rows, self.tables, source)))
         parts.append((throughput.LEDGER, partial(of_scorings, self.tables, at)))
-        for case in self.cases().values():
+        for case in cases.values():
             parts += [
                 (case.name, partial(of_health, self.tables, case, problems)),
                 (f"gold.{case.deployments_table}", partial(of_champion, self.tables, case)),
@@ -189,11 +193,11 @@ def of_incidents(open_: Iterable[incidents.Incident]) -> Iterator[Sample]:
             yield "incident_oldest_timestamp_seconds", (kind,), min(since).timestamp()
 
 
-def of_nights(tables: Tables, source: Source, at: datetime) -> Iterator[Sample]:
+def of_nights(tables: Tables, source: Source, at: datetime, reads: catch_up.Reads) -> Iterator[Sample]:
     """Late and silent by the same functions that open incidents, and by the clock of now: also where nothing looks."""
     landed = landing.landed_days(source, Partitions(catch_up.recent(at), at.date()))
     told_of = incidents.failed_nights(_open(tables))
-    late = catch_up.late(source, at, told_of, _reads(tables)) if landed else []
+    late = catch_up.late(source, at, told_of, reads) if landed else []
     # history that is replayed owes nothing
     owed = catch_up.owed(source, landed[-1], at) if landed else []
     yield "nights_due", (source.name,), float(sum(at >= catch_up.deadline(source, night) for night in landed))
@@ -201,14 +205,27 @@ def of_nights(tables: Tables, source: Source, at: datetime) -> Iterator[Sample]:
     yield "nights_silent", (source.name,), float(len(owed))
 
 
-def _reads(tables: Tables) -> catch_up.Reads:
-    """What lateness asks of the lake, read once for each version of the tables."""
+def _reads(tables: Tables, since: date) -> catch_up.Reads:
+    """What lateness asks of the lake, of which only what is new is read; fast for days from ``since`` on."""
 
     def known(table: str, days: Sequence[date]) -> set[date]:
-        made_of = [table, f"{publications.LAYER}.{publications.TABLE}"]
-        return tables.kept(("known", tuple(days)), made_of, lambda: publications.known(table, days))
+        if not days:
+            return set()
+        low = ("partition_day", min(since, *days))  # one for all use cases: they share what is kept
+        lines = tables.lines(LEDGER, publications.SCHEMA, ("table", "partition_day"), low)
+        published = lines.filter(pl.col("table") == table)["partition_day"]
+        return (set(tables.days(table)) | set(published)) & set(days)
 
-    return catch_up.Reads(lambda table, _: set(tables.days(f"bronze.{table}")), known)
+    def files(table: str, first: date, last: date) -> dict[tuple[str, date], int | None]:
+        schema: dict[str, pl.DataType] = {"feed": pl.String(), "ingestion_date": pl.Date(), "files": pl.Int64()}
+        rows = tables.rows(f"bronze.{table}", schema, between=("ingestion_date", first, last))
+        # of a time when each day had one file nobody wrote down how many
+        return {} if rows["files"].is_null().all() else {(feed, day): number for feed, day, number in rows.iter_rows()}
+
+    return catch_up.Reads(lambda table, _: set(tables.days(f"bronze.{table}")), known, files)
+
+
+LEDGER = f"{publications.LAYER}.{publications.TABLE}"
 
 
 def of_rows(tables: Tables, source: Source) -> Iterator[Sample]:
@@ -287,12 +304,7 @@ def of_training(tables: Tables, case: UseCase) -> Iterator[Sample]:
 def of_scorings(tables: Tables, at: datetime) -> Iterator[Sample]:
     """The newest scoring of each use case, and those of 30 days together."""
     since = at - timedelta(COST_DAYS)
-
-    def read() -> pl.DataFrame:
-        only = pl.col("at") >= since
-        return tables.rows(throughput.LEDGER, throughput.SCHEMA, SCORINGS, only=only).sort("at")
-
-    lines = tables.kept(("scorings", since.date()), [throughput.LEDGER], read).filter(pl.col("at") >= since)
+    lines = tables.lines(throughput.LEDGER, throughput.SCHEMA, SCORINGS, ("at", since)).sort("at")
     for (name,), of_case in lines.partition_by("use_case", as_dict=True).items():
         label, last = (str(name),), of_case.row(-1, named=True)
         yield "scoring_timestamp_seconds", label, last["at"].timestamp()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,23 +11,28 @@ from threading import Lock
 from typing import Any, cast
 
 import polars as pl
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from include.lake import delta
+from include.lake.tail import OtherTableError, Tail, advance, opened
 
 MOST_KEPT = 300
 """So many answers are kept, the least used go first: what a page draws of a use case takes some 100 KiB."""
 
-REOPEN_SECONDS = 600.0
-"""A table is opened anew after so long: one that was removed and made again counts its versions from 0."""
-
 
 @dataclass
 class _Open:
-    table: DeltaTable
-    at: float
+    tail: Tail
     turn: Lock = field(default_factory=Lock)
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """The lines of a ledger, as of ``version``, whose ``column`` is ``low`` or more."""
+
+    version: int
+    low: Any
+    rows: pl.DataFrame
 
 
 class Tables:
@@ -41,6 +45,7 @@ class Tables:
     def __init__(self) -> None:
         self._open: dict[str, _Open] = {}
         self._kept: OrderedDict[Any, Any] = OrderedDict()
+        self._lines: dict[Any, _Lines] = {}
         self._looked: set[str] | None = None
         self._turn = Lock()
 
@@ -53,35 +58,38 @@ class Tables:
         finally:
             self._looked = None
 
-    def opened(self, table: str) -> DeltaTable | None:
-        """The newest version of ``table``, as ``<layer>.<name>``."""
+    def version(self, table: str) -> int | None:
+        """The newest version of ``table``, which is ``<layer>.<name>``; None where there is no such table."""
+        there = self._looked_at(table)
+        return None if there is None else there.tail.version
+
+    def _looked_at(self, table: str) -> _Open | None:
         with self._turn:
             there = self._open.get(table)
         if self._looked is not None:
             if there is not None and table in self._looked:
-                return there.table
+                return there
             self._looked.add(table)
-        if there is not None and time.monotonic() - there.at < REOPEN_SECONDS:
+        if there is not None:
             with there.turn:
                 try:
-                    there.table.update_incremental()
-                    return there.table
-                except DeltaError:
-                    pass  # opened anew, it says what is wrong with it
+                    advance(there.tail)
+                    return there
+                except OtherTableError:
+                    with self._turn:
+                        self._open.pop(table, None)
         try:
-            found = delta.opened(*cast("tuple[str, str]", tuple(table.split("."))))
+            found = _Open(opened(*cast("tuple[str, str]", tuple(table.split(".")))))
         except delta.TableMissingError:
-            with self._turn:
-                self._open.pop(table, None)
             return None
         with self._turn:
-            self._open[table] = _Open(found, time.monotonic())
+            self._open[table] = found
         return found
 
     def kept[Answer](self, key: Any, made_of: Sequence[str], make: Callable[[], Answer]) -> Answer:
         """What ``make`` gives, once for each version of the tables that it is ``made_of``."""
         try:
-            versions = tuple(there.version() if (there := self.opened(table)) else None for table in made_of)
+            versions = tuple(self.version(table) for table in made_of)
         except DeltaError:  # who makes it says which table is broken; it may be mended any moment
             return make()
         name = (key, tuple(made_of), versions)
@@ -98,7 +106,19 @@ class Tables:
 
     def days(self, table: str) -> list[date]:
         """The days that ``table`` is partitioned by and has rows of, rising; none where there is no such table."""
-        return self.kept("days", [table], lambda: _days(self.opened(table)))
+        there = self._looked_at(table)
+        if there is None:
+            return []
+        with there.turn:
+            return there.tail.days()
+
+    def scan(self, table: str) -> pl.LazyFrame | None:
+        """All rows of ``table`` in the columns that it has; None where there is no such table."""
+        there = self._looked_at(table)
+        if there is None:
+            return None
+        with there.turn:
+            return _scan(table, there.tail, None)
 
     def rows(
         self,
@@ -111,25 +131,58 @@ class Tables:
         """Rows of ``table`` in the ``columns`` of ``schema``, all by default; empty where there is no such table.
 
         What an earlier release did not store is null. ``between`` has a column and its first and last day; ``only`` is
-        what else they must be.
+        what else they must be. Where the column is what the table is partitioned by, other days' files are not read.
         """
         wanted = {name: schema[name] for name in columns or schema}
-        empty, there = pl.DataFrame(schema=wanted), self.opened(table)
+        there = self._looked_at(table)
         if there is None:
-            return empty
-        scan = pl.scan_delta(there)
-        names = scan.collect_schema().names()
+            return pl.DataFrame(schema=wanted)
+        with there.turn:
+            scan = _scan(table, there.tail, between)
         if between is not None:
             scan = scan.filter(pl.col(between[0]).is_between(between[1], between[2]))
         if only is not None:
             scan = scan.filter(only)
-        found = scan.select(name for name in wanted if name in names).collect()
-        return pl.concat([empty, found.cast({name: wanted[name] for name in found.columns})], how="diagonal")
+        return _in(scan, wanted).collect()
+
+    def lines(
+        self, table: str, schema: Mapping[str, pl.DataType], columns: Sequence[str], since: tuple[str, Any]
+    ) -> pl.DataFrame:
+        """Lines of a ledger in the ``columns`` of ``schema``, from a value of a column on; that is one of them.
+
+        Lines that are new are read, and nothing again: a ledger is only added to. Who asks for earlier ones than were
+        asked for before has all read anew.
+        """
+        column, low = since
+        key, own = ("lines", table, tuple(columns), column), {name: schema[name] for name in columns}
+        there = self._looked_at(table)
+        if there is None:
+            return pl.DataFrame(schema=own)
+        with self._turn:
+            known = self._lines.get(key)
+        with there.turn:
+            version, is_led_on = there.tail.version, known is not None and known.low <= low and there.tail.is_plain
+            new = there.tail.since(known.version) if known and is_led_on else None
+            scan = _scan(table, there.tail, None) if new is None else there.tail.scan(new) if new else None
+        parts = [known.rows.filter(pl.col(column) >= low)] if known and new is not None else []
+        if scan is not None:
+            parts.append(_in(scan.filter(pl.col(column) >= low), own).collect())
+        found = pl.concat(parts, rechunk=len(parts) > 1)
+        with self._turn:
+            self._lines[key] = _Lines(version, low, found)
+        return found
 
 
-def _days(there: DeltaTable | None) -> list[date]:
-    if there is None:
-        return []
-    (day, *_) = there.metadata().partition_columns
-    files = pl.DataFrame(there.get_add_actions(flatten=True))
-    return sorted(set(files[f"partition.{day}"].drop_nulls()))
+def _scan(table: str, tail: Tail, between: tuple[str, date, date] | None) -> pl.LazyFrame:
+    """The rows of a table, at least those ``between``."""
+    if not tail.is_plain:
+        return delta.scan(*cast("tuple[str, str]", tuple(table.split("."))))
+    return tail.scan(tail.of_days(*between[1:]) if between and between[0] == tail.day else tail.files)
+
+
+def _in(scan: pl.LazyFrame, wanted: Mapping[str, pl.DataType]) -> pl.LazyFrame:
+    """``scan`` in some columns and types; what it has not is null."""
+    there = scan.collect_schema()
+    return scan.select(
+        (pl.col(name) if name in there else pl.lit(None)).cast(kind).alias(name) for name, kind in wanted.items()
+    )

@@ -1,9 +1,10 @@
 """What a scrape of Prometheus costs after three years of nights beside three months, in the real page.
 
 The lakes are those of the benchmark of model health, 20 use cases with their measurements, figures, decisions and
-scorings; here each has a source of its own too, with files in landing, counts of rows, and a published label a night. A
-first scrape is one of a page that has read nothing; a repeated one finds that no table has changed; after a night, the
-tables of every use case have a new commit.
+scorings; here each has a source of its own too, with files in landing, counts of rows, and published tables a night. A
+first scrape is one of a page that has read nothing; a repeated one finds that no table has changed; after a night, all
+that a night writes has a new commit of every use case: measurements, figures, decisions, counts of rows, publications,
+and what scoring took.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,12 @@ from starlette.testclient import TestClient
 from include.contracts.source import Source
 from include.contracts.use_case import UseCase
 from include.core.settings import settings
-from include.lake import delta, publications
+from include.lake import chain, delta, publications
 from include.orchestration import catch_up
 from include.web import metrics
 from tests.benchmarks import health
 from tests.benchmarks.history import lake_at
+from tests.web import lake
 from tests.web.sources import land, source_of
 
 LAST, TOKEN = health.LAST, "a-token-of-the-benchmark"
@@ -51,12 +53,27 @@ def fill(sources: dict[str, Source], cases: dict[str, UseCase], nights: int) -> 
     days = [LAST - timedelta(n) for n in reversed(range(nights))]
     for source in sources.values():
         land(source, days)
-    lines = []
-    for case in cases.values():
-        labels = [day - case.matures for day in days]
-        table = {"table": f"gold.{case.labels_table}", "rows": 98_000, "run": "bench"}
-        lines += [table | {"partition_day": day} for day in labels]
+    lines = [line for case in cases.values() for day in days for line in published(case, day)]
     delta.append(publications.LAYER, publications.TABLE, pl.DataFrame(lines, schema=publications.SCHEMA))
+
+
+def published(case: UseCase, night: date) -> list[dict[str, Any]]:
+    """The lines of ``ledger.publications`` that a night of ``case`` adds."""
+    own = [f"gold.{name}" for name in (case.features_table, case.predictions_table)]
+    lines = [{"table": table, "partition_day": night} for table in (f"silver.{case.name}", *own)]
+    lines.append({"table": f"gold.{case.labels_table}", "partition_day": night - case.matures})
+    return [line | {"rows": 98_000, "run": "bench"} for line in lines]
+
+
+def grow(source: Source, case: UseCase, number: int) -> None:
+    """What one more night of ``case`` writes."""
+    health.grow(case, number)
+    land(source, [LAST], quarantined=number % 500)
+    columns = {name: kind for name, kind in publications.SCHEMA.items() if name not in chain.SEALS}
+    chain.append(
+        f"{publications.LAYER}.{publications.TABLE}", pl.DataFrame(published(case, LAST), schema=columns), "bench"
+    )
+    lake.scored(case, [LAST])
 
 
 def scrape(client: TestClient) -> dict[str, float]:
@@ -87,8 +104,8 @@ def measured(nights: int, turns: int, say: Callable[[str], None]) -> dict[str, l
                 client = TestClient(Starlette(routes=[Route("/metrics", metrics.Page(figures).answer)]))
                 found["first"].append(scrape(client))
                 found["repeated"].append(scrape(client))
-                for case in cases.values():
-                    health.grow(case, next(numbers))
+                for source, case in zip(sources.values(), cases.values(), strict=True):
+                    grow(source, case, next(numbers))
                 found["after a night"].append(scrape(client))
                 say(f"  {turn + 1}: {nights:,} nights: " + ", ".join(f"{what} {of[-1]}" for what, of in found.items()))
     return found

@@ -13,7 +13,7 @@ import pytest
 from airflow.api_fastapi.app import create_auth_manager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from airflow.api_fastapi.core_api.security import get_user
-from deltalake import DeltaTable, write_deltalake
+from deltalake import write_deltalake
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
@@ -21,13 +21,13 @@ from starlette.requests import Request
 from include.contracts.source import Source
 from include.contracts.use_case import UseCase
 from include.core.settings import settings
-from include.lake import delta
+from include.lake import delta, tail
 from include.local.credentials import generate
 from include.local.environment import METRICS_TOKEN, of_secrets, of_settings
 from include.orchestration import catch_up, incidents, watch
 from include.orchestration.airflow_client import Airflow
 from include.orchestration.incidents import Incident
-from include.web import metrics, pages
+from include.web import metrics, pages, tables
 from tests.web import lake
 from tests.web.lake import Story
 from tests.web.sources import land, source_of
@@ -202,8 +202,12 @@ def test_a_scrape_looks_at_each_table_once(made: Path, monkeypatch: pytest.Monke
     of = figures(cases=(calm,))
     values(of)
     looked: list[str] = []
-    update = DeltaTable.update_incremental
-    monkeypatch.setattr(DeltaTable, "update_incremental", lambda one: looked.append(one.table_uri) or update(one))
+
+    def advance(one: tail.Tail) -> None:
+        looked.append(str(one.folder))
+        tail.advance(one)
+
+    monkeypatch.setattr(tables, "advance", advance)
     values(of)
     assert len(looked) == len(set(looked)) > 5
 
