@@ -25,7 +25,12 @@ from tests.several_machines import without_installation
 
 pytestmark = [pytest.mark.integration, pytest.mark.full]
 
-HELD = "import json; from include.lake.publications import held; print(json.dumps(held()))"
+HELD = """
+import json
+from include.lake import delta, publications
+predictions = "flight_delays__predictions"
+print(json.dumps(publications.held() | {predictions: delta.content_hash(delta.read_all("gold", predictions))}))
+"""
 LAND = """
 import sys
 from examples.replay import replay
@@ -78,7 +83,7 @@ def last_line(said: str) -> str:
 
 
 def held(carry_out: Callable[..., str]) -> dict[str, str]:
-    """One word a table of what a lake holds."""
+    """One word a table of what a lake holds, each column of the predictions among it."""
     found: dict[str, str] = json.loads(last_line(carry_out(*python(HELD))))
     return found
 
