@@ -110,3 +110,17 @@ def test_a_ledger_from_before_files_were_kept_is_read_and_goes_on() -> None:
     assert lines("revision", "source_sha256") == [(1, None)]
     record([published({(MONDAY, MONDAY): Content(3, 8)})], "a run", None, {(TABLE, MONDAY): Origin("a file", "bb")})
     assert lines("revision", "source_sha256") == [(1, None), (2, "bb")]
+
+
+def test_what_a_table_holds_is_one_word_whatever_way_it_came_there() -> None:
+    both = {(MONDAY, MONDAY): Content(3, 7), (TUESDAY, TUESDAY): Content(2, 5)}
+    record([published(both), published({(MONDAY,): Content(3, 7)}, "silver.trips")], "at once")
+    word = publications.held()[TABLE]
+    shutil.rmtree(str(delta.table_path("ledger", "publications")))
+    assert publications.held() == {}
+    record([published({(TUESDAY, TUESDAY): Content(2, 5)})], "Tuesday first")
+    record([published({(MONDAY, MONDAY): Content(4, 9)})], "a night that was wrong")
+    assert publications.held()[TABLE] != word
+    record([published({(MONDAY, MONDAY): Content(3, 7), (WEDNESDAY, WEDNESDAY): Content(1, 1)})], "mended")
+    record([published({(WEDNESDAY, WEDNESDAY): NOTHING})], "nothing of Wednesday")
+    assert publications.held() == {TABLE: word}
