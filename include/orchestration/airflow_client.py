@@ -24,6 +24,9 @@ PAGE = 100  # rows: the API gives no more at once, whatever is asked for
 # Airflow starts a run within a second or two of the event that it waits for; a busy machine takes longer.
 PATIENCE = 120.0
 
+# A busy machine has Airflow answer late: what only asks is asked again, so that a wait of hours does not end by it.
+ANSWER, ANSWERED, BACK = 60.0, 300.0, 60.0  # seconds for one answer, for all of them, and for a server to be back
+
 
 FEW = 5
 SILENCE = 60.0  # seconds after which a wait says that it goes on
@@ -100,7 +103,7 @@ class Airflow:
         self.url = settings.airflow_link
         self._login_at = f"{settings.airflow_url}/auth/token"
         self._password = settings.secret("airflow_admin_password")
-        self._http = httpx.Client(base_url=f"{settings.airflow_url}/api/v2", timeout=60)
+        self._http = httpx.Client(base_url=f"{settings.airflow_url}/api/v2", timeout=ANSWER)
 
     def _login(self) -> None:
         body = {"username": "admin", "password": self._password}
@@ -109,8 +112,12 @@ class Airflow:
         self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     def call(self, method: str, path: str, **kwargs: Any) -> Any:
-        """The JSON answer of ``path``. Waits out a server on its way back; raises AirflowError with what it refused."""
-        deadline = time.monotonic() + 60
+        """The JSON answer of ``path``. Waits out a server on its way back or out of breath.
+
+        Raises AirflowError with what it refused, and httpx.TransportError where it does not answer.
+        """
+        begun = time.monotonic()
+        deadline = begun + BACK
         while True:
             try:
                 if "Authorization" not in self._http.headers:
@@ -118,7 +125,8 @@ class Airflow:
                 answer = self._http.request(method, path, **kwargs)
             except httpx.TransportError as error:
                 # What may have begun something is not asked for twice: only where nobody can have heard it.
-                if time.monotonic() > deadline or not (method == "GET" or isinstance(error, httpx.ConnectError)):
+                until = begun + ANSWERED if isinstance(error, httpx.ReadTimeout) else deadline
+                if time.monotonic() > until or not (method == "GET" or isinstance(error, httpx.ConnectError)):
                     raise
                 time.sleep(1)
                 continue
