@@ -417,11 +417,11 @@ class _Past:
         """The highest value of any of these days; NaN where there is none."""
         return np.asarray(np.fmax.reduce(self.highest[before], initial=np.nan))
 
-    def has_few(self, before: Places) -> Bools:
-        """Which columns usually have fewer than ``LEAST_VALUES`` values a day."""
+    def has_few(self, before: Places, fewer: int = LEAST_VALUES) -> Bools:
+        """Which columns usually have fewer than ``fewer`` values a day."""
         if not len(before):
             return np.zeros(len(self.names), bool)
-        return np.asarray(_median(self.distinct[before[-RECENT_DAYS:]]) < LEAST_VALUES)
+        return np.asarray(_median(self.distinct[before[-RECENT_DAYS:]]) < fewer)
 
     def spread(self, before: Places) -> Floats:
         """The range that each number's values have on most days; 1 where they are all one, and of a category."""
@@ -595,18 +595,22 @@ class _Verdict:
         """How unlikely it is that a column is to the last digit as the day before, as -log10; 0 where it is not.
 
         Asked only of what has values that are new on most days: a mean of dry days may stay 0, and a fleet has the same
-        seats. A single value a day may well be the same again, and hardly three times.
+        seats. A single value a day may well be the same again, and a mean of a week again and again where nothing
+        comes and nothing goes: of it, by on how many days it was, and how often on the day after such a day. None is 0.
         """
         past, at, before, facts = self.past, self.at, self.before, self.past.facts
         if not len(before):
             return np.zeros(len(past.names))
         same = (facts[before] == facts[at]).all(axis=2)
         run = np.where(same.all(axis=0), 0, np.argmin(same[::-1], axis=0))
-        again = np.count_nonzero((facts[before][1:] == facts[before][:-1]).all(axis=2), axis=0)
-        chance = (again - np.maximum(run - 1, 0) + 1) / (len(before) + 1)
+        repeated = (facts[before][1:] == facts[before][:-1]).all(axis=2)
+        chance = (np.count_nonzero(repeated, axis=0) - np.maximum(run - 1, 0) + 1) / (len(before) + 1)
         together = np.minimum(np.nan_to_num(past.distinct[at]), TOGETHER)
         is_asked = (together > 0) & (self.chance_of_new() > MOSTLY_NEW) & ~self.was_one()
-        return np.where(is_asked, -np.log10(np.clip(chance, 1e-12, 1.0)) * run * together, 0.0)
+        found = np.where(is_asked, -np.log10(np.clip(chance, 1e-12, 1.0)) * run * together, 0.0)
+        for one in np.flatnonzero(is_asked & (together == 1) & (run > 0)):
+            found[one] = 0.0 if past.lowest[at, one] == 0 else _surprise_of_run(repeated[:, one])
+        return found
 
     def single(self) -> Floats:
         """How unlikely it is that a column has one value in all rows once more, as -log10; 0 where it has not.
@@ -624,7 +628,7 @@ class _Verdict:
         """Ask of each column whether a known conversion makes its values usual again, and they are not as they are.
 
         Of what has few values a day no factor is asked that lies between a half and two: a strong wind is half as much
-        again as a usual one, and in no other unit.
+        again as a usual one, and in no other unit. What has a single one has to lie ``FEW_VALUES`` times as far.
         """
         past, at, before = self.past, self.at, self.before
         moved, usual = self.change["shape"], np.fmax(self.usual["shape"], KNOWN.least)
@@ -641,7 +645,8 @@ class _Verdict:
             is_tried = (OF_UNIT[:, None] == past.units) & (past.units != "") | IS_INDEX[:, None] & whole
             is_tried &= ~(IS_SMALL[:, None] & past.has_few(before))
             fits = (is_tried & (off <= self.usual["shape"]) & (CLEARLY * off <= moved)).any(axis=0)
-            ratio = np.where(fits, moved / (KNOWN.limit * usual), np.nan)
+            limit = KNOWN.limit * np.where(past.has_few(before, 2), FEW_VALUES, 1.0)
+            ratio = np.where(fits, moved / (limit * usual), np.nan)
         self.change[CONVERTED], self.usual[CONVERTED] = np.where(np.isnan(ratio), np.nan, moved), usual
         self.ratio[CONVERTED], self.is_known[CONVERTED] = ratio, self.is_known["shape"]
 
@@ -699,7 +704,8 @@ class _Verdict:
     def copied(self) -> Bools:
         """Which columns have the values of another one, as on no day before.
 
-        Asked only where there are several values, or where those of one of the two are new on most days.
+        Asked only where there are several values, or where those of one of the two are new on most days. Two that have
+        one value a day have the same one now and then: of them, by on how many days, and for how many nights on end.
         """
         past, before = self.past, self.before
         found = np.zeros(len(past.names), bool)
@@ -713,8 +719,10 @@ class _Verdict:
         _, group = np.unique(np.column_stack([facts, missing])[asked], axis=0, return_inverse=True)
         for alike in np.flatnonzero(np.bincount(group) > 1):
             for one, other in combinations(asked[group == alike], 2):
-                was = (past.facts[before, one] == past.facts[before, other]).all(axis=1).any()
-                if not was and (is_telling[one] or is_telling[other]):
+                was = (past.facts[before, one] == past.facts[before, other]).all(axis=1)
+                is_single = past.distinct[self.at, one] == 1
+                is_news = _surprise_of_run(was) > SURPRISE if is_single else not was.any()
+                if is_news and (is_telling[one] or is_telling[other]):
                     found[[one, other]] = True
                     self.twin |= {one: other, other: one}
         return found

@@ -146,7 +146,7 @@ def nights(cluster: Cluster) -> Iterator[Partitions]:
 KILLED = [
     *((service, "lakehouse_ingest") for service in ("s3", "redis", "scheduler", "api-server", "dag-processor")),
     *((service, "lakehouse_transform") for service in ("postgres", "spark-master", "spark-worker", "spark")),
-    *((service, "flight_delays_score") for service in ("mlflow", "triggerer")),
+    *((service, "flight_delays_features") for service in ("mlflow", "triggerer")),
 ]
 
 
