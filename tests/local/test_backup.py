@@ -19,10 +19,11 @@ from uuid import uuid4
 
 import pytest
 
+from include.core import database
 from include.core.lease import BusyError, lease
 from include.core.settings import Settings, settings
 from include.governance import verify
-from include.lake import commit, maintain, snapshot, usage
+from include.lake import audit, commit, maintain, snapshot, usage
 from include.local import installation
 from include.local.backup import begun, databases, making, manifest, restoring, sealing
 from include.local.backup.databases import Database
@@ -32,6 +33,7 @@ from include.local.backup.restoring import NotEmptyError
 from include.local.backup.sealing import PassphraseError
 from include.local.checks import InstallationError
 from include.local.setup import set_up
+from include.serving.sql import users
 from tests import commands, s3
 from tests.conftest import installed
 from tests.ingestion import test_late_rows as toys
@@ -138,6 +140,57 @@ def test_what_is_restored_is_whole_and_the_next_night_runs_on_it(nights: Path, t
             toys.run(night)
         toys.check()
         assert problems() == []
+
+
+def test_all_that_an_installation_writes_is_in_a_backup_or_is_made_again(nights: Path, to: Path, empty: Path) -> None:
+    here = settings()
+    put(here.secrets / "accounts" / "ann", "drawn-for-ann")
+    (here.var / "sql").mkdir()
+    password = users.add("ann", "viewer")
+    audit.record("login", "Airflow", "ann")
+    put(here.lake / "_audit" / "a.jsonl", "")
+    put(here.var / "audit" / "waiting" / "b.jsonl", "")
+    put(here.var / "openlineage" / "events.jsonl", "{}")
+    put(here.log / "sql.jsonl", "{}")
+    made = back_up(to)
+    assert making.unknown(here, made) == []
+    put(here.var / "sql" / "grants.json", "{}")
+    put(here.lake / "_rights.json", "{}")
+    assert making.unknown(here, made) == ["lake/_rights.json", "sql/grants.json"]
+    restore(to, empty)
+    with installed(empty):
+        assert users.users()["ann"].knows(password)
+        assert audit.anchored() is not None
+        assert audit.broken() == []
+        assert (empty / "secrets" / "accounts" / "ann").read_text() == "drawn-for-ann"
+        assert (empty / "secrets" / "accounts").stat().st_mode & 0o777 == 0o700
+        for kept in ("lake/_audit/a.jsonl", "audit/waiting/b.jsonl", "openlineage/events.jsonl", "log/sql.jsonl"):
+            assert (empty / kept).exists(), kept
+
+
+def test_a_line_of_the_audit_log_that_comes_meanwhile_leaves_a_log_that_is_whole(
+    nights: Path, to: Path, empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit.record("login", "Airflow", "ann")
+    versions = snapshot.versions
+
+    def then_somebody_logs_in() -> dict[str, int]:
+        found = versions()
+        audit.record("login", "Airflow", "bob")
+        return found
+
+    monkeypatch.setattr(snapshot, "versions", then_somebody_logs_in)
+    back_up(to)
+    restore(to, empty)
+    with installed(empty):
+        assert audit.read()["who"].to_list() == ["ann"]
+        assert audit.broken() == []
+
+
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "accounts/../../evil"])
+def test_no_secret_leads_out_of_the_folder_of_secrets(name: str) -> None:
+    with pytest.raises(BrokenBackupError, match="evil"):
+        restoring.within(name)
 
 
 def test_the_restored_one_is_another_installation_while_the_first_is_there(nights: Path, to: Path, empty: Path) -> None:
@@ -604,6 +657,43 @@ def test_postgresql_is_dumped_while_somebody_writes_and_restored_into_an_empty_o
         databases.dump(wrong, tmp_path / "dump")
     assert PASSWORD not in str(told.value)
     assert PASSWORD not in repr(wrong)
+
+
+def test_an_installation_on_postgresql_is_backed_up_and_restored_into_empty_databases(
+    postgres: Server, nights: Path, to: Path, empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def use(suffix: str) -> None:
+        for name in ("airflow", "mlflow"):
+            url = f"postgresql://toys:{PASSWORD}@127.0.0.1:{postgres.port}/{name}_{suffix}"
+            monkeypatch.setenv(f"NOCTURNE_{name.upper()}_DB", url)
+        settings.cache_clear()
+
+    def psql(database: Database, statement: str) -> str:
+        command = [str(postgres.bin / "psql"), "-qtA", "-c", statement]
+        environ = os.environ | databases._libpq(database)
+        return subprocess.run(command, env=environ, check=True, capture_output=True, text=True).stdout.strip()
+
+    for name in ("airflow", "mlflow"):
+        for suffix in ("here", "there"):
+            postgres.sql(f"CREATE DATABASE {name}_{suffix}")
+    use("here")
+    with database.alone(settings().airflow_connection, "the database") as connection:
+        database.create(connection)
+    for one in databases.databases(settings()):
+        psql(one, f"CREATE TABLE runs AS SELECT '{one.name}' AS run")
+    made = back_up(to)
+    assert [(one.name, one.kind) for one in made.databases] == [("airflow", "postgresql"), ("mlflow", "postgresql")]
+    assert PASSWORD not in (to / "backups" / f"{made.id}.json").read_text()
+    with installed(empty):
+        with pytest.raises(NotEmptyError, match="tables in it"):
+            restoring.require_empty(settings(), place(to), made)
+        use("there")
+        restoring.restore(settings(), place(to), made, quiet)
+        assert [psql(one, "SELECT run FROM runs") for one in databases.databases(settings())] == ["airflow", "mlflow"]
+        # who held a lease while it was dumped holds none here
+        with lease("backup", patience=0):
+            pass
+        assert problems() == []
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +46,19 @@ PATIENCE = 1.0
 EVERY = 5.0
 """Seconds between two lines that say how far long work has come."""
 LAKE, MODELS, LANDING, VAR = "lake", "models", "landing", "var"
+AUDIT = "_audit"
+"""In the lake: lines of the audit log that wait to be written."""
+MADE_AGAIN = (
+    *(".lock", ".nocturne", "lock/*", "run/*", "scratch/*", "stream/*", "upgrade/*"),  # of this machine, of now
+    *("cache/*", "dbt/*", "ivy/*", "jars/*", "report/*", "spark/*"),
+    *("checkpoints/*", "searches/*"),  # of trainings under way
+    *("airflow/bundles/*", "mlflow/basic_auth.ini"),
+    *("sql/dbt/*", "sql/personal.json", "sql/spill/*", "sql/.users*"),
+    "log/*",  # of services and tasks, which are forgotten anyway; those that are records are in a backup all the same
+    "landing/*",  # where it is not asked for: the files are upstream's
+    "cluster/*",  # what a cluster's containers are given, whose volumes are elsewhere
+)
+"""What an installation writes and a backup leaves out, as patterns of paths within ``var``."""
 
 
 class NotOursError(NeedsAttentionError):
@@ -158,6 +172,8 @@ def back_up(settings: Settings, request: Request, progress: Progress) -> Manifes
             os.sync()  # contents before what names them
         manifest.write(request.to, made)
         let_go(request, progress)
+        for path in unknown(settings, made):
+            progress(f"warning: {settings.var / path} is not in the backup, and nobody said that it is made again")
     return made
 
 
@@ -186,6 +202,8 @@ def _tried(settings: Settings, request: Request, copying: Copying, installation:
     copying.take(LAKE, settings.lake, snapshot.candidates(), may_go=True)
     dumps = list(copying.dump(("airflow",), settings))
     copying.take(LAKE, settings.lake, snapshot.candidates(), may_go=True)
+    # Before the log that it is of: one that names a line that the lake has not would tell of a forged log.
+    copying.take(VAR, settings.place(str(settings.var)), _there(settings, "audit/anchor.json"), may_go=True)
     tables = snapshot.versions()
     at = datetime.now(UTC)
     for number, (table, of_table) in enumerate(tables.items(), 1):
@@ -203,6 +221,8 @@ def _tried(settings: Settings, request: Request, copying: Copying, installation:
         copying.take(part, root, found)
     progress(f"models and the rest: {_size(copying, before)} new")
     copying.take(VAR, settings.place(str(settings.var)), growing(settings), may_go=True)
+    waiting = [one._replace(path=f"{AUDIT}/{one.path}") for one in files(settings.lake / AUDIT)]
+    copying.take(LAKE, settings.lake, waiting, may_go=True)
     secrets, salt = sealing.seal(secrets_of(settings), phrase)
     return Manifest(
         id=_new_id(request.to, begun),
@@ -241,11 +261,41 @@ def elsewhere(settings: Settings, landing: bool) -> Iterator[tuple[str, UPath, l
 
 
 def growing(settings: Settings) -> list[File]:
-    """Files of which nothing else has the history, and to which lines may be added meanwhile."""
+    """Files of which nothing else has the history, and which may change meanwhile."""
     var = settings.place(str(settings.var))
-    named = [str(settings.alerts.relative_to(settings.var))]
-    named += [f"openlineage/{file.path}" for file in files(var / "openlineage")]
+    named = [str(settings.alerts.relative_to(settings.var)), "sql/users.json"]
+    named += [f"log/{path.name}" for path in sorted(settings.log.glob("sql.jsonl*"))]
+    folders = [f"{folder}/{file.path}" for folder in ("openlineage", "audit/waiting") for file in files(var / folder)]
+    return _there(settings, *named, *folders)
+
+
+def _there(settings: Settings, *named: str) -> list[File]:
+    """Those files of ``var`` that are there."""
+    var = settings.place(str(settings.var))
     return [_file(var, one) for one in named if (var / one).exists()]
+
+
+def unknown(settings: Settings, made: Manifest) -> list[str]:
+    """Files of ``var`` that are neither in a backup nor known to be made again, by their paths within it."""
+    var, held = settings.place(str(settings.var)), {entry.path for entry in made.files}
+    dumped = {str(one.file) for one in databases.databases(settings) if one.kind == databases.SQLITE}
+    beside = {f"{file}{name}" for file in dumped for name in databases.BESIDE}
+    parts = {LAKE: settings.lake, MODELS: model_store(settings), LANDING: settings.landing, VAR: var}
+
+    def is_known(path: str) -> bool:
+        file = f"{settings.var}/{path}"
+        inside = {part: file.removeprefix(f"{root}/") for part, root in parts.items() if file.startswith(f"{root}/")}
+        # a table is in it as a version, which need not have every file of its folder
+        of_table = LAKE in inside and not inside[LAKE].startswith("_")
+        return (
+            of_table
+            or file in dumped | beside
+            or file.startswith(f"{settings.secrets}/")
+            or any(f"{part}/{within}" in held for part, within in inside.items())
+            or any(fnmatchcase(path, pattern) for pattern in MADE_AGAIN)
+        )
+
+    return [file.path for file in files(var) if not is_known(file.path)]
 
 
 def _file(root: UPath, path: str) -> File:
@@ -259,8 +309,9 @@ def model_store(settings: Settings) -> UPath:
 
 
 def secrets_of(settings: Settings) -> dict[str, bytes]:
-    """The secrets that set-up has made. Those that are given to it by others are for these to keep."""
-    return {path.name: path.read_bytes() for path in sorted(settings.secrets.glob("*")) if path.is_file()}
+    """The secrets that set-up has made, and the first passwords of accounts, by their paths within the folder."""
+    there = (path for path in sorted(settings.secrets.rglob("*")) if path.is_file())
+    return {str(path.relative_to(settings.secrets)): path.read_bytes() for path in there}
 
 
 def claim(settings: Settings, request: Request) -> str:

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from include.core.ahead import ahead
@@ -142,6 +142,7 @@ def restore(settings: Settings, place: UPath, made: Manifest, progress: Progress
         )
     phrase = sealing.passphrase(settings.backup_passphrase_file)
     secrets = sealing.unseal(objects.get_bytes(made.secrets), made.salt, phrase)
+    secrets = {within(name): content for name, content in secrets.items()}
     check_disk(settings.var, made.bytes, "the restored installation")
     os.umask(0o077)
     settings.var.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -150,7 +151,9 @@ def restore(settings: Settings, place: UPath, made: Manifest, progress: Progress
         write_private(settings.var / RESTORING, json.dumps(_record(place, made)))
         private_folder(settings.secrets)
         for name, content in secrets.items():
-            write_private(settings.secrets / Path(name).name, content.decode())
+            file = settings.secrets / name
+            private_folder(file.parent)
+            write_private(file, content.decode())
         for part, root in places(settings).items():
             _put_back(objects, root, part, made.of(part), resumed, progress)
         at = {one.name: one for one in databases.databases(settings)}
@@ -163,6 +166,14 @@ def restore(settings: Settings, place: UPath, made: Manifest, progress: Progress
                 objects.fetch(dump.content, folder / "dump")
                 databases.restore(database, folder / "dump")
         (settings.var / RESTORING).unlink()
+
+
+def within(name: str) -> str:
+    """The path of a secret. Raises BrokenBackupError where it would lead out of the folder of secrets."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise BrokenBackupError(f"a secret of the backup is called {name!r}, which is outside of the secrets' folder")
+    return str(path)
 
 
 @contextmanager
