@@ -275,8 +275,13 @@ def apache_spark(settings: Settings) -> Program:
 
 
 def spark_master(settings: Settings) -> Program:
-    """The master of a Spark cluster: it knows the workers, and which of them work for whom."""
-    return of_spark_cluster(settings, "spark-master", "master.Master", "--port", "7077")
+    """The master of a Spark cluster: it knows the workers, and which of them work for whom.
+
+    It writes that down: one that came back without it would end the executors of a driver that then waits for ever.
+    """
+    known = settings.var / "spark" / "master"
+    kept = ("-Dspark.deploy.recoveryMode=FILESYSTEM", f"-Dspark.deploy.recoveryDirectory={known}")
+    return of_spark_cluster(settings, "spark-master", "master.Master", "--port", "7077", options=kept)
 
 
 def spark_worker(settings: Settings) -> Program:
@@ -291,11 +296,14 @@ def spark_worker(settings: Settings) -> Program:
     return of_spark_cluster(settings, "spark-worker", "worker.Worker", *shares, *folder, settings.spark_master)
 
 
-def of_spark_cluster(settings: Settings, name: str, main: str, *arguments: str) -> Program:
+def of_spark_cluster(
+    settings: Settings, name: str, main: str, *arguments: str, options: tuple[str, ...] = ()
+) -> Program:
     """A process of Spark's own cluster. It takes no work but from who knows the secret, and serves no REST."""
-    options = [
+    of_both = [
         "-Dspark.authenticate=true",
         "-Dspark.network.crypto.enabled=true",
+        "-Dspark.master.rest.enabled=false",
         "-Dspark.worker.cleanup.enabled=true",
         f"-Dspark.local.dir={settings.var / 'spark' / 'tmp'}",
         "-Duser.timezone=UTC",
@@ -309,7 +317,7 @@ def of_spark_cluster(settings: Settings, name: str, main: str, *arguments: str) 
             *arguments,
         ],
         folder=settings.var / "spark",
-        environment={"SPARK_DAEMON_JAVA_OPTS": " ".join(options), "SPARK_DAEMON_MEMORY": "512m"},
+        environment={"SPARK_DAEMON_JAVA_OPTS": " ".join([*of_both, *options]), "SPARK_DAEMON_MEMORY": "512m"},
         secrets=frozenset({SPARK_SECRET}),
         credentials=("AWS_",) if settings.uses_s3 else (),
     )

@@ -40,6 +40,8 @@ def test_all_services_are_healthy(cluster: Cluster) -> None:
         ("mlflow", "postgres", 5432, True),
         ("mlflow", "redis", 6379, False),
         ("spark", "s3", 8333, True),
+        ("spark-worker", "spark-master", 7077, True),
+        ("spark-worker", "spark-master", 6066, False),
         ("spark", "postgres", 5432, False),
         ("spark-worker", "api-server", 8080, False),
         ("api-server", "redis", 6379, False),
