@@ -113,7 +113,8 @@ def restore(to: Path | str, into: Path, wanted: str = "") -> None:
 
 
 def objects(to: Path) -> set[Path]:
-    return {path for path in (to / "objects").rglob("*") if path.is_file()}
+    """Those that are whole: what a killed backup had begun has another name, and goes."""
+    return {path for path in (to / "objects").rglob("*") if path.is_file() and path.suffix != ".partial"}
 
 
 def problems() -> list[str]:

@@ -132,6 +132,7 @@ class KafkaSender:
         try:
             self.producer.abort_transaction(10)
         except KafkaException as error:  # the broker aborts it when the next one begins
+            self.said.append(error.args[0])
             log.warning("%s: the transaction was not aborted: %s", self.where, error)
 
     def _require_topic(self) -> None:
@@ -152,17 +153,19 @@ class KafkaSender:
             yield
         except (KafkaException, SystemError) as raised:
             # Where the client has raised already when a message is reported, Python says that, and what it was behind.
+            # It may say as well that the client raised nothing, where it should have: what was reported tells then.
             error = raised if isinstance(raised, KafkaException) else raised.__cause__
-            if not isinstance(error, KafkaException):
+            errors = [error.args[0]] if isinstance(error, KafkaException) else self.failed
+            if not [*errors, *self.said]:
                 raise
-            raise self._of([error.args[0], *self.said]) from None
+            raise self._of([*errors, *self.said]) from None
 
     def _of(self, errors: Sequence[KafkaError]) -> TargetRefusedError | TargetAwayError:
         """What the first of ``errors`` means that says more than that it failed."""
         for error in errors:
             if mends := MENDS.get(error.name()):
                 return TargetRefusedError(f"{self.where}: {error.str()}. {mends}")
-        if errors[0].name() in FENCED:
+        if any(error.name() in FENCED for error in errors):
             return TargetAwayError(f"{self.where}: another publisher of the same has begun since")
         return TargetAwayError(f"{self.where}: {errors[0].str()}")
 

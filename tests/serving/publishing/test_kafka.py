@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaException
 
 from include.contracts.publishing import ToKafka
 from include.contracts.use_case import UseCase
@@ -96,6 +98,33 @@ def test_a_second_publisher_fences_the_first_one_off(use: Use, target: ToKafka, 
     with pytest.raises(TargetAwayError, match="another publisher of the same has begun since"):
         first.send(late)
     assert len(messages(address, target.topic)) == 6
+
+
+class Mute:
+    """A client that ends a wait by neither an answer nor an error, as one did that had been fenced off."""
+
+    def __init__(self, producer: Any) -> None:
+        self.producer = producer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.producer, name)
+
+    def flush(self, timeout: float) -> int:
+        with suppress(KafkaException, SystemError):
+            self.producer.flush(timeout)
+        raise SystemError("<method 'flush' of 'cimpl.Producer' objects> returned NULL without setting an exception")
+
+
+def test_a_client_without_a_word_is_told_by_what_it_had_reported(use: Use, target: ToKafka) -> None:
+    case = use(target)
+    first = kafka.KafkaSender(case, target)
+    kafka.KafkaSender(case, target)  # a second one
+    first.producer = Mute(first.producer)
+    late = Batch(
+        "toy", str(DAY), 1, "older", 0, 1, [{"key": {"coin_id": "x"}, "revision": 9, "deleted": False, "row": {}}]
+    )
+    with pytest.raises(TargetAwayError, match="another publisher of the same has begun since"):
+        first.send(late)
 
 
 def test_a_topic_that_is_not_there_is_not_made(use: Use, target: ToKafka) -> None:
