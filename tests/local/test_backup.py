@@ -149,6 +149,7 @@ def test_all_that_an_installation_writes_is_in_a_backup_or_is_made_again(nights:
     (here.var / "sql").mkdir()
     password = users.add("ann", "viewer")
     audit.record("login", "Airflow", "ann")
+    put(here.lake / "_installation.json", "{}")
     put(here.lake / "_audit" / "a.jsonl", "")
     put(here.var / "audit" / "waiting" / "b.jsonl", "")
     put(here.var / "openlineage" / "events.jsonl", "{}")

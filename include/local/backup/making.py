@@ -53,6 +53,7 @@ MADE_AGAIN = (
     *("cache/*", "dbt/*", "ivy/*", "jars/*", "report/*", "spark/*"),
     *("checkpoints/*", "searches/*"),  # of trainings under way
     *("airflow/bundles/*", "mlflow/basic_auth.ini"),
+    "lake/_installation.json",  # whose the lake is: who restores it is another one
     *("sql/dbt/*", "sql/personal.json", "sql/spill/*", "sql/.users*"),
     "log/*",  # of services and tasks, which are forgotten anyway; those that are records are in a backup all the same
     "landing/*",  # where it is not asked for: the files are upstream's
