@@ -150,19 +150,33 @@ KILLED = [
 ]
 
 
+def require_well_again(cluster: Cluster, one: Container) -> None:
+    """Raise AssertionError where a container that was started again does not become healthy."""
+    until = time.monotonic() + 300
+    while said := cluster.health(one):
+        assert time.monotonic() < until, said
+        time.sleep(2)
+
+
 @pytest.mark.parametrize(("service", "stage"), KILLED)
 def test_a_service_that_is_killed_costs_no_night(
     cluster: Cluster, nights: Iterator[Partitions], service: str, stage: str
 ) -> None:
+    one = cluster.of(service)
     with a_night(cluster, next(nights)) as night:
         night.wait_for(stage)
-        cluster.kill(cluster.of(service))
+        killed = one.process
+        cluster.kill(one)
+    assert one.process is not killed, "it was not started again"
+    require_well_again(cluster, one)
 
 
 def test_a_worker_is_lost_with_its_disk(cluster: Cluster, nights: Iterator[Partitions]) -> None:
     with a_night(cluster, next(nights)) as night:
         at_work = night.wait_for("lakehouse_transform")
-        cluster.lose(next(one for one in cluster.containers if one.hostname in at_work))
+        lost = next(one for one in cluster.containers if one.hostname in at_work)
+        cluster.lose(lost)
+    require_well_again(cluster, lost)
 
 
 REFUSE = """
@@ -186,7 +200,7 @@ def in_place_of(cluster: Cluster, one: Container, code: str) -> Iterator[None]:
             yield
         finally:
             it.kill()
-    cluster.away.remove(one.hostname)
+            cluster.away.remove(one.hostname)
 
 
 def test_s3_answers_503_for_a_minute(cluster: Cluster, nights: Iterator[Partitions]) -> None:

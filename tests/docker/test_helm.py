@@ -115,25 +115,15 @@ def test_a_task_starts_with_what_its_pod_has(tmp_path: Path) -> None:
     secrets = {name: given(name) for name in of_pod(pod) if name.startswith("NOCTURNE_")}
     assert container["command"][:2] == ["tini", "--"]
     command = [*container["command"][2:], "python", "-m", "airflow.sdk.execution_time.execute_workload"]
-    done = subprocess.run(
-        [*command, "--json-string", "{}"],
-        env=environment | secrets,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd="/",
-    )
-    assert "Failed to parse input JSON string" in done.stdout + done.stderr
+
+    def said(given: dict[str, str]) -> str:
+        asked = [*command, "--json-string", "{}"]
+        done = subprocess.run(asked, env=given, capture_output=True, text=True, check=False, cwd="/")
+        return done.stdout + done.stderr
+
+    assert "Failed to parse input JSON string" in said(environment | secrets)
     without = {name: value for name, value in secrets.items() if name != "NOCTURNE_MLFLOW_ADMIN_PASSWORD"}
-    done = subprocess.run(
-        [*command, "--json-string", "{}"],
-        env=environment | without,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd="/",
-    )
-    assert "NOCTURNE_MLFLOW_ADMIN_PASSWORD is missing" in done.stdout + done.stderr
+    assert "NOCTURNE_MLFLOW_ADMIN_PASSWORD is missing" in said(environment | without)
 
 
 def queue_of_a_training(executor: str) -> dict[str, Any]:

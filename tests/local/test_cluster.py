@@ -49,6 +49,17 @@ def test_every_secret_of_the_compose_file_is_made_and_kept(tmp_path: Path) -> No
     assert {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()} == there
 
 
+def test_a_command_beside_the_services_starts_none_and_fails_as_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = machine(tmp_path, monkeypatch)
+    cluster.do(Settings(var=tmp_path), ["backfill", "--from", "2013-06-01"])
+    assert log.read_text().strip().endswith("run --rm --no-deps operator backfill --from 2013-06-01")
+    (tmp_path / "tools" / "docker").write_text(FAKE.format(version=0, code=1, log=log))
+    with pytest.raises(InstallationError, match="ended with 1"):
+        cluster.do(Settings(var=tmp_path), ["verify"])
+
+
 def test_nobody_else_gets_into_the_folder_and_every_container_can_read_its_file(tmp_path: Path) -> None:
     cluster_secrets.make(tmp_path / "secrets", "localhost")
     assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
